@@ -1,0 +1,420 @@
+"""A spiking network as data: frozen dataclasses, one per primitive, and the graph that ties them.
+
+Nothing here computes. A converter writes a `Network`, `evsim.modelfile` stores it, `evsim.engine` runs it.
+Every node maps channels-last maps ``[T, H * W, C]`` to such maps; tokens are positions of the map. Each node
+bears the name of its PyTorch module, so that results compare by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.errors import NetworkError
+
+Kind = Literal["spikes", "integers", "real"]
+"""What a map holds: 0/1 spikes, small integers (event counts, sums of spikes), or real values."""
+
+Order = Literal["q(kv)", "(qk)v"]
+"""Which product of attention is formed first; both give the same integers at another cost."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Shape and kind of what a node emits per timestep: `height` x `width` positions of `channels` channels."""
+
+    kind: Kind
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def positions(self) -> int:
+        """Number of positions (tokens) of the map."""
+        return self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.kind} [{self.channels}, {self.height}, {self.width}]"
+
+
+@dataclass(frozen=True)
+class Node:
+    """What all primitives share: the PyTorch module's `name` and the names of the nodes that feed it."""
+
+    name: str
+    inputs: tuple[str, ...]
+    arity: ClassVar[int] = 1
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:
+        """Return the output's shape, given the shapes of the sources.
+
+        Raises
+        ------
+        NetworkError
+            If the sources do not fit; the message shows both ends with their shapes.
+        """
+        raise NotImplementedError
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Return name and shape of each parameter array that the node needs (none by default)."""
+        return {}
+
+    def _expect(self, fits: bool, source: Shape, wanted: str) -> None:
+        if not fits:
+            raise NetworkError(f"{self.name} wants {wanted}, but {self.inputs[0]} gives {source}")
+
+
+@dataclass(frozen=True)
+class Input(Node):
+    """The source: one image (real, the same at every timestep) or one frame of event counts per timestep."""
+
+    channels: int
+    height: int
+    width: int
+    kind: Kind
+    arity: ClassVar[int] = 0
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:  # noqa: ARG002 - a source has none
+        """Return the declared shape."""
+        return Shape(self.kind, self.channels, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Conv2d(Node):
+    """Convolution followed by BatchNorm: ``(conv(x) + bias) * bn_scale + bn_shift``.
+
+    `weight` is [kH, kW, C_in, C_out]; 1x1 convolutions over tokens (PyTorch's Conv1d) are the case kernel (1, 1).
+    `module` is the PyTorch class, for reports.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    bias: bool = False
+    batch_norm: bool = True
+    module: str = "Conv2d"
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:
+        """Return the map of real values that the convolution emits."""
+        (source,) = sources
+        self._expect(source.channels == self.in_channels, source, f"{self.in_channels} input channels")
+        sizes = [
+            (size + 2 * pad - extent) // step + 1
+            for size, pad, extent, step in zip(
+                (source.height, source.width), self.padding, self.kernel, self.stride, strict=True
+            )
+        ]
+        self._expect(min(sizes) > 0, source, f"a map no smaller than its kernel {self.kernel}")
+        return Shape("real", self.out_channels, sizes[0], sizes[1])
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Return shapes of weight, bias and the folded BatchNorm."""
+        out = (self.out_channels,)
+        shapes: dict[str, tuple[int, ...]] = {"weight": (*self.kernel, self.in_channels, self.out_channels)}
+        if self.bias:
+            shapes["bias"] = out
+        if self.batch_norm:
+            shapes |= {"bn_scale": out, "bn_shift": out}
+        return shapes
+
+
+@dataclass(frozen=True)
+class Linear(Node):
+    """Linear layer on the channels of each position, with BatchNorm after it where `batch_norm`.
+
+    `weight` is [C_in, C_out].
+    """
+
+    in_channels: int
+    out_channels: int
+    bias: bool = True
+    batch_norm: bool = False
+    module: str = "Linear"
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:
+        """Return the map of real values that the layer emits."""
+        (source,) = sources
+        self._expect(source.channels == self.in_channels, source, f"{self.in_channels} input channels")
+        return Shape("real", self.out_channels, source.height, source.width)
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Return shapes of weight, bias and the folded BatchNorm."""
+        out = (self.out_channels,)
+        shapes: dict[str, tuple[int, ...]] = {"weight": (self.in_channels, self.out_channels)}
+        if self.bias:
+            shapes["bias"] = out
+        if self.batch_norm:
+            shapes |= {"bn_scale": out, "bn_shift": out}
+        return shapes
+
+
+@dataclass(frozen=True)
+class LIF(Node):
+    """Leaky integrate-and-fire neurons, one per position and channel, v = 0 before the first timestep.
+
+    Per timestep ``v += (x - v) / tau``; a spike where ``v >= v_threshold``; then ``v = 0`` where it spiked
+    (Spikingformer, arXiv 2304.11954, eq. 1-3; SpikingJelly's MultiStepLIFNode with decay_input and hard reset).
+    `layout` is the axis order of the PyTorch module's output: "map" [C, H, W], "tokens" [C, N], "rows" [N, C].
+    """
+
+    tau: float = 2.0
+    v_threshold: float = 1.0
+    layout: Literal["map", "tokens", "rows"] = "map"
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:
+        """Return a map of spikes of the source's size."""
+        (source,) = sources
+        if not self.tau >= 1.0:
+            raise NetworkError(f"{self.name}: tau must be at least 1, got {self.tau}")
+        if not self.v_threshold > 0.0:
+            raise NetworkError(f"{self.name}: v_threshold must be positive, got {self.v_threshold}")
+        return Shape("spikes", source.channels, source.height, source.width)
+
+
+@dataclass(frozen=True)
+class MaxPool(Node):
+    """Max-pooling over space; of spikes it is an OR."""
+
+    kernel: int = 3
+    stride: int = 2
+    padding: int = 1
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:
+        """Return the smaller map, of the source's kind."""
+        (source,) = sources
+        height, width = (
+            (size + 2 * self.padding - self.kernel) // self.stride + 1 for size in (source.height, source.width)
+        )
+        self._expect(min(height, width) > 0, source, f"a map no smaller than its window {self.kernel}")
+        return Shape(source.kind, source.channels, height, width)
+
+
+@dataclass(frozen=True)
+class Add(Node):
+    """Residual addition. Spikes plus spikes are integers; anything plus real values is real."""
+
+    arity: ClassVar[int] = 2
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:
+        """Return the sum's shape."""
+        left, right = sources
+        if (left.channels, left.height, left.width) != (right.channels, right.height, right.width):
+            raise NetworkError(
+                f"{self.name} adds maps of different shape: {self.inputs[0]} gives {left}, "
+                f"{self.inputs[1]} gives {right}"
+            )
+        kind: Kind = "real" if "real" in (left.kind, right.kind) else "integers"
+        return Shape(kind, left.channels, left.height, left.width)
+
+
+@dataclass(frozen=True)
+class SpikingSelfAttention(Node):
+    """Softmax-free attention on spikes: ``scale * q (k^T v)`` per head (Spikingformer, eq. 8).
+
+    Inputs are q, k, v, in this order; channel c belongs to head ``c // (channels / heads)``. `order` is the order
+    in which the original code multiplies: it changes the operation count, never the result.
+    """
+
+    heads: int
+    scale: float = 0.125
+    order: Order = "q(kv)"
+    arity: ClassVar[int] = 3
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:
+        """Return a map of real values (integers times `scale`)."""
+        for name, source in zip(self.inputs, sources, strict=True):
+            if source != sources[0] or source.kind != "spikes":
+                raise NetworkError(
+                    f"{self.name} wants three spike maps of one shape, but {self.inputs[0]} gives {sources[0]} "
+                    f"and {name} gives {source}"
+                )
+        if self.heads < 1 or sources[0].channels % self.heads:
+            raise NetworkError(
+                f"{self.name}: {sources[0].channels} channels do not divide into {self.heads} heads; "
+                "give another number by --heads"
+            )
+        return Shape("real", sources[0].channels, sources[0].height, sources[0].width)
+
+
+@dataclass(frozen=True)
+class TokenMean(Node):
+    """Mean over the positions of each timestep's map (the readout's average pooling)."""
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:
+        """Return one position of real values."""
+        return Shape("real", sources[0].channels, 1, 1)
+
+
+@dataclass(frozen=True)
+class TimeMean(Node):
+    """Mean over the timesteps; emits once, after the last."""
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:
+        """Return the source's size, real-valued."""
+        (source,) = sources
+        return Shape("real", source.channels, source.height, source.width)
+
+
+NODE_TYPES: dict[str, type[Node]] = {
+    kind.__name__: kind
+    for kind in (Input, Conv2d, Linear, LIF, MaxPool, Add, SpikingSelfAttention, TokenMean, TimeMean)
+}
+"""Every primitive by its class name, as model.h5 spells it."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a recording or image becomes the network's input.
+
+    Attributes
+    ----------
+    kind
+        "image" (real [C, H, W], the same at every timestep) or "events" (frames of event counts [T, 2, H, W]).
+    channels, height, width
+        Size of one frame.
+    timesteps
+        T that the model was trained with.
+    mean, std
+        Per-channel normalisation of images in [0, 1]; empty for events.
+    crop_pct
+        Share of the resized image that the centre crop keeps (timm's evaluation transform).
+    frames
+        How events become T frames: "number" (equally many events each) or "time" (equally long).
+    orientation
+        Axis convention of DVS128 recordings that the model was trained on.
+    """
+
+    kind: Literal["image", "events"]
+    channels: int
+    height: int
+    width: int
+    timesteps: int
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    crop_pct: float = 1.0
+    frames: Literal["number", "time"] = "number"
+    orientation: Literal["spikingjelly", "jaer", "raw"] = "spikingjelly"
+
+    def __post_init__(self) -> None:
+        if min(self.channels, self.height, self.width, self.timesteps) < 1:
+            raise NetworkError(f"input specification has a size below 1: {self}")
+        if self.kind == "image" and not len(self.mean) == len(self.std) == self.channels:
+            raise NetworkError(
+                f"an image model of {self.channels} channels needs {self.channels} values of mean and std; "
+                "give them by --mean and --std"
+            )
+        if not all(value > 0.0 for value in self.std):
+            raise NetworkError(f"std must be positive, got {self.std}; give it by --std")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A validated graph of primitives with its weights.
+
+    Attributes
+    ----------
+    name, family, variant
+        What it is, for reports, e.g. "spikingformer-2-256", "spikingformer", "standard".
+    spec
+        How its input is made.
+    nodes
+        In order of execution; the first is the `Input`, the last emits the logits.
+    weights
+        ``"<node>.<parameter>"`` to array: float32 as the checkpoint has them, BatchNorm's ``bn_scale`` and
+        ``bn_shift`` float64. May read from disk on access: fetch each once.
+    labels
+        Class names, or empty.
+    provenance
+        Where each fact came from, and what was assumed: fact to one line of text.
+
+    Raises
+    ------
+    NetworkError
+        If names repeat, an edge leads nowhere or backwards, shapes do not fit, or a weight is missing.
+    """
+
+    name: str
+    family: str
+    variant: str
+    spec: InputSpec
+    nodes: tuple[Node, ...]
+    weights: Mapping[str, NDArray[np.floating]]
+    labels: tuple[str, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, Shape] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        shapes: dict[str, Shape] = {}
+        for node in self.nodes:
+            if node.name in shapes:
+                raise NetworkError(f"two nodes bear the name {node.name}")
+            if len(node.inputs) != node.arity:
+                raise NetworkError(f"{node.name} takes {node.arity} inputs, got {len(node.inputs)}: {node.inputs}")
+            for source in node.inputs:
+                if source not in shapes:
+                    raise NetworkError(f"{node.name} reads {source}, which is no earlier node: a typo or a cycle")
+            shapes[node.name] = node.infer(tuple(shapes[source] for source in node.inputs))
+        object.__setattr__(self, "shapes", shapes)
+        self._check_ends()
+        self._check_weights()
+
+    def node(self, name: str) -> Node:
+        """Return the node of that name; KeyError if there is none."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    @property
+    def input(self) -> Input:
+        """The source node."""
+        first = self.nodes[0]
+        assert isinstance(first, Input)
+        return first
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return self.shapes[self.nodes[-1].name].channels
+
+    def consumers(self) -> dict[str, tuple[str, ...]]:
+        """Return, for each node, the names of the nodes that read it, in order."""
+        readers: dict[str, list[str]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for source in node.inputs:
+                readers[source].append(node.name)
+        return {name: tuple(names) for name, names in readers.items()}
+
+    def _check_ends(self) -> None:
+        if not self.nodes or not isinstance(self.nodes[0], Input):
+            raise NetworkError("a network begins with its Input")
+        for node in self.nodes[1:]:
+            if isinstance(node, Input):
+                raise NetworkError(f"{node.name} is a second Input; a network has one")
+        *_, last = self.nodes
+        loose = [name for name, readers in self.consumers().items() if not readers and name != last.name]
+        if loose:
+            raise NetworkError(f"nothing reads the output of {', '.join(loose)}")
+        source, spec = self.input, self.spec
+        if (source.channels, source.height, source.width) != (spec.channels, spec.height, spec.width):
+            raise NetworkError(f"the Input {source} does not match the input specification {spec}")
+        if self.labels and len(self.labels) != self.classes:
+            raise NetworkError(f"{len(self.labels)} labels for {self.classes} classes; mend the file of --labels")
+
+    def _check_weights(self) -> None:
+        wanted = {f"{node.name}.{key}": shape for node in self.nodes for key, shape in node.parameters().items()}
+        missing = sorted(wanted.keys() - self.weights.keys())
+        extra = sorted(self.weights.keys() - wanted.keys())
+        if missing or extra:
+            raise NetworkError(f"weights missing: {missing or 'none'}; weights that no layer takes: {extra or 'none'}")
+
+
+def attributes(node: Node) -> dict[str, object]:
+    """Return the fields of a node that are its own (without name and inputs), for tables and files."""
+    return {f.name: getattr(node, f.name) for f in fields(node) if f.name not in ("name", "inputs")}
