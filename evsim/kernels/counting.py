@@ -1,0 +1,111 @@
+"""Exact counts from bits: spikes per position, and the synaptic operations of attention in both orders.
+
+None of the counts needs a product. With |.| a number of spikes, per head and timestep:
+``q (k^T v)``: coincidences of k and v are the sum over tokens of |k_n| |v_n|; row i of k^T v has a nonzero entry
+wherever v fired in some token in which k's channel i fired, so an OR of words counts them, once per spike of q.
+``(q k^T) v``: coincidences of q and k are the sum over channels of |q_i| |k_i|; the entry of tokens n and m is nonzero
+if their words overlap, and then takes the |v_m| spikes of v.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from evsim.kernels.attention import head_word
+from evsim.kernels.vector import lowest_bit, popcount
+
+ONE = np.uint64(1)
+ZERO = np.uint64(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def spikes_per_position(words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+    """Count the spikes of each position: words [T, P, W], counts [T, P]."""
+    for t in range(words.shape[0]):
+        for p in range(words.shape[1]):
+            total = 0
+            for w in range(words.shape[2]):
+                total += np.int64(popcount(words[t, p, w]))
+            counts[t, p] = total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def attention_operations(
+    heads: int,
+    size: int,
+    q: NDArray[np.uint64],
+    k: NDArray[np.uint64],
+    v: NDArray[np.uint64],
+    kv_first: NDArray[np.int64],
+    qk_first: NDArray[np.int64],
+) -> None:
+    """Count both orders per timestep and head: words [T, N, W], `size` channels per head, counts [T, heads]."""
+    tokens = q.shape[1]
+    parts = (size + 63) // 64
+    bits_q = np.empty((parts, tokens), np.uint64)
+    bits_k = np.empty((parts, tokens), np.uint64)
+    spikes_v = np.empty(tokens, np.int64)
+    reached = np.empty((size, parts), np.uint64)
+    fired_q = np.empty(size, np.int64)
+    fired_k = np.empty(size, np.int64)
+    for t in range(q.shape[0]):
+        for h in range(heads):
+            channel = h * size
+            fired_q[:] = 0
+            fired_k[:] = 0
+            reached[:] = ZERO
+            coincidences = 0
+            for n in range(tokens):
+                spikes_k = 0
+                spikes_v[n] = 0
+                for part in range(parts):
+                    bits_q[part, n] = head_word(q[t, n], channel, size, part)
+                    bits_k[part, n] = head_word(k[t, n], channel, size, part)
+                    spikes_k += np.int64(popcount(bits_k[part, n]))
+                    spikes_v[n] += np.int64(popcount(head_word(v[t, n], channel, size, part)))
+                    _tally(bits_q[part, n], part, fired_q)
+                    _tally(bits_k[part, n], part, fired_k)
+                    word = bits_k[part, n]
+                    while word != ZERO:
+                        i = 64 * part + np.int64(lowest_bit(word))
+                        for other in range(parts):
+                            reached[i, other] |= head_word(v[t, n], channel, size, other)
+                        word &= word - ONE
+                coincidences += spikes_k * spikes_v[n]
+            kv_first[t, h] = coincidences
+            qk_first[t, h] = _pairs(bits_q, bits_k, spikes_v)
+            for i in range(size):
+                nonzero = 0
+                for part in range(parts):
+                    nonzero += np.int64(popcount(reached[i, part]))
+                kv_first[t, h] += fired_q[i] * nonzero
+                qk_first[t, h] += fired_q[i] * fired_k[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tally(word: np.uint64, part: int, fired: NDArray[np.int64]) -> None:
+    """Add one to the count of each channel whose bit is set."""
+    while word != ZERO:
+        fired[64 * part + np.int64(lowest_bit(word))] += 1
+        word &= word - ONE
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pairs(bits_q: NDArray[np.uint64], bits_k: NDArray[np.uint64], spikes_v: NDArray[np.int64]) -> int:
+    """Sum, over all pairs of tokens whose q and k overlap, the spikes of v in the second."""
+    parts, tokens = bits_q.shape
+    total = 0
+    for n in range(tokens):
+        if parts == 1:
+            word = bits_q[0, n]
+            for m in range(tokens):
+                total += spikes_v[m] if (word & bits_k[0, m]) != ZERO else 0
+        else:
+            for m in range(tokens):
+                overlap = ZERO
+                for part in range(parts):
+                    overlap |= bits_q[part, n] & bits_k[part, m]
+                total += spikes_v[m] if overlap != ZERO else 0
+    return total

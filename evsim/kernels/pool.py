@@ -1,0 +1,64 @@
+"""Max-pooling: of spikes an OR of words, of numbers a maximum. Taps outside the map do not take part."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pool_numbers(
+    first: int,
+    last: int,
+    source: NDArray[np.generic],
+    target: NDArray[np.generic],
+    window: int,
+    stride: int,
+    padding: int,
+) -> None:
+    """Pool output rows ``first .. last - 1``, counted over timesteps: source [T, H, W, C], target [T, H', W', C].
+
+    Numbers are int32 or floats; every window holds at least one position of the map (padding < window).
+    """
+    height, width, channels = source.shape[1:]
+    out_height, out_width = target.shape[1], target.shape[2]
+    for row in range(first, last):
+        t = row // out_height
+        top = row % out_height * stride - padding
+        for x in range(out_width):
+            left = x * stride - padding
+            x0 = max(0, left)
+            y0 = max(0, top)
+            out = target[t, row % out_height, x]
+            out[:] = source[t, y0, x0]
+            for yy in range(y0, min(height, top + window)):
+                for xx in range(x0, min(width, left + window)):
+                    for c in range(channels):
+                        out[c] = max(out[c], source[t, yy, xx, c])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pool_words(
+    first: int,
+    last: int,
+    source: NDArray[np.uint64],
+    target: NDArray[np.uint64],
+    window: int,
+    stride: int,
+    padding: int,
+) -> None:
+    """Pool spikes: like `pool_numbers` on words of 64 channels, source [T, H, W, words]."""
+    height, width, words = source.shape[1:]
+    out_height, out_width = target.shape[1], target.shape[2]
+    for row in range(first, last):
+        t = row // out_height
+        top = row % out_height * stride - padding
+        for x in range(out_width):
+            left = x * stride - padding
+            for w in range(words):
+                word = np.uint64(0)
+                for yy in range(max(0, top), min(height, top + window)):
+                    for xx in range(max(0, left), min(width, left + window)):
+                        word |= source[t, yy, xx, w]
+                target[t, row % out_height, x, w] = word

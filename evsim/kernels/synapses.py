@@ -1,0 +1,198 @@
+"""Convolution and linear layers: for every active input, add its row of weights to the outputs it reaches.
+
+The idea is to *gather*: an output position collects the weight rows of the active inputs that reach it while its sums
+(a block of 64 float32 or 32 float64 output channels, 256 bytes) stay in registers. Scattering each input's row to all
+its outputs would load and store the sums once per spike and end at a third of the speed.
+
+Weights are packed ``[block][tap * C_in][lanes]``, so one row is one run of 256 bytes. The loops run
+block -> band of output positions -> tap -> tile of input channels -> timestep -> position. A tile of weights (128
+channels, 32 KB) stays in the L1 cache while all positions and timesteps of the band use it; the band's partial sums
+(about 250 KB) wait in the L2 cache. The lists of active channels are those of the input positions: a tap reads its
+neighbour's list, no patch is ever copied, and taps outside the map are loop bounds.
+
+What a layer does with its finished sums is its *sink*: store them as real values (plus the residual stream), or drive
+LIF neurons at once, so that the membrane currents never leave the cache. Each output adds in the order
+(tap, channel), whatever the tile, band, schedule or number of threads: results do not depend on them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from evsim.kernels.neuron import Neurons, fire
+from evsim.kernels.vector import add_rows, add_scaled_rows, add_scaled_run
+
+
+class Size(NamedTuple):
+    """Geometry of one call: `steps` timesteps; `out_channels` padded to 32; `block` lanes; `band` positions."""
+
+    steps: int
+    in_channels: int
+    in_height: int
+    in_width: int
+    out_channels: int
+    out_height: int
+    out_width: int
+    kernel_height: int
+    kernel_width: int
+    stride_height: int
+    stride_width: int
+    pad_height: int
+    pad_width: int
+    tile: int
+    block: int
+    band: int
+
+
+class Sink(NamedTuple):
+    """Where sums go: into `neurons` if there are any, else into `real`. Unused arrays have size 0.
+
+    shift [C]: bias and BatchNorm shift. residual [T * P * C]: stream to add. real [T * P * C]: output.
+    """
+
+    shift: NDArray[np.floating]
+    residual: NDArray[np.floating]
+    real: NDArray[np.floating]
+    neurons: Neurons
+
+
+def units(size: Size) -> int:
+    """Return the number of work units (block, band) of a call: the range of `first` and `last`."""
+    positions = size.out_height * size.out_width
+    return -(-size.out_channels // size.block) * -(-positions // size.band)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def synapses(
+    first: int,
+    last: int,
+    size: Size,
+    index: NDArray[np.uint16],
+    starts: NDArray[np.int64],
+    values: NDArray[np.floating] | None,
+    weights: NDArray[np.floating],
+    scratch: NDArray[np.floating],
+    sink: Sink,
+) -> None:
+    """Run units ``first .. last - 1`` on lists of active channels (`Segments`); scratch [steps * band * block].
+
+    Without `values` one addition per spike and output reached, with them one multiplication and one addition.
+    """
+    in_positions = size.in_height * size.in_width
+    taps = size.kernel_height * size.kernel_width
+    tiles = -(-size.in_channels // size.tile)
+    for unit in range(first, last):
+        channel, lanes, begin, end = _unit(size, unit)
+        span = (end - begin) * lanes
+        scratch[: size.steps * span] = 0.0
+        for tap in range(taps):
+            for tile in range(tiles):
+                row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
+                for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
+                    left, right, source = _run(size, begin, end, y, tap)
+                    for t in range(size.steps):
+                        s = (tile * size.steps + t) * in_positions + source
+                        at = t * span + (y * size.out_width + left - begin) * lanes
+                        for _ in range(left, right):
+                            if values is None:
+                                add_rows(scratch, at, weights, row, index, starts[s], starts[s + 1], lanes)
+                            elif starts[s] < starts[s + 1]:
+                                add_scaled_rows(
+                                    scratch, at, weights, row, index, values, starts[s], starts[s + 1], lanes
+                                )
+                            s += size.stride_width
+                            at += lanes
+        _drain(size, sink, scratch, channel, lanes, begin, end)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def synapses_of_reals(
+    first: int,
+    last: int,
+    size: Size,
+    inputs: NDArray[np.floating],
+    weights: NDArray[np.floating],
+    scratch: NDArray[np.floating],
+    sink: Sink,
+) -> None:
+    """Run units on real values [T * P * C_in] (an image, the readout's mean): dense, one MAC per input and output.
+
+    The inputs that one row of the window covers lie side by side, and so do their weight rows: no list is needed.
+    """
+    taps = size.kernel_height * size.kernel_width
+    for unit in range(first, last):
+        channel, lanes, begin, end = _unit(size, unit)
+        scratch[: size.steps * (end - begin) * lanes] = 0.0
+        at = 0
+        for t in range(size.steps):
+            for p in range(begin, end):
+                y = p // size.out_width * size.stride_height - size.pad_height
+                x = p % size.out_width * size.stride_width - size.pad_width
+                left = max(0, -x)
+                right = min(size.kernel_width, size.in_width - x)
+                for ky in range(max(0, -y), min(size.kernel_height, size.in_height - y)):
+                    row = (channel * taps + lanes * (ky * size.kernel_width + left)) * size.in_channels
+                    start = ((t * size.in_height + y + ky) * size.in_width + x + left) * size.in_channels
+                    stop = start + (right - left) * size.in_channels
+                    add_scaled_run(scratch, at, weights, row, inputs, start, stop, lanes)
+                at += lanes
+        _drain(size, sink, scratch, channel, lanes, begin, end)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unit(size: Size, unit: int) -> tuple[int, int, int, int]:
+    """First channel, lanes, first position and end of positions of a unit; bands of a block follow each other."""
+    positions = size.out_height * size.out_width
+    bands = -(-positions // size.band)
+    channel = unit // bands * size.block
+    begin = unit % bands * size.band
+    return channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run(size: Size, begin: int, end: int, y: int, tap: int) -> tuple[int, int, int]:
+    """Columns ``left .. right - 1`` of output row y that lie in the band and see an input at `tap`, and which first."""
+    source_y = y * size.stride_height - size.pad_height + tap // size.kernel_width
+    shift = tap % size.kernel_width - size.pad_width
+    left = max(0, begin - y * size.out_width, -(shift // size.stride_width))
+    right = min(size.out_width, end - y * size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
+    if source_y < 0 or source_y >= size.in_height or right <= left:
+        return 0, 0, 0
+    return left, right, source_y * size.in_width + left * size.stride_width + shift
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _drain(
+    size: Size, sink: Sink, scratch: NDArray[np.floating], channel: int, lanes: int, begin: int, end: int
+) -> None:
+    """Empty a unit's sums [steps, end - begin, lanes] into the sink."""
+    positions = size.out_height * size.out_width
+    if sink.neurons.words.size > 0:
+        strides = ((end - begin) * lanes, lanes)
+        fire(
+            sink.neurons,
+            scratch,
+            strides,
+            sink.shift,
+            size.out_channels,
+            channel,
+            lanes,
+            size.steps,
+            positions,
+            begin,
+            end,
+        )
+        return
+    added = sink.residual.size > 0
+    at = 0
+    for t in range(size.steps):
+        for p in range(begin, end):
+            to = (t * positions + p) * size.out_channels + channel
+            for j in range(lanes):
+                total = scratch[at + j] + sink.shift[channel + j]
+                sink.real[to + j] = total + sink.residual[to + j] if added else total
+            at += lanes

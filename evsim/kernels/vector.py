@@ -1,0 +1,227 @@
+"""Vector building blocks: what plain Numba loops do not compile to.
+
+Numba turns a loop "for every spike, add a weight row to the sums" into scalar adds, or stores the sums after each
+spike. The intrinsics here emit LLVM vectors that stay in registers over the whole loop: one index load and one add
+with memory operand per 32 (or 64) bytes of row and spike. Their width is that of a *block* of output channels: 64 or
+32 lanes of float32, 32 of float64. LLVM splits a block into the registers that the CPU has (SSE2, AVX2, AVX-512), and
+each lane keeps its own order of additions, so no result depends on the CPU.
+
+An intrinsic cannot run without the JIT; with ``NUMBA_DISABLE_JIT=1`` plain twins of the same names take their place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+BLOCK = {np.dtype(np.float32): 64, np.dtype(np.float64): 32}
+"""Lanes of a full block of output channels by precision: 256 bytes, eight AVX2 or four AVX-512 registers."""
+
+LANES = 32
+"""Channels are padded to a multiple of this; a block of half size serves what a full block does not cover."""
+
+
+def padded(channels: int) -> int:
+    """Return `channels` rounded up to whole half blocks: the channel axis of every real-valued map in memory."""
+    return -(-channels // LANES) * LANES
+
+
+@intrinsic
+def add_rows(typingctx, sums, at, rows, base, index, start, stop, lanes):
+    """``for i in start..stop: sums[at : at + lanes] += rows[base + index[i] * lanes :]``, sums held in registers.
+
+    `sums`, `rows` 1-d float32 or float64; `index` 1-d uint16 or uint32, a row number; offsets in elements.
+    """
+    signature = types.void(sums, at, rows, base, index, start, stop, lanes)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+
+        def emit(width):
+            def term(i, acc):
+                row = builder.zext(frame.element(4, i), ir.IntType(64))
+                return builder.fadd(acc, frame.load(2, 3, width, row))
+
+            frame.accumulate(width, args[5], args[6], term)
+
+        frame.by_lanes(args[7], emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def add_scaled_rows(typingctx, sums, at, rows, base, index, values, start, stop, lanes):
+    """Like `add_rows`, each row times ``values[i]``: one multiply and one add, not fused, per lane."""
+    signature = types.void(sums, at, rows, base, index, values, start, stop, lanes)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+
+        def emit(width):
+            def term(i, acc):
+                row = builder.zext(frame.element(4, i), ir.IntType(64))
+                factor = _splat(builder, frame.element(5, i), width)
+                return builder.fadd(acc, builder.fmul(factor, frame.load(2, 3, width, row)))
+
+            frame.accumulate(width, args[6], args[7], term)
+
+        frame.by_lanes(args[8], emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def add_scaled_run(typingctx, sums, at, rows, base, values, start, stop, lanes):
+    """``for i in start..stop: sums[at:] += values[i] * rows[base + (i - start) * lanes :]``: a run without gaps."""
+    signature = types.void(sums, at, rows, base, values, start, stop, lanes)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+
+        def emit(width):
+            def term(i, acc):
+                factor = _splat(builder, frame.element(4, i), width)
+                return builder.fadd(acc, builder.fmul(factor, frame.load(2, 3, width, builder.sub(i, args[5]))))
+
+            frame.accumulate(width, args[5], args[6], term)
+
+        frame.by_lanes(args[7], emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def lif_step(typingctx, current, at, shift, shift_at, potential, potential_at, leak, divide, threshold, lanes):
+    """One timestep of `lanes` LIF neurons; returns their spikes as bits of a uint64, lane 0 in bit 0.
+
+    ``x = current + shift; v += (x - v) / leak`` where `divide`, else ``v += (x - v) * leak``; a spike where
+    ``v >= threshold``; ``v = 0`` there. `current`, `shift`, `potential` 1-d of one float type; offsets in elements.
+    """
+    real = current.dtype
+    signature = types.uint64(current, at, shift, shift_at, potential, potential_at, real, divide, real, lanes)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+        bits = cgutils.alloca_once(builder, ir.IntType(64))
+
+        def emit(width):
+            x = builder.fadd(frame.load(0, 1, width), frame.load(2, 3, width))
+            v = frame.load(4, 5, width)
+            drive = builder.fsub(x, v)
+            factor = _splat(builder, args[6], width)
+            change = cgutils.alloca_once(builder, v.type)
+            with builder.if_else(builder.trunc(args[7], ir.IntType(1))) as (by_division, by_product):
+                with by_division:
+                    builder.store(builder.fdiv(drive, factor), change)
+                with by_product:
+                    builder.store(builder.fmul(drive, factor), change)
+            v = builder.fadd(v, builder.load(change))
+            fired = builder.fcmp_ordered(">=", v, _splat(builder, args[8], width))
+            frame.store(4, 5, width, builder.select(fired, ir.Constant(v.type, [0.0] * width), v))
+            word = builder.bitcast(fired, ir.IntType(width))
+            builder.store(builder.zext(word, ir.IntType(64)) if width < 64 else word, bits)
+
+        frame.by_lanes(args[9], emit)
+        return builder.load(bits)
+
+    return signature, codegen
+
+
+@intrinsic
+def popcount(typingctx, word):
+    """Count the set bits of a uint64."""
+
+    def codegen(context, builder, sig, args):
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), codegen
+
+
+@intrinsic
+def lowest_bit(typingctx, word):
+    """Return the position of the lowest set bit of a uint64 that is not 0."""
+
+    def codegen(context, builder, sig, args):
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.uint64(types.uint64), codegen
+
+
+class _Frame:
+    """The arguments of one intrinsic call, and what it does with them; argument numbers count from 0."""
+
+    def __init__(self, context, builder, sig, args):
+        self.context, self.builder, self.types, self.args = context, builder, sig.args, args
+        self.item = sig.args[0].dtype.bitwidth // 8
+
+    def data(self, array):
+        return cgutils.create_struct_proxy(self.types[array])(self.context, self.builder, self.args[array]).data
+
+    def element(self, array, i):
+        return self.builder.load(self.builder.gep(self.data(array), [i]))
+
+    def pointer(self, array, offset, width):
+        start = self.builder.gep(self.data(array), [self.args[offset]])
+        vector = ir.VectorType(self.context.get_data_type(self.types[array].dtype), width)
+        return self.builder.bitcast(start, vector.as_pointer())
+
+    def load(self, array, offset, width, row=None):
+        pointer = self.pointer(array, offset, width)
+        if row is not None:
+            pointer = self.builder.gep(pointer, [row])
+        value = self.builder.load(pointer)
+        value.align = self.item  # blocks do lie on cache lines, but NumPy guarantees no more than this
+        return value
+
+    def store(self, array, offset, width, value):
+        self.builder.store(value, self.pointer(array, offset, width)).align = self.item
+
+    def accumulate(self, width, start, stop, term):
+        """``for i in range(start, stop): sums = term(i, sums)``: the sums are a phi, so they stay in registers."""
+        builder = self.builder
+        first = self.load(0, 1, width)
+        before = builder.block
+        loop, after = builder.append_basic_block("sum"), builder.append_basic_block("sum.end")
+        builder.cbranch(builder.icmp_signed("<", start, stop), loop, after)
+        builder.position_at_end(loop)
+        i, acc = builder.phi(start.type), builder.phi(first.type)
+        total = term(i, acc)
+        following = builder.add(i, start.type(1))
+        for phi, initial, next_value in ((i, start, following), (acc, first, total)):
+            phi.add_incoming(initial, before)
+            phi.add_incoming(next_value, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, stop), loop, after)
+        last = builder.block
+        builder.position_at_end(after)
+        result = builder.phi(first.type)
+        result.add_incoming(first, before)
+        result.add_incoming(total, last)
+        self.store(0, 1, width, result)
+
+    def by_lanes(self, lanes, emit):
+        """Emit the body for a full block and, where a full block is wider than 32 lanes, for a half block."""
+        if self.item == 8:
+            emit(LANES)
+            return
+        builder = self.builder
+        with builder.if_else(builder.icmp_signed("==", lanes, lanes.type(64))) as (full, half):
+            with full:
+                emit(64)
+            with half:
+                emit(LANES)
+
+
+def _splat(builder, scalar, width):
+    vector = ir.VectorType(scalar.type, width)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width))
+
+
+if config.DISABLE_JIT:
+    pass

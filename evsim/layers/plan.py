@@ -1,0 +1,118 @@
+"""From a network to stages: which primitives run, which of them fused, and what each reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.layers.attention import Attention
+from evsim.layers.context import Context, Layer
+from evsim.layers.neurons import NeuronLayer
+from evsim.layers.pool import Pool
+from evsim.layers.readout import Addition, TimeAverage, TokenAverage
+from evsim.layers.synapses import Synapses
+from evsim.network import (
+    LIF,
+    Add,
+    Conv2d,
+    Input,
+    Linear,
+    MaxPool,
+    Network,
+    Node,
+    SpikingSelfAttention,
+    TimeMean,
+    TokenMean,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One running layer and the primitives it stands for.
+
+    Attributes
+    ----------
+    layer
+        The running form.
+    nodes
+        Primitives in order; more than one where they are fused. The last one's output is the stage's output.
+    sources
+        Names of the nodes whose outputs it takes, one per input.
+    """
+
+    layer: Layer
+    nodes: tuple[Node, ...]
+    sources: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the node whose output this stage emits."""
+        return self.nodes[-1].name
+
+
+def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...]:
+    """Build the stages of a network in an order in which every stage comes after those that it reads.
+
+    A convolution or linear layer is fused with the LIF, or the addition to a real-valued stream, that alone reads it.
+    """
+    followers = {node.name: _follower(network, node) for node in network.nodes}
+    absorbed = {node.name for node in followers.values() if node}
+    stages: dict[int, Stage] = {}
+    for rank, node in enumerate(network.nodes):
+        if isinstance(node, Input) or node.name in absorbed:
+            continue
+        follower = followers[node.name]
+        if not isinstance(node, Conv2d | Linear):
+            stages[rank] = Stage(_layer(node, network, timesteps, context), (node,), node.inputs)
+            continue
+        neurons = follower if isinstance(follower, LIF) else None
+        synapses = Synapses(
+            node, network.shapes[node.inputs[0]], network.shapes[node.name], _weights(network, node), context, neurons
+        )
+        nodes = (node, follower) if follower else (node,)
+        stream = tuple(name for name in follower.inputs if name != node.name) if isinstance(follower, Add) else ()
+        # a fused stage runs where its last primitive stands: everything it reads has come by then
+        stages[network.nodes.index(nodes[-1])] = Stage(synapses, nodes, (*node.inputs, *stream))
+    return tuple(stages[rank] for rank in sorted(stages))
+
+
+def _follower(network: Network, node: Node) -> Node | None:
+    """Return the primitive that can be fused behind `node`, if any."""
+    readers = network.consumers()[node.name]
+    if not isinstance(node, Conv2d | Linear) or len(readers) != 1:
+        return None
+    reader = network.node(readers[0])
+    # an image's convolution runs once for all timesteps; its neurons run at each
+    if isinstance(reader, LIF) and network.shapes[node.inputs[0]].kind != "real":
+        return reader
+    if isinstance(reader, Add):
+        others = [name for name in reader.inputs if name != node.name]
+        earlier = [n.name for n in network.nodes[: network.nodes.index(node)]]
+        if len(others) == 1 and network.shapes[others[0]].kind == "real" and others[0] in earlier:
+            return reader
+    return None
+
+
+def _weights(network: Network, node: Node) -> Mapping[str, NDArray[np.floating]]:
+    return {key: network.weights[f"{node.name}.{key}"] for key in node.parameters()}
+
+
+def _layer(node: Node, network: Network, timesteps: int, context: Context) -> Layer:
+    shape = network.shapes[node.name]
+    match node:
+        case LIF():
+            return NeuronLayer(node, shape, context)
+        case MaxPool():
+            return Pool(node, shape, context)
+        case SpikingSelfAttention():
+            return Attention(node, shape, context)
+        case Add():
+            return Addition(context)
+        case TokenMean():
+            return TokenAverage(context)
+        case TimeMean():
+            return TimeAverage(timesteps, context)
+    raise TypeError(f"no running form for {type(node).__name__}")

@@ -1,0 +1,146 @@
+"""Running form of Conv2d and Linear, alone or fused with the residual addition or the neurons that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.kernels.neuron import Neurons
+from evsim.kernels.synapses import Sink, Size, synapses, synapses_of_reals, units
+from evsim.kernels.threads import aligned
+from evsim.kernels.vector import padded
+from evsim.layers.context import EMPTY_WORDS, Context, segments
+from evsim.layers.neurons import Membrane, working
+from evsim.network import LIF, Conv2d, Linear, Shape
+from evsim.spikes import Packet, RealMap
+
+SUMS_BYTES = 250_000
+"""Partial sums of one band: they wait in the L2 cache (512 KB and more) beside the lists and the weights."""
+
+
+class Synapses:
+    """A convolution or linear layer with its BatchNorm, and optionally what follows it.
+
+    Parameters
+    ----------
+    node
+        The layer.
+    source, target
+        Shapes of its input and output maps.
+    weights
+        Parameter name to array, see `Conv2d.parameters`.
+    context
+        Shared by all layers.
+    neurons
+        LIF neurons that read this layer alone: they are driven at once, and `step` returns spikes.
+    """
+
+    def __init__(
+        self,
+        node: Conv2d | Linear,
+        source: Shape,
+        target: Shape,
+        weights: Mapping[str, NDArray[np.floating]],
+        context: Context,
+        neurons: LIF | None = None,
+    ) -> None:
+        self.node, self.source, self.target, self.context = node, source, target, context
+        scale = weights.get("bn_scale", np.ones(node.out_channels))
+        shift = weights.get("bn_shift", np.zeros(node.out_channels)) + weights.get("bias", 0.0) * scale
+        self.weights = pack(weights["weight"].reshape(-1, node.out_channels), scale, context)
+        self.shift = np.zeros(padded(node.out_channels), context.dtype)
+        self.shift[: node.out_channels] = shift
+        self.membrane = Membrane(neurons, target, context) if neurons else None
+        self._static: tuple[NDArray[np.floating], RealMap] | None = None
+
+    def reset(self) -> None:
+        """Forget potentials and the output of a static image."""
+        self._static = None
+        if self.membrane:
+            self.membrane.reset()
+
+    def step(self, *packets: Packet) -> Packet:
+        """Take the input and, where a residual addition is fused, the stream to add; return spikes or real values."""
+        packet, *residual = packets
+        if isinstance(packet, RealMap) and self._static and self._static[0] is packet.values:
+            known = self._static[1]  # the next timestep of a static image
+            return RealMap(packet.start, packet.steps, known.values, known.channels, known.height, known.width)
+        steps = packet.values.shape[0] if isinstance(packet, RealMap) else packet.steps
+        size = self._size(steps)
+        positions, channels = self.target.positions, size.out_channels
+        empty = self.context.empty()
+        if self.membrane:
+            spikes, neurons = self.membrane.neurons(packet.start, steps)
+            self._run(packet, size, Sink(self.shift, empty, empty, neurons))
+            return spikes
+        out = aligned((steps, positions, channels), self.context.dtype)
+        added = residual[0].values.reshape(-1) if residual and isinstance(residual[0], RealMap) else empty
+        silent = Neurons(EMPTY_WORDS, empty, False, self.context.dtype.type(0), False, self.context.dtype.type(0))
+        self._run(packet, size, Sink(self.shift, added, out.reshape(-1), silent))
+        result = RealMap(packet.start, packet.steps, out, self.target.channels, self.target.height, self.target.width)
+        if isinstance(packet, RealMap):
+            self._static = (packet.values, result)
+        return result
+
+    def _run(self, packet: Packet, size: Size, sink: Sink) -> None:
+        context = self.context
+        if isinstance(packet, RealMap):
+            lists, values = None, np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
+        else:
+            lists = segments(packet, context)
+            size = size._replace(tile=lists.tile)
+
+        def work(first: int, last: int) -> None:
+            scratch = context.workers.scratch(size.steps * size.band * size.block, context.dtype)
+            own = sink._replace(neurons=working(sink.neurons, context))
+            if lists is None:
+                synapses_of_reals(first, last, size, values, self.weights, scratch, own)
+            else:
+                synapses(first, last, size, lists.index, lists.starts, lists.values, self.weights, scratch, own)
+
+        context.workers.share(units(size), work)
+
+    def _size(self, steps: int) -> Size:
+        node, source, target, block = self.node, self.source, self.target, self.context.block
+        kernel, stride, padding = (
+            (node.kernel, node.stride, node.padding) if isinstance(node, Conv2d) else ((1, 1), (1, 1), (0, 0))
+        )
+        wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
+        bands = -(-target.positions // max(1, wanted))
+        return Size(
+            steps,
+            source.channels,
+            *_rows(source, kernel),
+            padded(node.out_channels),
+            *_rows(target, kernel),
+            *kernel,
+            *stride,
+            *padding,
+            tile=128,
+            block=block,
+            band=-(-target.positions // bands),
+        )
+
+
+def pack(weight: NDArray[np.floating], scale: NDArray[np.floating], context: Context) -> NDArray[np.floating]:
+    """Fold the scale of BatchNorm into ``weight [rows, C_out]`` in float64, round, and lay it out in blocks.
+
+    Returns the flat array ``[block][rows][lanes]``, on cache lines; channels past C_out are 0.
+    """
+    rows, channels = weight.shape
+    width = padded(channels)
+    packed = aligned((rows * width,), context.dtype)
+    for begin in range(0, width, context.block):
+        lanes = min(context.block, width - begin)
+        end = min(begin + lanes, channels)
+        part = packed[begin * rows : (begin + lanes) * rows].reshape(rows, lanes)
+        part[:, end - begin :] = 0.0
+        part[:, : end - begin] = weight[:, begin:end] * scale[begin:end].astype(np.float64)
+    return packed
+
+
+def _rows(shape: Shape, kernel: tuple[int, int]) -> tuple[int, int]:
+    """Height and width to run over; a 1x1 convolution sees its map as one long row."""
+    return (1, shape.positions) if kernel == (1, 1) else (shape.height, shape.width)

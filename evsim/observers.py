@@ -1,0 +1,249 @@
+"""Observers of a run: they watch packets go by, the layers and kernels know nothing of them.
+
+An observer is called after each step of a stage with the packets that it took and the one that it gave.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.counters import Counts, Geometry, Ints, LayerCounts
+from evsim.kernels.counting import attention_operations, spikes_per_position
+from evsim.layers.plan import Stage
+from evsim.network import (
+    LIF,
+    Add,
+    Conv2d,
+    Linear,
+    MaxPool,
+    Network,
+    Node,
+    Shape,
+    SpikingSelfAttention,
+    TimeMean,
+    TokenMean,
+)
+from evsim.spikes import IntegerMap, Packet, SpikeList
+
+KINDS = {Conv2d: "conv", Linear: "linear", SpikingSelfAttention: "attention", LIF: "lif"}
+
+
+class Observer(Protocol):
+    """Whoever wants to see the packets of a run."""
+
+    def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
+        """Take note of one step; `output` is None while a stage still gathers."""
+
+
+class Counter:
+    """Counts every synaptic operation exactly, see `evsim.counters.LayerCounts` for what is counted.
+
+    Parameters
+    ----------
+    network
+        The network that runs.
+    timesteps
+        T of the run.
+    """
+
+    def __init__(self, network: Network, timesteps: int) -> None:
+        self.network, self.timesteps = network, timesteps
+        self._tallies = {node.name: _Tally(network, node, timesteps) for node in network.nodes if type(node) in KINDS}
+        self._other = {key: np.zeros(timesteps, np.int64) for key in ("residual_adds", "pool_comparisons", "mean_adds")}
+
+    def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
+        """Count the step of every primitive that the stage stands for."""
+        when = slice(inputs[0].start, inputs[0].start + inputs[0].steps)
+        for node in stage.nodes:
+            if isinstance(node, LIF):
+                self._tallies[node.name].neurons(output)
+            elif isinstance(node, SpikingSelfAttention):
+                self._tallies[node.name].attention(*inputs)
+            elif isinstance(node, Conv2d | Linear):
+                self._tallies[node.name].synapses(inputs[0])
+            else:
+                key, amount = _other_operations(node, self.network)
+                self._other[key][when] += amount
+
+    def counts(self) -> Counts:
+        """Return what was counted, once the run is over."""
+        rows = tuple(tally.counts() for tally in self._tallies.values())
+        return Counts(self.timesteps, rows, dict(self._other))
+
+
+class _Tally:
+    """Running counts of one layer."""
+
+    def __init__(self, network: Network, node: Node, timesteps: int) -> None:
+        self.node = node
+        self.source, self.target = network.shapes[node.inputs[0]], network.shapes[node.name]
+        self.geometry = _geometry(node, self.source, self.target)
+        self.timesteps = timesteps
+        heads = self.geometry.heads
+        self.rows: dict[str, Ints] = {
+            key: np.zeros(timesteps, np.int64)
+            for key in ("nonzeros", "size", "sum", "sops", "macs", "acs", "spikes", "bias", "updates", "other")
+        }
+        self.heads = {key: np.zeros((timesteps, heads), np.int64) for key in ("kv", "qk")}
+        self.operands = np.zeros((3, timesteps), np.int64)
+        self.binary = True
+        self.fan_out = _fan_out(self.geometry) if isinstance(node, Conv2d | Linear) else None
+
+    def synapses(self, packet: Packet) -> None:
+        """Count a conv or linear layer by its input: nonzeros, and the outputs that each reaches."""
+        when = slice(packet.start, packet.start + packet.steps)
+        assert self.fan_out is not None
+        if isinstance(packet, SpikeList):
+            active = np.empty(packet.words.shape[:2], np.int64)
+            spikes_per_position(packet.words, active)
+            total = active
+            self.rows["sops"][when] += active @ self.fan_out
+        else:
+            values = packet.values[..., : packet.channels]
+            active = np.count_nonzero(values, axis=2)
+            self.rows["macs"][when] += active @ self.fan_out
+            self.binary &= bool(((values == 0) | (values == 1)).all())
+            total = np.zeros_like(active)
+            if isinstance(packet, IntegerMap):
+                total = values.sum(axis=2, dtype=np.int64)
+                self.rows["acs"][when] += total @ self.fan_out
+        self.rows["nonzeros"][when] += active.sum(axis=1)
+        self.rows["sum"][when] += total.sum(axis=1)
+        self.rows["size"][when] += packet.height * packet.width * packet.channels
+        if self.geometry.bias or self.geometry.batch_norm:
+            self.rows["bias"][when] += self.geometry.out_positions * self.geometry.out_channels
+
+    def neurons(self, output: Packet | None) -> None:
+        """Count a LIF layer: spikes emitted, potentials updated."""
+        assert isinstance(output, SpikeList)
+        when = slice(output.start, output.start + output.steps)
+        neurons = self.target.positions * self.target.channels
+        self.rows["spikes"][when] += np.bitwise_count(output.words).sum(axis=(1, 2), dtype=np.int64)
+        self.rows["updates"][when] += neurons
+        self.rows["size"][when] += neurons
+
+    def attention(self, *packets: Packet) -> None:
+        """Count both orders of attention, per head."""
+        words = [packet.words for packet in packets if isinstance(packet, SpikeList)]
+        when = slice(packets[0].start, packets[0].start + packets[0].steps)
+        size = self.geometry
+        kv, qk = self.heads["kv"][when], self.heads["qk"][when]
+        attention_operations(size.heads, size.head_dim, *words, kv, qk)
+        for i, word in enumerate(words):
+            self.operands[i, when] += np.bitwise_count(word).sum(axis=(1, 2), dtype=np.int64)
+        self.rows["nonzeros"][when] += self.operands[:, when].sum(axis=0)
+        self.rows["sum"][when] += self.operands[:, when].sum(axis=0)
+        self.rows["size"][when] += 3 * size.tokens * size.in_channels
+        declared, other = (kv, qk) if size.order == "q(kv)" else (qk, kv)
+        self.rows["sops"][when] += declared.sum(axis=1)
+        self.rows["other"][when] += other.sum(axis=1)
+
+    def counts(self) -> LayerCounts:
+        """Return the counts in their final form."""
+        rows, kind = self.rows, KINDS[type(self.node)]
+        attention, lif, graded = kind == "attention", kind == "lif", self.source.kind == "integers"
+        declared, other = ("kv", "qk") if self.geometry.order == "q(kv)" else ("qk", "kv")
+        binary = self.binary and kind in ("conv", "linear")
+        return LayerCounts(
+            name=self.node.name,
+            kind=kind,  # type: ignore[arg-type]
+            input_kind=self.source.kind,
+            geometry=self.geometry,
+            steps=int(np.count_nonzero(rows["size"])),
+            input_nonzeros=rows["nonzeros"],
+            input_size=rows["size"],
+            input_sum=rows["sum"],
+            sops=rows["sops"],
+            macs=rows["macs"],
+            bias_adds=rows["bias"],
+            neuron_updates=rows["updates"],
+            sops_other_order=rows["other"] if attention else None,
+            acs_unrolled=rows["acs"] if graded and not lif else None,
+            spikes=rows["spikes"] if lif else None,
+            sops_per_head=self.heads[declared] if attention else None,
+            sops_other_order_per_head=self.heads[other] if attention else None,
+            operand_nonzeros=self.operands if attention else None,
+            binary_samples=int(binary),
+            binary_nonzeros=int(rows["nonzeros"].sum()) if binary else 0,
+        )
+
+
+class SpikeRecorder:
+    """Keeps the spikes of every LIF layer, bit-packed as the run goes on.
+
+    Attributes
+    ----------
+    trains
+        LIF name to (``np.packbits`` of the C-ordered boolean array, its shape): the PyTorch module's own output
+        shape without batch, [T, C, H, W], [T, C, N] or [T, N, C].
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._layouts = {node.name: node.layout for node in network.nodes if isinstance(node, LIF)}
+        self._parts: dict[str, list[SpikeList]] = {name: [] for name in self._layouts}
+
+    def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
+        """Keep the packet if it comes from a LIF."""
+        if stage.name in self._parts and isinstance(output, SpikeList):
+            self._parts[stage.name].append(output)
+
+    @property
+    def trains(self) -> dict[str, tuple[NDArray[np.uint8], tuple[int, ...]]]:
+        """Return the packed spike trains and their shapes, by layer."""
+        return {name: self._pack(name, parts) for name, parts in self._parts.items() if parts}
+
+    def _pack(self, name: str, parts: list[SpikeList]) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+        first = parts[0]
+        spikes = np.concatenate([part.dense() for part in sorted(parts, key=lambda part: part.start)])
+        if self._layouts[name] != "rows":
+            spikes = spikes.transpose(0, 2, 1)
+        if self._layouts[name] == "map":
+            spikes = spikes.reshape(len(spikes), first.channels, first.height, first.width)
+        return np.packbits(spikes), spikes.shape
+
+
+def _geometry(node: Node, source: Shape, target: Shape) -> Geometry:
+    sizes = (source.channels, target.channels, source.height, source.width, target.height, target.width)
+    match node:
+        case Conv2d():
+            return Geometry(node.module, *sizes, node.kernel, node.stride, node.padding, node.bias, node.batch_norm)
+        case Linear():
+            return Geometry(node.module, *sizes, bias=node.bias, batch_norm=node.batch_norm)
+        case LIF():
+            return Geometry("LIF", *sizes, tau=node.tau, v_threshold=node.v_threshold)
+        case SpikingSelfAttention():
+            width = source.channels // node.heads
+            return Geometry("SpikingSelfAttention", *sizes, heads=node.heads, head_dim=width, order=node.order)
+    raise TypeError(f"{type(node).__name__} has no row")
+
+
+def _fan_out(size: Geometry) -> Ints:
+    """Return how many outputs an input at each position reaches, padding not counted: int64 [P]."""
+    axes = []
+    for i, (inner, outer) in enumerate(((size.in_height, size.out_height), (size.in_width, size.out_width))):
+        reached = np.arange(outer)[:, np.newaxis] * size.stride[i] - size.padding[i] + np.arange(size.kernel[i])
+        inside = reached[(reached >= 0) & (reached < inner)]
+        axes.append(np.bincount(inside, minlength=inner))
+    return np.multiply.outer(axes[0], axes[1]).reshape(-1).astype(np.int64) * size.out_channels
+
+
+def _other_operations(node: Node, network: Network) -> tuple[str, int]:
+    """Name and number per timestep of the operations of a primitive that has no row."""
+    source, target = network.shapes[node.inputs[0]], network.shapes[node.name]
+    match node:
+        case Add():
+            return "residual_adds", target.positions * target.channels
+        case MaxPool():
+            taps = 1
+            for inner, outer in ((source.height, target.height), (source.width, target.width)):
+                begin = np.arange(outer) * node.stride - node.padding
+                taps *= int((np.minimum(begin + node.kernel, inner) - np.maximum(begin, 0)).sum())
+            return "pool_comparisons", (taps - target.positions) * target.channels
+        case TokenMean():
+            return "mean_adds", (source.positions - 1) * source.channels
+        case TimeMean():
+            return "mean_adds", source.positions * source.channels
+    raise TypeError(f"{type(node).__name__} counts nothing")
