@@ -1,0 +1,202 @@
+"""The recorder: an image moved before a simulated event camera becomes a recording.
+
+The pixel model is the field's standard one (v2e, arXiv 2006.07722; ESIM, Rebecq et al. 2018): each pixel remembers the
+log intensity at its last event and fires whenever the present one has moved by a threshold from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from evsim.errors import OptionError, RecordingError
+from evsim.events.types import Recording
+
+SENSOR = 128
+"""Pixels per side of a DVS128."""
+
+LINEAR_BELOW = 20.0
+"""Intensity (of 255) up to which the response is linear; above it is logarithmic."""
+
+STEP_US = 1000
+"""Time between two samples of the moving image, in microseconds."""
+
+
+@dataclass(frozen=True)
+class RecorderSettings:
+    """How a recording is made.
+
+    Attributes
+    ----------
+    motion
+        "saccade": three straight moves of 100 ms each, as in N-MNIST; "loop": a closed diamond of four such moves, as
+        in CIFAR10-DVS.
+    threshold
+        Change of log intensity per event (theta).
+    refractory_us
+        Time after an event during which a pixel stays silent, in microseconds.
+    noise
+        Standard deviation of the threshold from pixel to pixel, as a share of it.
+    seed
+        Seed of that noise.
+    amplitude
+        Length of the moves in pixels.
+    extent
+        Pixels per side that the image is enlarged to.
+    darkest
+        Intensity (of 255) of the image's darkest grey and of what surrounds it: no real scene is black.
+    """
+
+    motion: Literal["saccade", "loop"] = "saccade"
+    threshold: float = 0.2
+    refractory_us: int = 1000
+    noise: float = 0.0
+    seed: int = 0
+    amplitude: float = 8.0
+    extent: int = 96
+    darkest: float = 64.0
+
+
+def record(image: NDArray[np.generic], settings: RecorderSettings | None = None) -> Recording:
+    """Play an image before a 128 x 128 event camera.
+
+    Parameters
+    ----------
+    image
+        [H, W], intensities from dark (its least value) to bright (its greatest).
+    settings
+        Motion and pixel model.
+
+    Returns
+    -------
+    Recording
+        Sorted by time, then row, then column.
+
+    Raises
+    ------
+    RecordingError
+        If the image is not two-dimensional, not finite, or of one brightness.
+    OptionError
+        If a setting has no such value.
+    """
+    settings = settings or RecorderSettings()
+    _check(settings)
+    scene = _scene(image, settings)
+    path = _path(settings)
+    rng = np.random.default_rng(settings.seed)
+    spread = rng.normal(1.0, settings.noise, scene.shape) if settings.noise else np.ones(scene.shape)
+    theta = settings.threshold * np.clip(spread, 0.1, None)
+    capacity = 1 << 16
+    while True:
+        columns = (np.empty(capacity, np.int64), *(np.empty(capacity, np.uint16) for _ in range(2)))
+        polarity = np.empty(capacity, np.uint8)
+        count = _play(scene, path, theta, settings.refractory_us, *columns, polarity)
+        if count <= capacity:
+            break
+        capacity = count
+    t, x, y = (column[:count] for column in columns)
+    order = np.lexsort((x, y, t))
+    return Recording(
+        t[order], x[order], y[order], polarity[:count][order], SENSOR, SENSOR, "the simulated DVS128", "recorder"
+    )
+
+
+def _check(settings: RecorderSettings) -> None:
+    if settings.motion not in ("saccade", "loop"):
+        raise OptionError(f"--motion must be saccade or loop, got {settings.motion}")
+    if not settings.threshold > 0.0:
+        raise OptionError(f"--threshold must be positive, got {settings.threshold}")
+    if settings.refractory_us < 0 or settings.noise < 0.0:
+        raise OptionError("--refractory and --noise must not be negative")
+    if not 0.0 <= settings.darkest < 255.0:
+        raise OptionError(f"the darkest intensity must lie in 0 .. 254, got {settings.darkest}")
+    if not 2 <= settings.extent <= SENSOR:
+        raise OptionError(f"the image must fill 2 to {SENSOR} pixels of the sensor, got {settings.extent}")
+
+
+def _scene(image: NDArray[np.generic], settings: RecorderSettings) -> NDArray[np.float64]:
+    """Intensities 0 .. 255 on the sensor: the image enlarged, in the middle, on its darkest grey."""
+    from scipy.ndimage import zoom
+
+    if image.ndim != 2 or min(image.shape) < 2:
+        raise RecordingError(f"the recorder takes an image [H, W] of at least 2 x 2, got shape {list(image.shape)}")
+    values = np.asarray(image, np.float64)
+    if not np.isfinite(values).all() or np.ptp(values) == 0.0:
+        raise RecordingError("the image holds NaN or infinite values, or is of one brightness: nothing would move")
+    values = settings.darkest + (values - values.min()) / np.ptp(values) * (255.0 - settings.darkest)
+    values = np.pad(values, 1, constant_values=settings.darkest)  # strokes at the edge end softly
+    factor = settings.extent / max(values.shape)
+    large = np.clip(zoom(values, factor, order=1, grid_mode=True, mode="nearest"), 0.0, 255.0)
+    scene = np.full((SENSOR, SENSOR), settings.darkest)
+    top, left = ((SENSOR - size) // 2 for size in large.shape)
+    scene[top : top + large.shape[0], left : left + large.shape[1]] = large
+    return scene
+
+
+def _path(settings: RecorderSettings) -> NDArray[np.float64]:
+    """Displacement [samples, (y, x)] of the image over time, one sample per millisecond."""
+    a = settings.amplitude / 2.0
+    if settings.motion == "saccade":
+        corners = np.array([(-a, -a), (a, 0.0), (-a, a), (-a, -a)])
+    else:
+        corners = np.array([(0.0, -a), (-a, 0.0), (0.0, a), (a, 0.0), (0.0, -a)])
+    times = np.arange((len(corners) - 1) * 100 + 1) / 100.0
+    return np.stack([np.interp(times, np.arange(len(corners)), corners[:, axis]) for axis in (0, 1)], axis=1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _play(
+    scene: NDArray[np.float64],
+    path: NDArray[np.float64],
+    theta: NDArray[np.float64],
+    refractory: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    p: NDArray[np.uint8],
+) -> int:
+    """Write the events that fit, pixel by pixel; return how many there are."""
+    height, width = scene.shape
+    count = 0
+    for row in range(height):
+        for column in range(width):
+            before = _response(scene, row - path[0, 0], column - path[0, 1])
+            reference = before
+            silent_until = np.int64(-1)
+            for i in range(1, len(path)):
+                now = _response(scene, row - path[i, 0], column - path[i, 1])
+                step = theta[row, column] if now > reference else -theta[row, column]
+                for k in range(1, int(np.floor(np.abs(now - reference) / theta[row, column])) + 1):
+                    level = reference + step * k
+                    share = (level - before) / (now - before) if now != before else 1.0
+                    when = np.int64((i - 1 + min(max(share, 0.0), 1.0)) * STEP_US)
+                    if when < silent_until:
+                        continue
+                    silent_until = when + refractory
+                    if count < len(t):
+                        t[count], x[count], y[count], p[count] = when, column, row, step > 0.0
+                    count += 1
+                reference += step * np.floor(np.abs(now - reference) / theta[row, column])
+                before = now
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _response(scene: NDArray[np.float64], row: float, column: float) -> float:
+    """Lin-log intensity at a point of the scene, bilinear between pixels; outside goes on as in the corner."""
+    top, left = int(np.floor(row)), int(np.floor(column))
+    dy, dx = row - top, column - left
+    value = 0.0
+    for oy, wy in ((0, 1.0 - dy), (1, dy)):
+        for ox, wx in ((0, 1.0 - dx), (1, dx)):
+            yy, xx = top + oy, left + ox
+            if 0 <= yy < scene.shape[0] and 0 <= xx < scene.shape[1]:
+                value += wy * wx * scene[yy, xx]
+            else:
+                value += wy * wx * scene[0, 0]
+    # below the knee a line that meets the logarithm there
+    return value * np.log(LINEAR_BELOW) / LINEAR_BELOW if value <= LINEAR_BELOW else np.log(value)
