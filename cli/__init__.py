@@ -1,0 +1,1 @@
+"""What a person types: parse, call one function of evsim, print. One file per group of commands."""

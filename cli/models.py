@@ -1,0 +1,90 @@
+"""Commands about models: convert, info, run, demo."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    checkpoint: Annotated[str, typer.Argument(help="state_dict as .h5, .pth or .pth.tar")],
+    out: Annotated[str, typer.Argument(help="model.h5 to write")],
+    family: Annotated[str | None, typer.Option(help="spikingformer, where the keys cannot tell")] = None,
+    variant: Annotated[str | None, typer.Option(help="standard or cml (max-pool before the neurons)")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="imagenet, cifar or dvs")] = None,
+    heads: Annotated[int | None, typer.Option(help="attention heads")] = None,
+    timesteps: Annotated[int | None, typer.Option(help="timesteps T of the training")] = None,
+    tau: Annotated[float | None, typer.Option(help="membrane time constant of every LIF")] = None,
+    image_size: Annotated[int | None, typer.Option(help="height and width of the input")] = None,
+    mean: Annotated[str | None, typer.Option(help="mean per channel, e.g. 0.485,0.456,0.406")] = None,
+    std: Annotated[str | None, typer.Option(help="standard deviation per channel")] = None,
+    labels: Annotated[str | None, typer.Option(help="text file, one class name per line")] = None,
+    orientation: Annotated[str | None, typer.Option(help="of DVS128 recordings: spikingjelly, jaer or raw")] = None,
+    frames: Annotated[str | None, typer.Option(help="how events become frames: number or time")] = None,
+    preset: Annotated[str | None, typer.Option(help="published model, e.g. spikingformer-8-512-imagenet")] = None,
+) -> None:
+    """Convert a PyTorch checkpoint into a model.h5, without PyTorch."""
+    from evsim.converters import ConvertOptions
+    from evsim.converters import convert as convert_checkpoint
+    from evsim.modelfile import save
+
+    options = ConvertOptions(
+        family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
+        _numbers(std, "--std"), labels, orientation, frames, preset,
+    )  # fmt: skip
+    done = convert_checkpoint(checkpoint, options)
+    save(done.network, out)
+    for fact, source in done.network.provenance.items():
+        typer.echo(f"{fact}: {source}")
+    for note in done.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"wrote {out}: {done.network.name}, {len(done.network.nodes)} nodes")
+
+
+def info(model: Annotated[str, typer.Argument(help="model.h5")]) -> None:
+    """Print a model's layers, parameters and dense MACs, and where its facts came from."""
+    from evsim.converters import load_model
+    from evsim.report.table import network_report
+
+    typer.echo(network_report(load_model(model).network))
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="model.h5, or a checkpoint")],
+    source: Annotated[str, typer.Option("--input", help="recording (.aedat, .npz), frames or image (.npy)")],
+    precision: Annotated[str, typer.Option(help="float32 or float64")] = "float32",
+    timesteps: Annotated[int | None, typer.Option(help="timesteps T, if not the model's own")] = None,
+    schedule: Annotated[str, typer.Option(help="order of events: layer or time")] = "layer",
+    threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
+    json_file: Annotated[str | None, typer.Option("--json", help="write the run as JSON; - for stdout alone")] = None,
+    record_spikes: Annotated[str | None, typer.Option(help="write the spikes of every LIF (.h5)")] = None,
+    save_frames: Annotated[str | None, typer.Option(help="write what the network was fed (.npz)")] = None,
+    profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
+) -> None:
+    """Run a recording through a model: prediction, exact operation counts, energy."""
+    from evsim.cli.running import Request, run_and_print
+
+    run_and_print(
+        Request(model, source, precision, timesteps, schedule, threads, json_file, record_spikes, save_frames, profile)
+    )
+
+
+def demo(
+    save: Annotated[str | None, typer.Option(help="write model.h5 and dvs_sample.aedat into this folder")] = None,
+) -> None:
+    """Run the bundled model on the bundled recordings of handwritten digits."""
+    from evsim.cli.running import demonstrate
+
+    demonstrate(save)
+
+
+def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        from evsim.errors import OptionError
+
+        raise OptionError(f"{option} takes numbers with commas between, got {text}") from None

@@ -1,0 +1,103 @@
+"""What ``evsim run`` does, apart from parsing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from evsim import api
+from evsim.converters import load_model
+from evsim.energy import load_profile
+from evsim.files import write_whole
+from evsim.report.document import document
+from evsim.report.files import save_frames, save_spikes
+from evsim.report.table import run_report
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of ``evsim run``."""
+
+    model: str
+    source: str
+    precision: str
+    timesteps: int | None
+    schedule: str
+    threads: int
+    json_file: str | None
+    record_spikes: str | None
+    save_frames: str | None
+    profile: str
+
+
+class Progress:
+    """Progress bar on stderr for runs of more than a second or so; none where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(unit="layer", leave=False, delay=1.0, disable=None, file=sys.stderr)
+
+    def observe(self, *_: object) -> None:
+        """Advance by one step of a layer."""
+        self._bar.update()
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.close()
+
+
+def run_and_print(request: Request) -> None:
+    """Load, read, simulate, print and write what was asked for."""
+    profile = load_profile(request.profile)
+    model = load_model(request.model)
+    network = model.network
+    sample = api.read(request.source, network, request.timesteps)
+    for note in (*model.notes, *sample.notes):
+        typer.echo(f"note: {note}", err=True)
+    progress = Progress()
+    try:
+        run = api.simulate(
+            network, sample, timesteps=request.timesteps, precision=request.precision,  # type: ignore[arg-type]
+            schedule=request.schedule, threads=request.threads, record_spikes=request.record_spikes is not None,  # type: ignore[arg-type]
+            observers=[progress],
+        )  # fmt: skip
+    finally:
+        progress.close()
+    if request.record_spikes:
+        save_spikes(run, request.record_spikes)
+    if request.save_frames:
+        save_frames(sample, request.save_frames)
+    text = json.dumps(document(run, profile), indent=1)
+    if request.json_file == "-":
+        typer.echo(text)
+        return
+    if request.json_file:
+        write_whole(Path(request.json_file), text.encode())
+    typer.echo(run_report(run, profile))
+
+
+def demonstrate(save: str | None) -> None:
+    """Run the bundled model on every bundled recording; print the first run whole and each outcome."""
+    from evsim import demo
+
+    if save is not None:
+        model, sample = demo.save(save)
+        typer.echo(f"wrote {model} and {sample}; now try: evsim run {model} --input {sample}")
+        return
+    network = api.load(demo.model_path())
+    outcomes = []
+    for number, (digit, path) in enumerate(demo.recordings().items()):
+        run = api.simulate(network, api.read(path, network))
+        if not number:
+            typer.echo(run_report(run))
+        share = run.counts.sops / run.counts.dense_macs
+        outcomes.append(
+            f"digit {digit}: predicted {run.label(run.prediction)}, {run.counts.sops:,} SOPs "
+            f"({share:.1%} of the dense MACs), {run.exact().energy_mj:.6f} mJ"
+        )
+    typer.echo("\n" + "\n".join(outcomes))

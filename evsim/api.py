@@ -1,0 +1,174 @@
+"""The short Python API: load a model, read an input, simulate; a `Run` ties prediction, counts and energy together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.converters import load_model
+from evsim.counters import Counts
+from evsim.energy import ExactView, PaperView, Profile, exact_view, load_profile, paper_view
+from evsim.energy.paper import NonSpike
+from evsim.engine import Precision, Schedule, Simulator
+from evsim.errors import RecordingError
+from evsim.events import ReadOptions, head_of
+from evsim.events import read as read_recording
+from evsim.events.arrays import MAGIC, read_array
+from evsim.events.frames import to_frames
+from evsim.network import Network
+from evsim.observers import Counter, Observer, SpikeRecorder
+
+__all__ = ["Run", "Sample", "load", "read", "simulate"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """An input ready for the network.
+
+    Attributes
+    ----------
+    values
+        Image [C, H, W] or frames [T, C, H, W].
+    path, kind
+        Where it came from, and its format.
+    events
+        Number of events of a recording, None for frames and images.
+    notes
+        What a person should know, one line each.
+    """
+
+    values: NDArray[np.generic]
+    path: str = ""
+    kind: str = "array"
+    events: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Outcome of a simulation.
+
+    Attributes
+    ----------
+    network, sample
+        What ran on what.
+    timesteps, precision
+        T and the precision of the run.
+    logits
+        [classes].
+    counts
+        Every operation, exactly.
+    spikes
+        LIF name to (packed spike train, shape), if recorded; see `SpikeRecorder`.
+    """
+
+    network: Network
+    sample: Sample
+    timesteps: int
+    precision: str
+    logits: NDArray[np.floating]
+    counts: Counts
+    spikes: dict[str, tuple[NDArray[np.uint8], tuple[int, ...]]] = field(default_factory=dict)
+
+    @property
+    def prediction(self) -> int:
+        """Class of the greatest logit."""
+        return int(self.logits.argmax())
+
+    def label(self, number: int) -> str | None:
+        """Return the name of a class, None where it is not known."""
+        return self.network.labels[number] if self.network.labels else None
+
+    def paper(self, profile: Profile | None = None, nonspike: NonSpike = "binary-only") -> PaperView:
+        """Return the paper's estimate of the energy."""
+        return paper_view(self.counts, profile or load_profile(), nonspike)
+
+    def exact(self, profile: Profile | None = None) -> ExactView:
+        """Return the energy of the counted operations."""
+        return exact_view(self.counts, profile or load_profile())
+
+
+def load(path: str | Path) -> Network:
+    """Load a model.h5, or convert a checkpoint on the fly; errors as `evsim.converters.load_model`."""
+    return load_model(path).network
+
+
+def read(
+    path: str | Path, network: Network, timesteps: int | None = None, options: ReadOptions | None = None
+) -> Sample:
+    """Read a recording, frames or an image as the network takes it.
+
+    Parameters
+    ----------
+    path
+        AEDAT 2.0 or 3.1, SpikingJelly ``.npz``, or ``.npy`` with frames [T, C, H, W] or an image [C, H, W].
+    network
+        Tells size, timesteps, orientation and how events become frames.
+    timesteps
+        T, if not the model's own.
+    options
+        How recordings are read; by default with the model's orientation.
+
+    Raises
+    ------
+    RecordingError
+        If the file cannot be read or does not fit the network.
+    """
+    spec, steps = network.spec, timesteps or network.spec.timesteps
+    if head_of(path).startswith(MAGIC):
+        return Sample(read_array(Path(path)), str(path), "npy")
+    recording = read_recording(path, options or ReadOptions(orientation=spec.orientation))
+    if spec.kind != "events":
+        raise RecordingError(f"{path} is a recording of events, but the model takes images; give an image as .npy")
+    if spec.channels != 2:
+        raise RecordingError(f"{path} gives frames of 2 channels (OFF, ON), the model takes {spec.channels}")
+    frames = to_frames(recording, steps, spec.frames, spec.height, spec.width)
+    notes = (*recording.notes, *frames.notes)
+    return Sample(frames.counts, str(path), recording.format, len(recording), notes)
+
+
+def simulate(
+    network: Network,
+    sample: Sample | NDArray[np.generic],
+    *,
+    timesteps: int | None = None,
+    precision: Precision = "float32",
+    schedule: Schedule = "layer",
+    threads: int = 1,
+    record_spikes: bool = False,
+    observers: Sequence[Observer] = (),
+) -> Run:
+    """Run one sample through a network and count every operation.
+
+    Parameters
+    ----------
+    network
+        What runs.
+    sample
+        From `read`, or an array as `Simulator.run` takes it.
+    timesteps, precision, schedule, threads
+        As `Simulator` takes them.
+    record_spikes
+        Whether to keep the spikes of every LIF layer.
+    observers
+        Further observers.
+
+    Raises
+    ------
+    RecordingError, OptionError, NetworkError
+        As `Simulator` and its `run`.
+    """
+    taken = sample if isinstance(sample, Sample) else Sample(sample)
+    simulator = Simulator(network, timesteps, precision, schedule, threads)
+    counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
+    watching = [counter, *([recorder] if record_spikes else []), *observers]
+    try:
+        logits = simulator.run(taken.values, watching)
+    except RecordingError as error:
+        raise RecordingError(f"{taken.path}: {error}" if taken.path else str(error)) from error
+    spikes = recorder.trains if record_spikes else {}
+    return Run(network, taken, simulator.timesteps, precision, logits, counter.counts(), spikes)

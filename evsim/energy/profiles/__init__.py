@@ -1,0 +1,1 @@
+"""Hardware profiles: TOML files, one per technology or chip."""

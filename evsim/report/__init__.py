@@ -1,0 +1,1 @@
+"""Counts and energies as tables and JSON."""

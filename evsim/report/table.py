@@ -1,0 +1,120 @@
+"""A run as text for a terminal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evsim.api import Run
+from evsim.energy import Profile, load_profile
+from evsim.network import Conv2d, Linear, Network
+
+WHY = (
+    "exact and paper differ because the paper charges padding taps, scales biases by the firing rate, estimates\n"
+    "attention from rates, and takes 0/1 frames for spikes; see docs/counting.md"
+)
+
+
+def run_report(run: Run, profile: Profile | None = None) -> str:
+    """Return prediction, per-layer table and totals."""
+    profile = profile or load_profile()
+    exact, paper = run.exact(profile), run.paper(profile)
+    lines = [_input_line(run), "", *_prediction(run), ""]
+    head = ("layer", "kind", "density", "dense MACs", "SOPs", "MACs", "paper SOPs", "mJ", "paper mJ")
+    rows = [head]
+    for layer in run.counts.layers:
+        if layer.kind == "lif":
+            rate = int(layer.spikes.sum()) / int(layer.input_size.sum()) if layer.spikes is not None else 0.0
+            rows.append((layer.name, "lif", f"fires {rate:.2%}", "", "", "", "", "", ""))
+            continue
+        row = paper.rows[layer.name]
+        rows.append(
+            (
+                layer.name,
+                layer.kind,
+                f"{layer.input_nonzeros.sum() / max(1, layer.input_size.sum()):.2%}",
+                f"{layer.dense_macs:,}",
+                f"{int(layer.sops.sum()):,}",
+                f"{int(layer.macs.sum()):,}",
+                f"{row.acs:,.0f}",
+                f"{exact.rows[layer.name]:.6f}",
+                f"{row.energy_mj:.6f}",
+            )
+        )
+    counts = run.counts
+    rows.append(
+        (
+            "total", "", "", f"{counts.dense_macs:,}", f"{counts.sops:,}", f"{counts.macs:,}",
+            f"{paper.gacs * 1e9:,.0f}", f"{exact.energy_mj:.6f}", f"{paper.energy_mj:.6f}",
+        )
+    )  # fmt: skip
+    lines += aligned(rows)
+    ratio = exact.energy_mj / paper.energy_mj if paper.energy_mj else float("nan")
+    prices = f"{counts.sops:,} SOPs x {profile.e_ac_pj} pJ + {counts.macs:,} MACs x {profile.e_mac_pj} pJ"
+    estimate = f"{paper.gacs:.6f} G AC, {paper.gmacs:.6f} G MAC, estimated from firing rates"
+    lines += [
+        "",
+        f"energy, exact : {exact.energy_mj:.6f} mJ  ({prices})",
+        f"energy, paper : {paper.energy_mj:.6f} mJ  ({estimate})",
+        f"exact / paper : {ratio:.4f}",
+        WHY,
+    ]
+    return "\n".join(lines)
+
+
+def network_report(network: Network) -> str:
+    """Return the layer table of a model, its input and where its facts came from."""
+    rows = [("layer", "kind", "output", "parameters", "dense MACs / timestep")]
+    parameters = macs = 0
+    for node in network.nodes:
+        shape = network.shapes[node.name]
+        own = sum(int(np.prod(s)) for s in node.parameters().values())
+        dense = 0
+        if isinstance(node, Conv2d | Linear):
+            kernel = node.kernel if isinstance(node, Conv2d) else (1, 1)
+            dense = shape.positions * shape.channels * node.in_channels * kernel[0] * kernel[1]
+        parameters, macs = parameters + own, macs + dense
+        rows.append(
+            (node.name, type(node).__name__, str(shape), f"{own:,}" if own else "", f"{dense:,}" if dense else "")
+        )
+    rows.append(("total", "", "", f"{parameters:,}", f"{macs:,}"))
+    spec = network.spec
+    lines = [
+        f"{network.name} ({network.family}, {network.variant}), {network.classes} classes",
+        f"input: {spec.kind} [{spec.channels}, {spec.height}, {spec.width}], {spec.timesteps} timesteps"
+        + (f", split by {spec.frames}, orientation {spec.orientation}" if spec.kind == "events" else ""),
+        "",
+        *aligned(rows),
+        "",
+        *(f"{fact}: {source}" for fact, source in network.provenance.items()),
+    ]
+    return "\n".join(lines)
+
+
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return rows of text with aligned columns: names to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
+def _input_line(run: Run) -> str:
+    sample = run.sample
+    events = f", {sample.events:,} events" if sample.events is not None else ""
+    shape = list(sample.values.shape)
+    return (
+        f"{run.network.name} on {sample.path or 'an array'} ({sample.kind}{events}, input {shape}), T = {run.timesteps}"
+    )
+
+
+def _prediction(run: Run) -> list[str]:
+    order = np.argsort(-run.logits, kind="stable")[:5]
+    names = [run.label(int(i)) for i in order]
+    best = f"prediction: class {run.prediction}" + (f" ({names[0]})" if names[0] else "")
+    top = "  ".join(f"{name or int(i)} {run.logits[i]:.3f}" for i, name in zip(order, names, strict=True))
+    return [best, f"top {len(order)} (logits): {top}"]
