@@ -1,16 +1,35 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FLAT := build/flat
 
-.PHONY: test clean
+.PHONY: demo test lint clean
 
-$(BIN)/.dev: pyproject.toml
+$(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(BIN)/.dev: pyproject.toml $(BIN)/.installed
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
+
+demo: $(BIN)/.installed
+	$(BIN)/evsim demo --save demo-out
+	$(BIN)/evsim demo
+	$(BIN)/evsim run demo-out/model.h5 --input demo-out/dvs_sample.aedat
 
 test: $(BIN)/.dev
 	$(BIN)/python -m pytest
 
+# converters/ and cli/ are evsim.converters and evsim.cli once installed: types and floors are checked on such a copy
+lint: $(BIN)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf $(FLAT)
+	$(BIN)/pip install --quiet --no-deps --no-compile --target $(FLAT) .
+	cd $(FLAT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p evsim
+	cd $(FLAT) && PYTHONPATH=. $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build demo-out

@@ -67,8 +67,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not head:
         raise CheckpointError(f"{path} is empty; copy the checkpoint again")
     notes: list[str] = []
+    tensors: _LazyState | _HDF5State
+    args: dict[str, object] = {}
     if head.startswith(HDF5_MAGIC):
-        tensors, args = _from_hdf5(path), {}
+        tensors = _from_hdf5(path)
     elif zipfile.is_zipfile(path):
         state, args = _state_of(read_zip(path), path)
         tensors = _LazyState(_without_prefix(state, notes))

@@ -94,7 +94,7 @@ class Builder:
 
     def _weights(self, name: str, key: str, norm: str | None, bias: bool) -> None:
         out = self.shape(f"{key}.weight")[0]
-        used = {f"{name}.weight": (f"{key}.weight",)}
+        used: dict[str, tuple[str, ...]] = {f"{name}.weight": (f"{key}.weight",)}
         if bias:
             used[f"{name}.bias"] = (f"{key}.bias",)
         if norm:

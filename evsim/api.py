@@ -165,7 +165,7 @@ def simulate(
     taken = sample if isinstance(sample, Sample) else Sample(sample)
     simulator = Simulator(network, timesteps, precision, schedule, threads)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
-    watching = [counter, *([recorder] if record_spikes else []), *observers]
+    watching: list[Observer] = [counter, *([recorder] if record_spikes else []), *observers]
     try:
         logits = simulator.run(taken.values, watching)
     except RecordingError as error:

@@ -207,6 +207,6 @@ class Simulator:
             )
         if not np.isfinite(source).all():
             raise RecordingError("the input holds NaN or infinite values; mend the file")
-        if events and bool(((source < 0) | (source != np.floor(source))).any()):
+        if events and bool((np.less(source, 0) | (source != np.floor(source))).any()):
             raise RecordingError("the model takes event counts, but the input holds negative or fractional values")
         return source

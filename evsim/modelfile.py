@@ -153,7 +153,8 @@ def _node(entry: dict[str, Any]) -> Node:
     kind = entry.pop("type")
     if kind not in NODE_TYPES:
         raise NetworkError(f"unknown primitive {kind}: written by a newer evsim?")
-    return _made(NODE_TYPES[kind], entry)
+    node: Node = _made(NODE_TYPES[kind], entry)
+    return node
 
 
 def _made(kind: type[Any], values: dict[str, Any]) -> Any:

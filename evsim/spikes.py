@@ -136,7 +136,7 @@ class RealMap:
     @property
     def static(self) -> bool:
         """Whether one array stands for several timesteps."""
-        return self.values.shape[0] < self.steps
+        return bool(self.values.shape[0] < self.steps)
 
 
 Packet: TypeAlias = SpikeList | IntegerMap | RealMap

@@ -45,7 +45,7 @@ def read(path: Path, options: ReadOptions) -> Recording:
     offset, chip = _header(path)
     words, rest = column(path, offset, np.dtype([("address", ">u4"), ("time", ">u4")]), options)
     address, time = words["address"].astype(np.uint32), words["time"].astype(np.int64)
-    notes = (f"{rest} bytes behind the last whole event were left out",) if rest else ()
+    notes: tuple[str, ...] = (f"{rest} bytes behind the last whole event were left out",) if rest else ()
     layout = options.layout
     if layout is None and chip:
         layout = "davis" if "davis" in chip.lower() else "dvs128"
@@ -111,7 +111,7 @@ def _header(path: Path) -> tuple[int, str]:
     raise RecordingError(f"{path}: its header is longer than {LARGEST_HEADER >> 20} MB; this is no AEDAT 2.0 file")
 
 
-def _davis(path: Path, address: np.ndarray, time: np.ndarray, chip: str, notes: tuple[str, ...]) -> Recording:  # type: ignore[type-arg]
+def _davis(path: Path, address: np.ndarray, time: np.ndarray, chip: str, notes: tuple[str, ...]) -> Recording:
     frame, external = (address >> 31) != 0, (address & 0x400) != 0
     events = ~frame & ~external
     kept = address[events]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
 from evsim.events.binary import ReadOptions, pack
@@ -41,7 +42,9 @@ def read(path: Path, options: ReadOptions) -> Recording:
     if end < 0:
         raise RecordingError(f"{path} lacks the line #!END-HEADER of AEDAT 3.1; it is damaged or of another version")
     data = np.memmap(path, np.uint8, "r")
-    at, times, words, skipped = end + len(END), [], [], 0
+    at, skipped = end + len(END), 0
+    times: list[NDArray[np.int64]] = []
+    words: list[NDArray[np.uint32]] = []
     while at < len(data):
         if at + PACKET.itemsize > len(data):
             _truncated(path, sum(map(len, words)), options)

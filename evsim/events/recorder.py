@@ -92,17 +92,15 @@ def record(image: NDArray[np.generic], settings: RecorderSettings | None = None)
     theta = settings.threshold * np.clip(spread, 0.1, None)
     capacity = 1 << 16
     while True:
-        columns = (np.empty(capacity, np.int64), *(np.empty(capacity, np.uint16) for _ in range(2)))
-        polarity = np.empty(capacity, np.uint8)
-        count = _play(scene, path, theta, settings.refractory_us, *columns, polarity)
+        t = np.empty(capacity, np.int64)
+        x, y = np.empty(capacity, np.uint16), np.empty(capacity, np.uint16)
+        p = np.empty(capacity, np.uint8)
+        count = int(_play(scene, path, theta, settings.refractory_us, t, x, y, p))
         if count <= capacity:
             break
         capacity = count
-    t, x, y = (column[:count] for column in columns)
-    order = np.lexsort((x, y, t))
-    return Recording(
-        t[order], x[order], y[order], polarity[:count][order], SENSOR, SENSOR, "the simulated DVS128", "recorder"
-    )
+    order = np.lexsort((x[:count], y[:count], t[:count]))
+    return Recording(t[order], x[order], y[order], p[order], SENSOR, SENSOR, "the simulated DVS128", "recorder")
 
 
 def _check(settings: RecorderSettings) -> None:
@@ -199,4 +197,4 @@ def _response(scene: NDArray[np.float64], row: float, column: float) -> float:
             else:
                 value += wy * wx * scene[0, 0]
     # below the knee a line that meets the logarithm there
-    return value * np.log(LINEAR_BELOW) / LINEAR_BELOW if value <= LINEAR_BELOW else np.log(value)
+    return float(value * np.log(LINEAR_BELOW) / LINEAR_BELOW if value <= LINEAR_BELOW else np.log(value))

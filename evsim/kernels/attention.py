@@ -32,7 +32,7 @@ def head_word(row: NDArray[np.uint64], channel: int, size: int, part: int) -> np
     left = size - 64 * part
     if left < 64:
         bits &= (ONE << np.uint64(left)) - ONE
-    return bits
+    return np.uint64(bits)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -121,7 +121,8 @@ def _spread(
         for part in range((size + 63) // 64):
             word = head_word(words[n], channel, size, part)
             while word != ZERO:
-                j = 64 * part + np.int64(lowest_bit(word))
+                j = 64 * part + int(lowest_bit(word))
                 begin = j // block * block
-                rows[begin * tokens + n * min(block, width - begin) + j - begin] = 1.0
+                lanes = min(block, width - begin)
+                rows[begin * tokens + n * lanes + j - begin] = 1.0
                 word &= word - ONE

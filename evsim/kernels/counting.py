@@ -25,7 +25,7 @@ def spikes_per_position(words: NDArray[np.uint64], counts: NDArray[np.int64]) ->
     """Count the spikes of each position: words [T, P, W], counts [T, P]."""
     for t in range(words.shape[0]):
         for p in range(words.shape[1]):
-            total = 0
+            total = np.int64(0)
             for w in range(words.shape[2]):
                 total += np.int64(popcount(words[t, p, w]))
             counts[t, p] = total
@@ -56,9 +56,9 @@ def attention_operations(
             fired_q[:] = 0
             fired_k[:] = 0
             reached[:] = ZERO
-            coincidences = 0
+            coincidences = np.int64(0)
             for n in range(tokens):
-                spikes_k = 0
+                spikes_k = np.int64(0)
                 spikes_v[n] = 0
                 for part in range(parts):
                     bits_q[part, n] = head_word(q[t, n], channel, size, part)
@@ -69,17 +69,17 @@ def attention_operations(
                     _tally(bits_k[part, n], part, fired_k)
                     word = bits_k[part, n]
                     while word != ZERO:
-                        i = 64 * part + np.int64(lowest_bit(word))
+                        row = 64 * part + np.int64(lowest_bit(word))
                         for other in range(parts):
-                            reached[i, other] |= head_word(v[t, n], channel, size, other)
+                            reached[row, other] |= head_word(v[t, n], channel, size, other)
                         word &= word - ONE
                 coincidences += spikes_k * spikes_v[n]
             kv_first[t, h] = coincidences
             qk_first[t, h] = _pairs(bits_q, bits_k, spikes_v)
             for i in range(size):
-                nonzero = 0
-                for part in range(parts):
-                    nonzero += np.int64(popcount(reached[i, part]))
+                nonzero = np.int64(0)
+                for other in range(parts):
+                    nonzero += np.int64(popcount(reached[i, other]))
                 kv_first[t, h] += fired_q[i] * nonzero
                 qk_first[t, h] += fired_q[i] * fired_k[i]
 

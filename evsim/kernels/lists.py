@@ -22,7 +22,7 @@ ZERO = np.uint64(0)
 def count_segments(words: NDArray[np.uint64], tile_words: int, starts: NDArray[np.int64]) -> None:
     """Write where each segment starts: words [R, W] uint64, R = T * P; starts [tiles * R + 1] int64."""
     rows, width = words.shape
-    total = 0
+    total = np.int64(0)
     s = 0
     starts[0] = 0
     for w in range(0, width, tile_words):

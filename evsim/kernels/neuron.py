@@ -31,9 +31,9 @@ class Neurons(NamedTuple):
     words: NDArray[np.uint32]
     potential: NDArray[np.floating]
     kept: bool
-    leak: float
+    leak: float | np.floating
     divide: bool
-    threshold: float
+    threshold: float | np.floating
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -55,10 +56,11 @@ class Workers:
         memory: NDArray[np.uint8] | None = getattr(self._local, "memory", None)
         if memory is None or memory.size < wanted:
             memory = self._local.memory = aligned((wanted,), np.uint8)
+        assert memory is not None
         return memory[:wanted].view(dtype)
 
 
-def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
+def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Return an uninitialised array on a cache line: a block that straddles two costs a quarter of the speed."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + CACHE_LINE, np.uint8)
