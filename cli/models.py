@@ -8,8 +8,8 @@ import typer
 
 
 def convert(
-    checkpoint: Annotated[str, typer.Argument(help="state_dict as .h5, .pth or .pth.tar")],
-    out: Annotated[str, typer.Argument(help="model.h5 to write")],
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="state_dict as .h5, .pth or .pth.tar")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="model.h5 to write")],
     family: Annotated[str | None, typer.Option(help="spikingformer, where the keys cannot tell")] = None,
     variant: Annotated[str | None, typer.Option(help="standard or cml (max-pool before the neurons)")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="imagenet, cifar or dvs")] = None,
@@ -27,23 +27,26 @@ def convert(
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch."""
     from evsim.converters import ConvertOptions
     from evsim.converters import convert as convert_checkpoint
+    from evsim.files import refuse_same
     from evsim.modelfile import save
 
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
     )  # fmt: skip
+    refuse_same(checkpoint, out)
     done = convert_checkpoint(checkpoint, options)
     save(done.network, out)
+    width = max(map(len, done.network.provenance))
     for fact, source in done.network.provenance.items():
-        typer.echo(f"{fact}: {source}")
+        typer.echo(f"{fact:<{width}}  {source}")
     for note in done.notes:
         typer.echo(f"note: {note}")
-    typer.echo(f"wrote {out}: {done.network.name}, {len(done.network.nodes)} nodes")
+    typer.echo(f"wrote {out}: {done.network.name}, {len(done.network.nodes)} nodes; now try: evsim info {out}")
 
 
-def info(model: Annotated[str, typer.Argument(help="model.h5")]) -> None:
-    """Print a model's layers, parameters and dense MACs, and where its facts came from."""
+def info(model: Annotated[str, typer.Argument(metavar="MODEL", help="model.h5")]) -> None:
+    """List a model's layers, and where its facts came from."""
     from evsim.converters import load_model
     from evsim.report.table import network_report
 
@@ -51,7 +54,7 @@ def info(model: Annotated[str, typer.Argument(help="model.h5")]) -> None:
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="model.h5, or a checkpoint")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="model.h5, or a checkpoint")],
     source: Annotated[str, typer.Option("--input", help="recording (.aedat, .npz), frames or image (.npy)")],
     precision: Annotated[str, typer.Option(help="float32 or float64")] = "float32",
     timesteps: Annotated[int | None, typer.Option(help="timesteps T, if not the model's own")] = None,
@@ -62,7 +65,7 @@ def run(
     save_frames: Annotated[str | None, typer.Option(help="write what the network was fed (.npz)")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
 ) -> None:
-    """Run a recording through a model: prediction, exact operation counts, energy."""
+    """Run an input through a model: prediction, exact counts, energy."""
     from evsim.cli.running import Request, run_and_print
 
     run_and_print(
@@ -73,7 +76,7 @@ def run(
 def demo(
     save: Annotated[str | None, typer.Option(help="write model.h5 and dvs_sample.aedat into this folder")] = None,
 ) -> None:
-    """Run the bundled model on the bundled recordings of handwritten digits."""
+    """Run the bundled model on bundled recordings of digits."""
     from evsim.cli.running import demonstrate
 
     demonstrate(save)

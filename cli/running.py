@@ -12,7 +12,9 @@ import typer
 from evsim import api
 from evsim.converters import load_model
 from evsim.energy import load_profile
-from evsim.files import write_whole
+from evsim.engine import Simulator
+from evsim.files import check_place, refuse_same, write_whole
+from evsim.network import Network
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
 from evsim.report.table import run_report
@@ -37,10 +39,10 @@ class Request:
 class Progress:
     """Progress bar on stderr for runs of more than a second or so; none where stderr is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, total: int) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(unit="layer", leave=False, delay=1.0, disable=None, file=sys.stderr)
+        self._bar = tqdm(total=total, unit="layer", leave=False, delay=1.0, disable=None, file=sys.stderr)
 
     def observe(self, *_: object) -> None:
         """Advance by one step of a layer."""
@@ -53,32 +55,44 @@ class Progress:
 
 def run_and_print(request: Request) -> None:
     """Load, read, simulate, print and write what was asked for."""
+    _check_outputs(request)
     profile = load_profile(request.profile)
     model = load_model(request.model)
-    network = model.network
-    sample = api.read(request.source, network, request.timesteps)
+    sample = api.read(request.source, model.network, request.timesteps)
     for note in (*model.notes, *sample.notes):
         typer.echo(f"note: {note}", err=True)
-    progress = Progress()
-    try:
-        run = api.simulate(
-            network, sample, timesteps=request.timesteps, precision=request.precision,  # type: ignore[arg-type]
-            schedule=request.schedule, threads=request.threads, record_spikes=request.record_spikes is not None,  # type: ignore[arg-type]
-            observers=[progress],
-        )  # fmt: skip
-    finally:
-        progress.close()
+    run = _simulate(request, model.network, sample)
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
     if request.save_frames:
         save_frames(sample, request.save_frames)
-    text = json.dumps(document(run, profile), indent=1)
+    text = json.dumps(document(run, profile), indent=1, allow_nan=False)
     if request.json_file == "-":
         typer.echo(text)
         return
     if request.json_file:
         write_whole(Path(request.json_file), text.encode())
     typer.echo(run_report(run, profile))
+
+
+def _check_outputs(request: Request) -> None:
+    """Refuse places that cannot be written to before the work begins, and the inputs themselves."""
+    for target in (request.json_file, request.record_spikes, request.save_frames):
+        if target is not None and target != "-":
+            check_place(target)
+            refuse_same(request.model, target)
+            refuse_same(request.source, target)
+
+
+def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run:
+    simulator = Simulator(
+        network, request.timesteps, request.precision, request.schedule, request.threads,  # type: ignore[arg-type]
+    )  # fmt: skip
+    progress = Progress(simulator.steps)
+    try:
+        return api.run_on(simulator, sample, record_spikes=request.record_spikes is not None, observers=[progress])
+    finally:
+        progress.close()
 
 
 def demonstrate(save: str | None) -> None:

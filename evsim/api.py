@@ -14,7 +14,7 @@ from evsim.counters import Counts
 from evsim.energy import ExactView, PaperView, Profile, exact_view, load_profile, paper_view
 from evsim.energy.paper import NonSpike
 from evsim.engine import Precision, Schedule, Simulator
-from evsim.errors import RecordingError
+from evsim.errors import OptionError, RecordingError
 from evsim.events import ReadOptions, head_of
 from evsim.events import read as read_recording
 from evsim.events.arrays import MAGIC, read_array
@@ -22,7 +22,7 @@ from evsim.events.frames import to_frames
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
 
-__all__ = ["Run", "Sample", "load", "read", "simulate"]
+__all__ = ["Run", "Sample", "load", "read", "run_on", "simulate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,12 +115,16 @@ def read(
 
     Raises
     ------
-    RecordingError
-        If the file cannot be read or does not fit the network.
+    RecordingError, OptionError
+        If the file cannot be read or does not fit the network, or `timesteps` is below 1.
     """
-    spec, steps = network.spec, timesteps or network.spec.timesteps
+    spec = network.spec
+    steps = spec.timesteps if timesteps is None else timesteps
+    if steps < 1:
+        raise OptionError(f"--timesteps must be at least 1, got {steps}")
     if head_of(path).startswith(MAGIC):
-        return Sample(read_array(Path(path)), str(path), "npy")
+        values = read_array(Path(path))
+        return Sample(values, str(path), "npy", notes=_raw_image(values, network))
     recording = read_recording(path, options or ReadOptions(orientation=spec.orientation))
     if spec.kind != "events":
         raise RecordingError(f"{path} is a recording of events, but the model takes images; give an image as .npy")
@@ -162,8 +166,20 @@ def simulate(
     RecordingError, OptionError, NetworkError
         As `Simulator` and its `run`.
     """
-    taken = sample if isinstance(sample, Sample) else Sample(sample)
     simulator = Simulator(network, timesteps, precision, schedule, threads)
+    return run_on(simulator, sample, record_spikes=record_spikes, observers=observers)
+
+
+def run_on(
+    simulator: Simulator,
+    sample: Sample | NDArray[np.generic],
+    *,
+    record_spikes: bool = False,
+    observers: Sequence[Observer] = (),
+) -> Run:
+    """Run one sample on a simulator, which serves any number of samples; parameters and errors as `simulate`."""
+    network = simulator.network
+    taken = sample if isinstance(sample, Sample) else Sample(sample)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
     watching: list[Observer] = [counter, *([recorder] if record_spikes else []), *observers]
     try:
@@ -171,4 +187,14 @@ def simulate(
     except RecordingError as error:
         raise RecordingError(f"{taken.path}: {error}" if taken.path else str(error)) from error
     spikes = recorder.trains if record_spikes else {}
-    return Run(network, taken, simulator.timesteps, precision, logits, counter.counts(), spikes)
+    return Run(network, taken, simulator.timesteps, simulator.dtype.name, logits, counter.counts(), spikes)
+
+
+def _raw_image(values: NDArray[np.generic], network: Network) -> tuple[str, ...]:
+    """Return a note if an image model is about to see pixel values that nobody normalised."""
+    if network.spec.kind == "image" and values.dtype.kind in "iu" and int(values.max()) > 1:
+        mean, std = network.spec.mean, network.spec.std
+        return (
+            f"the file holds whole numbers up to {values.max()}; the model was trained on (x / 255 - {mean}) / {std}",
+        )
+    return ()

@@ -11,8 +11,8 @@ from evsim.energy import Profile, load_profile
 from evsim.network import Conv2d, Linear, Network
 
 WHY = (
-    "exact and paper differ because the paper charges padding taps, scales biases by the firing rate, estimates\n"
-    "attention from rates, and takes 0/1 frames for spikes; see docs/counting.md"
+    "exact and paper differ: the paper charges padding taps and the zeros of a real or counted input, scales biases\n"
+    "by the firing rate, estimates attention from rates, and takes 0/1 frames for spikes; see docs/counting.md"
 )
 
 
@@ -45,7 +45,7 @@ def run_report(run: Run, profile: Profile | None = None) -> str:
     counts = run.counts
     rows.append(
         (
-            "total", "", "", f"{counts.dense_macs:,}", f"{counts.sops:,}", f"{counts.macs:,}",
+            "total (dense: conv, linear)", "", "", f"{counts.dense_macs:,}", f"{counts.sops:,}", f"{counts.macs:,}",
             f"{paper.gacs * 1e9:,.0f}", f"{exact.energy_mj:.6f}", f"{paper.energy_mj:.6f}",
         )
     )  # fmt: skip
