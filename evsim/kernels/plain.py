@@ -68,6 +68,28 @@ def lif_step(
     return np.uint64(int.from_bytes(np.packbits(fired, bitorder="little").tobytes(), "little"))
 
 
+def add_maps(
+    out: Reals,
+    out_at: int,
+    sums: Reals,
+    at: int,
+    shift: Reals,
+    shift_at: int,
+    stream: Reals,
+    stream_at: int,
+    added: bool,
+    lanes: int,
+) -> None:
+    """Store sums plus shift, plus a stream where `added`."""
+    total = _whole(sums[at : at + lanes], lanes) + _whole(shift[shift_at : shift_at + lanes], lanes)
+    target = _whole(out[out_at : out_at + lanes], lanes)
+    target[:] = total + _whole(stream[stream_at : stream_at + lanes], lanes) if added else total
+
+
+def prefetch(array: Reals, at: int) -> None:
+    """Do nothing: a hint to the cache has no meaning here."""
+
+
 def popcount(word: np.uint64) -> int:
     """Count the set bits."""
     return int(word).bit_count()

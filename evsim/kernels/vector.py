@@ -134,6 +134,45 @@ def lif_step(typingctx, current, at, shift, shift_at, potential, potential_at, l
 
 
 @intrinsic
+def add_maps(typingctx, out, out_at, sums, at, shift, shift_at, stream, stream_at, added, lanes):
+    """``out[out_at:] = sums[at:] + shift[shift_at:]``, plus ``stream[stream_at:]`` where `added`."""
+    signature = types.void(out, out_at, sums, at, shift, shift_at, stream, stream_at, added, lanes)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+
+        def emit(width):
+            total = builder.fadd(frame.load(2, 3, width), frame.load(4, 5, width))
+            with builder.if_else(builder.trunc(args[8], ir.IntType(1))) as (with_stream, alone):
+                with with_stream:
+                    frame.store(0, 1, width, builder.fadd(total, frame.load(6, 7, width)))
+                with alone:
+                    frame.store(0, 1, width, total)
+
+        frame.by_lanes(args[9], emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def prefetch(typingctx, array, at):
+    """Ask for the cache line that holds ``array[at]`` to be brought into the L2 cache; nothing is read or checked."""
+    signature = types.void(array, at)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+        octet, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        pointer = builder.bitcast(builder.gep(frame.data(0), [args[1]]), octet)
+        hint = ir.FunctionType(ir.VoidType(), [octet, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
+        builder.call(function, [pointer, number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def popcount(typingctx, word):
     """Count the set bits of a uint64."""
 
@@ -224,4 +263,13 @@ def _splat(builder, scalar, width):
 
 
 if config.DISABLE_JIT:
-    pass
+    from evsim.kernels.plain import (  # noqa: F401 - they take the place of the intrinsics above
+        add_maps,
+        add_rows,
+        add_scaled_rows,
+        add_scaled_run,
+        lif_step,
+        lowest_bit,
+        popcount,
+        prefetch,
+    )
