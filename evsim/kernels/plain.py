@@ -21,6 +21,36 @@ def add_rows(
         sums[at : at + lanes] += _whole(rows[row : row + lanes], lanes)
 
 
+def add_rows_of_bits(sums: Reals, at: int, rows: Reals, base: int, word: np.uint64, lanes: int) -> None:
+    """Add the rows whose numbers are the set bits of a word."""
+    for bit in _bits(word):
+        row = base + bit * lanes
+        sums[at : at + lanes] += _whole(rows[row : row + lanes], lanes)
+
+
+def put_rows_of_bits(
+    out: Reals, at: int, rows: Reals, base: int, word: np.uint64, scale: np.floating, lanes: int
+) -> None:
+    """Store the sum of the rows whose numbers are the set bits of a word, times `scale`."""
+    sums = np.zeros(lanes, rows.dtype)
+    add_rows_of_bits(sums, 0, rows, base, word, lanes)
+    _whole(out[at : at + lanes], lanes)[:] = sums * scale
+
+
+def write_counts(rows: Reals, at: int, counts: NDArray[np.uint16], begin: int) -> None:
+    """Store 32 counts as real numbers."""
+    _whole(rows[at : at + 32], 32)[:] = counts[begin : begin + 32]
+
+
+def tally_bits(
+    counts: NDArray[np.uint16], at: int, words: NDArray[np.uint64], base: int, word: np.uint64
+) -> None:
+    """Count, over the words that the set bits of `word` name, how often each bit is set."""
+    for bit in _bits(word):
+        octets = words[base + bit : base + bit + 1].astype("<u8").view(np.uint8)
+        counts[at : at + 64] += np.unpackbits(octets, bitorder="little")
+
+
 def add_scaled_rows(
     sums: Reals,
     at: int,
@@ -99,6 +129,10 @@ def lowest_bit(word: np.uint64) -> int:
     """Return the position of the lowest set bit; the word is not 0."""
     bits = int(word)
     return (bits & -bits).bit_length() - 1
+
+
+def _bits(word: np.uint64) -> list[int]:
+    return [i for i in range(64) if int(word) >> i & 1]
 
 
 def _whole(block: Reals, lanes: int) -> Reals:
