@@ -120,6 +120,13 @@ def prefetch(array: Reals, at: int) -> None:
     """Do nothing: a hint to the cache has no meaning here."""
 
 
+def put_octet(
+    index: NDArray[np.uint16], at: int, table: NDArray[np.uint16], entry: int, offset: int
+) -> None:
+    """Store eight entries of a table, moved by an offset."""
+    index[at : at + 8] = table[entry : entry + 8] + np.uint16(offset)
+
+
 def popcount(word: np.uint64) -> int:
     """Count the set bits."""
     return int(word).bit_count()

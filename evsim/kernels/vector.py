@@ -252,6 +252,20 @@ def prefetch(typingctx, array, at):
 
 
 @intrinsic
+def put_octet(typingctx, index, at, table, entry, offset):
+    """``index[at : at + 8] = table[entry : entry + 8] + offset``, all uint16."""
+    signature = types.void(index, at, table, entry, offset)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+        offset = _splat(builder, builder.trunc(args[4], ir.IntType(16)), 8)
+        frame.store(0, 1, 8, builder.add(frame.load(2, 3, 8), offset))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def popcount(typingctx, word):
     """Count the set bits of a uint64."""
 
@@ -378,6 +392,7 @@ if config.DISABLE_JIT:
         lowest_bit,
         popcount,
         prefetch,
+        put_octet,
         put_rows_of_bits,
         tally_bits,
         write_counts,
