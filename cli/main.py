@@ -42,6 +42,7 @@ def _options(
 
 COMMANDS = (
     models.convert,
+    models.synthesize,
     models.info,
     models.run,
     models.demo,

@@ -85,9 +85,8 @@ def _check_outputs(request: Request) -> None:
 
 
 def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run:
-    simulator = Simulator(
-        network, request.timesteps, request.precision, request.schedule, request.threads,  # type: ignore[arg-type]
-    )  # fmt: skip
+    timesteps = sample.timesteps if request.timesteps is None else request.timesteps
+    simulator = Simulator(network, timesteps, request.precision, request.schedule, request.threads)  # type: ignore[arg-type]
     progress = Progress(simulator.steps)
     try:
         return api.run_on(simulator, sample, record_spikes=request.record_spikes is not None, observers=[progress])

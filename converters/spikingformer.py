@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from functools import partial
 
 from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.facts import Facts
+from evsim.converters.inputs import input_spec, is_count
 from evsim.converters.parts import Builder
-from evsim.converters.presets import CIFAR10, IMAGENET
 from evsim.errors import CheckpointError, OptionError
-from evsim.network import Add, Input, InputSpec, Network, SpikingSelfAttention, TimeMean, TokenMean
+from evsim.network import Add, Input, Network, SpikingSelfAttention, TimeMean, TokenMean
 
 FAMILY = "spikingformer"
 SCALE = 0.125
@@ -65,12 +64,12 @@ def convert(checkpoint: Checkpoint, facts: Facts) -> Network:
     facts.agree("depth", depth, *(("layer", "depths") if facts.trusted else ()))
     facts.agree("classes", classes, "num_classes")
     events = tokenizer == "dvs"
-    heads = facts.find("heads", *(("num_heads",) if facts.trusted else ()), check=_counts)
+    heads = facts.find("heads", *(("num_heads",) if facts.trusted else ()), check=is_count)
     tau = facts.find(
         "tau", constant=(1.75 if variant == "cml" else 1.5) if events else 2.0,
         reason=f"constant of {FAMILY}, {tokenizer} tokenizer, {variant}", check=lambda t: 1.0 <= t < math.inf,
     )  # fmt: skip
-    spec = _spec(facts, tokenizer, channels)
+    spec = input_spec(facts, tokenizer, channels, facts.trusted)
     builder = Builder(checkpoint)
     x = builder.add(Input("input", (), channels, spec.height, spec.width, "integers" if events else "real"))
     pooled = {3, 4} if tokenizer == "cifar" else {1, 2, 3, 4}
@@ -150,46 +149,6 @@ def _variant(facts: Facts) -> str:
             check=lambda v: v in ("standard", "cml"),
         )
     )  # fmt: skip
-
-
-def _counts(value: object) -> bool:
-    """Whether a value is a whole number above 0."""
-    return type(value) is int and value > 0
-
-
-def _spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
-    events = tokenizer == "dvs"
-    timesteps = facts.find("timesteps", *(("time_step", "T") if facts.trusted else ("T",)), check=_counts)
-    size = facts.find(
-        "image_size", *(("img_size",) if facts.trusted else ()),
-        constant={"imagenet": 224, "cifar": 32, "dvs": 128}[tokenizer],
-        reason=f"size of the published {tokenizer} models", check=_counts,
-    )  # fmt: skip
-    if events:
-        facts.refuse("means nothing for a model of events", "mean", "std")
-        frames = facts.find(
-            "frames", constant="number", reason="as the authors' scripts", check=lambda f: f in ("number", "time")
-        )
-        orientation = facts.find(
-            "orientation", constant="spikingjelly", reason="as the authors' loader",
-            check=lambda o: o in ("spikingjelly", "jaer", "raw"),
-        )  # fmt: skip
-        return InputSpec("events", channels, size, size, timesteps, frames=frames, orientation=orientation)
-    facts.refuse("means nothing for a model of images", "frames", "orientation")
-    published = IMAGENET if tokenizer == "imagenet" else CIFAR10
-    mean, std = (
-        facts.find(
-            fact, *((fact,) if facts.trusted else ()), constant=value,
-            reason=f"that of the published {tokenizer} models", check=partial(_per_channel, channels, fact),
-        )
-        for fact, value in (("mean", published[0]), ("std", published[1]))
-    )  # fmt: skip
-    return InputSpec("image", channels, size, size, timesteps, mean, std)
-
-
-def _per_channel(channels: int, fact: str, values: tuple[float, ...]) -> bool:
-    """Whether there is a usable mean or standard deviation for each channel."""
-    return len(values) == channels and all(math.isfinite(v) and (v > 0.0 or fact == "mean") for v in values)
 
 
 def _attention(builder: Builder, path: str, x: str, heads: int, tau: float, order: str) -> str:

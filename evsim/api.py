@@ -39,6 +39,8 @@ class Sample:
         Number of events of a recording, None for frames and images.
     notes
         What a person should know, one line each.
+    timesteps
+        T that the input itself decides (frames of a given duration), else None.
     """
 
     values: NDArray[np.generic]
@@ -46,6 +48,7 @@ class Sample:
     kind: str = "array"
     events: int | None = None
     notes: tuple[str, ...] = ()
+    timesteps: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +169,9 @@ def simulate(
     RecordingError, OptionError, NetworkError
         As `Simulator` and its `run`.
     """
-    simulator = Simulator(network, timesteps, precision, schedule, threads)
-    return run_on(simulator, sample, record_spikes=record_spikes, observers=observers)
+    taken = sample if isinstance(sample, Sample) else Sample(sample)
+    simulator = Simulator(network, taken.timesteps if timesteps is None else timesteps, precision, schedule, threads)
+    return run_on(simulator, taken, record_spikes=record_spikes, observers=observers)
 
 
 def run_on(

@@ -24,7 +24,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from evsim.kernels.neuron import Neurons, fire
-from evsim.kernels.vector import add_rows, add_scaled_rows, add_scaled_run
+from evsim.kernels.threads import CACHE_LINE
+from evsim.kernels.vector import add_maps, add_rows, add_scaled_rows, add_scaled_run, prefetch
 
 
 class Size(NamedTuple):
@@ -85,27 +86,33 @@ def synapses(
     in_positions = size.in_height * size.in_width
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
+    line = CACHE_LINE // weights.itemsize
     for unit in range(first, last):
         channel, lanes, begin, end = _unit(size, unit)
         span = (end - begin) * lanes
         scratch[: size.steps * span] = 0.0
+        # a tile that is used once comes from afar: ask for the next while this one is at work
+        once = end - begin == size.out_height * size.out_width
+        pace = (size.tile * lanes // line) // (size.steps * (end - begin)) + 1
         for tap in range(taps):
             for tile in range(tiles):
                 row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
+                ahead = row + lanes * min(size.tile, size.in_channels - tile * size.tile)
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
                     left, right, source = _run(size, begin, end, y, tap)
                     for t in range(size.steps):
                         s = (tile * size.steps + t) * in_positions + source
                         at = t * span + (y * size.out_width + left - begin) * lanes
-                        for _ in range(left, right):
-                            if values is None:
-                                add_rows(scratch, at, weights, row, index, starts[s], starts[s + 1], lanes)
-                            elif starts[s] < starts[s + 1]:
-                                add_scaled_rows(
-                                    scratch, at, weights, row, index, values, starts[s], starts[s + 1], lanes
-                                )
-                            s += size.stride_width
-                            at += lanes
+                        count = right - left
+                        if values is None:
+                            gather(scratch, at, weights, row, index, starts, s, size.stride_width, count, lanes)
+                        else:
+                            gather_scaled(
+                                scratch, at, weights, row, index, values, starts, s, size.stride_width, count, lanes
+                            )
+                        if once:
+                            ask(weights, ahead, count * pace, line)
+                            ahead += count * pace * line
         _drain(size, sink, scratch, channel, lanes, begin, end)
 
 
@@ -141,6 +148,58 @@ def synapses_of_reals(
                     add_scaled_run(scratch, at, weights, row, inputs, start, stop, lanes)
                 at += lanes
         _drain(size, sink, scratch, channel, lanes, begin, end)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def gather(
+    sums: NDArray[np.floating],
+    at: int,
+    weights: NDArray[np.floating],
+    row: int,
+    index: NDArray[np.uint16],
+    starts: NDArray[np.int64],
+    first: int,
+    stride: int,
+    count: int,
+    lanes: int,
+) -> None:
+    """Add to `count` neighbouring sums the weight rows that segments ``first, first + stride, ..`` name."""
+    s = np.uint64(first)
+    for _ in range(count):
+        add_rows(sums, at, weights, row, index, starts[s], starts[s + np.uint64(1)], lanes)
+        s += np.uint64(stride)
+        at += lanes
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def gather_scaled(
+    sums: NDArray[np.floating],
+    at: int,
+    weights: NDArray[np.floating],
+    row: int,
+    index: NDArray[np.uint16],
+    values: NDArray[np.floating],
+    starts: NDArray[np.int64],
+    first: int,
+    stride: int,
+    count: int,
+    lanes: int,
+) -> None:
+    """Like `gather`, each row times the value of its entry."""
+    s = np.uint64(first)
+    for _ in range(count):
+        start, stop = starts[s], starts[s + np.uint64(1)]
+        if start < stop:
+            add_scaled_rows(sums, at, weights, row, index, values, start, stop, lanes)
+        s += np.uint64(stride)
+        at += lanes
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def ask(weights: NDArray[np.floating], at: int, lines: int, line: int) -> None:
+    """Prefetch `lines` cache lines of weights."""
+    for i in range(lines):
+        prefetch(weights, at + i * line)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -190,9 +249,8 @@ def _drain(
     added = sink.residual.size > 0
     at = 0
     for t in range(size.steps):
-        for p in range(begin, end):
-            to = (t * positions + p) * size.out_channels + channel
-            for j in range(lanes):
-                total = scratch[at + j] + sink.shift[channel + j]
-                sink.real[to + j] = total + sink.residual[to + j] if added else total
+        to = (t * positions + begin) * size.out_channels + channel
+        for _ in range(begin, end):
+            add_maps(sink.real, to, scratch, at, sink.shift, channel, sink.residual, to, added, lanes)
+            to += size.out_channels
             at += lanes

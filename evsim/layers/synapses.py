@@ -107,14 +107,15 @@ class Synapses:
         kernel, stride, padding = (
             (node.kernel, node.stride, node.padding) if isinstance(node, Conv2d) else ((1, 1), (1, 1), (0, 0))
         )
+        flat = (kernel, stride, padding) == ((1, 1), (1, 1), (0, 0))  # positions do not mix: one long row
         wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
         bands = -(-target.positions // max(1, wanted))
         return Size(
             steps,
             source.channels,
-            *_rows(source, kernel),
+            *_extent(source, flat),
             padded(node.out_channels),
-            *_rows(target, kernel),
+            *_extent(target, flat),
             *kernel,
             *stride,
             *padding,
@@ -141,6 +142,6 @@ def pack(weight: NDArray[np.floating], scale: NDArray[np.floating], context: Con
     return packed
 
 
-def _rows(shape: Shape, kernel: tuple[int, int]) -> tuple[int, int]:
-    """Height and width to run over; a 1x1 convolution sees its map as one long row."""
-    return (1, shape.positions) if kernel == (1, 1) else (shape.height, shape.width)
+def _extent(shape: Shape, flat: bool) -> tuple[int, int]:
+    """Height and width to run over."""
+    return (1, shape.positions) if flat else (shape.height, shape.width)
