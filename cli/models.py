@@ -29,6 +29,7 @@ def convert(
     from evsim.converters import convert as convert_checkpoint
     from evsim.files import refuse_same
     from evsim.modelfile import save
+    from evsim.report.table import facts
 
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
@@ -37,9 +38,7 @@ def convert(
     refuse_same(checkpoint, out)
     done = convert_checkpoint(checkpoint, options)
     save(done.network, out)
-    width = max(map(len, done.network.provenance))
-    for fact, source in done.network.provenance.items():
-        typer.echo(f"{fact:<{width}}  {source}")
+    typer.echo("\n".join(facts(done.network)))
     for note in done.notes:
         typer.echo(f"note: {note}")
     typer.echo(f"wrote {out}: {done.network.name}, {len(done.network.nodes)} nodes; now try: evsim info {out}")

@@ -121,7 +121,13 @@ def _tokenizer_and_variant(facts: Facts, block_names: bool, channels: int) -> tu
     if block_names or channels == 2:
         facts.agree("tokenizer", "cifar" if block_names else "dvs")
         return ("cifar" if block_names else "dvs"), _variant(facts)
-    if facts.told("tokenizer")[0] is not None:
+    chosen, source = facts.told("tokenizer")
+    if chosen == "dvs":
+        raise OptionError(
+            f"tokenizer dvs ({source}) contradicts the weights, which take {channels} channels, not 2: "
+            "give --tokenizer imagenet or cifar"
+        )
+    if chosen is not None:
         tokenizer = facts.find("tokenizer", check=lambda t: t in ("imagenet", "cifar"))
     elif facts.trusted and (patch := str(facts.args.get("patch_size"))) in PATCH_SIZES:
         tokenizer = PATCH_SIZES[patch]

@@ -83,12 +83,17 @@ def network_report(network: Network) -> str:
     spec = network.spec
     lines = [
         f"{network.name} ({network.family}, {network.variant}), {network.classes} classes",
-        f"input: {spec.kind} [{spec.channels}, {spec.height}, {spec.width}], {spec.timesteps} timesteps"
-        + (f", split by {spec.frames}, orientation {spec.orientation}" if spec.kind == "events" else ""),
+        f"input: {spec.kind} [{spec.channels}, {spec.height}, {spec.width}], {spec.timesteps} timesteps, "
+        + (
+            f"split by {spec.frames}, orientation {spec.orientation}"
+            if spec.kind == "events"
+            else f"mean {', '.join(map(str, spec.mean))}, std {', '.join(map(str, spec.std))}"
+        ),
+        *([f"labels: {', '.join(network.labels)}"] if network.labels else []),
         "",
         *aligned(rows),
         "",
-        *(f"{fact}: {source}" for fact, source in network.provenance.items()),
+        *facts(network),
     ]
     return "\n".join(lines)
 
@@ -102,6 +107,12 @@ def rates_report(rates: Sequence[Rate]) -> str:
     ]
     worst = max(abs(rate.reached / rate.target - 1.0) for rate in rates)
     return "\n".join([*aligned(rows), "", f"rates after the max-pool that reads the neurons; worst error {worst:.2%}"])
+
+
+def facts(network: Network) -> list[str]:
+    """Return one line per fact about the model: its value and where it came from."""
+    width = max(map(len, network.provenance), default=0)
+    return [f"{fact:<{width}}  {source}" for fact, source in network.provenance.items()]
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
