@@ -59,9 +59,9 @@ def run_and_print(request: Request) -> None:
     profile = load_profile(request.profile)
     model = load_model(request.model)
     sample = api.read(request.source, model.network, request.timesteps)
+    run = _simulate(request, model.network, sample)
     for note in (*model.notes, *sample.notes):
         typer.echo(f"note: {note}", err=True)
-    run = _simulate(request, model.network, sample)
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
     if request.save_frames:

@@ -214,6 +214,8 @@ def _harmless(module: str, name: str) -> bool:
     if root in RUNNING_MODULES:
         return False
     is_class = name.rsplit(".", maxsplit=1)[-1].lstrip("_")[:1].isupper()
+    if root == "numpy":
+        return is_class or name.startswith("_")  # what its own arrays and generators are rebuilt by
     if root == "torch":
         return is_class or rest in TORCH_MODULES or (not rest and name.startswith(TORCH_VALUES))
     return is_class
@@ -222,13 +224,6 @@ def _harmless(module: str, name: str) -> bool:
 INERT_NAMES = {
     ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "scalar"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy.random._pickle", "__randomstate_ctor"),
-    ("numpy.random._pickle", "__generator_ctor"),
-    ("numpy.random._pickle", "__bit_generator_ctor"),
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
     ("_codecs", "encode"),
