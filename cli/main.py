@@ -57,7 +57,7 @@ for command in COMMANDS:
 def main() -> None:
     """Entry point: errors of evsim and of its options are one line on stderr and exit code 2."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="evsim")
     except EvsimError as error:
         _fail(str(error))
     except UsageError as error:

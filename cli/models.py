@@ -53,7 +53,10 @@ def synthesize(
     state_dict: Annotated[str | None, typer.Option(help="also write the weights as a PyTorch state_dict (.h5)")] = None,
     sample: Annotated[str | None, typer.Option(help="also write the input of the calibration (.npy)")] = None,
 ) -> None:
-    """Make a model with random weights that fires at published rates, for benchmarks; it predicts nothing."""
+    """Make a model of random weights that fires at published rates.
+
+    It is for benchmarks, sweeps and tests, and predicts nothing.
+    """
     from evsim.converters import synthetic
     from evsim.modelfile import save
     from evsim.report.table import rates_report
@@ -89,7 +92,7 @@ def run(
     save_frames: Annotated[str | None, typer.Option(help="write what the network was fed (.npz)")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
 ) -> None:
-    """Run an input through a model: prediction, exact counts, energy."""
+    """Run an input through a model: prediction, counts, energy."""
     from evsim.cli.running import Request, run_and_print
 
     run_and_print(

@@ -19,6 +19,9 @@ from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
 from evsim.report.table import run_report
 
+PATIENCE = 1.0
+"""Seconds that a run lasts before a progress bar shows."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -42,7 +45,7 @@ class Progress:
     def __init__(self, total: int) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=total, unit="layer", leave=False, delay=1.0, disable=None, file=sys.stderr)
+        self._bar = tqdm(total=total, unit="layer", leave=False, delay=PATIENCE, disable=None, file=sys.stderr)
 
     def observe(self, *_: object) -> None:
         """Advance by one step of a layer."""
