@@ -25,7 +25,7 @@ BROKEN = {
     "@njit\ndef f(): pass": "must name cache and error_model",
     "@njit(cache=True)\ndef f(): pass": "must name error_model",
     f'def f(a, b):\n    """Do.\n\n    {SECTION}    b, a\n        Both.\n    """': "takes a, b",
-    f'class F:\n    """It.\n\n    {SECTION}    a\n        One.\n    """\n\n    def __init__(self): pass': "F documents a",
+    f'class F:\n    """It.\n\n    {SECTION}    a\n        One.\n    """\n\n    def __init__(self): pass': "documents a",
 }
 
 
