@@ -53,10 +53,8 @@ def activity() -> list[dict]:
             simulator.run(samples[scale], [counter])
             times[scale].append(time.perf_counter() - begin)
             sops[scale] = counter.counts().sops
-    return [
-        {"workload": base.name, "scale": scale, "sops": sops[scale], "ms": round(1e3 * statistics.median(times[scale][1:]), 2)}
-        for scale in SCALES
-    ]  # fmt: skip
+    medians = {scale: round(1e3 * statistics.median(times[scale][1:]), 2) for scale in SCALES}
+    return [{"workload": base.name, "scale": scale, "sops": sops[scale], "ms": medians[scale]} for scale in SCALES]
 
 
 def worker(barrier, results) -> None:

@@ -84,8 +84,9 @@ def table(result: dict) -> str:
     versions = f"torch {facts['torch']}, numba {facts['numba']}, Python {facts['python']}"
     vectors = "AVX-512" if facts["avx512"] else "no AVX-512"
     rate = f"L1 add rate {result['roofline_gacc_s']:.1f} Gacc/s"
+    chip = f"{facts['cpu']} (family/model {facts['family_model']})"
     lines = [
-        f"{facts['cpu']} (family/model {facts['family_model']}), {facts['cores']} cores, {vectors}; {versions}; {rate}.",
+        f"{chip}, {facts['cores']} cores, {vectors}; {versions}; {rate}.",
         "",
         "| network | threads | evsim ms | original | eager | compiled | G SOP | time / (SOPs / L1 rate) | flips | MB |",
         "|---|---|---|---|---|---|---|---|---|---|",
