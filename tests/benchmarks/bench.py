@@ -16,9 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-from workloads import FOLDER, ROOT, WORKLOADS, prepare
+from workloads import FOLDER, ROOT, WORKLOADS
 
 HERE = Path(__file__).parent
 EVSIM = str(Path(sys.executable).parent / "evsim")
@@ -33,7 +34,10 @@ def child(script: str, *arguments: str):
 
 
 def timed(*command: str, **environment: str) -> tuple[float, float]:
-    """Run a command; return its wall seconds, and the MB of memory that it held at its peak."""
+    """Run a command; return its wall seconds, and the MB of memory that it held at its peak.
+
+    Linux counts what this process held when it started the other: nothing big may be imported or made in here.
+    """
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | environment)
     _, status, usage = os.wait4(process.pid, 0)
@@ -44,10 +48,6 @@ def timed(*command: str, **environment: str) -> tuple[float, float]:
 
 def machine() -> dict:
     """Say what this was measured on."""
-    import numba
-    import numpy as np
-    import torch
-
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
     facts = {key.strip(): value.strip() for key, value in facts.items()}
@@ -57,9 +57,9 @@ def machine() -> dict:
         "cores": os.cpu_count(),
         "avx512": "avx512f" in facts.get("flags", ""),
         "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "numba": version("numba"),
+        "torch": version("torch"),
     }
 
 
@@ -146,7 +146,7 @@ def main() -> None:
     result: dict = {"machine": machine(), "roofline_gacc_s": 0.0, "runs": [], "layers": []}
     for name in names:
         workload = WORKLOADS[name]
-        prepare(workload)
+        child("workloads.py", name)
         _, memory = timed(EVSIM, "run", str(workload.model), "--input", str(workload.sample))
         for threads in (1,) if options.quick else (1, 2):
             sys.stderr.write(f"{name} on {threads} thread(s) ...\n")

@@ -6,8 +6,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "bench"
 
@@ -67,6 +65,7 @@ def prepare(workload: Workload) -> None:
 def reference(workload: Workload):
     """Return the PyTorch reference's configuration and state_dict, and the input of batch 1."""
     import h5py
+    import numpy as np
     import torch
 
     sys.path.insert(0, str(ROOT / "tests" / "reference"))
@@ -88,3 +87,8 @@ def reference(workload: Workload):
         state = {key: torch.from_numpy(np.asarray(file[key][()])) for key in file}
     array = np.load(workload.sample)
     return config, state, torch.from_numpy(array[None] if array.ndim == 3 else array[:, None])
+
+
+if __name__ == "__main__":
+    prepare(WORKLOADS[sys.argv[1]])
+    print(f'"{sys.argv[1]}"')
