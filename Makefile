@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FLAT := build/flat
 
-.PHONY: demo test lint accuracy check-wheel clean
+.PHONY: demo test lint accuracy check-wheel bench bench-quick clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,18 @@ check-wheel: $(BIN)/.dev
 	rm -rf build
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	$(BIN)/python tests/check_wheel.py build/wheel
+
+# dense PyTorch is the opponent: only benchmarks need it (spikingjelly's own list of needs is for training)
+$(BIN)/.bench: $(BIN)/.dev
+	$(BIN)/pip install --quiet --editable '.[torch]'
+	$(BIN)/pip install --quiet --no-deps spikingjelly==0.0.0.0.12
+	touch $@
+
+bench: $(BIN)/.bench
+	$(BIN)/python tests/benchmarks/bench.py
+
+bench-quick: $(BIN)/.bench
+	$(BIN)/python tests/benchmarks/bench.py --quick
 
 clean:
 	rm -rf $(VENV) build demo-out
