@@ -13,6 +13,7 @@ from torch_files import Namespace, as_tensors, write_checkpoint
 
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.checkpoint import read_checkpoint
+from evsim.converters.facts import Facts
 from evsim.converters.presets import PRESETS
 from evsim.errors import EvsimError
 
@@ -88,6 +89,13 @@ def test_option_before_preset_before_args(options, args, expected, states, tmp_p
         options["preset"] = "small"
     path = with_args(tmp_path / "c.pth.tar", states["spikingformer-imagenet"], time_step=4, **args)
     assert convert(path, ConvertOptions(**options)).network.provenance["heads"].startswith(expected)
+
+
+def test_what_a_preset_assumes_is_said():
+    """Heads of models whose authors published none come from their preset, marked as assumed."""
+    facts = Facts(ConvertOptions(preset="spikingformer-4-256-cifar10"), {})
+    assert facts.find("heads") == 8
+    assert facts.sources["heads"] == "8 (from --preset spikingformer-4-256-cifar10, not published: assumed)"
 
 
 def test_constants_come_last_and_are_called_assumed(states, tmp_path):
