@@ -9,7 +9,7 @@ from types import ModuleType
 from evsim.converters import spikingformer
 from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
-from evsim.errors import CheckpointError, OptionError
+from evsim.errors import CheckpointError, NetworkError, OptionError
 from evsim.modelfile import is_model, load
 from evsim.network import Network
 
@@ -52,7 +52,10 @@ def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     """Build the network of a checkpoint already read; errors as `convert`."""
     facts = Facts(options, checkpoint.args)
     family = _family(checkpoint, facts)
-    network: Network = FAMILIES[family].convert(checkpoint, facts)
+    try:
+        network: Network = FAMILIES[family].convert(checkpoint, facts)
+    except (OptionError, NetworkError) as error:
+        raise type(error)(f"{checkpoint.path}: {error}") from error
     labels = _labels(options.labels) if options.labels else ()
     provenance = {"checkpoint": f"{checkpoint.path.name} (sha256 {checkpoint.digest})", **facts.sources}
     network = replace(network, labels=labels, provenance=provenance)

@@ -22,6 +22,9 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 LEGACY_MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19."
 """PyTorch before 1.6 began a file with this pickled number."""
 
+MOST_COMPRESSED = 1100
+"""Deflate, HDF5's own compression, cannot shrink data further than 1032 to 1."""
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
@@ -156,13 +159,21 @@ def _from_hdf5(path: Path, notes: list[str]) -> _HDF5State:
 
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
 
+    room = MOST_COMPRESSED * path.stat().st_size
+
     def take(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub":
+            if item.nbytes > room:
+                raise CheckpointError(
+                    f"{path}: {name} claims {item.nbytes} bytes, more than the file can hold; refused"
+                )
             found[name.replace("/", ".")] = (name, item.shape)
 
     try:
         with h5py.File(path) as file:
             file.visititems(take)
+    except CheckpointError:
+        raise
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is a damaged HDF5 file ({error}); copy it again") from error
     if not found:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import struct
 import zipfile
 import zlib
@@ -146,6 +147,7 @@ def read_zip(path: Path) -> object:
     try:
         with zipfile.ZipFile(path) as archive:
             data, root = _pickle_in(archive, path)
+        _check_sizes(data, path)
         return _Reader(io.BytesIO(data), path, root).load()
     except CheckpointError:
         raise
@@ -165,6 +167,16 @@ def _pickle_in(archive: zipfile.ZipFile, path: Path) -> tuple[bytes, str]:
     if order in archive.namelist() and archive.read(order).strip() != b"little":
         raise CheckpointError(f"{path} was saved on a big-endian machine; load and save it again in PyTorch")
     return archive.read(names[0]), root
+
+
+def _check_sizes(data: bytes, path: Path) -> None:
+    """Walk over the opcodes, which checks every length against what is there, and refuse a memo beyond the pickle.
+
+    The unpickler itself makes room for any length and any memo index that a few bytes claim.
+    """
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
+            raise CheckpointError(f"{path} is damaged (its pickle remembers an object {argument}); copy it again")
 
 
 class _Reader(pickle.Unpickler):

@@ -7,7 +7,7 @@ named as in `Network.weights`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -26,6 +26,9 @@ FORMAT = "evsim-model"
 
 LIBVER = ("v110", "v110")
 """HDF5 releases that can read the file: 1.10 and later; its headers are much smaller than the default's."""
+
+MOST_COMPRESSED = 1100
+"""Deflate, HDF5's own compression, cannot shrink data further than 1032 to 1."""
 
 AGAIN = "make it again by: evsim convert CHECKPOINT"
 
@@ -101,6 +104,7 @@ def load(path: str | Path) -> Network:
             labels = tuple(json.loads(file["labels"][()]))
             provenance = json.loads(file["provenance"][()])
             weights = _Stored(path, {key: (item.shape, item.dtype) for key, item in file["weights"].items()})
+            _check_room(path, (file["nodes"], file["labels"], file["provenance"], *file["weights"].values()))
         names = [meta["name"], meta["family"], meta["variant"], *labels, *provenance, *provenance.values()]
         if not all(isinstance(name, str) for name in names):
             raise NetworkError("names, labels and provenance are texts")  # noqa: TRY301 - one place tells the person
@@ -127,6 +131,14 @@ def _check_version(file: Any, path: Path) -> None:
         )
     if schema < 1:
         raise ModelFileError(f"{path} has schema {schema}, which never was; {AGAIN} {path}")
+
+
+def _check_room(path: Path, items: Iterable[Any]) -> None:
+    """Refuse datasets that claim more than the file can hold, before anything is allocated for them."""
+    room = MOST_COMPRESSED * path.stat().st_size
+    for item in items:
+        if item.nbytes > room:
+            raise NetworkError(f"{item.name} claims {item.nbytes} bytes")
 
 
 def _says_model(file: Any) -> bool:

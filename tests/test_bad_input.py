@@ -71,6 +71,12 @@ def write_hdf5(path, content):
             file[key] = value
 
 
+def write_claim(path):
+    """Write an HDF5 file with a dataset that claims a terabyte and holds nothing."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("head.weight", (1 << 19, 1 << 19), np.float32, chunks=(1 << 10, 1 << 10))
+
+
 CHECKPOINTS = {
     "empty": (lambda path: path.write_bytes(b""), "is empty; copy"),
     "noise": (lambda path: path.write_bytes(bytes(range(256)) * 9), "neither a PyTorch checkpoint nor HDF5; give"),
@@ -88,6 +94,7 @@ CHECKPOINTS = {
     ),
     "plain pickle": (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "save the state_dict by torch.save"),
     "foreign HDF5": (lambda path: write_hdf5(path, {"images": np.zeros((3, 4))}), "are of no family that evsim knows"),
+    "HDF5 of a huge claim": (write_claim, "more than the file can hold; refused"),
     "HDF5 of nothing": (lambda path: write_hdf5(path, {}), "without any tensor; give"),
     "NaN weights": (
         lambda path: write_checkpoint(path, {"state_dict": as_tensors(nan_weights()), "args": FACTS}),
@@ -205,6 +212,14 @@ def test_a_pickle_cannot_alter_a_tensor(tmp_path):
         b"X\x03\x00\x00\x00cpuK\x01tQK\x00K\x01\x85K\x01\x85\x89N\x74R}X\x07\x00\x00\x00archiveX\x01\x00\x00\x00/sb",
     )
     assert "may not alter a tensor" in refused("convert", path, tmp_path / "m.h5")
+
+
+def test_a_pickle_cannot_claim_memory(tmp_path):
+    """A memo index or length beyond the file itself is refused before anything is allocated."""
+    for claim in (b"r\xff\xff\xff\x7f", b"\x96" + (1 << 40).to_bytes(8, "little")):  # LONG_BINPUT, BYTEARRAY8
+        path = write_checkpoint(tmp_path / "c.pth", {"state_dict": as_tensors(state()), "args": FACTS, "x": 1.5})
+        _replace(path, b"G?\xf8\x00\x00\x00\x00\x00\x00", b"G?\xf8\x00\x00\x00\x00\x00\x00" + claim)
+        assert "is damaged" in refused("convert", path, tmp_path / "m.h5")
 
 
 @pytest.mark.parametrize("command", ["convert", "run", "info"])

@@ -119,6 +119,10 @@ DAMAGES = {
     "one weight less": (replace_dataset("weights/head.bias", None), "head.bias"),
     "a stranger's weight": (lambda file: file["weights"].create_dataset("x.weight", data=[1.0]), "x.weight"),
     "a weight of another shape": (replace_dataset("weights/head.bias", np.zeros(3, np.float32)), "head.bias"),
+    "a weight beyond the file": (
+        lambda file: file.create_dataset("weights/x.weight", (1 << 20, 1 << 20), np.float32, chunks=(64, 64)),
+        "claims",
+    ),
     "a weight of integers": (replace_dataset("weights/head.bias", np.zeros(10, np.int32)), "int32"),
     "an unknown primitive": (edit_node("head", type="Softmax"), "Softmax"),
     "an unknown field": (edit_node("head", colour="red"), "colour"),
