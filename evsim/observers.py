@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.counters import Counts, Geometry, Ints, LayerCounts
-from evsim.kernels.counting import attention_operations, spikes_per_position
+from evsim.kernels.counting import attention_operations, spikes_per_position, tally_values
 from evsim.layers.plan import Stage
 from evsim.network import (
     LIF,
@@ -123,18 +123,13 @@ class _Tally:
     def multiply(self, when: slice, packet: IntegerMap | RealMap) -> None:
         """Count a conv or linear layer by its real or integer input: nonzeros, and the outputs that each reaches."""
         self.seen[when] = True
-        values = packet.values[..., : packet.channels]
-        if packet.channels < 8:  # NumPy is slow on a short last axis
-            active = np.add.reduce([(values[..., c] != 0).astype(np.int64) for c in range(packet.channels)])
-        else:
-            active = np.count_nonzero(values, axis=2)
-        self.rows["nonzeros"][when] += active.sum(axis=1)
-        self.rows["macs"][when] += active @ _fan_out(self.geometry)
-        self.binary &= bool(((values == 0) | (values == 1)).all())
+        counts = np.zeros((4, packet.values.shape[0]), np.int64)
+        self.binary &= bool(tally_values(packet.values, packet.channels, _fan_out(self.geometry), counts))
+        self.rows["nonzeros"][when] += counts[0]
+        self.rows["macs"][when] += counts[1]
         if isinstance(packet, IntegerMap):
-            total = values.sum(axis=2, dtype=np.int64)
-            self.rows["sum"][when] += total.sum(axis=1)
-            self.rows["acs"][when] += total @ _fan_out(self.geometry)
+            self.rows["sum"][when] += counts[2]
+            self.rows["acs"][when] += counts[3]
 
     def neurons(self, when: slice, by_step: Ints) -> None:
         """Count a LIF layer's spikes."""
