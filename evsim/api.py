@@ -21,6 +21,7 @@ from evsim.events.arrays import MAGIC, read_array
 from evsim.events.frames import to_frames
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
+from evsim.traffic import TrafficMeter
 
 __all__ = ["Run", "Sample", "load", "read", "simulate"]
 
@@ -140,6 +141,7 @@ def simulate(
     schedule: Schedule = "layer",
     threads: int = 1,
     record_spikes: bool = False,
+    detail: bool = False,
     observers: Sequence[Observer] = (),
 ) -> Run:
     """Run one sample through a network and count every operation.
@@ -154,6 +156,8 @@ def simulate(
         As `Simulator` takes them.
     record_spikes
         Whether to keep the spikes of every LIF layer.
+    detail
+        Whether to measure what moves in every layer too, for the energy model "counted-memory".
     observers
         Further observers.
 
@@ -165,10 +169,12 @@ def simulate(
     taken = sample if isinstance(sample, Sample) else Sample(sample)
     simulator = Simulator(network, timesteps, precision, schedule, threads)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
-    watching: list[Observer] = [counter, *([recorder] if record_spikes else []), *observers]
+    meter = TrafficMeter(network, simulator.timesteps) if detail else None
+    watching: list[Observer] = [counter, *([recorder] if record_spikes else []), *([meter] if meter else []), *observers]
     try:
         logits = simulator.run(taken.values, watching)
     except RecordingError as error:
         raise RecordingError(f"{taken.path}: {error}" if taken.path else str(error)) from error
     spikes = recorder.trains if record_spikes else {}
-    return Run(network, taken, simulator.timesteps, precision, logits, counter.counts(), spikes)
+    counts = meter.attached(counter.counts()) if meter else counter.counts()
+    return Run(network, taken, simulator.timesteps, precision, logits, counts, spikes)

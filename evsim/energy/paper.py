@@ -99,7 +99,8 @@ def _row(layer: LayerCounts, profile: Profile, nonspike: NonSpike) -> PaperRow:
         rate = int(layer.input_nonzeros.sum()) / (samples * size)
         return PaperRow(layer.name, acs, 0.0, rate, energy_mj(acs, 0.0, profile))
     dense = dense_operations(layer)
-    if nonspike == "integer-as-events" and layer.input_kind == "integers" and not _first(layer):
+    # the paper charges the layer that reads the frames themselves as MACs in both settings
+    if nonspike == "integer-as-events" and layer.input_kind == "integers" and not layer.reads_input:
         rate = int(layer.input_sum.sum()) / (samples * size)
         return PaperRow(layer.name, dense * rate, 0.0, rate, energy_mj(dense * rate, 0.0, profile))
     # the tool looks at the data: a sample whose input is all 0/1 is charged as ACs, any other as dense MACs
@@ -112,7 +113,3 @@ def _row(layer: LayerCounts, profile: Profile, nonspike: NonSpike) -> PaperRow:
     rate = (layer.binary_nonzeros / size + other) / samples
     return PaperRow(layer.name, acs, macs, rate, energy_mj(acs, macs, profile))
 
-
-def _first(layer: LayerCounts) -> bool:
-    """Whether the layer reads the frames themselves, which the paper charges as MACs in both settings."""
-    return layer.geometry.in_channels == 2
