@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
 from evsim.counters import Counts, LayerCounts
+from evsim.energy.options import NonSpike, Options
 from evsim.energy.profile import Profile
+from evsim.energy.result import PICO_TO_MILLI, Energy, Ledger
 from evsim.errors import OptionError
 
-PICO_TO_MILLI = 1e-9
-NonSpike = Literal["binary-only", "integer-as-events"]
+__all__ = ["NonSpike", "PaperRow", "PaperView", "attention_acs", "dense_operations", "energy_mj", "paper_view"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,17 @@ def paper_view(counts: Counts, profile: Profile, nonspike: NonSpike = "binary-on
     rows = {layer.name: _row(layer, profile, nonspike) for layer in counts.layers}
     acs, macs = sum(row.acs for row in rows.values()), sum(row.macs for row in rows.values())
     return PaperView(rows, acs / 1e9, macs / 1e9, energy_mj(acs, macs, profile))
+
+
+def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
+    """Return the paper's estimate as an `Energy`; its rates are means over timesteps and heads, so neither is apart."""
+    view = paper_view(counts, profile, options.nonspike)
+    ledger = Ledger(counts, "paper", profile, per_timestep=False, per_head=False)
+    for layer in counts.layers:
+        samples, row = max(1, layer.samples), view.rows[layer.name]
+        ledger.charge(layer, "AC", row.acs * samples, profile.price("e_ac_pj"))
+        ledger.charge(layer, "MAC", row.macs * samples, profile.price("e_mac_pj"))
+    return ledger.energy(view.energy_mj / PICO_TO_MILLI)
 
 
 def energy_mj(acs: float, macs: float, profile: Profile) -> float:

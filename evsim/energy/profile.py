@@ -70,8 +70,8 @@ class Price:
 
     @property
     def average(self) -> bool:
-        """Whether it is power / rate at an operating point, which misprices every other rate."""
-        return self.includes.startswith("average")
+        """Whether it is, or may be, power / rate at an operating point, which misprices every other rate."""
+        return self.includes.startswith(("average", "not stated"))
 
 
 @dataclass(frozen=True)
