@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim import countsfile
 from evsim.converters import load_model
 from evsim.counters import Counts
-from evsim.energy import ExactView, PaperView, Profile, exact_view, load_profile, paper_view
+from evsim.energy import Energy, ExactView, Options, PaperView, Profile, charge, exact_view, load_profile, paper_view
 from evsim.energy.paper import NonSpike
 from evsim.engine import Precision, Schedule, Simulator
 from evsim.errors import RecordingError
@@ -91,6 +92,32 @@ class Run:
     def exact(self, profile: Profile | None = None) -> ExactView:
         """Return the energy of the counted operations."""
         return exact_view(self.counts, profile or load_profile())
+
+    def energy(
+        self, model: str = "exact", profile: str | Profile | None = None, options: Options | None = None
+    ) -> Energy:
+        """Return the energy by any model of `evsim.energy.MODELS`, e.g. ``run.energy("lemaire").by("layer")``.
+
+        Parameters
+        ----------
+        model
+            Name of the model; "counted-memory" needs ``simulate(..., detail=True)``.
+        profile
+            Bundled name, TOML file or `Profile`; by default one that the model can use.
+        options
+            What the model leaves open.
+
+        Raises
+        ------
+        OptionError, ProfileError
+            If there is no such model or profile, or the model cannot answer for this run.
+        """
+        return charge(self.counts, model, profile, options)
+
+    def save_counts(self, path: str | Path) -> None:
+        """Write the counts as counts.h5, see docs/counts-format.md; OutputError if that place cannot be written to."""
+        source = countsfile.origin(self.network, self.sample.values, self.sample.path, self.precision)
+        countsfile.save(path, self.counts, source)
 
 
 def load(path: str | Path) -> Network:
