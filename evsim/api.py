@@ -197,7 +197,12 @@ def simulate(
     simulator = Simulator(network, timesteps, precision, schedule, threads)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
     meter = TrafficMeter(network, simulator.timesteps) if detail else None
-    watching: list[Observer] = [counter, *([recorder] if record_spikes else []), *([meter] if meter else []), *observers]
+    watching: list[Observer] = [
+        counter,
+        *([recorder] if record_spikes else []),
+        *([meter] if meter else []),
+        *observers,
+    ]
     try:
         logits = simulator.run(taken.values, watching)
     except RecordingError as error:

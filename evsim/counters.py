@@ -263,8 +263,8 @@ def merged(parts: Sequence[Counts]) -> Counts:
     layers = tuple(_merged_layers(rows) for rows in zip(*(part.layers for part in parts), strict=True))
     keys = dict.fromkeys(key for part in parts for key in part.other)
     zeros = np.zeros(first.timesteps, np.int64)
-    other = {key: sum((part.other.get(key, zeros) for part in parts), zeros) for key in keys}
-    return Counts(first.timesteps, layers, other, sum(part.samples for part in parts))
+    outside = {key: sum((part.other.get(key, zeros) for part in parts), zeros) for key in keys}
+    return Counts(first.timesteps, layers, outside, sum(part.samples for part in parts))
 
 
 def _difference(one: Counts, other: Counts) -> str:

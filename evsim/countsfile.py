@@ -139,7 +139,9 @@ def load(path: str | Path) -> Stored:
     except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if isinstance(error, CountsError):
             raise
-        raise CountsError(f"{path} is damaged or no counts file ({error}); make it again by: evsim run --counts") from error
+        raise CountsError(
+            f"{path} is damaged or no counts file ({error}); make it again by: evsim run --counts"
+        ) from error
 
 
 def merge(paths: Sequence[str | Path]) -> tuple[Stored, tuple[str, ...]]:
@@ -222,7 +224,8 @@ def _read(file: Any) -> Stored:
 
 
 def _geometry(values: dict[str, Any]) -> Geometry:
-    return Geometry(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Geometry(**sizes)
 
 
 def _check(entry: Mapping[str, Any]) -> None:
@@ -231,9 +234,9 @@ def _check(entry: Mapping[str, Any]) -> None:
         raise ValueError(f"layer {entry['name']} is of unknown kind {entry['kind']}, {entry['input_kind']}")
 
 
-def _read_arrays(group: Any, sizes: Sequence[Geometry], steps: int) -> list[dict[str, Ints]]:
+def _read_arrays(group: Any, sizes: Sequence[Geometry], steps: int) -> list[dict[str, Any]]:
     """Return, for each row, name to array."""
-    found: list[dict[str, Ints]] = [{} for _ in sizes]
+    found: list[dict[str, Any]] = [{} for _ in sizes]
     for name, item in group.items():
         rows, stacked = item.attrs["rows"], item[()]
         if len(rows) != len(stacked):

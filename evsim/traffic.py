@@ -115,7 +115,11 @@ class _Meter:
         greatest = packet.values.max(axis=(1, 2)).astype(np.int64) if graded else np.minimum(events, 1)  # type: ignore[union-attr]
         value = bit_length(greatest) if graded else np.zeros_like(events)
         address = (inputs - 1).bit_length()
-        codes = (inputs * (value if graded else 1) * np.ones_like(events), events * (address + value), runs + events * value)
+        codes = (
+            inputs * (value if graded else 1) * np.ones_like(events),
+            events * (address + value),
+            runs + events * value,
+        )
         self.rows["run_length"][when] += runs
         self.rows["least"][when] += np.minimum.reduce(codes)
         self.rows["value"][when] = np.maximum(self.rows["value"][when], greatest)
@@ -148,7 +152,7 @@ class _Meter:
 
 def bit_length(values: Ints) -> Ints:
     """Return how many bits hold each of some integers (0 for 0)."""
-    return np.ceil(np.log2(values + 1)).astype(np.int64)
+    return np.array([int(value).bit_length() for value in values], np.int64)
 
 
 def _words(packet: Packet) -> NDArray[np.uint64]:

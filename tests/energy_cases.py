@@ -18,11 +18,12 @@ def spread(total, steps):
 
 
 def zeros(steps):
+    """Return a counter that counted nothing."""
     return np.zeros(steps, np.int64)
 
 
 def layer(name, kind, geometry, timesteps, **changes):
-    """A row with zeros where nothing is said."""
+    """Return a row with zeros where nothing is said."""
     keys = ("input_nonzeros", "input_size", "input_sum", "sops", "macs", "bias_adds", "neuron_updates")
     given = {key: zeros(timesteps) for key in keys} | {"input_kind": "spikes", "steps": timesteps} | changes
     return LayerCounts(name=name, kind=kind, geometry=geometry, **given)
@@ -75,7 +76,7 @@ def layer_f():
 
 
 def published_counts(entry, samples=10**6):
-    """Counts of that many samples, whose rates are a published log's; every map square, every stride 1."""
+    """Return counts of that many samples, whose rates are a published log's; every map square, every stride 1."""
     steps = entry["ssa"]["timesteps"]
     rows = []
     for number, row in enumerate(entry["layers"]):
@@ -119,7 +120,7 @@ def published_counts(entry, samples=10**6):
 
 @st.composite
 def networks(draw):
-    """Random but consistent counts: spikes, integers, real values, attention, LIF, several samples, all with traffic."""
+    """Draw consistent counts: spikes, integers, real values, attention, LIF, of several samples, with traffic."""
     steps = draw(st.integers(1, 4))
     samples = draw(st.integers(1, 3))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -134,8 +135,12 @@ def networks(draw):
         )  # fmt: skip
 
     rows = []
-    for number, kind in enumerate(draw(st.lists(st.sampled_from(["spikes", "integers", "real"]), min_size=1, max_size=4))):
-        size = Geometry("Conv2d", 3, 5, 6, 6, 3, 3, (3, 3), (2, 2), (1, 1), bias=bool(number % 2), batch_norm=number > 1)
+    for number, kind in enumerate(
+        draw(st.lists(st.sampled_from(["spikes", "integers", "real"]), min_size=1, max_size=4))
+    ):
+        size = Geometry(
+            "Conv2d", 3, 5, 6, 6, 3, 3, (3, 3), (2, 2), (1, 1), bias=bool(number % 2), batch_norm=number > 1
+        )
         spikes = numbers(0, 100 * samples, steps)
         sops = spikes * 5
         rows.append(
@@ -150,8 +155,9 @@ def networks(draw):
         )  # fmt: skip
         rows.append(
             layer(
-                f"block.{number}.fc_lif", "lif", Geometry("LIF", 5, 5, 3, 3, 3, 3, tau=draw(st.sampled_from([2.0, 3.0]))),
-                steps, input_kind="real", input_size=np.full(steps, 45 * samples, np.int64), samples=samples,
+                f"block.{number}.fc_lif", "lif",
+                Geometry("LIF", 5, 5, 3, 3, 3, 3, tau=draw(st.sampled_from([2.0, 3.0]))), steps,
+                input_kind="real", input_size=np.full(steps, 45 * samples, np.int64), samples=samples,
                 spikes=numbers(0, 40, steps), neuron_updates=np.full(steps, 45 * samples, np.int64),
                 traffic=traffic(neurons_touched=numbers(0, 45, steps)),
             )
@@ -178,4 +184,5 @@ def networks(draw):
 
 
 def without_traffic(counts):
+    """Return counts as a run without detail gives them."""
     return replace(counts, layers=tuple(replace(row, traffic=None) for row in counts.layers))

@@ -69,7 +69,9 @@ def test_exact_is_counts_times_prices(folder):
     assert run.exact().energy_mj == pytest.approx(sum(run.exact().rows.values()), rel=1e-12)
 
 
-@pytest.mark.parametrize(("name", "total"), [("spikingformer-8-512", 7.463502602), ("spikingformer-8-768", 13.658864952)])
+@pytest.mark.parametrize(
+    ("name", "total"), [("spikingformer-8-512", 7.463502602), ("spikingformer-8-768", 13.658864952)]
+)
 def test_published_totals_follow_from_published_layers(name, total):
     """ACs and MACs of the logs, and attention by evsim's rule with the log's heads, give the published energy."""
     entry = PUBLISHED[name]
@@ -79,11 +81,14 @@ def test_published_totals_follow_from_published_layers(name, total):
     assert entry["totals"]["energy_mj"] == pytest.approx(total, abs=1e-9)
 
 
-@pytest.mark.parametrize(("name", "total"), [("spikingformer-8-512", 7.463502602), ("spikingformer-8-768", 13.658826977)])
+@pytest.mark.parametrize(
+    ("name", "total"), [("spikingformer-8-512", 7.463502602), ("spikingformer-8-768", 13.658826977)]
+)
 def test_published_totals_follow_from_rates_and_geometry(name, total):
     """Firing rates times dense operations, by evsim's `paper` code on counts of that geometry, give the same energy."""
-    from evsim.energy import load_profile, paper_view
     from energy_cases import published_counts
+
+    from evsim.energy import load_profile, paper_view
 
     view = paper_view(published_counts(PUBLISHED[name]), load_profile())
     assert view.energy_mj == pytest.approx(total, abs=1e-8)

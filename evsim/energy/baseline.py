@@ -2,8 +2,8 @@
 
 Rule: every conv and linear layer once, its dense operations (padding taps and bias included) as multiply-accumulates;
 attention once per block as ``2 N N D`` (q k^T and its product with v, the only order that a softmax allows); no
-neurons. The published 38.34 mJ of Transformer-8-512 have no published rule; docs/energy-models.md holds this one against
-them.
+neurons. The published 38.34 mJ of Transformer-8-512 have no published rule; docs/energy-models.md holds this one
+against them.
 """
 
 from __future__ import annotations

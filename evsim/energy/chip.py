@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim.counters import Counts
+from evsim.counters import Counts, LayerCounts
 from evsim.energy.affine import charge_power
 from evsim.energy.operations import Floats, dense_macs, outputs, synaptic_events
 from evsim.energy.options import Options
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
-from evsim.counters import LayerCounts
 
 EVENTS = ("e_sop_pj", "e_neuron_active_pj", "e_neuron_inactive_pj", "e_packet_pj", "e_hop_x_pj", "e_hop_y_pj")
 

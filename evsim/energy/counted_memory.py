@@ -149,8 +149,8 @@ def _weights(layer: LayerCounts, traffic: Traffic, options: Options) -> Floats:
         return (layer.sops + layer.macs + layer.bias_adds).astype(np.float64)
     if options.weights == "per-timestep":
         return (traffic.rows_touched * out + ran * biases).astype(np.float64)
-    share = ran / max(1, ran.sum())
-    return share * (traffic.rows_touched_once * out + max(1, layer.samples) * biases)
+    share: Floats = ran / max(1, int(ran.sum()))
+    return share * float(traffic.rows_touched_once * out + max(1, layer.samples) * biases)
 
 
 def _neurons(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Prices, timesteps: int) -> None:
@@ -221,4 +221,3 @@ def attention_traffic(layer: LayerCounts, traffic: Traffic, order: str) -> tuple
 
 def _scaled(price: Price, factor: float) -> Price:
     return replace(price, low=price.low * factor, high=price.high * factor)
-

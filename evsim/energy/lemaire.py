@@ -27,7 +27,7 @@ FIFO_MESSAGES = 1000
 """Messages that the memories of input and output spikes hold."""
 
 FIT = (1.09e-5, 13.2)
-"""Slope per bit and offset of the reading "fit", in pJ per access: qualia-plugin-snn's line through Horowitz's points."""
+"""Reading "fit": slope per bit and offset of qualia-plugin-snn's line through Horowitz's points, in pJ per access."""
 
 BLOCK_PJ, BLOCK_WORD = 10.0, 64
 """Reading "packed": every memory is made of 8 KiB blocks, 10 pJ per 64-bit word, shared by what fits into it."""

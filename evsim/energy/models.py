@@ -52,7 +52,10 @@ MODELS = {
     ),
     "affine": Model(affine.energy, "power times time, and operations", "e_sop_pj; with powers --time-ms", "truenorth"),
     "qnn": Model(
-        qnn.energy, "a reconstruction of Yan et al.", "e_ac_pj, e_compare_pj, e_reset_pj, e_event_bit_hop_pj", "22nm-yan"
+        qnn.energy,
+        "a reconstruction of Yan et al.",
+        "e_ac_pj, e_compare_pj, e_reset_pj, e_event_bit_hop_pj",
+        "22nm-yan",
     ),
     "spikesim": Model(spikesim.energy, "in-memory crossbars", "the prices of a tile; no attention", "spikesim-rram"),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
 from evsim.counters import Counts, LayerCounts
 from evsim.energy.options import NonSpike, Options
 from evsim.energy.profile import Profile
@@ -122,4 +123,3 @@ def _row(layer: LayerCounts, profile: Profile, nonspike: NonSpike) -> PaperRow:
     macs = dense * other / samples
     rate = (layer.binary_nonzeros / size + other) / samples
     return PaperRow(layer.name, acs, macs, rate, energy_mj(acs, macs, profile))
-

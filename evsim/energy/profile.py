@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -138,7 +138,7 @@ class Profile:
         """Whether all these prices are there."""
         return all(key in self.prices for key in keys)
 
-    def priced(self, **values: float) -> Profile:
+    def priced(self, **values: float | Sequence[float]) -> Profile:
         """Return a copy with prices of one's own, in the unit of their key.
 
         Raises
@@ -146,7 +146,8 @@ class Profile:
         ProfileError
             If a price is negative or no number.
         """
-        own = {key: Price(*_range(key, value), "given by the user") for key, value in values.items()}
+        plain = {key: list(value) if isinstance(value, Sequence) else value for key, value in values.items()}
+        own = {key: Price(*_range(key, value), "given by the user") for key, value in plain.items()}
         return replace(self, prices={**self.prices, **own}, name=f"{self.name}, {_spelled(own)}")
 
     @property
@@ -304,9 +305,7 @@ def _number(key: str, value: object) -> float:
 
 
 def _spelled(prices: Mapping[str, Price]) -> str:
-    return ", ".join(_spelling(prices))
-
-
-def _spelling(prices: Mapping[str, Price]) -> Iterator[str]:
-    for key, price in prices.items():
-        yield f"{key} {price.value:g}"
+    return ", ".join(
+        f"{key} {price.low:g}" if price.low == price.high else f"{key} {price.low:g}-{price.high:g}"
+        for key, price in prices.items()
+    )

@@ -9,10 +9,8 @@ control energy is not charged, which favours the spiking side.
 
 from __future__ import annotations
 
-import numpy as np
-
 from evsim.counters import Counts, LayerCounts
-from evsim.energy.operations import outputs, synaptic_events
+from evsim.energy.operations import synaptic_events
 from evsim.energy.options import Options
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
@@ -54,7 +52,9 @@ def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
     for layer in counts.layers:
         samples = max(1, layer.samples)
         if layer.kind == "attention":
-            ledger.note("attention is not part of the quantised side; leave it out of both by --set leave_out=attention")
+            ledger.note(
+                "attention is not part of the quantised side; leave it out of both by --set leave_out=attention"
+            )
         elif layer.kind != "lif":
             low, high = _nonzero_share(layer, options)
             macs = layer.geometry.dense_macs * samples
@@ -69,7 +69,7 @@ def _nonzero_share(layer: LayerCounts, options: Options) -> tuple[float, float]:
         return 1.0, 1.0
     if options.qnn_zeros is not None:
         return (1.0 - options.qnn_zeros,) * 2
-    rate = float(np.sum(layer.input_nonzeros) / max(1, np.sum(layer.input_size)))
+    rate = int(layer.input_nonzeros.sum()) / max(1, int(layer.input_size.sum()))
     return rate, min(1.0, layer.steps * rate)
 
 

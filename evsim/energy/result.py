@@ -236,14 +236,16 @@ class Ledger:
         self._notes[text] = None
 
     def energy(self, total: float | None = None) -> Energy:
-        """Close the ledger; `total` in picojoules where the sum is known to its last digit, and prices are no ranges."""
+        """Close the ledger; `total` in picojoules where it is known to its last digit, and prices are no ranges."""
         low, high = self._values
         sums = (float(low.sum()), float(high.sum()))
         if total is not None and sums[0] == sums[1]:
             sums = (total, total)
         heads = {name: values for name, values in self._heads.items() if values.any()}
         notes = (*self._notes, *_caveat(self.profile))
-        return Energy(self.model, self.profile.name, tuple(self._rows), low, high, heads, self.per_timestep, notes, sums)
+        return Energy(
+            self.model, self.profile.name, tuple(self._rows), low, high, heads, self.per_timestep, notes, sums
+        )
 
 
 def middle(low: ArrayLike, high: ArrayLike) -> Floats:

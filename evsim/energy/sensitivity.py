@@ -1,4 +1,4 @@
-"""What a conclusion depends on: the ratio of two networks' energies over all models and profiles, and where it turns."""
+"""What a conclusion depends on: two networks' ratio of energies over all models and profiles, and where it turns."""
 
 from __future__ import annotations
 
@@ -54,6 +54,8 @@ class Turn:
     @property
     def sentence(self) -> str:
         """The finding in words."""
+        if not self.cheaper_below:
+            return f"{self.model}: A and B cost the same at every E_MAC / E_AC"
         if self.ratio is None:
             return f"{self.model}: {self.cheaper_below} is cheaper at every E_MAC / E_AC"
         other = "B" if self.cheaper_below == "A" else "A"
@@ -160,7 +162,7 @@ def _operations(counts: Counts, model: str, options: Options) -> tuple[float, fl
 def _turn(model: str, a: tuple[float, float], b: tuple[float, float]) -> Turn:
     ratio = _crossing(a[0] - b[0], b[1] - a[1])
     if ratio is None:
-        return Turn(model, None, "A" if a[0] + a[1] < b[0] + b[1] else "B" if a != b else "neither")
+        return Turn(model, None, "A" if a[0] + a[1] < b[0] + b[1] else "B" if a != b else "")
     return Turn(model, ratio, "A" if a[0] < b[0] else "B")
 
 

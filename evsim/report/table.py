@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from evsim.api import Run
 from evsim.energy import Profile, load_profile
 from evsim.network import Conv2d, Linear, Network
+from evsim.report.text import aligned
 
 WHY = (
     "exact and paper differ because the paper charges padding taps, scales biases by the firing rate, estimates\n"
@@ -90,19 +89,6 @@ def network_report(network: Network) -> str:
         *(f"{fact}: {source}" for fact, source in network.provenance.items()),
     ]
     return "\n".join(lines)
-
-
-def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return rows of text with aligned columns: names to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
 def _input_line(run: Run) -> str:
