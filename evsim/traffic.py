@@ -152,7 +152,8 @@ class _Meter:
 
 def bit_length(values: Ints) -> Ints:
     """Return how many bits hold each of some integers (0 for 0)."""
-    return np.array([int(value).bit_length() for value in values], np.int64)
+    lengths: Ints = np.array([int(value).bit_length() for value in values], np.int64)
+    return lengths
 
 
 def _words(packet: Packet) -> NDArray[np.uint64]:

@@ -136,13 +136,13 @@ def _transpose(word: np.uint64, part: int, token: int, columns: NDArray[np.uint6
 @njit(cache=True, nogil=True, error_model="numpy")
 def _product(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> tuple[int, int, int]:
     """Sum, greatest and number of nonzero entries of the product of two bit matrices, rows by rows."""
-    total, greatest, nonzero = 0, 0, 0
+    total, greatest, nonzero = np.int64(0), np.int64(0), np.int64(0)
     for i in range(left.shape[0]):
         for j in range(right.shape[0]):
-            entry = 0
+            entry = np.int64(0)
             for w in range(left.shape[1]):
                 entry += np.int64(popcount(left[i, w] & right[j, w]))
             total += entry
             greatest = max(greatest, entry)
             nonzero += 1 if entry > 0 else 0
-    return total, greatest, nonzero
+    return int(total), int(greatest), int(nonzero)
