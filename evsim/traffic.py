@@ -167,7 +167,8 @@ def _words(packet: Packet) -> NDArray[np.uint64]:
 def _nonzeros(packet: Packet) -> Ints:
     """Return the number of nonzero values at each position, [T, P]."""
     if not isinstance(packet, SpikeList):
-        return np.count_nonzero(packet.values[..., : packet.channels], axis=2)
+        nonzeros: Ints = np.count_nonzero(packet.values[..., : packet.channels], axis=2)
+        return nonzeros
     active = np.empty(packet.words.shape[:2], np.int64)
     spikes_per_position(packet.words, active)
     return active
