@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
 
+from evsim import api
+from evsim.converters import ConvertOptions, convert
 from evsim.counters import Counts, Geometry, LayerCounts, Traffic
+
+
+FOLDERS = sorted((Path(__file__).parent / "data" / "golden").glob("spikingformer-*"))
+
+
+@cache
+def golden_run(folder):
+    """Run a golden in float64, once for all tests."""
+    variant = "cml" if folder.name.endswith("cml") else "standard"
+    network = convert(folder / "checkpoint.pth.tar", ConvertOptions(variant=variant)).network
+    return api.simulate(network, np.load(folder / "input.npy"), precision="float64")
 
 
 def spread(total, steps):

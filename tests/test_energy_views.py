@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
 import pytest
+from energy_cases import FOLDERS, golden_run
 
-from evsim import api
-from evsim.converters import ConvertOptions, convert
 from evsim.energy.paper import attention_acs
 
 DATA = Path(__file__).parent / "data"
-FOLDERS = sorted((DATA / "golden").glob("spikingformer-*"))
 PINNED = json.loads((DATA / "energy" / "pinned.json").read_text())
 PUBLISHED = json.loads((resources.files("evsim.data") / "published.json").read_text())
-
-
-@cache
-def golden_run(folder):
-    """Run a golden in float64, once for all tests."""
-    variant = "cml" if folder.name.endswith("cml") else "standard"
-    network = convert(folder / "checkpoint.pth.tar", ConvertOptions(variant=variant)).network
-    return api.simulate(network, np.load(folder / "input.npy"), precision="float64")
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)

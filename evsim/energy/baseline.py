@@ -27,7 +27,7 @@ def macs(counts: Counts, profile: Profile, options: Options) -> Energy:  # noqa:
 
 def bytes_moved(counts: Counts, profile: Profile, options: Options) -> Energy:  # noqa: ARG001 - nothing is left open
     """Charge the dense network by model `bytes`: one weight per multiply-accumulate, one bias per output."""
-    ledger = Ledger(counts, "ann, bytes", profile, per_timestep=False, per_head=False)
+    ledger = Ledger(counts, "ann", profile, per_timestep=False, per_head=False)
     e_byte = profile.price("e_byte_pj")
     for layer in counts.layers:
         samples = max(1, layer.samples)

@@ -18,6 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from evsim.counters import Counts, Ints, LayerCounts, Traffic
+from evsim.energy.baseline import once
 from evsim.energy.operations import Floats, active, has_bias, leaks, outputs
 from evsim.energy.options import Options
 from evsim.energy.profile import Price, Profile, Sram
@@ -65,6 +66,32 @@ def bounds(counts: Counts, profile: Profile, options: Options) -> Iterator[tuple
     ):
         for value in values:
             yield f"{key}={value}", energy(counts, profile, replace(options, **{key: value}))  # type: ignore[arg-type]
+
+
+def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
+    """Charge the dense network of the same shape: every layer once, its weights fetched once, its maps moved whole.
+
+    Maps are of `activation_bits`; attention writes and reads q k^T, N x N per head; no neurons, no additions of biases.
+    """
+    ledger, prices = Ledger(counts, "ann", profile, per_timestep=False, per_head=False), _Prices(profile, options)
+    bits = profile.activation_bits
+    mac = prices.multiply_add(profile.operand_bits, bits)
+    for layer in counts.layers:
+        size, samples = layer.geometry, max(1, layer.samples)
+        ledger.charge(layer, "MAC", once(layer) * samples, mac)
+        read, written = size.tokens * size.in_channels, outputs(layer)
+        if layer.kind == "attention":
+            read *= 3
+            buffer = size.heads * size.tokens**2 * bits
+            ledger.charge(layer, "attention buffer", 2 * buffer * samples, prices.bit(buffer))
+        elif layer.kind == "lif":
+            continue
+        else:
+            stored = (size.weights + (size.out_channels if has_bias(layer) else 0)) * profile.weight_bits
+            ledger.charge(layer, "weights read", stored * samples, prices.bit(stored))
+        for values in (read, written):
+            ledger.charge(layer, "spikes moved", values * bits * samples, prices.bit(values * bits))
+    return ledger.energy()
 
 
 class _Prices:

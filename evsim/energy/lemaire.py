@@ -52,7 +52,8 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
 
 def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
     """Charge the dense network of the same shape, every layer once; attention by its multiply-accumulates alone."""
-    ledger, prices = Ledger(counts, "lemaire", profile, per_timestep=False), _Prices(profile, options)
+    ledger = Ledger(counts, "ann", profile, per_timestep=False, per_head=False)
+    prices = _Prices(profile, options)
     for layer in counts.layers:
         samples = max(1, layer.samples)
         if layer.kind == "attention":

@@ -66,6 +66,7 @@ BASELINES: dict[str, dict[str, Charge]] = {
         "paper": baseline.macs,
         "exact": baseline.macs,
         "bytes": baseline.bytes_moved,
+        "counted-memory": counted_memory.baseline,
         "lemaire": lemaire.baseline,
     },
     "qnn": {"qnn": qnn.baseline},

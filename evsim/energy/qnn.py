@@ -46,7 +46,7 @@ def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
 
     With sr the spike rate of a layer's input, ``sr <= 1 - zeros <= min(1, T sr)``.
     """
-    ledger = Ledger(counts, "qnn", profile, per_timestep=False, per_head=False)
+    ledger = Ledger(counts, "bit-matched QNN", profile, per_timestep=False, per_head=False)
     e_mac, hop = profile.price("e_mac_pj"), profile.price("e_dense_bit_hop_pj")
     ledger.note(RECONSTRUCTED)
     for layer in counts.layers:

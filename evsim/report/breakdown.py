@@ -224,7 +224,7 @@ def _whose(energy: Energy) -> str:
 
 def _saving(energy: Energy, other: Energy | str, digits: int) -> str:
     if isinstance(other, str):
-        return f"{energy.model} against: {other}"
+        return f"{energy.model}: {other}"
     ratio = energy.pj / other.pj if other.pj else float("nan")
     return (
         f"{energy.model} against {other.model}: {mj(other.total, digits)} mJ, ratio {ratio:.4f}, saving {1 - ratio:.2%}"
