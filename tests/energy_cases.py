@@ -13,7 +13,6 @@ from evsim import api
 from evsim.converters import ConvertOptions, convert
 from evsim.counters import Counts, Geometry, LayerCounts, Traffic
 
-
 FOLDERS = sorted((Path(__file__).parent / "data" / "golden").glob("spikingformer-*"))
 
 

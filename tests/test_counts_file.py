@@ -125,39 +125,47 @@ def test_merging_refuses_what_does_not_fit(tmp_path):
 
 
 def damage_kind(file):
+    """Make it another kind of file."""
     file.attrs["format"] = "other"
 
 
 def damage_schema(file):
+    """Make it newer than this evsim."""
     file.attrs["schema"] = 99
 
 
 def damage_missing(file):
+    """Leave a counter out."""
     del file["counters/sops"]
 
 
 def damage_shape(file):
+    """Cut a timestep off a counter."""
     values = file["counters/sops"][()]
     del file["counters/sops"]
     file.create_dataset("counters/sops", data=values[:, :-1]).attrs["rows"] = list(range(len(values)))
 
 
 def damage_type(file):
+    """Make a counter of floats."""
     values = file["counters/sops"][()]
     del file["counters/sops"]
     file.create_dataset("counters/sops", data=values * 1.0).attrs["rows"] = list(range(len(values)))
 
 
 def damage_rows(file):
+    """Name layers that there are not."""
     file["counters/sops"].attrs["rows"] = [10**6] * len(file["counters/sops"])
 
 
 def damage_json(file):
+    """Break the list of layers."""
     del file["layers"]
     file.create_dataset("layers", data="[{}")
 
 
 def damage_samples(file):
+    """Leave no samples."""
     file.attrs["samples"] = 0
 
 
