@@ -18,6 +18,7 @@ def energy(
     by: Annotated[str, typer.Option(help="layer, stage, block, head, timestep or cost")] = "layer",
     against: Annotated[str | None, typer.Option(help="ann: the dense network of the same shape; or qnn")] = None,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="compare two files under all prices")] = False,
+    traffic: Annotated[bool, typer.Option("--traffic", help="also what moved: weights, spikes, buffers")] = False,
     e_ac: Annotated[str | None, typer.Option(help="pJ per AC, or a range such as 0.7,1.1")] = None,
     e_mac: Annotated[str | None, typer.Option(help="pJ per MAC, or a range")] = None,
     time_ms: Annotated[float | None, typer.Option(help="duration of an inference, for static power")] = None,
@@ -34,7 +35,7 @@ def energy(
 
     charge_and_print(
         Request(
-            tuple(files), model, profile, by, against, sensitivity, e_ac, e_mac, time_ms, frequency_mhz,
+            tuple(files), model, profile, by, against, sensitivity, traffic, e_ac, e_mac, time_ms, frequency_mhz,
             tuple(settings or ()), json_file, csv_file,
         )
     )  # fmt: skip

@@ -28,6 +28,7 @@ from evsim.report.breakdown import (
     sensitivity_document,
     sensitivity_report,
 )
+from evsim.report.traffic import traffic_document, traffic_report
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Request:
     by: str
     against: str | None
     sensitivity: bool
+    traffic: bool
     e_ac: str | None
     e_mac: str | None
     time_ms: float | None
@@ -51,7 +53,8 @@ class Request:
 
 def charge_and_print(request: Request) -> None:
     """Load counts, charge them, print and write what was asked for."""
-    options = replace(parsed(request.settings), time_ms=request.time_ms, frequency_mhz=request.frequency_mhz)
+    given = {"time_ms": request.time_ms, "frequency_mhz": request.frequency_mhz}
+    options = replace(parsed(request.settings), **{key: value for key, value in given.items() if value is not None})
     if request.by not in KEYS:
         raise OptionError(f"--by takes {', '.join(KEYS)}; got {request.by}")
     if request.sensitivity:
@@ -113,7 +116,11 @@ def _account(path: str, request: Request, options: Options) -> Account:
     if "counted-memory" in models:
         choices = dict(bounds(counts, _profile(request, known("counted-memory").profile), options))
     samples = "" if counts.samples == 1 else f", mean of {counts.samples} samples"
-    return Account(f"{path}{samples}", energies, baselines, choices)
+    moved = ("", [])
+    if request.traffic:
+        priced = _profile(request, known("counted-memory").profile)
+        moved = (traffic_report(counts, priced), traffic_document(counts, priced))
+    return Account(f"{path}{samples}", energies, baselines, choices, *moved)
 
 
 def _baseline(counts: Counts, model: str, request: Request, options: Options) -> Energy | str:

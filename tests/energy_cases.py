@@ -21,7 +21,7 @@ def golden_run(folder):
     """Run a golden in float64, once for all tests."""
     variant = "cml" if folder.name.endswith("cml") else "standard"
     network = convert(folder / "checkpoint.pth.tar", ConvertOptions(variant=variant)).network
-    return api.simulate(network, np.load(folder / "input.npy"), precision="float64")
+    return api.simulate(network, np.load(folder / "input.npy"), precision="float64", record_spikes=True)
 
 
 def spread(total, steps):

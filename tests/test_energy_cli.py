@@ -146,11 +146,26 @@ def test_sensitivity(evsim, tmp_path):
     found = json.loads(out)
     paper = next(row for row in found["ratios"] if (row["model"], row["profile"]) == ("paper", "45nm"))
     assert paper["ratio"] == pytest.approx(7.463502602 / 13.658826977, rel=1e-8)
-    assert all(
-        "counts of" in row["reason"]
-        for row in found["refused"]
-        if row["model"] == "counted-memory" and row["profile"] == "45nm"
-    )
+    refused = {(row["model"], row["profile"]): row["reason"] for row in found["refused"]}
+    assert "lack the traffic" in refused["counted-memory", "45nm"]
+
+
+def test_traffic(evsim):
+    """--traffic tells what moved: three bounds of weights in order, the least code no more than each of three."""
+    _, out, _ = evsim("energy", "counts.h5", "--traffic", "--json", "-")
+    rows = {row["layer"]: row for row in json.loads(out)["counts"][0]["traffic"]}
+    for name, row in rows.items():
+        if row["weights_once"] is not None:
+            assert row["weights_once"] <= row["weights_per_timestep"] <= row["weights_per_sop"], name
+        if row["least_bits"] is not None:
+            assert row["least_bits"] <= min(row["bitmap_bits"], row["address_bits"], row["run_length_bits"]), name
+        if row["neurons"] is not None:
+            assert row["neurons_touched"] <= row["neurons"], name
+    attention = rows["block.0.attn.ssa"]
+    assert attention["kv_buffer_bits"] > 0
+    assert attention["qk_buffer_bits"] > 0
+    _, out, _ = evsim("energy", "counts.h5", "--traffic")
+    assert "what moves per inference" in out
 
 
 def test_profiles(evsim):
@@ -177,7 +192,7 @@ def test_profiles(evsim):
         (("counts.h5", "--e-ac", "cheap"), "--e-ac takes picojoules"),
         (("counts.h5", "--e-ac", "-1"), "e_ac_pj must be a number, not negative"),
         (("counts.h5", "--set", "sram"), "--set takes NAME=VALUE"),
-        (("counts.h5", "--set", "sram=huge"), "sram must be piecewise, fit, packed"),
+        (("counts.h5", "--set", "sram=huge"), "sram must be piecewise, fit, packed, spikingjelly"),
         (("counts.h5", "--set", "hops=far"), "--set hops takes a number"),
         (("counts.h5", "--set", "leave_out=soma"), "leave_out takes conv"),
         (("counts.h5", "--time-ms", "-3"), "time_ms must be a number, not negative"),

@@ -40,7 +40,10 @@ def test_bytes_of_layer_c(bias, memory, total):
     assert energy.pj == close(total)
 
 
-@pytest.mark.parametrize(("sram", "total"), [("piecewise", 976154.85), ("fit", 1865081.496), ("packed", 704343.6)])
+@pytest.mark.parametrize(
+    ("sram", "total"),
+    [("piecewise", 976154.85), ("fit", 1865081.496), ("packed", 704343.6), ("spikingjelly", 989081.10)],
+)
 def test_lemaire_of_layer_c(sram, total):
     """M3: the three readings of the energy of a memory access."""
     assert charge(layer_c(), "lemaire", options=Options(sram=sram)).pj == close(total)

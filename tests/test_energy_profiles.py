@@ -126,3 +126,5 @@ def test_prices_of_ones_own():
     assert isinstance(profile.price("e_ac_pj"), Price)
     with pytest.raises(ProfileError, match="e_ac_pj must be a number, not negative"):
         load_profile().priced(e_ac_pj=-1.0)
+    with pytest.raises(ProfileError, match="e_ac_nj has another unit"):
+        load_profile().priced(e_ac_nj=1.0)

@@ -6,9 +6,13 @@ import json
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
-from energy_cases import FOLDERS, golden_run
+from energy_cases import FOLDERS, golden_run, published_counts
+from energy_cases import layer as row_of
 
+from evsim.counters import Counts, Geometry
+from evsim.energy import load_profile, paper_view
 from evsim.energy.paper import attention_acs
 
 DATA = Path(__file__).parent / "data"
@@ -52,7 +56,7 @@ def test_exact_is_counts_times_prices(folder):
             by_hand = counted[layer.name]["accumulates_in_bounds"] * price * 1e-9
             assert run.exact().rows[layer.name] == pytest.approx(by_hand, rel=1e-12), layer.name
         elif layer.kind == "attention":
-            by_hand = int(layer.sops.sum()) * 0.9 * 1e-9
+            by_hand = attention_by_hand(run, layer) * 0.9 * 1e-9
             assert run.exact().rows[layer.name] == pytest.approx(by_hand, rel=1e-12), layer.name
     assert run.exact().energy_mj == pytest.approx(sum(run.exact().rows.values()), rel=1e-12)
 
@@ -74,12 +78,46 @@ def test_published_totals_follow_from_published_layers(name, total):
 )
 def test_published_totals_follow_from_rates_and_geometry(name, total):
     """Firing rates times dense operations, by evsim's `paper` code on counts of that geometry, give the same energy."""
-    from energy_cases import published_counts
-
-    from evsim.energy import load_profile, paper_view
-
     view = paper_view(published_counts(PUBLISHED[name]), load_profile())
     assert view.energy_mj == pytest.approx(total, abs=1e-8)
+
+
+@pytest.mark.parametrize("reads_input", [True, False])
+def test_integers_are_events_but_in_the_first_layer(reads_input):
+    """`integer-as-events` charges values as accumulates, but in the layer that reads the frames, however wide."""
+    each = np.ones(2, np.int64)
+    row = row_of(
+        "conv", "conv", Geometry("Conv2d", 2, 4, 3, 3, 3, 3, (3, 3), (1, 1), (1, 1)), 2, input_kind="integers",
+        input_nonzeros=6 * each, input_sum=9 * each, input_size=18 * each, reads_input=reads_input,
+    )  # fmt: skip
+    view = paper_view(Counts(2, (row,)), load_profile(), "integer-as-events").rows["conv"]
+    dense = 2 * 9 * 4 * 2 * 9
+    assert (view.acs, view.macs) == ((0, dense) if reads_input else (dense / 2, 0))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_one_layer_reads_the_input(folder):
+    """The tokenizer's first convolution reads image or frames, and no other layer does."""
+    layers = golden_run(folder).counts.layers
+    assert [row.name for row in layers if row.reads_input] == [layers[0].name]
+
+
+def attention_by_hand(run, row):
+    """Count the operations of both products of attention by dense products of recorded spikes."""
+    size, operands = row.geometry, []
+    for letter in "qkv":
+        name = row.name.replace(".ssa", f".{letter}_lif")
+        packed, shape = run.spikes[name]
+        spikes = np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape).astype(int)
+        tokens_first = run.network.node(name).layout == "rows"
+        spikes = spikes if tokens_first else spikes.reshape(*spikes.shape[:2], -1).transpose(0, 2, 1)
+        operands.append(spikes.reshape(row.steps, size.tokens, size.heads, size.head_dim).transpose(0, 2, 1, 3))
+    q, k, v = operands
+    if size.order == "q(kv)":
+        first = k.swapaxes(2, 3) @ v
+        return first.sum() + (q @ (first > 0)).sum()
+    first = q @ k.swapaxes(2, 3)
+    return first.sum() + ((first > 0) @ v).sum()
 
 
 def published_attention(entry):

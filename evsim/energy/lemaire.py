@@ -7,7 +7,8 @@ charged by the model's equations for dense networks, once per timestep.
 
 Known to be weak: nominal taps, not those inside the image; potentials read and written at every event; no packing of
 spikes; no attention, no residual additions. Each reading of the energy of a memory access charges Horowitz's energy of
-a 64-bit word for one 32-bit access, and "piecewise" makes tiny memories nearly free.
+a 64-bit word for one 32-bit access, and "piecewise" makes tiny memories nearly free. Reading "spikingjelly" is
+"piecewise" with weights and biases in one memory.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import math
 
 import numpy as np
 
-from evsim.counters import Counts, LayerCounts
+from evsim.counters import Counts, Geometry, LayerCounts
 from evsim.energy.operations import active, has_bias, leaks, outputs
 from evsim.energy.options import Options
 from evsim.energy.profile import Price, Profile
@@ -73,11 +74,17 @@ class _Prices:
         self.profile, self.reading = profile, options.sram
         self.add, multiply = profile.price("e_add_pj"), profile.price("e_mul_pj")
         self.mac = Price(self.add.low + multiply.low, self.add.high + multiply.high, multiply.source)
-        if self.reading == "piecewise" and profile.sram is None:
+        if self.reading in ("piecewise", "spikingjelly") and profile.sram is None:
             raise ProfileError(
                 f"{profile.path}: the profile has no [sram], which model lemaire with sram=piecewise needs; "
                 "choose another by --profile, or --set sram=fit"
             )
+
+    def parameters(self, size: Geometry) -> tuple[float, float]:
+        """Return the energy of one access to a layer's weights and to its biases."""
+        if self.reading == "spikingjelly":
+            return (self.access(size.weights + size.out_channels),) * 2
+        return self.access(size.weights), self.access(size.out_channels)
 
     def access(self, words: int) -> float:
         """Return the energy of one access to a memory of so many words, in pJ."""
@@ -101,11 +108,12 @@ def _spiking(ledger: Ledger, layer: LayerCounts, prices: _Prices) -> None:
         ledger.charge(layer, "addresses", 2 * spikes, prices.mac)
     ledger.charge(layer, "addresses", spikes * taps, prices.add)
     ledger.charge(layer, "spikes moved", spikes, prices.access(FIFO_MESSAGES))
-    ledger.charge(layer, "weights read", spikes * taps, prices.access(size.weights))
+    weight, bias = prices.parameters(size)
+    ledger.charge(layer, "weights read", spikes * taps, weight)
     ledger.charge(layer, "potentials read and written", 2 * spikes * taps, prices.access(neurons))
     if has_bias(layer):
         ledger.charge(layer, "AC", active(layer) * neurons, prices.add)
-        ledger.charge(layer, "weights read", active(layer) * neurons, prices.access(size.out_channels))
+        ledger.charge(layer, "weights read", active(layer) * neurons, bias)
 
 
 def _neurons(ledger: Ledger, layer: LayerCounts, prices: _Prices) -> None:
@@ -129,5 +137,6 @@ def dense(ledger: Ledger, layer: LayerCounts, prices: _Prices, times: np.int64 |
     ledger.charge(layer, "addresses", times * (inputs + neurons + taps), prices.add)
     ledger.charge(layer, "spikes moved", times * read, prices.access(inputs))
     ledger.charge(layer, "spikes moved", times * neurons, prices.access(neurons))
-    ledger.charge(layer, "weights read", times * macs, prices.access(size.weights))
-    ledger.charge(layer, "weights read", times * neurons, prices.access(size.out_channels))
+    weight, bias = prices.parameters(size)
+    ledger.charge(layer, "weights read", times * macs, weight)
+    ledger.charge(layer, "weights read", times * neurons, bias)

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from evsim.errors import OptionError
 
 NonSpike = Literal["binary-only", "integer-as-events"]
-SramReading = Literal["piecewise", "fit", "packed"]
+SramReading = Literal["piecewise", "fit", "packed", "spikingjelly"]
 WeightFetches = Literal["per-timestep", "per-sop", "once"]
 Potentials = Literal["all", "touched"]
 AttentionOrder = Literal["declared", "other", "least"]

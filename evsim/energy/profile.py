@@ -144,8 +144,11 @@ class Profile:
         Raises
         ------
         ProfileError
-            If a price is negative or no number.
+            If there is no such price, or one is negative or no number.
         """
+        for key in values:
+            if key not in PRICES:
+                raise ProfileError(_unknown(key))
         plain = {key: list(value) if isinstance(value, Sequence) else value for key, value in values.items()}
         own = {key: Price(*_range(key, value), "given by the user") for key, value in plain.items()}
         return replace(self, prices={**self.prices, **own}, name=f"{self.name}, {_spelled(own)}")

@@ -37,12 +37,16 @@ class Account:
         Model to the energy of what it is held against, or to the reason why there is none.
     bounds
         What `counted-memory` leaves open: choice to energy.
+    traffic_table, traffic
+        What moved, as `evsim.report.traffic` tells it, where asked for.
     """
 
     title: str
     energies: Sequence[Energy]
     baselines: Mapping[str, Energy | str] = field(default_factory=dict)
     bounds: Mapping[str, Energy] = field(default_factory=dict)
+    traffic_table: str = ""
+    traffic: Sequence[Mapping[str, Any]] = ()
 
 
 def energy_report(account: Account, key: Key = "layer", bars: bool = False) -> str:
@@ -62,6 +66,8 @@ def energy_report(account: Account, key: Key = "layer", bars: bool = False) -> s
     if account.bounds:
         rows = [(name, mj(energy.total, digits)) for name, energy in account.bounds.items()]
         lines += ["", *aligned([("counted-memory, if", "mJ"), *rows], 1)]
+    if account.traffic_table:
+        lines += ["", "what moves per inference", "", account.traffic_table, ""]
     notes = [f"{energy.model}: {note}" for energy in account.energies for note in energy.notes]
     lines += [f"note: {note}" for note in (*left_out, *notes)]
     return "\n".join(lines)
@@ -76,6 +82,7 @@ def energy_document(account: Account) -> dict[str, Any]:
             model: other if isinstance(other, str) else _document(other) for model, other in account.baselines.items()
         },
         "bounds": {name: _total(energy) for name, energy in account.bounds.items()},
+        "traffic": list(account.traffic),
     }
 
 
