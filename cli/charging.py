@@ -53,8 +53,11 @@ class Request:
 
 def charge_and_print(request: Request) -> None:
     """Load counts, charge them, print and write what was asked for."""
-    given = {"time_ms": request.time_ms, "frequency_mhz": request.frequency_mhz}
-    options = replace(parsed(request.settings), **{key: value for key, value in given.items() if value is not None})
+    options = parsed(request.settings)
+    if request.time_ms is not None:
+        options = replace(options, time_ms=request.time_ms)
+    if request.frequency_mhz is not None:
+        options = replace(options, frequency_mhz=request.frequency_mhz)
     if request.by not in KEYS:
         raise OptionError(f"--by takes {', '.join(KEYS)}; got {request.by}")
     if request.sensitivity:
@@ -116,11 +119,12 @@ def _account(path: str, request: Request, options: Options) -> Account:
     if "counted-memory" in models:
         choices = dict(bounds(counts, _profile(request, known("counted-memory").profile), options))
     samples = "" if counts.samples == 1 else f", mean of {counts.samples} samples"
-    moved = ("", [])
-    if request.traffic:
-        priced = _profile(request, known("counted-memory").profile)
-        moved = (traffic_report(counts, priced), traffic_document(counts, priced))
-    return Account(f"{path}{samples}", energies, baselines, choices, *moved)
+    account = Account(f"{path}{samples}", energies, baselines, choices)
+    if not request.traffic:
+        return account
+    priced = _profile(request, known("counted-memory").profile)
+    table, moved = traffic_report(counts, priced), traffic_document(counts, priced)
+    return replace(account, traffic_table=table, traffic=moved)
 
 
 def _baseline(counts: Counts, model: str, request: Request, options: Options) -> Energy | str:
