@@ -74,6 +74,7 @@ def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
     Maps are of `activation_bits`; attention writes and reads q k^T, N x N per head; no neurons, no additions of biases.
     """
     ledger, prices = Ledger(counts, "ann", profile, per_timestep=False, per_head=False), _Prices(profile, options)
+    profile = prices.profile
     bits = profile.activation_bits
     mac = prices.multiply_add(profile.operand_bits, bits)
     for layer in counts.layers:
@@ -83,14 +84,14 @@ def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
         if layer.kind == "attention":
             read *= 3
             buffer = size.heads * size.tokens**2 * bits
-            ledger.charge(layer, "attention buffer", 2 * buffer * samples, prices.bit(buffer))
+            ledger.charge(layer, "attention buffer", 2 * buffer * samples, prices.buffer_bit(buffer))
         elif layer.kind == "lif":
             continue
         else:
             stored = (size.weights + (size.out_channels if has_bias(layer) else 0)) * profile.weight_bits
-            ledger.charge(layer, "weights read", stored * samples, prices.bit(stored))
+            ledger.charge(layer, "weights read", stored * samples, prices.bit(stored, options.weights_kib))
         for values in (read, written):
-            ledger.charge(layer, "spikes moved", values * bits * samples, prices.bit(values * bits))
+            ledger.charge(layer, "spikes moved", values * bits * samples, prices.map_bit(values * bits))
     return ledger.energy()
 
 
@@ -98,7 +99,10 @@ class _Prices:
     """Prices of operations by operand width, and of a bit by the size of its memory."""
 
     def __init__(self, profile: Profile, options: Options) -> None:
-        self.profile, self.options = profile, options
+        keys = ("weight_bits", "potential_bits", "activation_bits")
+        given = {key: getattr(options, key) for key in keys}
+        widths = {key: int(bits) for key, bits in given.items() if bits is not None}
+        self.profile, self.options = replace(profile, **widths), options
         self.ac = profile.price("e_ac_pj")
 
     def mac(self) -> Price:
@@ -119,8 +123,8 @@ class _Prices:
         add, product = self.add(bits), profile.price("e_mul_pj")
         return Price(product.low * share + add.low, product.high * share + add.high, product.source)
 
-    def bit(self, capacity_bits: float) -> Price:
-        """Return the price of moving one bit into or out of a memory of so many bits."""
+    def bit(self, held_bits: float, size_kib: float | None = None) -> Price:
+        """Return the price of a bit moved into or out of a memory that holds so many bits; its size, if given."""
         sram = self.profile.sram
         if sram is None:
             raise ProfileError(
@@ -128,10 +132,19 @@ class _Prices:
                 "choose another by --profile"
             )
         greatest = sram.capacity_bytes[-1] if self.options.on_chip_kib is None else self.options.on_chip_kib * 1024
-        if capacity_bits / 8 > greatest:
+        capacity = held_bits / 8 if size_kib is None else size_kib * 1024
+        if capacity > greatest or held_bits / 8 > capacity:
             return self.profile.price("e_dram_bit_pj")
-        each = access_pj(sram, capacity_bits / 8) / sram.word_bits
+        each = access_pj(sram, capacity) / sram.word_bits
         return Price(each, each, sram.source)
+
+    def map_bit(self, held_bits: float) -> Price:
+        """Return the price of a bit of a map between layers."""
+        return self.bit(held_bits, self.options.spikes_kib)
+
+    def buffer_bit(self, held_bits: float) -> Price:
+        """Return the price of a bit of attention's buffer."""
+        return self.bit(held_bits, self.options.attention_kib)
 
 
 def access_pj(sram: Sram, capacity_bytes: float) -> float:
@@ -157,13 +170,13 @@ def _synapses(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Pri
         ledger.charge(layer, "MAC", layer.macs, prices.multiply_add(width, value_bits))
     ledger.charge(layer, "AC", layer.bias_adds, prices.add(width))
     stored = size.weights + (size.out_channels if has_bias(layer) else 0)
-    weight_price = prices.bit(stored * profile.weight_bits)
+    weight_price = prices.bit(stored * profile.weight_bits, prices.options.weights_kib)
     ledger.charge(layer, "weights read", _weights(layer, traffic, prices.options) * profile.weight_bits, weight_price)
     if layer.input_kind == "real":
         bits = profile.activation_bits
-        ledger.charge(layer, "spikes moved", ran * inputs * bits, prices.bit(inputs * bits))
+        ledger.charge(layer, "spikes moved", ran * inputs * bits, prices.map_bit(inputs * bits))
     else:
-        ledger.charge(layer, "spikes moved", traffic.least_bits, prices.bit(inputs * max(1, value)))
+        ledger.charge(layer, "spikes moved", traffic.least_bits, prices.map_bit(inputs * max(1, value)))
 
 
 def _weights(layer: LayerCounts, traffic: Traffic, options: Options) -> Floats:
@@ -189,13 +202,14 @@ def _neurons(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Pric
     assert traffic.neurons_touched is not None
     updates = traffic.neurons_touched if touched else layer.neuron_updates
     bits = profile.potential_bits + ((timesteps - 1).bit_length() if touched else 0)
+    potential_price = prices.bit(outputs(layer) * bits, prices.options.potentials_kib)
     multiplies = leaks(layer) and math.frexp(layer.geometry.tau)[0] != 0.5
     ledger.charge(layer, "neuron updates", (2 if multiplies else 3) * updates, prices.add(profile.potential_bits))
     if multiplies:
         price = prices.multiply_add(profile.potential_bits, profile.operand_bits)
         ledger.charge(layer, "neuron updates", updates, price)
-    ledger.charge(layer, "potentials read and written", 2 * updates * bits, prices.bit(outputs(layer) * bits))
-    ledger.charge(layer, "spikes moved", traffic.least_bits, prices.bit(outputs(layer)))
+    ledger.charge(layer, "potentials read and written", 2 * updates * bits, potential_price)
+    ledger.charge(layer, "spikes moved", traffic.least_bits, prices.map_bit(outputs(layer)))
 
 
 def _attention(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Prices) -> None:
@@ -203,21 +217,22 @@ def _attention(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Pr
     size = layer.geometry
     assert traffic.greatest_sum is not None
     width = max(1, int(traffic.greatest_sum.max()).bit_length())
-    first, operations, moved, capacity = _cheapest(layer, traffic, prices)
+    first, operations, moved, capacity = _ordered(layer, traffic, prices, width)
     ledger.charge(layer, "AC", operations, prices.add(width), heads=True)
-    ledger.charge(layer, "attention buffer", moved, prices.bit(capacity), heads=True)
-    ledger.charge(layer, "spikes moved", traffic.least_bits, prices.bit(size.tokens * size.in_channels))
+    ledger.charge(layer, "attention buffer", moved, prices.buffer_bit(capacity), heads=True)
+    ledger.charge(layer, "spikes moved", traffic.least_bits, prices.map_bit(size.tokens * size.in_channels))
     if first != size.order:
         ledger.note(f"attention is charged in the order {first}, which the model does not take")
 
 
-def _cheapest(layer: LayerCounts, traffic: Traffic, prices: _Prices) -> tuple[str, Ints, Ints, int]:
+def _ordered(layer: LayerCounts, traffic: Traffic, prices: _Prices, width: int) -> tuple[str, Ints, Ints, int]:
     """Return order, operations [T, heads], bits moved [T, heads] and buffer capacity in bits of the order asked for."""
     declared = layer.geometry.order or "q(kv)"
     other = "(qk)v" if declared == "q(kv)" else "q(kv)"
     found = {order: (order, *attention_traffic(layer, traffic, order)) for order in (declared, other)}
     if prices.options.order == "least":
-        return min(found.values(), key=lambda f: f[1].sum() * prices.ac.value + f[2].sum() * prices.bit(f[3]).value)
+        add = prices.add(width).value
+        return min(found.values(), key=lambda f: f[1].sum() * add + f[2].sum() * prices.buffer_bit(f[3]).value)
     return found[declared if prices.options.order == "declared" else other]
 
 

@@ -38,8 +38,13 @@ class Options:
     weights, potentials, order
         `counted-memory`: how often weights are fetched, which potentials are read, which product of attention comes
         first.
+    weight_bits, potential_bits, activation_bits
+        `counted-memory`: widths in place of the profile's.
     on_chip_kib
         `counted-memory`: memories up to this size are SRAM, greater ones DRAM; by default the greatest of the profile.
+    weights_kib, potentials_kib, spikes_kib, attention_kib
+        `counted-memory`: sizes of a layer's memories, by default as large as what they hold; what does not fit is in
+        DRAM.
     time_ms, frequency_mhz
         Duration of one inference and clock, for static and idle power. Never taken from the simulation.
     packets_per_spike, hops_x, hops_y
@@ -56,7 +61,14 @@ class Options:
     weights: WeightFetches = "per-timestep"
     potentials: Potentials = "all"
     order: AttentionOrder = "declared"
+    weight_bits: float | None = None
+    potential_bits: float | None = None
+    activation_bits: float | None = None
     on_chip_kib: float | None = None
+    weights_kib: float | None = None
+    potentials_kib: float | None = None
+    spikes_kib: float | None = None
+    attention_kib: float | None = None
     time_ms: float | None = None
     frequency_mhz: float | None = None
     packets_per_spike: float = 1.0
@@ -73,6 +85,10 @@ class Options:
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not 0 <= value < float("inf"):
                 raise OptionError(f"{field.name} must be a number, not negative, got {value}")
+        for key in ("weight_bits", "potential_bits", "activation_bits"):
+            bits = getattr(self, key)
+            if bits is not None and (bits < 1 or bits != int(bits)):
+                raise OptionError(f"{key} is a whole number of bits, at least 1, got {bits:g}")
         if self.qnn_zeros is not None and self.qnn_zeros > 1:
             raise OptionError(f"qnn_zeros is a share between 0 and 1, got {self.qnn_zeros}")
         for kind in self.leave_out:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from evsim.counters import Counts
 from evsim.energy.models import MODELS, charge
-from evsim.energy.options import Options
+from evsim.energy.options import CHOICES, Options
 from evsim.energy.profile import Profile, load_profile, profile_names
 from evsim.energy.result import COSTS, Energy
 from evsim.errors import EvsimError, OptionError
@@ -19,16 +19,20 @@ COMPUTE = ("AC", "MAC", "neuron updates")
 
 MOST_RANGES = 8
 
+VARIANTS = {"paper": "nonspike", "lemaire": "sram", "counted-memory": "weights"}
+"""The choice that each of these models leaves open and that moves it most: all of its values are compared."""
+
 
 @dataclass(frozen=True)
 class Ratio:
-    """Energy of A over energy of B under one model and profile; `low` to `high` where prices are ranges.
+    """Energy of A over energy of B under one model, one `variant` of what it leaves open, and one profile.
 
-    `scale` is the factor on all prices of memory and movement at which both cost the same, None where no factor does;
-    `cheaper_below` is who is cheaper below it.
+    `low` to `high` where prices are ranges. `scale` is the factor on all prices of memory and movement at which both
+    cost the same, None where no factor does; `cheaper_below` is who is cheaper below it.
     """
 
     model: str
+    variant: str
     profile: str
     a_mj: float
     b_mj: float
@@ -48,18 +52,20 @@ class Turn:
     """The price ratio E_MAC / E_AC at which A and B cost the same, under one model; None where no ratio does."""
 
     model: str
+    variant: str
     ratio: float | None
     cheaper_below: str
 
     @property
     def sentence(self) -> str:
         """The finding in words."""
+        name = f"{self.model}, {self.variant}" if self.variant else self.model
         if not self.cheaper_below:
-            return f"{self.model}: A and B cost the same at every E_MAC / E_AC"
+            return f"{name}: A and B cost the same at every E_MAC / E_AC"
         if self.ratio is None:
-            return f"{self.model}: {self.cheaper_below} is cheaper at every E_MAC / E_AC"
+            return f"{name}: {self.cheaper_below} is cheaper at every E_MAC / E_AC"
         other = "B" if self.cheaper_below == "A" else "A"
-        return f"{self.model}: {self.cheaper_below} is cheaper below E_MAC / E_AC = {self.ratio:.6g}, {other} above"
+        return f"{name}: {self.cheaper_below} is cheaper below E_MAC / E_AC = {self.ratio:.6g}, {other} above"
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Sensitivity:
 
     ratios: tuple[Ratio, ...]
     turns: tuple[Turn, ...]
-    refused: tuple[tuple[str, str, str], ...]
+    refused: tuple[tuple[str, str, str, str], ...]
 
     @property
     def least(self) -> Ratio:
@@ -103,19 +109,34 @@ def sensitivity(
     options = options or Options()
     priced = [load_profile(name) for name in profile_names()] if profiles is None else profiles
     ratios, refused = [], []
-    for model in MODELS:
+    for model, variant, chosen in _variants(options):
         for profile in priced:
             try:
-                ratios.append(_ratio(model, profile, a, b, options))
+                ratios.append(_ratio(model, variant, profile, a, b, chosen))
             except EvsimError as error:
-                refused.append((model, profile.path, str(error)))
+                refused.append((model, variant, profile.path, str(error)))
     if not ratios:
-        raise OptionError(f"no model and profile can charge both; the first says: {refused[0][2]}")
-    turns = [_turn(model, *(_operations(counts, model, options) for counts in (a, b))) for model in ("paper", "exact")]
+        raise OptionError(f"no model and profile can charge both; the first says: {refused[0][3]}")
+    turns = [
+        _turn(model, variant, *(_operations(counts, model, chosen) for counts in (a, b)))
+        for model, variant, chosen in _variants(options)
+        if model in ("paper", "exact")
+    ]
     return Sensitivity(tuple(ratios), tuple(turns), tuple(refused))
 
 
-def _ratio(model: str, profile: Profile, a: Counts, b: Counts, options: Options) -> Ratio:
+def _variants(options: Options) -> Iterator[tuple[str, str, Options]]:
+    """Yield model, variant and options of everything that is compared."""
+    for model in MODELS:
+        if model not in VARIANTS:
+            yield model, "", options
+            continue
+        key = VARIANTS[model]
+        for value in CHOICES[key]:
+            yield model, f"{key}={value}", replace(options, **{key: value})  # type: ignore[arg-type]
+
+
+def _ratio(model: str, variant: str, profile: Profile, a: Counts, b: Counts, options: Options) -> Ratio:
     left, right = (charge(counts, model, profile, options) for counts in (a, b))
     middle = left.energy_mj / right.energy_mj if right.energy_mj else math.nan
     ends = [middle]
@@ -124,7 +145,7 @@ def _ratio(model: str, profile: Profile, a: Counts, b: Counts, options: Options)
         x, y = (charge(counts, model, corner, options).energy_mj for counts in (a, b))
         ends.append(x / y if y else math.nan)
     scale, below = _scale(left, right)
-    return Ratio(model, profile.path, left.energy_mj, right.energy_mj, min(ends), max(ends), scale, below)
+    return Ratio(model, variant, profile.path, left.energy_mj, right.energy_mj, min(ends), max(ends), scale, below)
 
 
 def _corners(profile: Profile) -> Iterator[Profile]:
@@ -159,11 +180,11 @@ def _operations(counts: Counts, model: str, options: Options) -> tuple[float, fl
     return float(by.pj[COSTS.index("AC")]), float(by.pj[COSTS.index("MAC")])
 
 
-def _turn(model: str, a: tuple[float, float], b: tuple[float, float]) -> Turn:
+def _turn(model: str, variant: str, a: tuple[float, float], b: tuple[float, float]) -> Turn:
     ratio = _crossing(a[0] - b[0], b[1] - a[1])
     if ratio is None:
-        return Turn(model, None, "A" if a[0] + a[1] < b[0] + b[1] else "B" if a != b else "")
-    return Turn(model, ratio, "A" if a[0] < b[0] else "B")
+        return Turn(model, variant, None, "A" if a[0] + a[1] < b[0] + b[1] else "B" if a != b else "")
+    return Turn(model, variant, ratio, "A" if a[0] < b[0] else "B")
 
 
 def _crossing(rise: float, run: float) -> float | None:

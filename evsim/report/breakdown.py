@@ -12,6 +12,7 @@ import numpy as np
 
 from evsim.energy import COSTS, KEYS, MODELS, Breakdown, Energy, Profile, Sensitivity, place
 from evsim.energy.result import PICO_TO_MILLI, Key
+from evsim.energy.sensitivity import Ratio
 from evsim.errors import OptionError
 from evsim.report.text import aligned
 
@@ -106,12 +107,21 @@ def energy_csv(accounts: Sequence[Account]) -> str:
 
 def sensitivity_report(found: Sensitivity, names: tuple[str, str]) -> str:
     """Return the ratios as a table, the least and the greatest, and where the conclusion turns."""
-    rows = [("model", "profile", "A mJ", "B mJ", "A / B", "range", "memory prices x")]
+    rows = [("model", "variant", "profile", "A mJ", "B mJ", "A / B", "range", "memory prices x")]
     for ratio in found.ratios:
         spread = "" if ratio.low == ratio.high else f"{ratio.low:.4f}-{ratio.high:.4f}"
         turn = "" if ratio.scale is None else f"{ratio.scale:.4g} ({ratio.cheaper_below} cheaper below)"
         rows.append(
-            (ratio.model, ratio.profile, f"{ratio.a_mj:.6g}", f"{ratio.b_mj:.6g}", f"{ratio.value:.4f}", spread, turn)
+            (
+                ratio.model,
+                ratio.variant,
+                ratio.profile,
+                f"{ratio.a_mj:.6g}",
+                f"{ratio.b_mj:.6g}",
+                f"{ratio.value:.4f}",
+                spread,
+                turn,
+            )
         )
     least, greatest = found.least, found.greatest
     return "\n".join(
@@ -119,10 +129,10 @@ def sensitivity_report(found: Sensitivity, names: tuple[str, str]) -> str:
             f"A = {names[0]}",
             f"B = {names[1]}",
             "",
-            *aligned(rows),
+            *aligned(rows, 3),
             "",
-            f"A / B is least in {least.model} with {least.profile}: {least.value:.4f}",
-            f"A / B is greatest in {greatest.model} with {greatest.profile}: {greatest.value:.4f}",
+            f"A / B is least in {_named(least)}: {least.value:.4f}",
+            f"A / B is greatest in {_named(greatest)}: {greatest.value:.4f}",
             *(turn.sentence for turn in found.turns),
             "memory prices x: the factor on all prices of memory, movement and power at which A and B cost the same",
             f"{len(found.refused)} pairs of model and profile cannot answer; --json says why",
@@ -139,6 +149,7 @@ def sensitivity_document(found: Sensitivity, names: tuple[str, str]) -> dict[str
         "ratios": [
             {
                 "model": ratio.model,
+                "variant": ratio.variant,
                 "profile": ratio.profile,
                 "a_mj": ratio.a_mj,
                 "b_mj": ratio.b_mj,
@@ -150,11 +161,23 @@ def sensitivity_document(found: Sensitivity, names: tuple[str, str]) -> dict[str
             for ratio in found.ratios
         ],
         "break_even": [
-            {"model": turn.model, "e_mac_over_e_ac": turn.ratio, "cheaper_below": turn.cheaper_below}
+            {
+                "model": turn.model,
+                "variant": turn.variant,
+                "e_mac_over_e_ac": turn.ratio,
+                "cheaper_below": turn.cheaper_below,
+            }
             for turn in found.turns
         ],
-        "refused": [{"model": m, "profile": p, "reason": reason} for m, p, reason in found.refused],
+        "refused": [
+            {"model": model, "variant": variant, "profile": profile, "reason": reason}
+            for model, variant, profile, reason in found.refused
+        ],
     }
+
+
+def _named(ratio: Ratio) -> str:
+    return f"{ratio.model}{f' ({ratio.variant})' if ratio.variant else ''} with {ratio.profile}"
 
 
 def profiles_report(profiles: Sequence[Profile], sources: bool = False) -> str:
