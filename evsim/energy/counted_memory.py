@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,7 @@ class _Prices:
     def __init__(self, profile: Profile, options: Options) -> None:
         keys = ("weight_bits", "potential_bits", "activation_bits")
         given = {key: getattr(options, key) for key in keys}
-        widths = {key: int(bits) for key, bits in given.items() if bits is not None}
+        widths: dict[str, Any] = {key: int(bits) for key, bits in given.items() if bits is not None}
         self.profile, self.options = replace(profile, **widths), options
         self.ac = profile.price("e_ac_pj")
 
