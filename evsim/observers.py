@@ -19,11 +19,11 @@ from evsim.network import (
     LIF,
     Add,
     Conv2d,
+    Input,
     Linear,
     MaxPool,
     Network,
     Node,
-    Shape,
     SpikingSelfAttention,
     TimeMean,
     TokenMean,
@@ -101,7 +101,8 @@ class _Tally:
     def __init__(self, network: Network, node: Node, timesteps: int) -> None:
         self.node = node
         self.source, self.target = network.shapes[node.inputs[0]], network.shapes[node.name]
-        self.geometry = _geometry(node, self.source, self.target)
+        self.geometry = geometry(node, network)
+        self.reads_input = _reads_input(node, network)
         self.timesteps = timesteps
         self.rows: dict[str, Ints] = dict(zip(ROWS, np.zeros((len(ROWS), timesteps), np.int64), strict=True))
         self.seen = np.zeros(timesteps, np.bool_)
@@ -191,6 +192,7 @@ class _Tally:
             operand_nonzeros=self.operands if attention else None,
             binary_samples=int(binary),
             binary_nonzeros=int(rows["nonzeros"].sum()) if binary else 0,
+            reads_input=self.reads_input,
         )
 
 
@@ -228,7 +230,9 @@ class SpikeRecorder:
         return np.packbits(spikes), spikes.shape
 
 
-def _geometry(node: Node, source: Shape, target: Shape) -> Geometry:
+def geometry(node: Node, network: Network) -> Geometry:
+    """Return the sizes of a conv, linear, attention or LIF layer."""
+    source, target = network.shapes[node.inputs[0]], network.shapes[node.name]
     sizes = (source.channels, target.channels, source.height, source.width, target.height, target.width)
     match node:
         case Conv2d():
@@ -241,6 +245,14 @@ def _geometry(node: Node, source: Shape, target: Shape) -> Geometry:
             width = source.channels // node.heads
             return Geometry("SpikingSelfAttention", *sizes, heads=node.heads, head_dim=width, order=node.order)
     raise TypeError(f"{type(node).__name__} has no row")
+
+
+def _reads_input(node: Node, network: Network) -> bool:
+    """Whether a layer reads image or frames, with at most max-poolings in between."""
+    source = network.node(node.inputs[0])
+    while isinstance(source, MaxPool):
+        source = network.node(source.inputs[0])
+    return isinstance(source, Input)
 
 
 @lru_cache(maxsize=256)
