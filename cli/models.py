@@ -91,13 +91,17 @@ def run(
     record_spikes: Annotated[str | None, typer.Option(help="write the spikes of every LIF (.h5)")] = None,
     save_frames: Annotated[str | None, typer.Option(help="write what the network was fed (.npz)")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
+    counts: Annotated[str | None, typer.Option(help="write every counter (.h5), for evsim energy")] = None,
 ) -> None:
     """Run an input through a model: prediction, counts, energy."""
     from evsim.cli.running import Request, run_and_print
 
     run_and_print(
-        Request(model, source, precision, timesteps, schedule, threads, json_file, record_spikes, save_frames, profile)
-    )
+        Request(
+            model, source, precision, timesteps, schedule, threads, json_file, record_spikes, save_frames, profile,
+            counts,
+        )
+    )  # fmt: skip
 
 
 def demo(

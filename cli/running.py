@@ -37,6 +37,7 @@ class Request:
     record_spikes: str | None
     save_frames: str | None
     profile: str
+    counts: str | None = None
 
 
 class Progress:
@@ -67,6 +68,8 @@ def run_and_print(request: Request) -> None:
         typer.echo(f"note: {note}", err=True)
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
+    if request.counts:
+        run.save_counts(request.counts)
     if request.save_frames:
         save_frames(sample, request.save_frames)
     text = json.dumps(document(run, profile), indent=1, allow_nan=False)
@@ -80,7 +83,7 @@ def run_and_print(request: Request) -> None:
 
 def _check_outputs(request: Request) -> None:
     """Refuse places that cannot be written to before the work begins, and the inputs themselves."""
-    for target in (request.json_file, request.record_spikes, request.save_frames):
+    for target in (request.json_file, request.record_spikes, request.counts, request.save_frames):
         if target is not None and target != "-":
             check_place(target)
             refuse_same(request.model, target)
@@ -92,7 +95,13 @@ def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run
     simulator = Simulator(network, timesteps, request.precision, request.schedule, request.threads)  # type: ignore[arg-type]
     progress = Progress(simulator.steps)
     try:
-        return api.run_on(simulator, sample, record_spikes=request.record_spikes is not None, observers=[progress])
+        return api.run_on(
+            simulator,
+            sample,
+            record_spikes=request.record_spikes is not None,
+            detail=request.counts is not None,
+            observers=[progress],
+        )
     finally:
         progress.close()
 

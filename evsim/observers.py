@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.counters import Counts, Geometry, Ints, LayerCounts
-from evsim.kernels.counting import attention_operations, spikes_per_position
+from evsim.kernels.counting import attention_operations, spikes_per_position, tally_values
 from evsim.layers.plan import Stage
 from evsim.network import (
     LIF,
     Add,
     Conv2d,
+    Input,
     Linear,
     MaxPool,
     Network,
     Node,
-    Shape,
     SpikingSelfAttention,
     TimeMean,
     TokenMean,
@@ -101,7 +101,8 @@ class _Tally:
     def __init__(self, network: Network, node: Node, timesteps: int) -> None:
         self.node = node
         self.source, self.target = network.shapes[node.inputs[0]], network.shapes[node.name]
-        self.geometry = _geometry(node, self.source, self.target)
+        self.geometry = geometry(node, network)
+        self.reads_input = _reads_input(node, network)
         self.timesteps = timesteps
         self.rows: dict[str, Ints] = dict(zip(ROWS, np.zeros((len(ROWS), timesteps), np.int64), strict=True))
         self.seen = np.zeros(timesteps, np.bool_)
@@ -123,18 +124,13 @@ class _Tally:
     def multiply(self, when: slice, packet: IntegerMap | RealMap) -> None:
         """Count a conv or linear layer by its real or integer input: nonzeros, and the outputs that each reaches."""
         self.seen[when] = True
-        values = packet.values[..., : packet.channels]
-        if packet.channels < 8:  # NumPy is slow on a short last axis
-            active = np.add.reduce([(values[..., c] != 0).astype(np.int64) for c in range(packet.channels)])
-        else:
-            active = np.count_nonzero(values, axis=2)
-        self.rows["nonzeros"][when] += active.sum(axis=1)
-        self.rows["macs"][when] += active @ _fan_out(self.geometry)
-        self.binary &= bool(((values == 0) | (values == 1)).all())
+        counts = np.zeros((4, packet.values.shape[0]), np.int64)
+        self.binary &= bool(tally_values(packet.values, packet.channels, _fan_out(self.geometry), counts))
+        self.rows["nonzeros"][when] += counts[0]
+        self.rows["macs"][when] += counts[1]
         if isinstance(packet, IntegerMap):
-            total = values.sum(axis=2, dtype=np.int64)
-            self.rows["sum"][when] += total.sum(axis=1)
-            self.rows["acs"][when] += total @ _fan_out(self.geometry)
+            self.rows["sum"][when] += counts[2]
+            self.rows["acs"][when] += counts[3]
 
     def neurons(self, when: slice, by_step: Ints) -> None:
         """Count a LIF layer's spikes."""
@@ -196,6 +192,7 @@ class _Tally:
             operand_nonzeros=self.operands if attention else None,
             binary_samples=int(binary),
             binary_nonzeros=int(rows["nonzeros"].sum()) if binary else 0,
+            reads_input=self.reads_input,
         )
 
 
@@ -233,7 +230,9 @@ class SpikeRecorder:
         return np.packbits(spikes), spikes.shape
 
 
-def _geometry(node: Node, source: Shape, target: Shape) -> Geometry:
+def geometry(node: Node, network: Network) -> Geometry:
+    """Return the sizes of a conv, linear, attention or LIF layer."""
+    source, target = network.shapes[node.inputs[0]], network.shapes[node.name]
     sizes = (source.channels, target.channels, source.height, source.width, target.height, target.width)
     match node:
         case Conv2d():
@@ -246,6 +245,14 @@ def _geometry(node: Node, source: Shape, target: Shape) -> Geometry:
             width = source.channels // node.heads
             return Geometry("SpikingSelfAttention", *sizes, heads=node.heads, head_dim=width, order=node.order)
     raise TypeError(f"{type(node).__name__} has no row")
+
+
+def _reads_input(node: Node, network: Network) -> bool:
+    """Whether a layer reads image or frames, with at most max-poolings in between."""
+    source = network.node(node.inputs[0])
+    while isinstance(source, MaxPool):
+        source = network.node(source.inputs[0])
+    return isinstance(source, Input)
 
 
 @lru_cache(maxsize=256)

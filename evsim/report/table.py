@@ -10,6 +10,7 @@ from evsim.api import Run
 from evsim.converters.calibration import Rate
 from evsim.energy import Profile, load_profile
 from evsim.network import Conv2d, Linear, Network
+from evsim.report.text import aligned
 
 WHY = (
     "exact and paper differ: the paper charges padding taps and the zeros of a real or counted input, scales biases\n"
@@ -113,19 +114,6 @@ def facts(network: Network) -> list[str]:
     """Return one line per fact about the model: its value and where it came from."""
     width = max(map(len, network.provenance), default=0)
     return [f"{fact:<{width}}  {source}" for fact, source in network.provenance.items()]
-
-
-def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return rows of text with aligned columns: names to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
 def _input_line(run: Run) -> str:
