@@ -10,7 +10,7 @@ import typer
 def convert(
     checkpoint: Annotated[str, typer.Argument(help="state_dict as .h5, .pth or .pth.tar")],
     out: Annotated[str, typer.Argument(help="model.h5 to write")],
-    family: Annotated[str | None, typer.Option(help="spikingformer, where the keys cannot tell")] = None,
+    family: Annotated[str | None, typer.Option(help="spikingformer or spikformer, where the keys cannot tell")] = None,
     variant: Annotated[str | None, typer.Option(help="standard or cml (max-pool before the neurons)")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="imagenet, cifar or dvs")] = None,
     heads: Annotated[int | None, typer.Option(help="attention heads")] = None,

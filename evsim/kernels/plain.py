@@ -42,9 +42,7 @@ def write_counts(rows: Reals, at: int, counts: NDArray[np.uint16], begin: int) -
     _whole(rows[at : at + 32], 32)[:] = counts[begin : begin + 32]
 
 
-def tally_bits(
-    counts: NDArray[np.uint16], at: int, words: NDArray[np.uint64], base: int, word: np.uint64
-) -> None:
+def tally_bits(counts: NDArray[np.uint16], at: int, words: NDArray[np.uint64], base: int, word: np.uint64) -> None:
     """Count, over the words that the set bits of `word` name, how often each bit is set."""
     for bit in _bits(word):
         octets = words[base + bit : base + bit + 1].astype("<u8").view(np.uint8)
@@ -120,9 +118,7 @@ def prefetch(array: Reals, at: int) -> None:
     """Do nothing: a hint to the cache has no meaning here."""
 
 
-def put_octet(
-    index: NDArray[np.uint16], at: int, table: NDArray[np.uint16], entry: int, offset: int
-) -> None:
+def put_octet(index: NDArray[np.uint16], at: int, table: NDArray[np.uint16], entry: int, offset: int) -> None:
     """Store eight entries of a table, moved by an offset."""
     index[at : at + 8] = table[entry : entry + 8] + np.uint16(offset)
 
