@@ -24,14 +24,20 @@ from numba import njit
 from numpy.typing import NDArray
 
 from evsim.kernels.neuron import Neurons, fire
-from evsim.kernels.threads import CACHE_LINE
 from evsim.kernels.vector import add_maps, add_rows, add_scaled_rows, add_scaled_run, prefetch
+
+LINE = 16
+"""Elements from one prefetch to the next: a cache line of float32, two of float64."""
 
 
 class Size(NamedTuple):
-    """Geometry of one call: `steps` timesteps; `out_channels` padded to 32; `block` lanes; `band` positions."""
+    """Geometry of one call: `out_channels` padded to 32; `block` lanes; `band` positions.
+
+    `steps` timesteps come in; where neurons are driven, each stands for `repeats` (a static image for all of them).
+    """
 
     steps: int
+    repeats: int
     in_channels: int
     in_height: int
     in_width: int
@@ -86,14 +92,14 @@ def synapses(
     in_positions = size.in_height * size.in_width
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
-    line = CACHE_LINE // weights.itemsize
     for unit in range(first, last):
         channel, lanes, begin, end = _unit(size, unit)
         span = (end - begin) * lanes
         scratch[: size.steps * span] = 0.0
         # a tile that is used once comes from afar: ask for the next while this one is at work
-        once = end - begin == size.out_height * size.out_width
-        pace = (size.tile * lanes // line) // (size.steps * (end - begin)) + 1
+        pace = 0
+        if end - begin == size.out_height * size.out_width:
+            pace = min(2, (size.tile * lanes // LINE) // (size.steps * (end - begin)) + 1)
         for tap in range(taps):
             for tile in range(tiles):
                 row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
@@ -105,14 +111,25 @@ def synapses(
                         at = t * span + (y * size.out_width + left - begin) * lanes
                         count = right - left
                         if values is None:
-                            gather(scratch, at, weights, row, index, starts, s, size.stride_width, count, lanes)
+                            gather(
+                                scratch,
+                                at,
+                                weights,
+                                row,
+                                index,
+                                starts,
+                                s,
+                                size.stride_width,
+                                count,
+                                lanes,
+                                ahead,
+                                pace,
+                            )
                         else:
                             gather_scaled(
                                 scratch, at, weights, row, index, values, starts, s, size.stride_width, count, lanes
                             )
-                        if once:
-                            ask(weights, ahead, count * pace, line)
-                            ahead += count * pace * line
+                        ahead += count * pace * LINE
         _drain(size, sink, scratch, channel, lanes, begin, end)
 
 
@@ -162,10 +179,20 @@ def gather(
     stride: int,
     count: int,
     lanes: int,
+    ahead: int,
+    pace: int,
 ) -> None:
-    """Add to `count` neighbouring sums the weight rows that segments ``first, first + stride, ..`` name."""
+    """Add to `count` neighbouring sums the weight rows that segments ``first, first + stride, ..`` name.
+
+    With each, ask for `pace` (0, 1 or 2) cache lines of weights from `ahead` on.
+    """
     s = np.uint64(first)
     for _ in range(count):
+        if pace > 0:
+            prefetch(weights, ahead)
+            if pace > 1:
+                prefetch(weights, ahead + LINE)
+            ahead += pace * LINE
         add_rows(sums, at, weights, row, index, starts[s], starts[s + np.uint64(1)], lanes)
         s += np.uint64(stride)
         at += lanes
@@ -193,13 +220,6 @@ def gather_scaled(
             add_scaled_rows(sums, at, weights, row, index, values, start, stop, lanes)
         s += np.uint64(stride)
         at += lanes
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def ask(weights: NDArray[np.floating], at: int, lines: int, line: int) -> None:
-    """Prefetch `lines` cache lines of weights."""
-    for i in range(lines):
-        prefetch(weights, at + i * line)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -231,7 +251,7 @@ def _drain(
     """Empty a unit's sums [steps, end - begin, lanes] into the sink."""
     positions = size.out_height * size.out_width
     if sink.neurons.words.size > 0:
-        strides = ((end - begin) * lanes, lanes)
+        strides = ((end - begin) * lanes if size.steps > 1 else 0, lanes)
         fire(
             sink.neurons,
             scratch,
@@ -240,7 +260,7 @@ def _drain(
             size.out_channels,
             channel,
             lanes,
-            size.steps,
+            size.steps * size.repeats,
             positions,
             begin,
             end,
