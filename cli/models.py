@@ -86,13 +86,19 @@ def run(
     record_spikes: Annotated[str | None, typer.Option(help="write the spikes of every LIF (.h5)")] = None,
     save_frames: Annotated[str | None, typer.Option(help="write what the network was fed (.npz)")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
+    nonspike: Annotated[
+        str, typer.Option(help="how the paper's estimate charges integers: binary-only or integer-as-events")
+    ] = "binary-only",
 ) -> None:
     """Run a recording through a model: prediction, exact operation counts, energy."""
     from evsim.cli.running import Request, run_and_print
 
     run_and_print(
-        Request(model, source, precision, timesteps, schedule, threads, json_file, record_spikes, save_frames, profile)
-    )
+        Request(
+            model, source, precision, timesteps, schedule, threads, json_file, record_spikes, save_frames, profile,
+            nonspike,  # type: ignore[arg-type]
+        )
+    )  # fmt: skip
 
 
 def demo(
