@@ -74,7 +74,7 @@ def _both_settings(run: Run, profile: Profile) -> list[str]:
     return [
         "paper, by how integers (spikes added to spikes) are charged:",
         f"  binary-only      : {binary.energy_mj:.6f} mJ  (as dense MACs; the shipped setting of the authors' tool)",
-        f"  integer-as-events: {events.energy_mj:.6f} mJ  (k as k accumulates; Spikformer's published figures imply it)",
+        f"  integer-as-events: {events.energy_mj:.6f} mJ  (k as k accumulates; implied by Spikformer's figures)",
     ]
 
 
