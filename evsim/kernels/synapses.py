@@ -267,10 +267,15 @@ def _drain(
         )
         return
     added = sink.residual.size > 0
+    soon = 16 * size.out_channels  # positions lie far apart in memory, where no hardware prefetcher follows
     at = 0
     for t in range(size.steps):
         to = (t * positions + begin) * size.out_channels + channel
         for _ in range(begin, end):
+            for line in range(0, lanes, LINE):
+                prefetch(sink.real, to + soon + line)
+                if added:
+                    prefetch(sink.residual, to + soon + line)
             add_maps(sink.real, to, scratch, at, sink.shift, channel, sink.residual, to, added, lanes)
             to += size.out_channels
             at += lanes
