@@ -185,9 +185,9 @@ class InputWatcher:
             histogram = {str(value): n for value, n in counts.items()}
             return Values(min(counts), max(counts), max(counts) <= 1, histogram)
         reals = np.concatenate([values.reshape(-1) for values in self._reals[name]])
-        counts, edges = np.histogram(reals, BINS)
+        filled, edges = np.histogram(reals, BINS)
         histogram = {
-            f"{low:.3g}..{high:.3g}": int(n) for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
+            f"{low:.3g}..{high:.3g}": int(n) for low, high, n in zip(edges[:-1], edges[1:], filled, strict=True)
         }
         binary = bool(((reals == 0) | (reals == 1)).all())
         return Values(float(reals.min()), float(reals.max()), binary, histogram)

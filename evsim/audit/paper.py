@@ -227,4 +227,4 @@ def _residual_rate(network: Network, dense: Mapping[str, int], acs: float) -> fl
             slope += count * (2 * block + (2 if layer == "fc1_conv" else 1))
         elif layer in ("proj_conv", "fc2_conv") and name.startswith("block."):
             fixed += count * rates[name]
-    return (acs - fixed) / slope
+    return float((acs - fixed) / slope)

@@ -69,8 +69,7 @@ def compare_report(done: Comparison) -> str:
         "stage", "", "SOPs A", "SOPs B", "MACs A", "MACs B", "exact mJ A", "exact mJ B", "B/A", "paper mJ A",
         "paper mJ B", "B/A", "as events A", "as events B", "B/A",
     )  # fmt: skip
-    rows = [head]
-    rows += [_pair_row(stage, *pair) for stage, pair in done.stages.items()]
+    rows: list[tuple[str, ...]] = [head, *(_pair_row(stage, *pair) for stage, pair in done.stages.items())]
     rows.append(_pair_row("total", *done.totals))
     inputs = f"{len(done.paths)} inputs, means" if len(done.paths) > 1 else done.paths[0]
     lines = [
@@ -108,9 +107,13 @@ def compare_document(done: Comparison) -> dict[str, Any]:
 
 def paper_report(table: PaperTable) -> str:
     """Return the published energies beside ours, what the others imply, and what the headline rests on."""
-    rows = [("model", "", "G AC", "log", "G MAC", "log", "mJ", "log mJ", "difference", "own heads mJ", "table mJ")]
+    rows: list[tuple[str, ...]] = [
+        ("model", "", "G AC", "log", "G MAC", "log", "mJ", "log mJ", "difference", "own heads mJ", "table mJ")
+    ]
     rows += [_recomputed_row(entry) for entry in table.recomputed]
-    implied = [("model", "", "dense G", "G MAC", "table mJ", "implied G AC", "table G", "mean input", "residual rate")]
+    implied: list[tuple[str, ...]] = [
+        ("model", "", "dense G", "G MAC", "table mJ", "implied G AC", "table G", "mean input", "residual rate")
+    ]
     implied += [_implied_row(entry) for entry in table.implied]
     graded = {entry.model: entry.graded_mj for entry in table.implied if entry.graded_mj}
     return "\n".join(
