@@ -205,6 +205,25 @@ def test_command_line(tmp_path, monkeypatch, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_the_golden_models_compare_end_to_end(tmp_path, monkeypatch, capsys):
+    """From two checkpoints to the table: Spikformer's integers cost more than Spikingformer's spikes in every view."""
+    paths = []
+    for family in ("spikingformer", "spikformer"):
+        paths.append(tmp_path / f"{family}.h5")
+        checkpoint = GOLDEN / f"{family}-imagenet" / "checkpoint.pth.tar"
+        assert evsim(monkeypatch, "convert", checkpoint, paths[-1], "--family", family) == 0
+    capsys.readouterr()
+    source = ("--input", GOLDEN / "spikformer-imagenet" / "input.npy")
+    assert evsim(monkeypatch, "compare", *paths, *source, "--json", "-") == 0
+    document = json.loads(capsys.readouterr().out)
+    a, b = (document["totals"][side] for side in "ab")
+    assert all(a[view] < b[view] for view in ("exact_mj", "paper_mj", "paper_events_mj"))
+    assert a["paper_mj"] == a["paper_events_mj"]
+    golden = json.loads((GOLDEN / "spikformer-imagenet" / "paper_tool.json").read_text())
+    assert b["paper_mj"] == pytest.approx(golden["energy_mJ"])
+    assert b["paper_events_mj"] == pytest.approx(golden["integer_as_events"]["energy_mJ"])
+
+
 def test_run_shows_both_settings(tmp_path, monkeypatch, capsys):
     """A Spikformer's run shows both ways of charging integers; --nonspike chooses that of the table and of JSON."""
     made = synthesize(replace(SMALL, family="spikformer"), 0.2)

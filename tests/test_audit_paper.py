@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from console import evsim
 
+from evsim.api import simulate
 from evsim.audit.paper import dense_operations_of, paper_table
 from evsim.audit.sweep import SweepOptions, sweep
 from evsim.converters.presets import Preset
-from evsim.converters.synthetic import skeleton
+from evsim.converters.synthetic import skeleton, synthesize
+from evsim.data import published
 from evsim.errors import OptionError
 
 TABLE = paper_table()
@@ -51,8 +55,6 @@ def test_what_totals_imply():
 
 def test_the_residual_rate_gives_the_published_energy():
     """Put back into plain sums over the layers, the implied rate gives the implied accumulates."""
-    from evsim.data import published
-
     log = published("spikingformer-8-512")
     rate = BY_MODEL["spikformer-8-512"].residual_rate
     tokens, dim, steps = 196, 512, 4
@@ -79,6 +81,17 @@ def test_dense_operations_are_the_tools():
     assert dense["block.0.attn.proj_conv"] == 4 * 196 * 512 * 513
     linear = dense_operations_of(skeleton("spikformer-4-384-cifar10"))
     assert linear["block.0.attn.q_linear"] == 4 * 384 * (64 * 384 + 1)
+
+
+def test_a_layer_whose_every_input_fires_is_charged():
+    """At a rate of 100 % spikes are spikes: all dense operations are accumulates (the authors' tool drops them)."""
+    made = synthesize(Preset("imagenet", 32, 1, 4, 4, 10, 32, mean=(0.5,) * 3, std=(0.2,) * 3), 0.2)
+    loud = dict(made.network.weights) | {"patch_embed.proj_conv.bn_shift": np.full(4, 1e3)}
+    run = simulate(replace(made.network, weights=loud), made.sample)
+    row = run.paper().rows["patch_embed.proj1_conv"]
+    assert row.firing_rate == 1.0
+    assert row.acs == 4 * 16 * 16 * 8 * 4 * 9
+    assert row.macs == 0.0
 
 
 def test_paper_command(monkeypatch, capsys):
