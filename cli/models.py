@@ -10,7 +10,7 @@ import typer
 def convert(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="state_dict as .h5, .pth or .pth.tar")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="model.h5 to write")],
-    family: Annotated[str | None, typer.Option(help="spikingformer, where the keys cannot tell")] = None,
+    family: Annotated[str | None, typer.Option(help="spikingformer or spikformer, where the keys cannot tell")] = None,
     variant: Annotated[str | None, typer.Option(help="standard or cml (max-pool before the neurons)")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="imagenet, cifar or dvs")] = None,
     heads: Annotated[int | None, typer.Option(help="attention heads")] = None,
@@ -92,6 +92,9 @@ def run(
     save_frames: Annotated[str | None, typer.Option(help="write what the network was fed (.npz)")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
     counts: Annotated[str | None, typer.Option(help="write every counter (.h5), for evsim energy")] = None,
+    nonspike: Annotated[
+        str, typer.Option(help="how the paper's estimate charges integers: binary-only or integer-as-events")
+    ] = "binary-only",
 ) -> None:
     """Run an input through a model: prediction, counts, energy."""
     from evsim.cli.running import Request, run_and_print
@@ -100,6 +103,7 @@ def run(
         Request(
             model, source, precision, timesteps, schedule, threads, json_file, record_spikes, save_frames, profile,
             counts,
+            nonspike,  # type: ignore[arg-type]
         )
     )  # fmt: skip
 

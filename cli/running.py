@@ -6,13 +6,16 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import typer
 
 from evsim import api
 from evsim.converters import load_model
 from evsim.energy import load_profile
+from evsim.energy.paper import NonSpike
 from evsim.engine import Simulator
+from evsim.errors import OptionError
 from evsim.files import check_place, refuse_same, write_whole
 from evsim.network import Network
 from evsim.report.document import document
@@ -37,7 +40,8 @@ class Request:
     record_spikes: str | None
     save_frames: str | None
     profile: str
-    counts: str | None = None
+    counts: str | None
+    nonspike: NonSpike
 
 
 class Progress:
@@ -59,6 +63,8 @@ class Progress:
 
 def run_and_print(request: Request) -> None:
     """Load, read, simulate, print and write what was asked for."""
+    if request.nonspike not in get_args(NonSpike):
+        raise OptionError(f"--nonspike must be {' or '.join(get_args(NonSpike))}, got {request.nonspike}")
     _check_outputs(request)
     profile = load_profile(request.profile)
     model = load_model(request.model)
@@ -72,13 +78,13 @@ def run_and_print(request: Request) -> None:
         run.save_counts(request.counts)
     if request.save_frames:
         save_frames(sample, request.save_frames)
-    text = json.dumps(document(run, profile), indent=1, allow_nan=False)
+    text = json.dumps(document(run, profile, request.nonspike), indent=1, allow_nan=False)
     if request.json_file == "-":
         typer.echo(text)
         return
     if request.json_file:
         write_whole(Path(request.json_file), text.encode())
-    typer.echo(run_report(run, profile))
+    typer.echo(run_report(run, profile, request.nonspike))
 
 
 def _check_outputs(request: Request) -> None:

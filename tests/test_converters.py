@@ -322,3 +322,13 @@ def test_labels_must_fit_the_classes(states, tmp_path):
         "convert", path, tmp_path / "m.h5", "--heads", 2, "--timesteps", 3, "--labels", tmp_path / "none.txt"
     )
     assert not (tmp_path / "m.h5").exists()
+
+
+def test_another_familys_keys_are_of_no_family(states, tmp_path):
+    """Keys that look like Spikformer's but hold 1x1 Conv2d attention, as other families' do, are not taken for it."""
+    state = dict(states["spikformer-imagenet"])
+    for key in state:
+        if "attn.q_conv.weight" in key:
+            state[key] = state[key][..., np.newaxis]
+    path = write_h5(tmp_path / "s.h5", state)
+    assert "of no family that evsim knows" in refused("convert", path, tmp_path / "m.h5")

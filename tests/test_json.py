@@ -43,9 +43,11 @@ TOTALS = {
     "dense_macs": [INT],
     "energy_mj": [FLOAT],
     "paper": [dict],
+    "paper_by_nonspike": [dict],
     "other": [dict],
 }
 PAPER = {"gacs": [FLOAT], "gmacs": [FLOAT], "energy_mj": [FLOAT]}
+SETTINGS = ["binary-only", "integer-as-events"]
 OTHER = ["residual_adds", "pool_comparisons", "mean_adds", "bias_adds", "neuron_updates"]
 PROFILE = {"name": [TEXT], "e_ac_pj": [FLOAT], "e_mac_pj": [FLOAT]}
 
@@ -88,7 +90,10 @@ def test_every_field_has_its_type(name, runs):
     holds(run["input"], INPUT)
     holds(run["prediction"], PREDICTION)
     holds(run["totals"], TOTALS)
-    holds(run["totals"]["paper"], PAPER)
+    holds(run["totals"]["paper"], PAPER | {"nonspike": [TEXT]})
+    assert list(run["totals"]["paper_by_nonspike"]) == SETTINGS
+    for view in run["totals"]["paper_by_nonspike"].values():
+        holds(view, PAPER)
     holds(run["profile"], PROFILE)
     assert list(run["totals"]["other"]) == OTHER
     for row in run["layers"]:
@@ -195,6 +200,6 @@ def test_the_document_names_every_field():
     """docs/json.md explains each field of the JSON, and its schema version."""
     text = DOCUMENT.read_text(encoding="utf-8")
     groups = (TOP, MODEL, INPUT, PREDICTION, LAYER, PAPER_ROW, TOTALS, PAPER, OTHER, PROFILE)
-    names = {name for group in groups for name in group}
+    names = {"nonspike", *SETTINGS, *(name for group in groups for name in group)}
     assert "Schema 1" in text
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
