@@ -36,6 +36,7 @@ COMMANDS = (
     models.run,
     models.demo,
     recordings.record,
+    recordings.events,
 )
 """Every command, in the order of ``evsim --help``."""
 

@@ -22,7 +22,7 @@ def read_array(path: Path) -> NDArray[np.generic]:
     """
     try:
         array: NDArray[np.generic] = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, MemoryError) as error:
         raise RecordingError(f"{path} is no .npy file of numbers, or damaged ({error})") from error
     if array.dtype.kind not in "fiub" or array.ndim not in (2, 3, 4) or array.size == 0:
         raise RecordingError(
