@@ -21,6 +21,7 @@ demo: $(BIN)/.installed
 
 test: $(BIN)/.dev
 	$(BIN)/python -m pytest
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_kernels.py
 
 # converters/ and cli/ are evsim.converters and evsim.cli once installed: types and floors are checked on such a copy
 lint: $(BIN)/.dev

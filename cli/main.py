@@ -32,6 +32,7 @@ def _options(
 
 COMMANDS = (
     models.convert,
+    models.synthesize,
     models.info,
     models.run,
     models.demo,

@@ -1,4 +1,4 @@
-"""Commands about models: convert, info, run, demo."""
+"""Commands about models: convert, synthesize, info, run, demo."""
 
 from __future__ import annotations
 
@@ -42,6 +42,31 @@ def convert(
     for note in done.notes:
         typer.echo(f"note: {note}")
     typer.echo(f"wrote {out}: {done.network.name}, {len(done.network.nodes)} nodes")
+
+
+def synthesize(
+    preset: Annotated[str, typer.Argument(help="published model, e.g. spikingformer-8-512-imagenet")],
+    out: Annotated[str, typer.Option("--out", "-o", help="model.h5 to write")],
+    rates: Annotated[str, typer.Option(help="published, or one rate for every LIF")] = "published",
+    scale_rates: Annotated[float, typer.Option(help="factor on all rates; none goes beyond 0.9")] = 1.0,
+    seed: Annotated[int, typer.Option(help="seed of weights and input")] = 0,
+    state_dict: Annotated[str | None, typer.Option(help="also write the weights as a PyTorch state_dict (.h5)")] = None,
+    sample: Annotated[str | None, typer.Option(help="also write the input of the calibration (.npy)")] = None,
+) -> None:
+    """Make a model with random weights that fires at published rates, for benchmarks; it predicts nothing."""
+    from evsim.converters import synthetic
+    from evsim.modelfile import save
+    from evsim.report.table import rates_report
+
+    made = synthetic.synthesize(preset, rates, scale_rates, seed)
+    save(made.network, out)
+    if state_dict:
+        synthetic.save_state(made.state, state_dict)
+    if sample:
+        synthetic.save_sample(made.sample, sample)
+    typer.echo(rates_report(made.rates))
+    typer.echo("\n" + "\n".join(f"{fact}: {source}" for fact, source in made.network.provenance.items()))
+    typer.echo(f"wrote {out}: {made.network.name}, {len(made.network.nodes)} nodes")
 
 
 def info(model: Annotated[str, typer.Argument(help="model.h5")]) -> None:

@@ -16,7 +16,7 @@ from evsim.network import Network
 FAMILIES: dict[str, ModuleType] = {"spikingformer": spikingformer}
 """Every family by its name."""
 
-__all__ = ["FAMILIES", "Conversion", "ConvertOptions", "convert", "load_model"]
+__all__ = ["FAMILIES", "Conversion", "ConvertOptions", "build", "convert", "load_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,11 @@ def convert(path: str | Path, options: ConvertOptions | None = None) -> Conversi
     CheckpointError, OptionError, NetworkError
         If the file cannot be read, a fact is unknown or two contradict each other, or the weights do not fit.
     """
-    options = options or ConvertOptions()
-    checkpoint = read_checkpoint(path)
+    return build(read_checkpoint(path), options or ConvertOptions())
+
+
+def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
+    """Build the network of a checkpoint already read; errors as `convert`."""
     facts = Facts(options, checkpoint.args)
     family = _family(checkpoint, facts)
     network: Network = FAMILIES[family].convert(checkpoint, facts)

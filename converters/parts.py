@@ -117,6 +117,11 @@ class Weights(Mapping[str, NDArray[np.floating]]):
     Weights become [kH, kW, C_in, C_out] or [C_in, C_out] as they are; BatchNorm becomes ``bn_scale = weight /
     sqrt(running_var + eps)`` and ``bn_shift = bias - running_mean * bn_scale``, in float64.
 
+    Attributes
+    ----------
+    sources
+        ``"<node>.<parameter>"`` to the keys of the checkpoint that it is made from.
+
     Raises
     ------
     CheckpointError
@@ -124,10 +129,10 @@ class Weights(Mapping[str, NDArray[np.floating]]):
     """
 
     def __init__(self, checkpoint: Checkpoint, sources: Mapping[str, tuple[str, ...]]) -> None:
-        self._checkpoint, self._sources = checkpoint, sources
+        self._checkpoint, self.sources = checkpoint, sources
 
     def __getitem__(self, key: str) -> NDArray[np.floating]:
-        parts = [self._read(name) for name in self._sources[key]]
+        parts = [self._read(name) for name in self.sources[key]]
         parameter = key.rsplit(".", 1)[1]
         if parameter == "weight":
             (weight,) = parts
@@ -138,15 +143,15 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             return parts[0].astype(np.float32)
         gain, variance, *rest = (part.astype(np.float64) for part in parts)
         if (variance + BATCH_NORM_EPS <= 0.0).any():
-            raise CheckpointError(f"{self._checkpoint.path}: {self._sources[key][1]} holds negative variances")
+            raise CheckpointError(f"{self._checkpoint.path}: {self.sources[key][1]} holds negative variances")
         scale = gain / np.sqrt(variance + BATCH_NORM_EPS)
         return scale if parameter == "bn_scale" else rest[0] - rest[1] * scale
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._sources)
+        return iter(self.sources)
 
     def __len__(self) -> int:
-        return len(self._sources)
+        return len(self.sources)
 
     def _read(self, name: str) -> NDArray[np.floating]:
         values = self._checkpoint.tensors[name]

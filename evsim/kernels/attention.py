@@ -1,10 +1,12 @@
-"""Spiking self-attention: two gathers per head and timestep, and nothing dense.
+"""Spiking self-attention on bits: for every spike, add a row; nothing dense.
 
-``k^T v`` of 0/1 maps has as row i the sum of v's rows over the tokens in which k's channel i fired; ``q (k^T v)`` has
-as row n the sum of those rows over the channels in which q's token n fired. Both are "add a row per spike", so the
-kernel that serves convolutions serves here too. The values are integers below 2^24, exact in float32; that order is
-the cheaper one at the sizes of vision transformers, and the other gives the same integers, so it is computed this way
-whatever order the model declares. The operations of both orders are counted apart (`evsim.kernels.counting`).
+``k^T v`` of 0/1 maps has as row i the sum of v's rows over the tokens in which k's channel i fired. k is transposed as
+bits, 64 tokens x 64 channels at a time, so that the tokens of a channel are the set bits of a few words; v's rows stay
+bits too, and 64 counters advance by one vector addition per spike of k. ``q (k^T v)`` has as row n the sum of the rows
+of ``k^T v`` over the channels in which q's token n fired: again the set bits of a word, each adding one row to sums in
+registers. No lists are made. The values are integers, exact in float32 below 2^24; this order is the cheaper one at
+the sizes of vision transformers, and the other gives the same integers, so it is computed this way whatever order the
+model declares. The operations of both orders are counted apart (`evsim.kernels.counting`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.vector import add_rows, lowest_bit
+from evsim.kernels.vector import add_rows_of_bits, put_rows_of_bits, tally_bits, write_counts
 
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
@@ -50,79 +52,77 @@ def attend(
 ) -> None:
     """Attend for units ``first .. last - 1`` of T x heads: q, k, v words [T, N, W], `size` channels per head.
 
-    out [T, N, C] receives ``scale * q (k^T v)``.
+    out [T, N, C] receives ``scale * q (k^T v)``. Tokens below 2^16, so that counts fit 16 bits.
     """
     tokens = q.shape[1]
+    parts = (size + 63) // 64
+    spans = (tokens + 63) // 64
     width = (size + 31) // 32 * 32
-    rows_v = np.empty(tokens * width, out.dtype)
-    rows_kv = np.empty(size * width, out.dtype)
+    words_q = np.zeros((parts, spans * 64), np.uint64)
+    words_k = np.zeros((parts, spans * 64), np.uint64)
+    words_v = np.zeros(parts * spans * 64, np.uint64)
+    fired = np.empty((spans, 64), np.uint64)
+    counts = np.empty(64, np.uint16)
+    rows = np.zeros(parts * 64 * width, out.dtype)
     sums = np.empty(width, out.dtype)
-    fired = np.empty(size * tokens, np.uint16)
-    counts = np.empty(size, np.int64)
-    channels = np.empty(size, np.uint16)
     for unit in range(first, last):
         t = unit // heads
         channel = unit % heads * size
-        _spread(v[t], channel, size, block, width, rows_v)
-        _transpose(k[t], channel, size, fired, counts)
-        rows_kv[:] = 0.0
-        for i in range(size):
-            for begin in range(0, width, block):
-                lanes = min(block, width - begin)
-                at = begin * size + i * lanes
-                add_rows(rows_kv, at, rows_v, begin * tokens, fired, i * tokens, i * tokens + counts[i], lanes)
+        for part in range(parts):
+            for n in range(tokens):
+                words_q[part, n] = head_word(q[t, n], channel, size, part)
+                words_k[part, n] = head_word(k[t, n], channel, size, part)
+                words_v[part * spans * 64 + n] = head_word(v[t, n], channel, size, part)
+        for part in range(parts):
+            for span in range(spans):
+                transpose_bits(words_k[part, span * 64 : span * 64 + 64], fired[span])
+            for i in range(64 * part, min(64 * part + 64, size)):
+                for other in range(parts):
+                    counts[:] = 0
+                    for span in range(spans):
+                        tally_bits(counts, 0, words_v, (other * spans + span) * 64, fired[span, i - 64 * part])
+                    _write_row(counts, i, 64 * other, size, block, width, rows)
+        if size == width and parts == 1:  # whole blocks: sums go from registers to the map
+            for n in range(tokens):
+                for begin in range(0, width, block):
+                    lanes = min(block, width - begin)
+                    put_rows_of_bits(out[t, n], channel + begin, rows, begin * size, words_q[0, n], scale, lanes)
+            continue
         for n in range(tokens):
-            active = _list(q[t, n], channel, size, channels)
             sums[:] = 0.0
             for begin in range(0, width, block):
-                add_rows(sums, begin, rows_kv, begin * size, channels, 0, active, min(block, width - begin))
+                lanes = min(block, width - begin)
+                for part in range(parts):
+                    base = begin * size + 64 * part * lanes
+                    add_rows_of_bits(sums, begin, rows, base, words_q[part, n], lanes)
             for j in range(size):
                 out[t, n, channel + j] = sums[j] * scale
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _list(row: NDArray[np.uint64], channel: int, size: int, channels: NDArray[np.uint16]) -> int:
-    """List the active channels of one head in one token; return how many."""
-    count = 0
-    for part in range((size + 63) // 64):
-        word = head_word(row, channel, size, part)
-        while word != ZERO:
-            channels[count] = np.uint16(64 * part + np.int64(lowest_bit(word)))
-            count += 1
-            word &= word - ONE
-    return count
+def transpose_bits(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> None:
+    """Write word c of `columns` [64]: its bit r is bit c of ``rows[r]`` [64]; quadrants swap, then their quadrants."""
+    columns[:] = rows
+    mask = np.uint64(0xFFFFFFFF)
+    step = 32
+    while step > 0:
+        shift = np.uint64(step)
+        for begin in range(0, 64, 2 * step):
+            for r in range(begin, begin + step):
+                swapped = ((columns[r] >> shift) ^ columns[r + step]) & mask
+                columns[r] ^= swapped << shift
+                columns[r + step] ^= swapped
+        step //= 2
+        mask ^= mask << np.uint64(step)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _transpose(
-    words: NDArray[np.uint64], channel: int, size: int, fired: NDArray[np.uint16], counts: NDArray[np.int64]
+def _write_row(
+    counts: NDArray[np.uint16], i: int, column: int, size: int, block: int, width: int, rows: NDArray[np.floating]
 ) -> None:
-    """List, for each channel i of one head, the tokens in which it fired: ``fired[i * N : i * N + counts[i]]``."""
-    tokens = words.shape[0]
-    counts[:] = 0
-    for n in range(tokens):
-        for part in range((size + 63) // 64):
-            word = head_word(words[n], channel, size, part)
-            while word != ZERO:
-                i = 64 * part + np.int64(lowest_bit(word))
-                fired[i * tokens + counts[i]] = np.uint16(n)
-                counts[i] += 1
-                word &= word - ONE
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _spread(
-    words: NDArray[np.uint64], channel: int, size: int, block: int, width: int, rows: NDArray[np.floating]
-) -> None:
-    """Write one head's spikes as 0.0 and 1.0 rows [block][N][lanes], the layout that `add_rows` reads."""
-    tokens = words.shape[0]
-    rows[: tokens * width] = 0.0
-    for n in range(tokens):
-        for part in range((size + 63) // 64):
-            word = head_word(words[n], channel, size, part)
-            while word != ZERO:
-                j = 64 * part + int(lowest_bit(word))
-                begin = j // block * block
-                lanes = min(block, width - begin)
-                rows[begin * tokens + n * lanes + j - begin] = 1.0
-                word &= word - ONE
+    """Write row i of k^T v, its columns ``column .. column + 63``, in the layout [block][size][lanes]."""
+    for begin in range(column, min(column + 64, width), 32):
+        piece = begin // block * block
+        lanes = min(block, width - piece)
+        at = piece * size + i * lanes + begin - piece
+        write_counts(rows, at, counts, begin - column)

@@ -1,9 +1,10 @@
 """From bits to lists: the active channels of each position, cut into tiles.
 
 A kernel that adds one weight row per spike wants the spikes' numbers, not their bits. Two passes: count the bits of
-every (tile, timestep, position), whose running sum says where each segment starts; then fill. Filling takes the
-lowest bit of a word, writes its number, clears it. Both cost far less than the additions that the list steers,
-and the list is made once for all layers that read it.
+every (tile, timestep, position), whose running sum says where each segment starts; then fill. Filling a sparse word
+takes its lowest bit, writes its number, clears it; a word of more spikes is taken octet by octet, each an entry of a
+table: the numbers of its set bits, written eight at a time, of which the next octet overwrites those that are too
+many. Both cost far less than the additions that the list steers, and the list is made once for all layers that read it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,27 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.vector import lowest_bit, popcount
+from evsim.kernels.vector import lowest_bit, popcount, put_octet
 
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
+OCTET = np.uint64(8)
+LOW_OCTET = np.uint64(255)
+
+MANY = 6
+"""Spikes of a word from which the table is faster than bit by bit."""
+
+
+def _octets() -> NDArray[np.uint16]:
+    table = np.zeros((256, 8), np.uint16)
+    for octet in range(256):
+        bits = [bit for bit in range(8) if octet >> bit & 1]
+        table[octet, : len(bits)] = bits
+    return table.reshape(-1)
+
+
+OCTETS = _octets()
+"""For each octet the numbers of its set bits, 8 entries; those behind its last are 0."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -45,6 +63,7 @@ def fill_segments(
 ) -> None:
     """Write the channel numbers of segments ``first .. last - 1``: words [R, W], index [spikes] uint16."""
     rows, width = words.shape
+    room = starts[last] - 8  # whole octets must not reach into what another thread fills
     for s in range(first, last):
         k = s // rows
         r = s - k * rows
@@ -52,6 +71,13 @@ def fill_segments(
         for j in range(k * tile_words, min((k + 1) * tile_words, width)):
             word = words[r, j]
             offset = (j - k * tile_words) * 64
+            if np.int64(popcount(word)) >= MANY:
+                while word != ZERO and at <= room:
+                    octet = word & LOW_OCTET
+                    put_octet(index, at, OCTETS, np.int64(octet) * 8, offset)
+                    at += np.int64(popcount(octet))
+                    offset += 8
+                    word >>= OCTET
             while word != ZERO:
                 index[at] = np.uint16(offset + np.int64(lowest_bit(word)))
                 at += 1

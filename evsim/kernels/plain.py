@@ -21,6 +21,34 @@ def add_rows(
         sums[at : at + lanes] += _whole(rows[row : row + lanes], lanes)
 
 
+def add_rows_of_bits(sums: Reals, at: int, rows: Reals, base: int, word: np.uint64, lanes: int) -> None:
+    """Add the rows whose numbers are the set bits of a word."""
+    for bit in _bits(word):
+        row = base + bit * lanes
+        sums[at : at + lanes] += _whole(rows[row : row + lanes], lanes)
+
+
+def put_rows_of_bits(
+    out: Reals, at: int, rows: Reals, base: int, word: np.uint64, scale: np.floating, lanes: int
+) -> None:
+    """Store the sum of the rows whose numbers are the set bits of a word, times `scale`."""
+    sums = np.zeros(lanes, rows.dtype)
+    add_rows_of_bits(sums, 0, rows, base, word, lanes)
+    _whole(out[at : at + lanes], lanes)[:] = sums * scale
+
+
+def write_counts(rows: Reals, at: int, counts: NDArray[np.uint16], begin: int) -> None:
+    """Store 32 counts as real numbers."""
+    _whole(rows[at : at + 32], 32)[:] = counts[begin : begin + 32]
+
+
+def tally_bits(counts: NDArray[np.uint16], at: int, words: NDArray[np.uint64], base: int, word: np.uint64) -> None:
+    """Count, over the words that the set bits of `word` name, how often each bit is set."""
+    for bit in _bits(word):
+        octets = words[base + bit : base + bit + 1].astype("<u8").view(np.uint8)
+        counts[at : at + 64] += np.unpackbits(octets, bitorder="little")
+
+
 def add_scaled_rows(
     sums: Reals,
     at: int,
@@ -68,6 +96,33 @@ def lif_step(
     return np.uint64(int.from_bytes(np.packbits(fired, bitorder="little").tobytes(), "little"))
 
 
+def add_maps(
+    out: Reals,
+    out_at: int,
+    sums: Reals,
+    at: int,
+    shift: Reals,
+    shift_at: int,
+    stream: Reals,
+    stream_at: int,
+    added: bool,
+    lanes: int,
+) -> None:
+    """Store sums plus shift, plus a stream where `added`."""
+    total = _whole(sums[at : at + lanes], lanes) + _whole(shift[shift_at : shift_at + lanes], lanes)
+    target = _whole(out[out_at : out_at + lanes], lanes)
+    target[:] = total + _whole(stream[stream_at : stream_at + lanes], lanes) if added else total
+
+
+def prefetch(array: Reals, at: int) -> None:
+    """Do nothing: a hint to the cache has no meaning here."""
+
+
+def put_octet(index: NDArray[np.uint16], at: int, table: NDArray[np.uint16], entry: int, offset: int) -> None:
+    """Store eight entries of a table, moved by an offset."""
+    index[at : at + 8] = table[entry : entry + 8] + np.uint16(offset)
+
+
 def popcount(word: np.uint64) -> int:
     """Count the set bits."""
     return int(word).bit_count()
@@ -77,6 +132,10 @@ def lowest_bit(word: np.uint64) -> int:
     """Return the position of the lowest set bit; the word is not 0."""
     bits = int(word)
     return (bits & -bits).bit_length() - 1
+
+
+def _bits(word: np.uint64) -> list[int]:
+    return [i for i in range(64) if int(word) >> i & 1]
 
 
 def _whole(block: Reals, lanes: int) -> Reals:

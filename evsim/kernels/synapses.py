@@ -24,13 +24,20 @@ from numba import njit
 from numpy.typing import NDArray
 
 from evsim.kernels.neuron import Neurons, fire
-from evsim.kernels.vector import add_rows, add_scaled_rows, add_scaled_run
+from evsim.kernels.vector import add_maps, add_rows, add_scaled_rows, add_scaled_run, prefetch
+
+LINE = 16
+"""Elements from one prefetch to the next: a cache line of float32, two of float64."""
 
 
 class Size(NamedTuple):
-    """Geometry of one call: `steps` timesteps; `out_channels` padded to 32; `block` lanes; `band` positions."""
+    """Geometry of one call: `out_channels` padded to 32; `block` lanes; `band` positions.
+
+    `steps` timesteps come in; where neurons are driven, each stands for `repeats` (a static image for all of them).
+    """
 
     steps: int
+    repeats: int
     in_channels: int
     in_height: int
     in_width: int
@@ -89,23 +96,40 @@ def synapses(
         channel, lanes, begin, end = _unit(size, unit)
         span = (end - begin) * lanes
         scratch[: size.steps * span] = 0.0
+        # a tile that is used once comes from afar: ask for the next while this one is at work
+        pace = 0
+        if end - begin == size.out_height * size.out_width:
+            pace = min(2, (size.tile * lanes // LINE) // (size.steps * (end - begin)) + 1)
         for tap in range(taps):
             for tile in range(tiles):
                 row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
+                ahead = row + lanes * min(size.tile, size.in_channels - tile * size.tile)
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
                     left, right, source = _run(size, begin, end, y, tap)
                     for t in range(size.steps):
                         s = (tile * size.steps + t) * in_positions + source
                         at = t * span + (y * size.out_width + left - begin) * lanes
-                        for _ in range(left, right):
-                            if values is None:
-                                add_rows(scratch, at, weights, row, index, starts[s], starts[s + 1], lanes)
-                            elif starts[s] < starts[s + 1]:
-                                add_scaled_rows(
-                                    scratch, at, weights, row, index, values, starts[s], starts[s + 1], lanes
-                                )
-                            s += size.stride_width
-                            at += lanes
+                        count = right - left
+                        if values is None:
+                            gather(
+                                scratch,
+                                at,
+                                weights,
+                                row,
+                                index,
+                                starts,
+                                s,
+                                size.stride_width,
+                                count,
+                                lanes,
+                                ahead,
+                                pace,
+                            )
+                        else:
+                            gather_scaled(
+                                scratch, at, weights, row, index, values, starts, s, size.stride_width, count, lanes
+                            )
+                        ahead += count * pace * LINE
         _drain(size, sink, scratch, channel, lanes, begin, end)
 
 
@@ -144,6 +168,61 @@ def synapses_of_reals(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def gather(
+    sums: NDArray[np.floating],
+    at: int,
+    weights: NDArray[np.floating],
+    row: int,
+    index: NDArray[np.uint16],
+    starts: NDArray[np.int64],
+    first: int,
+    stride: int,
+    count: int,
+    lanes: int,
+    ahead: int,
+    pace: int,
+) -> None:
+    """Add to `count` neighbouring sums the weight rows that segments ``first, first + stride, ..`` name.
+
+    With each, ask for `pace` (0, 1 or 2) cache lines of weights from `ahead` on.
+    """
+    s = np.uint64(first)
+    for _ in range(count):
+        if pace > 0:
+            prefetch(weights, ahead)
+            if pace > 1:
+                prefetch(weights, ahead + LINE)
+            ahead += pace * LINE
+        add_rows(sums, at, weights, row, index, starts[s], starts[s + np.uint64(1)], lanes)
+        s += np.uint64(stride)
+        at += lanes
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def gather_scaled(
+    sums: NDArray[np.floating],
+    at: int,
+    weights: NDArray[np.floating],
+    row: int,
+    index: NDArray[np.uint16],
+    values: NDArray[np.floating],
+    starts: NDArray[np.int64],
+    first: int,
+    stride: int,
+    count: int,
+    lanes: int,
+) -> None:
+    """Like `gather`, each row times the value of its entry."""
+    s = np.uint64(first)
+    for _ in range(count):
+        start, stop = starts[s], starts[s + np.uint64(1)]
+        if start < stop:
+            add_scaled_rows(sums, at, weights, row, index, values, start, stop, lanes)
+        s += np.uint64(stride)
+        at += lanes
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _unit(size: Size, unit: int) -> tuple[int, int, int, int]:
     """First channel, lanes, first position and end of positions of a unit; bands of a block follow each other."""
     positions = size.out_height * size.out_width
@@ -172,7 +251,7 @@ def _drain(
     """Empty a unit's sums [steps, end - begin, lanes] into the sink."""
     positions = size.out_height * size.out_width
     if sink.neurons.words.size > 0:
-        strides = ((end - begin) * lanes, lanes)
+        strides = ((end - begin) * lanes if size.steps > 1 else 0, lanes)
         fire(
             sink.neurons,
             scratch,
@@ -181,7 +260,7 @@ def _drain(
             size.out_channels,
             channel,
             lanes,
-            size.steps,
+            size.steps * size.repeats,
             positions,
             begin,
             end,
@@ -190,9 +269,8 @@ def _drain(
     added = sink.residual.size > 0
     at = 0
     for t in range(size.steps):
-        for p in range(begin, end):
-            to = (t * positions + p) * size.out_channels + channel
-            for j in range(lanes):
-                total = scratch[at + j] + sink.shift[channel + j]
-                sink.real[to + j] = total + sink.residual[to + j] if added else total
+        to = (t * positions + begin) * size.out_channels + channel
+        for _ in range(begin, end):
+            add_maps(sink.real, to, scratch, at, sink.shift, channel, sink.residual, to, added, lanes)
+            to += size.out_channels
             at += lanes

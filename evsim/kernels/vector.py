@@ -54,6 +54,85 @@ def add_rows(typingctx, sums, at, rows, base, index, start, stop, lanes):
 
 
 @intrinsic
+def add_rows_of_bits(typingctx, sums, at, rows, base, word, lanes):
+    """Like `add_rows` for the rows whose numbers are the set bits of a uint64, in ascending order: no list is made."""
+    signature = types.void(sums, at, rows, base, word, lanes)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+
+        def emit(width):
+            def term(row, acc):
+                return builder.fadd(acc, frame.load(2, 3, width, row))
+
+            frame.accumulate_bits(width, args[4], term)
+
+        frame.by_lanes(args[5], emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def put_rows_of_bits(typingctx, out, at, rows, base, word, scale, lanes):
+    """``out[at:] = scale *`` the sum that `add_rows_of_bits` adds to zeros."""
+    signature = types.void(out, at, rows, base, word, rows.dtype, lanes)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+
+        def emit(width):
+            zeros = ir.Constant(ir.VectorType(context.get_data_type(sig.args[2].dtype), width), [0.0] * width)
+
+            def term(row, acc):
+                return builder.fadd(acc, frame.load(2, 3, width, row))
+
+            total = frame.sum_bits(zeros, args[4], term)
+            frame.store(0, 1, width, builder.fmul(total, _splat(builder, args[5], width)))
+
+        frame.by_lanes(args[6], emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def write_counts(typingctx, rows, at, counts, begin):
+    """``rows[at : at + 32] = counts[begin : begin + 32]``: uint16 become floats."""
+    signature = types.void(rows, at, counts, begin)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+        real = ir.VectorType(context.get_data_type(sig.args[0].dtype), LANES)
+        frame.store(0, 1, LANES, builder.uitofp(frame.load(2, 3, LANES), real))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def tally_bits(typingctx, counts, at, words, base, word):
+    """For every set bit n of `word`: ``counts[at + j] += bit j of words[base + n]``, j < 64.
+
+    counts 1-d uint16, words 1-d uint64: 64 counters advance by one vector addition per set bit.
+    """
+    signature = types.void(counts, at, words, base, word)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+        start = builder.gep(frame.data(2), [args[3]])
+
+        def term(n, acc):
+            bits = builder.bitcast(builder.load(builder.gep(start, [n])), ir.VectorType(ir.IntType(1), 64))
+            return builder.add(acc, builder.zext(bits, acc.type))
+
+        frame.accumulate_bits(64, args[4], term)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def add_scaled_rows(typingctx, sums, at, rows, base, index, values, start, stop, lanes):
     """Like `add_rows`, each row times ``values[i]``: one multiply and one add, not fused, per lane."""
     signature = types.void(sums, at, rows, base, index, values, start, stop, lanes)
@@ -134,6 +213,59 @@ def lif_step(typingctx, current, at, shift, shift_at, potential, potential_at, l
 
 
 @intrinsic
+def add_maps(typingctx, out, out_at, sums, at, shift, shift_at, stream, stream_at, added, lanes):
+    """``out[out_at:] = sums[at:] + shift[shift_at:]``, plus ``stream[stream_at:]`` where `added`."""
+    signature = types.void(out, out_at, sums, at, shift, shift_at, stream, stream_at, added, lanes)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+
+        def emit(width):
+            total = builder.fadd(frame.load(2, 3, width), frame.load(4, 5, width))
+            with builder.if_else(builder.trunc(args[8], ir.IntType(1))) as (with_stream, alone):
+                with with_stream:
+                    frame.store(0, 1, width, builder.fadd(total, frame.load(6, 7, width)))
+                with alone:
+                    frame.store(0, 1, width, total)
+
+        frame.by_lanes(args[9], emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def prefetch(typingctx, array, at):
+    """Ask for the cache line that holds ``array[at]`` to be brought into the L2 cache; nothing is read or checked."""
+    signature = types.void(array, at)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+        octet, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        pointer = builder.bitcast(builder.gep(frame.data(0), [args[1]]), octet)
+        hint = ir.FunctionType(ir.VoidType(), [octet, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
+        builder.call(function, [pointer, number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def put_octet(typingctx, index, at, table, entry, offset):
+    """``index[at : at + 8] = table[entry : entry + 8] + offset``, all uint16."""
+    signature = types.void(index, at, table, entry, offset)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+        offset = _splat(builder, builder.trunc(args[4], ir.IntType(16)), 8)
+        frame.store(0, 1, 8, builder.add(frame.load(2, 3, 8), offset))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def popcount(typingctx, word):
     """Count the set bits of a uint64."""
 
@@ -204,6 +336,32 @@ class _Frame:
         result.add_incoming(total, last)
         self.store(0, 1, width, result)
 
+    def accumulate_bits(self, width, word, term):
+        """Add ``term(n, sums)`` for each set bit n of `word` to the sums of arguments 0 and 1."""
+        self.store(0, 1, width, self.sum_bits(self.load(0, 1, width), word, term))
+
+    def sum_bits(self, first, word, term):
+        """``for each set bit n of word, in ascending order: first = term(n, first)``; return the last."""
+        builder = self.builder
+        before = builder.block
+        loop, after = builder.append_basic_block("bits"), builder.append_basic_block("bits.end")
+        zero = word.type(0)
+        builder.cbranch(builder.icmp_unsigned("!=", word, zero), loop, after)
+        builder.position_at_end(loop)
+        left, acc = builder.phi(word.type), builder.phi(first.type)
+        total = term(builder.cttz(left, ir.IntType(1)(1)), acc)
+        rest = builder.and_(left, builder.sub(left, word.type(1)))
+        for phi, initial, next_value in ((left, word, rest), (acc, first, total)):
+            phi.add_incoming(initial, before)
+            phi.add_incoming(next_value, builder.block)
+        builder.cbranch(builder.icmp_unsigned("!=", rest, zero), loop, after)
+        last = builder.block
+        builder.position_at_end(after)
+        result = builder.phi(first.type)
+        result.add_incoming(first, before)
+        result.add_incoming(total, last)
+        return result
+
     def by_lanes(self, lanes, emit):
         """Emit the body for a full block and, where a full block is wider than 32 lanes, for a half block."""
         if self.item == 8:
@@ -224,4 +382,18 @@ def _splat(builder, scalar, width):
 
 
 if config.DISABLE_JIT:
-    pass
+    from evsim.kernels.plain import (  # noqa: F401 - they take the place of the intrinsics above
+        add_maps,
+        add_rows,
+        add_rows_of_bits,
+        add_scaled_rows,
+        add_scaled_run,
+        lif_step,
+        lowest_bit,
+        popcount,
+        prefetch,
+        put_octet,
+        put_rows_of_bits,
+        tally_bits,
+        write_counts,
+    )

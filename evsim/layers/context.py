@@ -83,8 +83,6 @@ def _tile_words(words: NDArray[np.uint64], channels: int) -> int:
     """
     sample = words[:: max(1, len(words) // 256)]
     rate = int(np.bitwise_count(sample).sum()) / (len(sample) * channels)
-    if rate < 0.03:
-        return 8
     return 4 if rate < 0.06 else 2
 
 

@@ -58,7 +58,7 @@ def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...
 
     A convolution or linear layer is fused with the LIF, or the addition to a real-valued stream, that alone reads it.
     """
-    followers = {node.name: _follower(network, node) for node in network.nodes}
+    followers = {node.name: _follower(network, node, context.streaming) for node in network.nodes}
     absorbed = {node.name for node in followers.values() if node}
     stages: dict[int, Stage] = {}
     for rank, node in enumerate(network.nodes):
@@ -79,14 +79,14 @@ def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...
     return tuple(stages[rank] for rank in sorted(stages))
 
 
-def _follower(network: Network, node: Node) -> Node | None:
+def _follower(network: Network, node: Node, streaming: bool) -> Node | None:
     """Return the primitive that can be fused behind `node`, if any."""
     readers = network.consumers()[node.name]
     if not isinstance(node, Conv2d | Linear) or len(readers) != 1:
         return None
     reader = network.node(readers[0])
-    # an image's convolution runs once for all timesteps; its neurons run at each
-    if isinstance(reader, LIF) and network.shapes[node.inputs[0]].kind != "real":
+    # where timesteps come one by one, an image's convolution runs once for all of them, its neurons at each
+    if isinstance(reader, LIF) and not (streaming and network.shapes[node.inputs[0]].kind == "real"):
         return reader
     if isinstance(reader, Add):
         others = [name for name in reader.inputs if name != node.name]

@@ -68,11 +68,11 @@ class Synapses:
             known = self._static[1]  # the next timestep of a static image
             return RealMap(packet.start, packet.steps, known.values, known.channels, known.height, known.width)
         steps = packet.values.shape[0] if isinstance(packet, RealMap) else packet.steps
-        size = self._size(steps)
+        size = self._size(steps, packet.steps // steps)
         positions, channels = self.target.positions, size.out_channels
         empty = self.context.empty()
         if self.membrane:
-            spikes, neurons = self.membrane.neurons(packet.start, steps)
+            spikes, neurons = self.membrane.neurons(packet.start, packet.steps)
             self._run(packet, size, Sink(self.shift, empty, empty, neurons))
             return spikes
         out = aligned((steps, positions, channels), self.context.dtype)
@@ -102,19 +102,21 @@ class Synapses:
 
         context.workers.share(units(size), work)
 
-    def _size(self, steps: int) -> Size:
+    def _size(self, steps: int, repeats: int) -> Size:
         node, source, target, block = self.node, self.source, self.target, self.context.block
         kernel, stride, padding = (
             (node.kernel, node.stride, node.padding) if isinstance(node, Conv2d) else ((1, 1), (1, 1), (0, 0))
         )
+        flat = (kernel, stride, padding) == ((1, 1), (1, 1), (0, 0))  # positions do not mix: one long row
         wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
         bands = -(-target.positions // max(1, wanted))
         return Size(
             steps,
+            repeats,
             source.channels,
-            *_rows(source, kernel),
+            *_extent(source, flat),
             padded(node.out_channels),
-            *_rows(target, kernel),
+            *_extent(target, flat),
             *kernel,
             *stride,
             *padding,
@@ -141,6 +143,6 @@ def pack(weight: NDArray[np.floating], scale: NDArray[np.floating], context: Con
     return packed
 
 
-def _rows(shape: Shape, kernel: tuple[int, int]) -> tuple[int, int]:
-    """Height and width to run over; a 1x1 convolution sees its map as one long row."""
-    return (1, shape.positions) if kernel == (1, 1) else (shape.height, shape.width)
+def _extent(shape: Shape, flat: bool) -> tuple[int, int]:
+    """Height and width to run over."""
+    return (1, shape.positions) if flat else (shape.height, shape.width)

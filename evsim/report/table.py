@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evsim.api import Run
+from evsim.converters.calibration import Rate
 from evsim.energy import Profile, load_profile
 from evsim.network import Conv2d, Linear, Network
 
@@ -90,6 +91,17 @@ def network_report(network: Network) -> str:
         *(f"{fact}: {source}" for fact, source in network.provenance.items()),
     ]
     return "\n".join(lines)
+
+
+def rates_report(rates: Sequence[Rate]) -> str:
+    """Return target and reached firing rate of every LIF of a synthetic model."""
+    rows = [("neurons", "", "target", "reached", "error")]
+    rows += [
+        (rate.name, "", f"{rate.target:.4%}", f"{rate.reached:.4%}", f"{rate.reached / rate.target - 1.0:+.2%}")
+        for rate in rates
+    ]
+    worst = max(abs(rate.reached / rate.target - 1.0) for rate in rates)
+    return "\n".join([*aligned(rows), "", f"rates after the max-pool that reads the neurons; worst error {worst:.2%}"])
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:

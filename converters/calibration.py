@@ -1,0 +1,361 @@
+"""Calibration of a synthetic network: BatchNorm set, layer by layer, so that every LIF fires at its target.
+
+One walk through the network on one input, by evsim's own layers. Each BatchNorm first gets the mean and variance that
+it meets, as training would give it, with a random gain and offset per channel. Then all its offsets are shifted by one
+amount, found by bisection, so that the LIF behind it fires at its target over all timesteps.
+
+No BatchNorm stands between attention and its `attn_lif`: how often that fires depends on how q, k and v coincide. So
+q and k are given a common profile over the channels of a head, and v one of its own: the more q and k share channels,
+the stronger the attention; the more v keeps to few channels, the fewer neurons it can reach. Each of the three keeps
+its own rate all the while.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import NormalDist
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.converters.parts import BATCH_NORM_EPS, Weights
+from evsim.kernels.threads import Workers
+from evsim.layers.attention import Attention
+from evsim.layers.context import Context
+from evsim.layers.neurons import NeuronLayer
+from evsim.layers.pool import Pool
+from evsim.layers.readout import Addition
+from evsim.layers.synapses import Synapses
+from evsim.network import (
+    LIF,
+    Add,
+    Conv2d,
+    Input,
+    Linear,
+    MaxPool,
+    Network,
+    Node,
+    SpikingSelfAttention,
+    TokenMean,
+)
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
+
+TOLERANCE = 1e-3
+"""Relative error of a rate at which a bisection stops."""
+
+OFFSET_SPREAD = 0.3
+"""Standard deviation of BatchNorm's offsets over channels; the currents' own is about 1."""
+
+RESIDUAL_GAIN = 0.5
+"""Gain of the layers that write to a real-valued stream, so that it grows slowly with depth."""
+
+STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 12.0)
+"""Spreads of q's and k's profile over channels, in standard deviations of the currents, between which to search."""
+
+VALUE_SPREAD = 0.25
+"""Spread of v's profile over the channels that it keeps to."""
+
+VALUE_SHARES = (1.0, 0.8, 0.65, 0.5, 0.42, 0.33, 0.2, 0.1)
+"""Shares of the channels to which v keeps, tried in turn, from the most natural on."""
+
+SILENCING = 20.0
+"""How far a channel is pushed down that is to fire only if all others fire already."""
+
+Fit: TypeAlias = tuple[str, NDArray[np.floating], SpikeList, float]
+"""A LIF fitted to its rate: the layer before it, that layer's offsets, the spikes, the rate."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Firing rate of a LIF, after the max-pool that alone reads it: what was wanted, what was reached."""
+
+    name: str
+    target: float
+    reached: float
+
+
+def calibrate(
+    network: Network,
+    state: dict[str, NDArray[Any]],
+    targets: Mapping[str, float],
+    sample: NDArray[np.floating],
+    rng: np.random.Generator,
+) -> tuple[Rate, ...]:
+    """Set every BatchNorm of `state`, from which the network reads its weights, and return the rates reached.
+
+    Parameters
+    ----------
+    network
+        As the converter built it from `state`.
+    state
+        Key to array; BatchNorm's arrays are replaced.
+    targets
+        LIF name to rate.
+    sample
+        Image [C, H, W] or event counts [T, 2, H, W].
+    rng
+        Draws gains, offsets and profiles.
+    """
+    return _Walk(network, state, targets, rng).run(sample)
+
+
+class _Walk:
+    """One walk from the input to the mean over tokens."""
+
+    def __init__(
+        self,
+        network: Network,
+        state: dict[str, NDArray[Any]],
+        targets: Mapping[str, float],
+        rng: np.random.Generator,
+    ) -> None:
+        assert isinstance(network.weights, Weights)
+        self.network, self.state, self.targets, self.rng = network, state, targets, rng
+        self.keys = network.weights.sources
+        self.context = Context(np.dtype(np.float32), Workers(), streaming=False)
+        self.readers = network.consumers()
+        self.packets: dict[str, Packet] = {}
+        self.levers: dict[str, str] = {}
+        self.rates: dict[str, Rate] = {}
+
+    def run(self, sample: NDArray[np.floating]) -> tuple[Rate, ...]:
+        """Walk; rates come in the order of the nodes."""
+        last_use = self._last_uses()
+        for rank, node in enumerate(self.network.nodes):
+            if isinstance(node, TokenMean):
+                break
+            self._visit(node, sample)
+            for name in [name for name in self.packets if last_use[name] <= rank]:
+                del self.packets[name]
+        return tuple(self.rates[node.name] for node in self.network.nodes if isinstance(node, LIF))
+
+    def _visit(self, node: Node, sample: NDArray[np.floating]) -> None:
+        inputs = [self.packets[name] for name in node.inputs]
+        match node:
+            case Input():
+                self.packets[node.name] = _input_packet(node, sample, self.network.spec.timesteps)
+            case Conv2d() | Linear():
+                self.packets[node.name] = self._normalised(node, inputs[0])
+                self.levers[node.name] = node.name
+            case LIF():
+                if isinstance(self.network.node(node.inputs[0]), SpikingSelfAttention):
+                    self._attention(node)
+                else:
+                    self._neurons(node)
+            case MaxPool():
+                pool = Pool(node, self.network.shapes[node.name], self.context)
+                self.packets[node.name] = pool.step(*inputs)
+                self.levers[node.name] = self.levers.get(node.inputs[0], "")
+            case Add():
+                self.packets[node.name] = Addition(self.context).step(*inputs)
+                self.levers[node.name] = self.levers.get(node.inputs[1], "")
+            case SpikingSelfAttention():
+                self.packets[node.name] = self._attend(node, inputs)
+
+    def _normalised(self, node: Conv2d | Linear, packet: Packet) -> RealMap:
+        """Run a layer, and set its BatchNorm to the statistics of what comes out."""
+        network, name = self.network, node.name
+        weights = {key: network.weights[f"{name}.{key}"] for key in ("weight", *(("bias",) if node.bias else ()))}
+        layer = Synapses(node, network.shapes[node.inputs[0]], network.shapes[name], weights, self.context)
+        result = layer.step(packet)
+        assert isinstance(result, RealMap)
+        values = result.values[..., : node.out_channels]
+        gain = self.rng.uniform(0.7, 1.3, node.out_channels)
+        if any(isinstance(network.node(reader), Add) for reader in self.readers[name]):
+            gain *= RESIDUAL_GAIN
+        offset = self.rng.normal(0.0, OFFSET_SPREAD, node.out_channels)
+        norm = self._norm(name)
+        norm |= {
+            "weight": gain.astype(np.float32),
+            "bias": (0.0 * offset if self._feeds_attention(node) else offset).astype(np.float32),
+            "running_mean": values.mean(axis=(0, 1), dtype=np.float64).astype(np.float32),
+            "running_var": np.maximum(values.var(axis=(0, 1), dtype=np.float64), 1e-6).astype(np.float32),
+        }
+        self._store(name, norm)
+        scale = norm["weight"].astype(np.float64) / np.sqrt(norm["running_var"].astype(np.float64) + BATCH_NORM_EPS)
+        values *= scale.astype(np.float32)
+        values += (norm["bias"] - norm["running_mean"] * scale).astype(np.float32)
+        return result
+
+    def _neurons(self, node: LIF) -> None:
+        """Shift the BatchNorm before a LIF until it fires at its target."""
+        source = node.inputs[0]
+        currents = self.packets[source]
+        assert isinstance(currents, RealMap)
+        flat = np.zeros(currents.channels)
+        shift, spikes, rate = self._fitted(node, currents, flat)
+        self._offset(self.levers[source], flat + shift)
+        self.packets[source] = _plus(currents, flat + shift)
+        self.packets[node.name] = spikes
+        self.rates[node.name] = Rate(node.name, self.targets[node.name], rate)
+
+    def _fitted(self, node: LIF, currents: RealMap, profile: NDArray[np.floating]) -> tuple[float, SpikeList, float]:
+        """Return the shift beside `profile` at which a LIF fires at its target, its spikes then, and its rate."""
+        layer = NeuronLayer(node, self.network.shapes[node.name], self.context)
+        pool = self._pool_behind(node)
+        target = self.targets[node.name]
+        low, high = -4.0, 4.0
+
+        def fire(shift: float) -> tuple[SpikeList, float]:
+            layer.reset()
+            spikes = layer.step(_plus(currents, profile + shift))
+            read = pool.step(spikes) if pool else spikes
+            assert isinstance(read, SpikeList)
+            return spikes, _rate(read)
+
+        while fire(low)[1] > target and low > -1e4:
+            low *= 2.0
+        while fire(high)[1] < target and high < 1e4:
+            high *= 2.0
+        best = (low, *fire(low))
+        for _ in range(24):
+            shift = float(np.float32((low + high) / 2))
+            spikes, rate = fire(shift)
+            if abs(rate - target) < abs(best[2] - target):
+                best = (shift, spikes, rate)
+            if abs(rate - target) <= TOLERANCE * target:
+                break
+            low, high = (low, shift) if rate > target else (shift, high)
+        return best
+
+    def _attention(self, node: LIF) -> None:
+        """Choose the profiles of q, k and v so that `attn_lif` fires at its target."""
+        ssa = self.network.node(node.inputs[0])
+        assert isinstance(ssa, SpikingSelfAttention)
+        lifs = [self.network.node(name) for name in ssa.inputs]
+        width = self.network.shapes[ssa.name].channels // ssa.heads
+        common, own = (self._profile(ssa.heads, width) for _ in range(2))
+        turn = np.repeat(self.rng.permutation(ssa.heads) + 1, width)
+        neurons = NeuronLayer(node, self.network.shapes[node.name], self.context)
+        target = self.targets[node.name]
+        best: tuple[float, list[Fit]] = (np.inf, [])
+
+        def fit(lif: Node, profile: NDArray[np.floating]) -> Fit:
+            assert isinstance(lif, LIF)
+            source = lif.inputs[0]
+            currents = self.packets[source]
+            assert isinstance(currents, RealMap)
+            shift, spikes, rate = self._fitted(lif, currents, profile)
+            return source, profile + shift, spikes, rate
+
+        def closer(strength: float, silent: NDArray[np.bool_], value: Fit) -> float:
+            """Try a profile of q and k; return the rate, and keep it if it is the closest so far."""
+            nonlocal best
+            push = SILENCING * silent
+            fits = [fit(lifs[0], abs(strength) * common - push), fit(lifs[1], strength * common - push), value]
+            out = self._attend(ssa, [spikes for _, _, spikes, _ in fits])
+            neurons.reset()
+            fired = neurons.step(out)
+            rate = _rate(fired)
+            rates = {node.name: rate} | {lif.name: reached for lif, (*_, reached) in zip(lifs, fits, strict=True)}
+            error = max(abs(reached / self.targets[name] - 1.0) for name, reached in rates.items())
+            if error < best[0]:
+                best = (error, [*fits, ("", common, fired, rate)])
+            return rate
+
+        # few heads are needed where rates are so low that, spread evenly, nothing would ever coincide
+        for heads, share in itertools.product(range(ssa.heads, 0, -1), VALUE_SHARES):
+            if heads / ssa.heads * share < target:
+                continue
+            silent = turn > heads
+            value = fit(lifs[2], VALUE_SPREAD * own - SILENCING * (silent | (own < _quantile(1.0 - share))))
+            _approach(partial(closer, silent=silent, value=value), target)
+            if best[0] <= 5 * TOLERANCE:
+                break
+        for lif, (source, offset, spikes, rate) in zip([*lifs, node], best[1], strict=True):
+            if source:
+                self._offset(source, offset)
+            self.packets[lif.name] = spikes
+            self.rates[lif.name] = Rate(lif.name, self.targets[lif.name], rate)
+
+    def _attend(self, node: SpikingSelfAttention, inputs: list[Packet] | list[SpikeList]) -> RealMap:
+        return Attention(node, self.network.shapes[node.name], self.context).step(*inputs)
+
+    def _profile(self, heads: int, width: int) -> NDArray[np.floating]:
+        """Return normal quantiles over the channels of every head, in random order, so that no head is left out."""
+        quantiles = np.array([_quantile((i + 0.5) / width) for i in range(width)])
+        return np.concatenate([self.rng.permutation(quantiles) for _ in range(heads)])
+
+    def _feeds_attention(self, node: Node) -> bool:
+        return any(
+            isinstance(self.network.node(last), SpikingSelfAttention)
+            for reader in self.readers[node.name]
+            for last in self.readers[reader]
+        )
+
+    def _pool_behind(self, node: LIF) -> Pool | None:
+        readers = [self.network.node(name) for name in self.readers[node.name]]
+        if len(readers) == 1 and isinstance(readers[0], MaxPool):
+            return Pool(readers[0], self.network.shapes[readers[0].name], self.context)
+        return None
+
+    def _norm(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a layer's BatchNorm by their short names."""
+        return {key.rsplit(".", 1)[1]: self.state[key] for key in self.keys[f"{name}.bn_shift"]}
+
+    def _store(self, name: str, norm: Mapping[str, NDArray[Any]]) -> None:
+        for key in self.keys[f"{name}.bn_shift"]:
+            self.state[key] = norm[key.rsplit(".", 1)[1]]
+
+    def _offset(self, name: str, offset: NDArray[np.floating]) -> None:
+        """Add to the offsets of a layer's BatchNorm."""
+        norm = self._norm(name)
+        self._store(name, norm | {"bias": (norm["bias"] + offset).astype(np.float32)})
+
+    def _last_uses(self) -> dict[str, int]:
+        """Return the rank of the last node that needs each packet; q, k and v are needed until attention fires."""
+        rank = {node.name: i for i, node in enumerate(self.network.nodes)}
+        last = {name: max((rank[r] for r in readers), default=rank[name]) for name, readers in self.readers.items()}
+        for node in self.network.nodes:
+            if self._feeds_attention(node):
+                (lif,) = self.readers[node.name]
+                last[node.name] = last[self.readers[lif][0]]
+        return last
+
+
+def _approach(rate_at: Callable[[float], float], target: float) -> None:
+    """Call `rate_at` ever closer to where it is `target`; it rises with its argument, but for the strongest ones."""
+    start = rate_at(0.0)
+    sign = 1.0 if start < target else -1.0
+    inner = outer = 0.0
+    for strength in STRENGTHS:
+        outer = sign * strength
+        if sign * (rate_at(outer) - target) >= 0.0:
+            break
+        inner = outer
+    else:
+        return
+    for _ in range(10):
+        middle = (inner + outer) / 2
+        rate = rate_at(middle)
+        if abs(rate - target) <= TOLERANCE * target:
+            return
+        inner, outer = (inner, middle) if sign * (rate - target) >= 0.0 else (middle, outer)
+
+
+def _rate(spikes: SpikeList) -> float:
+    fired = int(np.bitwise_count(spikes.words).sum(dtype=np.int64))
+    return fired / (spikes.steps * spikes.height * spikes.width * spikes.channels)
+
+
+def _quantile(share: float) -> float:
+    return NormalDist().inv_cdf(share) if share > 0.0 else -np.inf
+
+
+def _input_packet(node: Input, sample: NDArray[np.floating], timesteps: int) -> Packet:
+    frames = sample[np.newaxis] if sample.ndim == 3 else sample
+    maps = np.ascontiguousarray(frames.transpose(0, 2, 3, 1)).reshape(len(frames), node.height * node.width, -1)
+    if node.kind == "integers":
+        return IntegerMap(0, maps.astype(np.int32), node.height, node.width)
+    return RealMap(0, timesteps, maps.astype(np.float32), node.channels, node.height, node.width)
+
+
+def _plus(currents: RealMap, offset: NDArray[np.floating]) -> RealMap:
+    """Return the map with an offset added to every channel; padded channels stay 0."""
+    padded = np.zeros(currents.values.shape[-1], np.float32)
+    padded[: currents.channels] = offset
+    return replace(currents, values=currents.values + padded)

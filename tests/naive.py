@@ -1,0 +1,80 @@
+"""Slow and obvious twins of evsim's kernels, in NumPy alone: what the fast ones are held against."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def conv(x, weight, stride=(1, 1), padding=(0, 0)):
+    """Convolve maps x [T, H, W, C_in] with weight [kH, kW, C_in, C_out], tap by tap."""
+    steps, height, width, _ = x.shape
+    kh, kw, _, channels = weight.shape
+    padded = np.pad(x, ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)))
+    out_h = (height + 2 * padding[0] - kh) // stride[0] + 1
+    out_w = (width + 2 * padding[1] - kw) // stride[1] + 1
+    out = np.zeros((steps, out_h, out_w, channels), weight.dtype)
+    for y in range(kh):
+        for z in range(kw):
+            seen = padded[:, y : y + out_h * stride[0] : stride[0], z : z + out_w * stride[1] : stride[1]]
+            out += seen[:, :out_h, :out_w] @ weight[y, z]
+    return out
+
+
+def reached(active, kernel, stride, padding):
+    """Count, for a boolean map [H, W] of inputs, the (input, output) pairs that a window joins."""
+    ones = np.ones((*kernel, 1, 1))
+    return int(conv(active[None, :, :, None].astype(float), ones, stride, padding).sum())
+
+
+def lif(current, tau, threshold):
+    """Return the spikes of currents [T, ...]: v += (x - v) / tau, a spike where v >= threshold, then v = 0."""
+    v = np.zeros_like(current[0])
+    spikes = []
+    for x in current:
+        v = v + (x - v) / current.dtype.type(tau)
+        fired = v >= threshold
+        v = np.where(fired, current.dtype.type(0), v)
+        spikes.append(fired)
+    return np.stack(spikes)
+
+
+def max_pool(x, window, stride, padding):
+    """Pool maps x [T, H, W, C]; taps outside the map do not take part."""
+    steps, height, width, channels = x.shape
+    out_h = (height + 2 * padding - window) // stride + 1
+    out_w = (width + 2 * padding - window) // stride + 1
+    out = np.zeros((steps, out_h, out_w, channels), x.dtype)
+    for y in range(out_h):
+        for z in range(out_w):
+            top, left = y * stride - padding, z * stride - padding
+            seen = x[:, max(0, top) : top + window, max(0, left) : left + window]
+            out[:, y, z] = seen.max(axis=(1, 2))
+    return out
+
+
+def attention(q, k, v, heads, scale):
+    """Return scale * q (k^T v) of booleans [T, N, C], head by head, as floats."""
+    steps, tokens, channels = q.shape
+    size = channels // heads
+    out = np.zeros((steps, tokens, channels))
+    for t in range(steps):
+        for h in range(heads):
+            part = slice(h * size, (h + 1) * size)
+            qh, kh, vh = (x[t, :, part].astype(float) for x in (q, k, v))
+            out[t, :, part] = qh @ (kh.T @ vh) * scale
+    return out
+
+
+def attention_counts(q, k, v, heads):
+    """Count the accumulates of both orders, [T, heads] each: q (k^T v), then (q k^T) v."""
+    steps, _, channels = q.shape
+    size = channels // heads
+    counts = np.zeros((2, steps, heads), np.int64)
+    for t in range(steps):
+        for h in range(heads):
+            part = slice(h * size, (h + 1) * size)
+            qh, kh, vh = (x[t, :, part].astype(int) for x in (q, k, v))
+            kv, qk = kh.T @ vh, qh @ kh.T
+            counts[0, t, h] = kv.sum() + (qh @ (kv != 0)).sum()
+            counts[1, t, h] = qk.sum() + ((qk != 0) @ vh).sum()
+    return counts

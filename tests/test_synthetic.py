@@ -1,0 +1,140 @@
+"""Synthetic models: random weights that fire at published rates, the same in evsim and as a state_dict."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from evsim import modelfile
+from evsim.cli import main as cli
+from evsim.converters import ConvertOptions, convert
+from evsim.converters.presets import Preset
+from evsim.converters.synthetic import synthesize
+from evsim.data import published
+from evsim.engine import Simulator
+from evsim.errors import OptionError
+from evsim.network import LIF, MaxPool
+from evsim.observers import Counter, SpikeRecorder
+
+SMALL = Preset("imagenet", 64, 2, 4, 4, 10, 64, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+
+
+def rates_of(network, sample, precision):
+    """Run a network and return the rate of every LIF, after the max-pool that alone reads it."""
+    recorder = SpikeRecorder(network)
+    simulator = Simulator(network, precision=precision)
+    simulator.run(sample, [recorder])
+    rates = {}
+    for name, (packed, shape) in recorder.trains.items():
+        spikes = np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape)
+        if any(isinstance(network.node(reader), MaxPool) for reader in network.consumers()[name]):
+            height, width = shape[-2:]
+            padded = np.pad(spikes, ((0, 0), (0, 0), (1, 1), (1, 1)))
+            windows = [padded[..., i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
+            spikes = np.max([w[..., : (height + 1) // 2, : (width + 1) // 2] for w in windows], axis=0)
+        rates[name] = float(spikes.mean())
+    return rates
+
+
+def run_cli(monkeypatch, *arguments):
+    """Run the command line as a person does; return the exit code."""
+    monkeypatch.setattr(sys, "argv", ["evsim", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code or 0
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("preset", ["spikingformer-4-384-cifar10", "spikingformer-2-256-dvs128"])
+def test_every_neuron_layer_fires_at_its_target(preset, precision):
+    """All rates of a run are within 2 % of their targets, in both precisions."""
+    made = synthesize(preset)
+    reached = rates_of(made.network, made.sample, precision)
+    assert {rate.name for rate in made.rates} == set(reached)
+    for rate in made.rates:
+        assert reached[rate.name] == pytest.approx(rate.target, rel=0.02), rate
+
+
+def test_targets_are_the_published_rates_of_the_layers_read():
+    """In a model of published depth every LIF's target is the published input rate of the layer behind it."""
+    made = synthesize(Preset("imagenet", 64, 8, 4, 4, 10, 32, mean=(0.5,) * 3, std=(0.2,) * 3))
+    log = published("spikingformer-8-512")
+    by_name = {layer["name"].replace("fc", "mlp"): layer["rate"] for layer in log["layers"]}
+    targets = {rate.name: rate.target for rate in made.rates}
+    assert targets["patch_embed.proj1_lif"] == by_name["patch_embed.proj_conv1"]
+    assert targets["patch_embed.proj4_lif"] == by_name["patch_embed.rpe_conv"]
+    for i in range(8):
+        assert targets[f"block.{i}.attn.proj_lif"] == by_name[f"block.{i}.attn.q_conv"]
+        assert targets[f"block.{i}.attn.v_lif"] == log["ssa"]["rates"][i]["v"]
+        assert targets[f"block.{i}.attn.attn_lif"] == by_name[f"block.{i}.attn.proj_conv"]
+        assert targets[f"block.{i}.mlp.mlp2_lif"] == by_name[f"block.{i}.mlp.mlp2_conv"]
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0, 50.0])
+def test_scaled_rates_are_capped(scale):
+    """A scale multiplies every target, up to 0.9; the same seed gives the same weights."""
+    base, scaled = synthesize(SMALL, 0.1), synthesize(SMALL, 0.1, scale)
+    assert all(rate.target == pytest.approx(min(0.9, 0.1 * scale)) for rate in scaled.rates)
+    np.testing.assert_array_equal(base.state["head.weight"], scaled.state["head.weight"])
+    np.testing.assert_array_equal(base.sample, scaled.sample)
+
+
+def test_seeds_give_other_weights():
+    """The seed decides weights and input, wholly."""
+    first, again, other = synthesize(SMALL, 0.2), synthesize(SMALL, 0.2), synthesize(SMALL, 0.2, seed=1)
+    assert all((first.state[key] == again.state[key]).all() for key in first.state)
+    assert (first.state["head.weight"] != other.state["head.weight"]).any()
+    assert (first.sample != other.sample).any()
+
+
+def test_state_dict_and_model_are_one(tmp_path, monkeypatch):
+    """The state_dict, converted by its preset, gives the spikes of the model.h5 beside it."""
+    names = ["model.h5", "state.h5", "input.npy", "again.h5"]
+    model, state, sample, again = (tmp_path / name for name in names)
+    preset = "spikingformer-2-384-cifar10"
+    options = ("--rates", "0.15", "-o", model, "--state-dict", state, "--sample", sample)
+    assert run_cli(monkeypatch, "synthesize", preset, *options) == 0
+    modelfile.save(convert(state, ConvertOptions(preset=preset)).network, again)
+    trains = []
+    for path in (model, again):
+        network = modelfile.load(path)
+        recorder, counter = SpikeRecorder(network), Counter(network, 4)
+        Simulator(network).run(np.load(sample), [recorder, counter])
+        trains.append(recorder.trains)
+    assert all((trains[0][name][0] == trains[1][name][0]).all() for name in trains[0])
+    assert "synthetic" in modelfile.load(model).provenance["checkpoint"]
+    assert run_cli(monkeypatch, "run", model, "--input", sample) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("spikingformer-9", "0.1"), "no preset is named spikingformer-9"),
+        ((SMALL, "often"), "--rates must be published or a number"),
+        ((SMALL, 0.95), "--rates must be"),
+        ((SMALL, 0.1, 0.0), "--scale-rates"),
+        ((SMALL, 0.1, 1.0, -1), "--seed"),
+        ((Preset("imagenet", 100, 2, 4, 4, 10, 64), 0.1), "multiple of 8"),
+    ],
+)
+def test_nonsense_is_refused(arguments, message):
+    """Unknown presets, rates outside (0, 0.9] and sizes that do not divide are errors of one line."""
+    with pytest.raises(OptionError, match=message):
+        synthesize(*arguments)
+
+
+def test_a_bad_preset_exits_with_2(tmp_path, monkeypatch, capsys):
+    """The command line names the known presets and writes nothing."""
+    assert run_cli(monkeypatch, "synthesize", "spikformer-1", "-o", tmp_path / "m.h5") == 2
+    assert "known are" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_layer_is_silent_at_a_low_rate():
+    """With one low rate for all, no LIF is silent."""
+    made = synthesize(SMALL, 0.05)
+    reached = rates_of(made.network, made.sample, "float64")
+    silent = [node.name for node in made.network.nodes if isinstance(node, LIF) and reached[node.name] == 0.0]
+    assert not silent
