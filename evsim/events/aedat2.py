@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
-from evsim.events.binary import header_lines, records, rest
+from evsim.events.binary import header_lines, printable, records, rest
 from evsim.events.options import Layout, Orientation, ReadOptions
 from evsim.events.types import Piece, Recording, Size, Stream, empty_piece
 from evsim.files import write_whole
@@ -108,7 +108,7 @@ def _header(path: Path) -> tuple[int, str]:
     with path.open("rb") as file:
         for line in header_lines(file, b"#", path):
             if line.startswith(b"# AEChip:"):
-                chip = line.split(b":", 1)[1].strip().decode("ascii", "replace")
+                chip = printable(line.split(b":", 1)[1])
             if line.startswith(END):
                 break
         return file.tell(), chip
@@ -123,7 +123,7 @@ def _layout(path: Path, offset: int, chip: str, options: ReadOptions) -> tuple[L
         return "dvs128", ()
     if chip:
         raise RecordingError(
-            f"{path} comes from the chip {chip}, which evsim does not know; give --layout dvs128 or davis"
+            f"{path} comes from the chip {chip[:60]}, which evsim does not know; give --layout dvs128 or davis"
         )
     greatest = max((int(piece["address"].max()) for piece in records(path, offset, RECORD)), default=0)
     if greatest >= 2**15:

@@ -26,6 +26,9 @@ PACKET = struct.Struct("<hhiiiiii")
 
 EVENT = np.dtype([("word", "<u4"), ("time", "<u4")])
 POLARITY = 1
+LARGEST_KIND = 256
+"""Kinds of packet go up to 13; one of the other byte order looks like 256."""
+
 WRITTEN_PER_PACKET = 1 << 12
 
 
@@ -45,8 +48,8 @@ def stream(path: Path, options: ReadOptions) -> Stream:
     size = None
     with path.open("rb") as file:
         lines = header_lines(file, b"#", path)
-        if not next(lines).startswith(VERSION):
-            raise RecordingError(f"{path} is an older AEDAT 3; evsim reads 3.1")
+        if not next(lines, b"").startswith(VERSION):
+            raise RecordingError(f"{path} is not of AEDAT 3.1 but an older or damaged AEDAT 3; evsim reads 3.1")
         for line in lines:
             if line.startswith(b"#Source"):
                 names = [known for name, known in SOURCES.items() if name in line.decode("ascii", "replace").upper()]
@@ -109,7 +112,7 @@ def _pieces(path: Path, offset: int, honour_validity: bool) -> Iterator[Piece]:
             cut = f"{length - at} bytes of a packet header"
             break
         kind, _, size, _, overflow, capacity, number, _ = PACKET.unpack_from(view, at)
-        if size <= 0 or not 0 <= number <= capacity or overflow < 0:
+        if size <= 0 or not 0 <= number <= capacity or overflow < 0 or not 0 <= kind < LARGEST_KIND:
             raise RecordingError(f"{path}: the packet header at byte {at} makes no sense; the file is damaged")
         at += PACKET.size
         present = min(number, (length - at) // size)

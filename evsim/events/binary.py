@@ -54,3 +54,8 @@ def header_lines(file: BinaryIO, start: bytes, path: Path) -> Iterator[bytes]:
     raise RecordingError(
         f"{path}: its header is longer than {LARGEST_HEADER >> 20} MB; it is damaged or of another kind"
     )
+
+
+def printable(raw: bytes) -> str:
+    """Return part of a header as text that may stand in a message."""
+    return "".join(letter if letter.isprintable() else "?" for letter in raw.strip().decode("ascii", "replace"))

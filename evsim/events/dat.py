@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from evsim.errors import RecordingError
-from evsim.events.binary import header_lines, records, rest
+from evsim.events.binary import header_lines, printable, records, rest
 from evsim.events.options import ReadOptions
 from evsim.events.types import Piece, Size, Stream, empty_piece
 
@@ -35,19 +35,19 @@ def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothin
     facts: dict[str, str] = {}
     with path.open("rb") as file:
         for line in header_lines(file, b"%", path):
-            key, _, value = line[1:].strip().decode("ascii", "replace").partition(" ")
+            key, _, value = printable(line[1:]).partition(" ")
             facts[key.lower()] = value.strip()
         kind, length = (*file.read(2), -1, -1)[:2]
         offset = file.tell()
     if facts.get("version", "2") != "2":
-        raise RecordingError(f"{path} is of DAT version {facts['version']}; evsim reads version 2")
+        raise RecordingError(f"{path} is of DAT version {facts['version'][:20]}; evsim reads version 2")
     if length == -1:
         raise RecordingError(f"{path} is truncated: it ends within its header; copy it again")
     if kind not in CD_EVENTS or length != RECORD.itemsize:
         raise RecordingError(
             f"{path} holds events of type {kind} and {length} bytes; evsim reads DAT of 8-byte CD events (type 0 or 12)"
         )
-    return Stream(NAME, path, header_size(facts), _pieces(path, offset))
+    return Stream(NAME, path, header_size(facts), _pieces(path, offset), header_notes(facts))
 
 
 def header_size(facts: dict[str, str]) -> Size | None:
@@ -58,6 +58,13 @@ def header_size(facts: dict[str, str]) -> Size | None:
     if not (width.isdecimal() and height.isdecimal()) or max(len(width), len(height)) > 5:
         return None
     return Size(int(width), int(height), "the header") if int(width) and int(height) else None
+
+
+def header_notes(facts: dict[str, str]) -> tuple[str, ...]:
+    """Return what a person should know of a Prophesee header."""
+    if facts.get("t0", "0") == "0":
+        return ()
+    return (f"the header's t0 of {facts['t0'][:20]}, which faery adds to all times, is left out: it is not of the format",)
 
 
 def _pieces(path: Path, offset: int) -> Iterator[Piece]:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from evsim.errors import RecordingError
-from evsim.events.binary import header_lines, records, rest
-from evsim.events.dat import header_size
+from evsim.events.binary import header_lines, printable, records, rest
+from evsim.events.dat import header_notes, header_size
 from evsim.events.options import ReadOptions
-from evsim.events.types import Piece, Size, Stream, empty_piece
+from evsim.events.types import Piece, Stream, empty_piece
 
 NAME = "evt"
 SUFFIXES = (".raw",)
@@ -53,18 +53,19 @@ def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothin
     major, minor = found[1] or found[3], found[2] or found[4] or b"0"
     if (major, minor) not in ((b"2", b"0"), (b"3", b"0")):
         raise RecordingError(f"{path} is encoded as EVT {major.decode()}.{minor.decode()}; evsim reads EVT 2.0 and 3.0")
+    facts = _facts(lines)
     pieces = _evt3(path, offset) if major == b"3" else _evt2(path, offset)
-    return Stream(f"evt{major.decode()}", path, _size(lines), pieces)
+    return Stream(f"evt{major.decode()}", path, header_size(facts), pieces, header_notes(facts))
 
 
-def _size(lines: list[bytes]) -> Size | None:
-    """Sensor size of lines such as ``% format EVT3;height=720;width=1280``, ``% geometry 640x480``, ``% width 640``."""
+def _facts(lines: list[bytes]) -> dict[str, str]:
+    """Facts of lines such as ``% format EVT3;height=720;width=1280``, ``% geometry 640x480``, ``% width 640``."""
     facts: dict[str, str] = {}
     for line in lines:
-        for part in line[1:].strip().decode("ascii", "replace").split(";"):
+        for part in printable(line[1:]).split(";"):
             key, _, value = part.strip().replace("=", " ").partition(" ")
             facts[key.lower()] = value.strip()
-    return header_size(facts)
+    return facts
 
 
 def _evt3(path: Path, offset: int) -> Iterator[Piece]:

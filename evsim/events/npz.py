@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
+from evsim.events import arrays
 from evsim.events.columns import KEYS, Column, Columns, check_columns, time_scale
 from evsim.events.options import ReadOptions
 from evsim.events.types import PIECE, Piece, Recording, Stream
@@ -27,7 +29,7 @@ HARMLESS = 64 << 20
 LARGEST_RATIO = 100
 """Beyond, arrays are a zip bomb: events compress to a fifth or so, nothing but zeros to a thousandth."""
 
-DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (*arrays.DAMAGE, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What zipfile and NumPy raise about damaged files."""
 
 
@@ -91,7 +93,9 @@ def _column(path: Path, key: str, member: IO[bytes], size: int) -> Column:
     if version not in ((1, 0), (2, 0)):
         raise RecordingError(f"{path}: {key} is of .npy version {version}; evsim reads 1.0 and 2.0")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = reader(member)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of headers by Python 2
+        shape, _, dtype = reader(member)
     column = Column(dtype, shape)
     if not dtype.hasobject and size - member.tell() != dtype.itemsize * int(np.prod(shape, dtype=object)):
         raise RecordingError(f"{path}: {key} is of another length than its header says; it is damaged")
