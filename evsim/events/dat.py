@@ -64,7 +64,9 @@ def header_notes(facts: dict[str, str]) -> tuple[str, ...]:
     """Return what a person should know of a Prophesee header."""
     if facts.get("t0", "0") == "0":
         return ()
-    return (f"the header's t0 of {facts['t0'][:20]}, which faery adds to all times, is left out: it is not of the format",)
+    return (
+        f"the header's t0 of {facts['t0'][:20]}, which faery adds to all times, is left out: it is not of the format",
+    )
 
 
 def _pieces(path: Path, offset: int) -> Iterator[Piece]:
