@@ -266,6 +266,15 @@ def test_large_files_cross_pieces(tmp_path):
         assert tail.t.tolist() == t[-5:].tolist(), name
 
 
+def test_maps_move_along(tmp_path, monkeypatch):
+    """Files are read the same through memory maps far smaller than they are."""
+    monkeypatch.setattr("evsim.events.binary.SPAN", 100)
+    n = 300
+    events = (list(range(n)), [i % 128 for i in range(n)], [i % 90 for i in range(n)], [i % 2 for i in range(n)])
+    assert columns(read_bytes(tmp_path, files.aedat3(*events, per_packet=17))) == events
+    assert columns(read_bytes(tmp_path, files.aedat2_dvs128(*events))) == events
+
+
 def test_layout_of_a_chip_that_no_header_names(tmp_path):
     """Without AEChip small addresses are a DVS128's, said so; large ones need --layout."""
     plain = b"#!AER-DAT2.0\r\n"

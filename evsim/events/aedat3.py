@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
-from evsim.events.binary import header_lines
+from evsim.events.binary import Window, header_lines
 from evsim.events.options import ReadOptions
 from evsim.events.types import PIECE, Piece, Recording, Size, Stream, empty_piece
 from evsim.files import replacing
@@ -99,19 +99,15 @@ def write(recording: Recording, path: str | Path) -> None:
 
 def _pieces(path: Path, offset: int, honour_validity: bool) -> Iterator[Piece]:
     """Walk from packet to packet, and decode some quarter of a million events at once."""
-    length = path.stat().st_size
-    if length <= offset:
-        return
-    data = np.asarray(np.memmap(path, np.uint8, "r"))
-    view = data.data
-    at, other, cut = offset, 0, ""
-    bodies: list[tuple[int, int, int]] = []  # first byte, events, time overflow
+    window = Window(path)
+    at, length, other, cut = offset, window.length, 0, ""
+    bodies: list[tuple[NDArray[np.uint8], int]] = []  # bytes of events, time overflow
     waiting = 0
     while at < length and not cut:
         if length - at < PACKET.size:
             cut = f"{length - at} bytes of a packet header"
             break
-        kind, _, size, _, overflow, capacity, number, _ = PACKET.unpack_from(view, at)
+        kind, _, size, _, overflow, capacity, number, _ = PACKET.unpack(window.take(at, PACKET.size).data)
         if size <= 0 or not 0 <= number <= capacity or overflow < 0 or not 0 <= kind < LARGEST_KIND:
             raise RecordingError(f"{path}: the packet header at byte {at} makes no sense; the file is damaged")
         at += PACKET.size
@@ -126,22 +122,23 @@ def _pieces(path: Path, offset: int, honour_validity: bool) -> Iterator[Piece]:
             )
         while kind == POLARITY and present:  # a packet may be as large as the file
             taken = min(present, PIECE)
-            bodies.append((at, taken, overflow))
+            bodies.append((window.take(at, taken * size), overflow))
             waiting, present, at, capacity = waiting + taken, present - taken, at + taken * size, capacity - taken
             if waiting >= PIECE:
-                yield _decoded(data, bodies, honour_validity)
+                yield _decoded(bodies, honour_validity)
                 bodies, waiting = [], 0
         at += capacity * size
     if bodies:
-        yield _decoded(data, bodies, honour_validity)
+        yield _decoded(bodies, honour_validity)
     yield empty_piece({"other events": other} if other else {}, cut=cut)
 
 
-def _decoded(data: NDArray[np.uint8], bodies: list[tuple[int, int, int]], honour_validity: bool) -> Piece:
-    raw = np.concatenate([data[at : at + number * EVENT.itemsize] for at, number, _ in bodies]).view(EVENT)
+def _decoded(bodies: list[tuple[NDArray[np.uint8], int]], honour_validity: bool) -> Piece:
+    raw = np.concatenate([body for body, _ in bodies]).view(EVENT)
     word, t = raw["word"], raw["time"].astype(np.int64)
-    if any(overflow for _, _, overflow in bodies):
-        t |= np.repeat([overflow << 31 for _, _, overflow in bodies], [number for _, number, _ in bodies])
+    if any(overflow for _, overflow in bodies):
+        numbers = [len(body) // EVENT.itemsize for body, _ in bodies]
+        t |= np.repeat([overflow << 31 for _, overflow in bodies], numbers)
     skipped: dict[str, int] = {}
     if honour_validity:
         valid = word & 1 != 0

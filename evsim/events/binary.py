@@ -15,18 +15,47 @@ from evsim.events.types import PIECE
 LARGEST_HEADER = 4 << 20
 """Bytes that a text header may have; real ones go up to 175 kB."""
 
+SPAN = 8 << 20
+"""Bytes that are mapped at a time."""
+
 CONTROL = bytes(range(9)) + bytes(range(14, 32))
 """Bytes that no text header holds: a "line" with one of them is data that happens to begin like a header."""
 
 
 def records(path: Path, offset: int, dtype: np.dtype[Any], number: int = PIECE) -> Iterator[NDArray[Any]]:
-    """Yield the whole records of a file from an offset on, `number` at a time, out of a memory map."""
-    whole = (path.stat().st_size - offset) // dtype.itemsize
-    if whole <= 0:
-        return
-    data = np.memmap(path, dtype, "r", offset, (whole,))
+    """Yield the whole records of a file from an offset on, `number` at a time, each from a memory map of its own."""
+    window = Window(path)
+    whole = (window.length - offset) // dtype.itemsize
     for begin in range(0, whole, number):
-        yield np.asarray(data[begin : begin + number])
+        taken = min(number, whole - begin) * dtype.itemsize
+        yield window.take(offset + begin * dtype.itemsize, taken).view(dtype)
+
+
+class Window:
+    """A memory map of a part of a file that moves along, so that address space and memory stay small.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.length = path.stat().st_size
+        self._begin, self._data = 0, np.empty(0, np.uint8)
+
+    def take(self, at: int, number: int) -> NDArray[np.uint8]:
+        """Return `number` bytes from byte `at` on, which must lie in the file."""
+        first = at - self._begin
+        if not 0 <= first <= first + number <= len(self._data):
+            span = min(max(number, SPAN), self.length - at)
+            try:
+                self._data = np.asarray(np.memmap(self._path, np.uint8, "r", at, (span,)))
+            except (OSError, ValueError) as error:
+                raise RecordingError(f"{self._path} cannot be read from byte {at} on: {error}") from error
+            self._begin, first = at, 0
+        return self._data[first : first + number]
 
 
 def rest(path: Path, offset: int, length: int, what: str = "another event") -> str:
