@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FLAT := build/flat
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench bench-quick clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,18 @@ lint: $(BIN)/.dev
 	$(BIN)/pip install --quiet --no-deps --no-compile --target $(FLAT) .
 	cd $(FLAT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p evsim
 	cd $(FLAT) && PYTHONPATH=. $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
+
+# dense PyTorch is the opponent: only benchmarks need it (spikingjelly's own list of needs is for training)
+$(BIN)/.bench: $(BIN)/.dev
+	$(BIN)/pip install --quiet --editable '.[torch]'
+	$(BIN)/pip install --quiet --no-deps spikingjelly==0.0.0.0.12
+	touch $@
+
+bench: $(BIN)/.bench
+	$(BIN)/python tests/benchmarks/bench.py
+
+bench-quick: $(BIN)/.bench
+	$(BIN)/python tests/benchmarks/bench.py --quick
 
 clean:
 	rm -rf $(VENV) build demo-out

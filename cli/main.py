@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import models, recordings
+from evsim.cli import charges, models, recordings
 from evsim.errors import EvsimError
 
 app = typer.Typer(
@@ -38,11 +38,14 @@ COMMANDS = (
     models.demo,
     recordings.record,
     recordings.events,
+    charges.energy,
+    charges.profiles,
 )
 """Every command, in the order of ``evsim --help``."""
 
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(charges.counts, name="counts")
 
 
 def main() -> None:

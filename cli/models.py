@@ -100,6 +100,7 @@ def run(
     trials: reading.Trials = None,
     allow_truncated: reading.AllowTruncated = False,
     honour_validity: reading.HonourValidity = False,
+    counts: Annotated[str | None, typer.Option(help="write every counter (.h5), for evsim energy")] = None,
 ) -> None:
     """Run a recording through a model: prediction, exact operation counts, energy."""
     from evsim.cli.running import Request, run_and_print
@@ -112,6 +113,7 @@ def run(
         Request(
             model, source, precision, timesteps, schedule, threads, json_file, record_spikes, save_frames, profile,
             options,
+            counts,
         )
     )  # fmt: skip
 

@@ -1,10 +1,11 @@
 """From bits to lists: the active channels of each position, cut into tiles.
 
 A kernel that adds one weight row per spike wants the spikes' numbers, not their bits. Two passes: count the bits of
-every (tile, timestep, position), whose running sum says where each segment starts; then fill. Filling a sparse word
-takes its lowest bit, writes its number, clears it; a word of more spikes is taken octet by octet, each an entry of a
-table: the numbers of its set bits, written eight at a time, of which the next octet overwrites those that are too
-many. Both cost far less than the additions that the list steers, and the list is made once for all layers that read it.
+every (tile, timestep, position), whose running sum says where each segment starts; then fill, without a branch that
+the processor could guess wrong. Of a word of few spikes the five lowest bits' numbers are written, whether there are
+five or not; a word of more is taken octet by octet, each an entry of a table: the numbers of its set bits. What was
+written too much, the next word overwrites. Bit by bit (a loop per spike) cost three times as much. Both passes cost
+far less than the additions that the list steers, and the list is made once for all layers that read it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.vector import lowest_bit, popcount, put_octet
+from evsim.kernels.vector import lowest_bit, popcount, put_bits, put_few_bits
 
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
-OCTET = np.uint64(8)
-LOW_OCTET = np.uint64(255)
 
-MANY = 6
-"""Spikes of a word from which the table is faster than bit by bit."""
+FEW = 5
+"""Spikes of a word up to which their numbers are written bit by bit."""
 
 
 def _octets() -> NDArray[np.uint16]:
@@ -60,24 +59,31 @@ def fill_segments(
     tile_words: int,
     starts: NDArray[np.int64],
     index: NDArray[np.uint16],
+    turn: int,
+    extent: int,
 ) -> None:
-    """Write the channel numbers of segments ``first .. last - 1``: words [R, W], index [spikes] uint16."""
+    """Write the channel numbers of segments ``first .. last - 1``: words [R, W], index [spikes] uint16.
+
+    To each is added ``x % 3 * extent`` (see `Segments.joined`), with x the position in rows of `turn` positions.
+    """
     rows, width = words.shape
-    room = starts[last] - 8  # whole octets must not reach into what another thread fills
+    room = starts[last] - 72  # eight whole octets must not reach into what another thread fills
     for s in range(first, last):
         k = s // rows
         r = s - k * rows
         at = starts[s]
+        base = r % turn % 3 * extent
         for j in range(k * tile_words, min((k + 1) * tile_words, width)):
             word = words[r, j]
-            offset = (j - k * tile_words) * 64
-            if np.int64(popcount(word)) >= MANY:
-                while word != ZERO and at <= room:
-                    octet = word & LOW_OCTET
-                    put_octet(index, at, OCTETS, np.int64(octet) * 8, offset)
-                    at += np.int64(popcount(octet))
-                    offset += 8
-                    word >>= OCTET
+            offset = base + (j - k * tile_words) * 64
+            if at <= room:
+                count = np.int64(popcount(word))
+                if count > FEW:
+                    put_bits(index, at, OCTETS, word, offset)
+                else:
+                    put_few_bits(index, at, word, offset)
+                at += count
+                continue
             while word != ZERO:
                 index[at] = np.uint16(offset + np.int64(lowest_bit(word)))
                 at += 1
@@ -91,8 +97,10 @@ def graded_segments(
     starts: NDArray[np.int64],
     index: NDArray[np.uint16],
     amounts: NDArray[np.floating],
+    turn: int,
+    extent: int,
 ) -> int:
-    """List the nonzero entries of values [R, C] with their amounts; index and amounts hold R * C. Return how many."""
+    """List the nonzero entries of values [R, C] with their amounts, numbered as by `fill_segments`. Return how many."""
     rows, channels = values.shape
     at = 0
     s = 0
@@ -102,7 +110,7 @@ def graded_segments(
         for r in range(rows):
             for j in range(c, end):
                 if values[r, j] != 0:
-                    index[at] = np.uint16(j - c)
+                    index[at] = np.uint16(r % turn % 3 * extent + j - c)
                     amounts[at] = values[r, j]
                     at += 1
             s += 1

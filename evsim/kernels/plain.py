@@ -118,9 +118,20 @@ def prefetch(array: Reals, at: int) -> None:
     """Do nothing: a hint to the cache has no meaning here."""
 
 
-def put_octet(index: NDArray[np.uint16], at: int, table: NDArray[np.uint16], entry: int, offset: int) -> None:
-    """Store eight entries of a table, moved by an offset."""
-    index[at : at + 8] = table[entry : entry + 8] + np.uint16(offset)
+def put_bits(index: NDArray[np.uint16], at: int, table: NDArray[np.uint16], word: np.uint64, offset: int) -> int:
+    """Write the numbers of a word's set bits, octet by octet from a table; return how many."""
+    count = 0
+    for j in range(8):
+        octet = int(word) >> 8 * j & 255
+        index[at + count : at + count + 8] = table[8 * octet : 8 * octet + 8] + np.uint16(offset + 8 * j)
+        count += octet.bit_count()
+    return count
+
+
+def put_few_bits(index: NDArray[np.uint16], at: int, word: np.uint64, offset: int) -> None:
+    """Write the numbers of a word's five lowest set bits; behind them entries without meaning."""
+    numbers = (_bits(word) + [64] * 5)[:5]
+    index[at : at + 5] = np.array(numbers, np.uint16) + np.uint16(offset)
 
 
 def popcount(word: np.uint64) -> int:

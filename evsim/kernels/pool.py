@@ -48,17 +48,26 @@ def pool_words(
     stride: int,
     padding: int,
 ) -> None:
-    """Pool spikes: like `pool_numbers` on words of 64 channels, source [T, H, W, words]."""
+    """Pool spikes: like `pool_numbers` on words of 64 channels, source [T, H, W, words].
+
+    The rows of a window are joined first, whole lines at a time, then its columns.
+    """
     height, width, words = source.shape[1:]
     out_height, out_width = target.shape[1], target.shape[2]
+    line = np.empty(width * words, np.uint64)
     for row in range(first, last):
         t = row // out_height
         top = row % out_height * stride - padding
+        y0 = max(0, top)
+        line[:] = source[t, y0].reshape(-1)
+        for y in range(y0 + 1, min(height, top + window)):
+            line |= source[t, y].reshape(-1)
+        out = target[t, row % out_height].reshape(-1)
         for x in range(out_width):
             left = x * stride - padding
+            x0, x1 = max(0, left), min(width, left + window)
             for w in range(words):
-                word = np.uint64(0)
-                for yy in range(max(0, top), min(height, top + window)):
-                    for xx in range(max(0, left), min(width, left + window)):
-                        word |= source[t, yy, xx, w]
-                target[t, row % out_height, x, w] = word
+                word = line[x0 * words + w]
+                for at in range((x0 + 1) * words + w, x1 * words, words):
+                    word |= line[at]
+                out[x * words + w] = word

@@ -252,14 +252,51 @@ def prefetch(typingctx, array, at):
 
 
 @intrinsic
-def put_octet(typingctx, index, at, table, entry, offset):
-    """``index[at : at + 8] = table[entry : entry + 8] + offset``, all uint16."""
-    signature = types.void(index, at, table, entry, offset)
+def put_bits(typingctx, index, at, table, word, offset):
+    """Write the numbers of a word's set bits, plus `offset`, to ``index[at:]``, uint16; return how many.
+
+    `table` holds, for each octet, the numbers of its set bits in 8 entries: they are written eight at a time, and the
+    next octet overwrites those that are too many. So up to 8 entries more than there are set bits are touched.
+    """
+    signature = types.int64(index, at, table, word, offset)
 
     def codegen(context, builder, sig, args):
         frame = _Frame(context, builder, sig, args)
-        offset = _splat(builder, builder.trunc(args[4], ir.IntType(16)), 8)
-        frame.store(0, 1, 8, builder.add(frame.load(2, 3, 8), offset))
+        long, short, eight = ir.IntType(64), ir.IntType(16), ir.VectorType(ir.IntType(16), 8)
+        entries = builder.bitcast(frame.data(2), eight.as_pointer())
+        target = builder.gep(frame.data(0), [args[1]])
+        count = long(0)
+        for j in range(8):
+            octet = builder.and_(builder.lshr(args[3], long(8 * j)), long(255))
+            numbers = builder.load(builder.gep(entries, [octet]))
+            numbers.align = 2
+            base = _splat(builder, builder.trunc(builder.add(args[4], long(8 * j)), short), 8)
+            place = builder.bitcast(builder.gep(target, [count]), eight.as_pointer())
+            builder.store(builder.add(numbers, base), place).align = 2
+            count = builder.add(count, builder.ctpop(octet))
+        return count
+
+    return signature, codegen
+
+
+@intrinsic
+def put_few_bits(typingctx, index, at, word, offset):
+    """Write the numbers of a word's five lowest set bits, plus `offset`, to ``index[at:]``, uint16.
+
+    Five entries are written whatever the word, without a branch that could be guessed wrong; what stands behind the
+    last set bit's has no meaning.
+    """
+    signature = types.void(index, at, word, offset)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+        long, short = ir.IntType(64), ir.IntType(16)
+        target = builder.gep(frame.data(0), [args[1]])
+        left = args[2]
+        for j in range(5):
+            number = builder.add(builder.cttz(left, ir.IntType(1)(0)), args[3])
+            builder.store(builder.trunc(number, short), builder.gep(target, [long(j)]))
+            left = builder.and_(left, builder.sub(left, long(1)))
         return context.get_dummy_value()
 
     return signature, codegen
@@ -392,7 +429,8 @@ if config.DISABLE_JIT:
         lowest_bit,
         popcount,
         prefetch,
-        put_octet,
+        put_bits,
+        put_few_bits,
         put_rows_of_bits,
         tally_bits,
         write_counts,

@@ -7,6 +7,7 @@ with BatchNorm folded, channels last, timesteps in the batch and fused q, k, v; 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import torch
@@ -54,13 +55,15 @@ def fold(state: Mapping[str, Tensor], synapses: str, norm: str, dtype: torch.dty
 class Eager(nn.Module):
     """Spikingformer for inference: maps are [T * B, H, W, C] in memory, 1x1 convolutions are matrix products.
 
-    `seen`, if set to a dict, receives the spikes of every LIF by name, in the layout of the reference.
+    `seen`, if set to a dict, receives the spikes of every LIF by name, in the layout of the reference; `clock`
+    likewise the seconds that each conv, linear and LIF took, q, k and v as ``qkv``.
     """
 
     def __init__(self, config: Config, state: Mapping[str, Tensor], dtype: torch.dtype):
         super().__init__()
         self.config = config
         self.seen: dict[str, Tensor] | None = None
+        self.clock: dict[str, float] | None = None
         plain = config.tokenizer == "cifar" and config.variant == "standard"
         self.stages = [f"block{i}" for i in range(5)] if plain else ["proj", *(f"proj{i}" for i in range(1, 5))]
         self.pooled = {3, 4} if config.tokenizer == "cifar" else {1, 2, 3, 4}
@@ -80,7 +83,24 @@ class Eager(nn.Module):
         for name, (weight, bias) in weights.items():
             self.weights[f"{block}.{name}"] = weight.flatten(1).contiguous(), bias
 
-    def lif(self, x: Tensor, v_threshold: float = 1.0) -> Tensor:
+    def timed(self, name: str, function, *arguments) -> Tensor:
+        """Call a function and note the time that it took, if there is a clock."""
+        if self.clock is None:
+            return function(*arguments)
+        begin = time.perf_counter()
+        out = function(*arguments)
+        self.clock[name] = self.clock.get(name, 0.0) + time.perf_counter() - begin
+        return out
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        """Apply a 1x1 convolution to rows of channels."""
+        return self.timed(f"{name}_conv", functional.linear, x, *self.weights[name])
+
+    def lif(self, name: str, x: Tensor, v_threshold: float = 1.0) -> Tensor:
+        """Return the spikes of the LIF of that name."""
+        return self.timed(f"{name}_lif", self.fire, x, v_threshold)
+
+    def fire(self, x: Tensor, v_threshold: float) -> Tensor:
         """Return the spikes of [T, ...]; the first step needs no leak because v starts at 0."""
         tau, spikes = self.config.lif_tau, []
         v = x[0] / tau
@@ -111,12 +131,16 @@ class Eager(nn.Module):
                     x = self.pool(x)
                 if index == 1 and still:
                     x = x.expand(timesteps, *x.shape[1:])
-                x = self.lif(x)
+                x = self.lif(f"patch_embed.{stage}", x)
                 self.see(f"patch_embed.{stage}_lif", x, maps=True)
                 if not cml and index in self.pooled:
                     x = self.pool(x)
-            x = self.over_maps(x, lambda maps, stage=stage: functional.conv2d(maps, *self.weights[stage], padding=1))
+            x = self.timed(f"patch_embed.{stage}_conv", self.convolve, x, stage)
         return x
+
+    def convolve(self, x: Tensor, stage: str) -> Tensor:
+        """Convolve [T, B, H, W, C]."""
+        return self.over_maps(x, lambda maps: functional.conv2d(maps, *self.weights[stage], padding=1))
 
     def pool(self, x: Tensor) -> Tensor:
         """Max-pool of [T, B, H, W, C]."""
@@ -130,9 +154,9 @@ class Eager(nn.Module):
     def attention(self, x: Tensor, block: str) -> Tensor:
         """Return the attention's addend to the residual stream."""
         config = self.config
-        spikes = self.lif(x)
+        spikes = self.lif(f"{block}.attn.proj", x)
         self.see(f"{block}.attn.proj_lif", spikes, maps=True)
-        qkv = self.lif(functional.linear(spikes, *self.weights[f"{block}.attn.qkv"]))
+        qkv = self.lif(f"{block}.attn.qkv", self.linear(f"{block}.attn.qkv", spikes))
         for name, part in zip("qkv", qkv.chunk(3, -1), strict=True):
             self.see(f"{block}.attn.{name}_lif", part, maps=False)
         heads = qkv.flatten(2, 3).unflatten(-1, (3, config.heads, -1)).permute(3, 0, 1, 4, 2, 5)
@@ -140,16 +164,16 @@ class Eager(nn.Module):
         keys = k.transpose(-1, -2)
         out = q @ (keys @ v) if config.attention_order == "q(kv)" else (q @ keys) @ v
         rows = (out * config.attention_scale).transpose(-2, -3).reshape(x.shape)
-        spikes = self.lif(rows, 0.5)
+        spikes = self.lif(f"{block}.attn.attn", rows, 0.5)
         self.see(f"{block}.attn.attn_lif", spikes, maps=False)
-        return functional.linear(spikes, *self.weights[f"{block}.attn.proj"])
+        return self.linear(f"{block}.attn.proj", spikes)
 
     def mlp(self, x: Tensor, block: str) -> Tensor:
         """Return the MLP's addend to the residual stream."""
         for name in ("mlp1", "mlp2"):
-            spikes = self.lif(x)
+            spikes = self.lif(f"{block}.mlp.{name}", x)
             self.see(f"{block}.mlp.{name}_lif", spikes, maps=True)
-            x = functional.linear(spikes, *self.weights[f"{block}.mlp.{name}"])
+            x = self.linear(f"{block}.mlp.{name}", spikes)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -185,7 +209,7 @@ def opponents(
         print("original: not built, spikingjelly==0.0.0.0.12 is not installed")
     built["eager"] = Eager(config, state, dtype).eval()
     if compile_too:
-        built["compiled"] = torch.compile(Eager(config, state, dtype).eval())
+        built["compiled"] = torch.compile(Eager(config, state, dtype).eval(), dynamic=False)
     return built
 
 
