@@ -81,7 +81,7 @@ def test_damaged_recordings(name, tmp_path):
     """A damaged file reads as a recording within its bounds, or is an EvsimError; memory stays small."""
     path = tmp_path / name
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
     @given(content=damaged(SEEDS[name]), chosen=options)
     def check(content, chosen):
         path.write_bytes(content)

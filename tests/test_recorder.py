@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from evsim.cli.main import app
 from evsim.errors import EvsimError, OptionError, RecordingError
 from evsim.events import aedat2, aedat3, npz, read
+from evsim.events.images import read_grey
 from evsim.events.recorder import RecorderSettings, record
 from evsim.events.types import Recording
 
@@ -260,6 +261,15 @@ def test_record_command(tmp_path, version, form, kind):
     back = read(out)
     assert (back.format, columns(back)) == (form, columns(made))
     assert f"{len(made):,} events" in result.output
+
+
+def test_pictures_of_16_bits_are_not_cut_off(tmp_path):
+    """A grey picture of 16 bits keeps all its levels."""
+    from PIL import Image
+
+    deep = (digit() * 4000).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "deep.png"), deep)
 
 
 def test_record_command_says_when_nothing_happens(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,8 @@ def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothin
     if (major, minor) not in ((b"2", b"0"), (b"3", b"0")):
         raise RecordingError(f"{path} is encoded as EVT {major.decode()}.{minor.decode()}; evsim reads EVT 2.0 and 3.0")
     facts = _facts(lines)
-    pieces = _evt3(path, offset) if major == b"3" else _evt2(path, offset)
+    word, per_word = (np.dtype("<u2"), PER_WORD) if major == b"3" else (np.dtype("<u4"), 1)
+    pieces = _pieces(path, offset, word, per_word)
     return Stream(f"evt{major.decode()}", path, header_size(facts), pieces, header_notes(facts))
 
 
@@ -68,27 +70,18 @@ def _facts(lines: list[bytes]) -> dict[str, str]:
     return facts
 
 
-def _evt3(path: Path, offset: int) -> Iterator[Piece]:
-    return _pieces(path, offset, "<u2", PER_WORD)
-
-
-def _evt2(path: Path, offset: int) -> Iterator[Piece]:
-    return _pieces(path, offset, "<u4", 1)
-
-
-def _pieces(path: Path, offset: int, word: str, per_word: int) -> Iterator[Piece]:
+def _pieces(path: Path, offset: int, word: np.dtype[Any], per_word: int) -> Iterator[Piece]:
     from evsim.events import evt_kernels as kernels
 
     decode = kernels.decode_evt3 if per_word == PER_WORD else kernels.decode_evt2
-    dtype = np.dtype(word)
     state = np.zeros(kernels.STATE, np.int64)
     capacity = WORDS * per_word
     t, p = np.empty(capacity, np.int64), np.empty(capacity, np.uint8)
     x, y = np.empty(capacity, np.uint16), np.empty(capacity, np.uint16)
     total = 0
-    for words in records(path, offset, dtype, WORDS):
+    for words in records(path, offset, word, WORDS):
         total += len(words)
-        number = int(decode(np.ascontiguousarray(words, dtype.newbyteorder("=")), state, t, x, y, p))
+        number = int(decode(np.ascontiguousarray(words, word.newbyteorder("=")), state, t, x, y, p))
         if state[kernels.BEYOND]:
             raise RecordingError(f"{path}: a vector of events runs past column 2047; the file is damaged")
         yield Piece(t[:number].copy(), x[:number].copy(), y[:number].copy(), p[:number].copy())
@@ -101,4 +94,4 @@ def _pieces(path: Path, offset: int, word: str, per_word: int) -> Iterator[Piece
         notes.append(f"{state[kernels.EARLY]} events stand before the first whole time, so their times begin at zero")
     if state[kernels.WRAPS]:
         notes.append(f"the camera's clock began anew {state[kernels.WRAPS]} times; times go on")
-    yield empty_piece(skipped, tuple(notes), rest(path, offset, dtype.itemsize, "another word"))
+    yield empty_piece(skipped, tuple(notes), rest(path, offset, word.itemsize, "another word"))

@@ -21,6 +21,9 @@ from evsim.network import InputSpec
 PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 """How PNG, JPEG, GIF, BMP and TIFF begin."""
 
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+"""Pillow's kinds of picture of more than 8 bits per value: converting them to 8 would cut off, not scale."""
+
 
 def recognises(head: bytes) -> bool:
     """Whether a file begins as a picture does."""
@@ -46,7 +49,7 @@ def read_grey(path: str | Path) -> NDArray[np.generic]:
             raise RecordingError(f"{path} has shape {list(array.shape)}; the recorder takes an image [H, W]")
         return array
     with _picture(path) as picture:
-        return np.asarray(picture.convert("L"))
+        return np.asarray(picture if picture.mode in DEEP_MODES else picture.convert("L"))
 
 
 def read_picture(path: str | Path, spec: InputSpec) -> NDArray[np.float32]:
@@ -68,6 +71,8 @@ def read_picture(path: str | Path, spec: InputSpec) -> NDArray[np.float32]:
     if spec.channels not in (1, 3):
         raise RecordingError(f"{path} is a picture, but the model takes {spec.channels} channels")
     with _picture(Path(path)) as picture:
+        if picture.mode in DEEP_MODES:
+            raise RecordingError(f"{path} has more than 8 bits per value, which Pillow would cut off; convert it to 8")
         values = _cropped(picture.convert("RGB" if spec.channels == 3 else "L"), spec)
     scaled = values.reshape(spec.height, spec.width, spec.channels).astype(np.float32) / np.float32(255.0)
     mean, std = (np.array(numbers, np.float32) for numbers in (spec.mean, spec.std))
