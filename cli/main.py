@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import charges, models, recordings
+from evsim.cli import audits, charges, models, recordings
 from evsim.errors import EvsimError
 
 app = typer.Typer(
@@ -36,6 +36,10 @@ COMMANDS = (
     models.info,
     models.run,
     models.demo,
+    audits.check,
+    audits.compare,
+    audits.paper,
+    audits.sweep,
     recordings.record,
     recordings.events,
     charges.energy,

@@ -12,7 +12,7 @@ from evsim.cli import reading
 def convert(
     checkpoint: Annotated[str, typer.Argument(help="state_dict as .h5, .pth or .pth.tar")],
     out: Annotated[str, typer.Argument(help="model.h5 to write")],
-    family: Annotated[str | None, typer.Option(help="spikingformer, where the keys cannot tell")] = None,
+    family: Annotated[str | None, typer.Option(help="spikingformer or spikformer, where the keys cannot tell")] = None,
     variant: Annotated[str | None, typer.Option(help="standard or cml (max-pool before the neurons)")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="imagenet, cifar or dvs")] = None,
     heads: Annotated[int | None, typer.Option(help="attention heads")] = None,
@@ -101,6 +101,9 @@ def run(
     allow_truncated: reading.AllowTruncated = False,
     honour_validity: reading.HonourValidity = False,
     counts: Annotated[str | None, typer.Option(help="write every counter (.h5), for evsim energy")] = None,
+    nonspike: Annotated[
+        str, typer.Option(help="how the paper's estimate charges integers: binary-only or integer-as-events")
+    ] = "binary-only",
 ) -> None:
     """Run a recording through a model: prediction, exact operation counts, energy."""
     from evsim.cli.running import Request, run_and_print
@@ -114,6 +117,7 @@ def run(
             model, source, precision, timesteps, schedule, threads, json_file, record_spikes, save_frames, profile,
             options,
             counts,
+            nonspike,  # type: ignore[arg-type]
         )
     )  # fmt: skip
 

@@ -6,12 +6,15 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import typer
 
 from evsim import api
 from evsim.converters import load_model
 from evsim.energy import load_profile
+from evsim.energy.paper import NonSpike
+from evsim.errors import OptionError
 from evsim.events import ReadOptions
 from evsim.files import write_whole
 from evsim.report.document import document
@@ -34,7 +37,8 @@ class Request:
     save_frames: str | None
     profile: str
     options: ReadOptions
-    counts: str | None = None
+    counts: str | None
+    nonspike: NonSpike
 
 
 class Progress:
@@ -56,6 +60,8 @@ class Progress:
 
 def run_and_print(request: Request) -> None:
     """Load, read, simulate, print and write what was asked for."""
+    if request.nonspike not in get_args(NonSpike):
+        raise OptionError(f"--nonspike must be {' or '.join(get_args(NonSpike))}, got {request.nonspike}")
     profile = load_profile(request.profile)
     model = load_model(request.model)
     network = model.network
@@ -77,13 +83,13 @@ def run_and_print(request: Request) -> None:
         run.save_counts(request.counts)
     if request.save_frames:
         save_frames(sample, request.save_frames)
-    text = json.dumps(document(run, profile), indent=1)
+    text = json.dumps(document(run, profile, request.nonspike), indent=1)
     if request.json_file == "-":
         typer.echo(text)
         return
     if request.json_file:
         write_whole(Path(request.json_file), text.encode())
-    typer.echo(run_report(run, profile))
+    typer.echo(run_report(run, profile, request.nonspike))
 
 
 def demonstrate(save: str | None) -> None:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from evsim.converters import spikingformer
+from evsim.converters import spikformer, spikingformer
 from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
 from evsim.errors import CheckpointError, OptionError
 from evsim.modelfile import is_model, load
 from evsim.network import Network
 
-FAMILIES: dict[str, ModuleType] = {"spikingformer": spikingformer}
+FAMILIES: dict[str, ModuleType] = {"spikingformer": spikingformer, "spikformer": spikformer}
 """Every family by its name."""
 
 __all__ = ["FAMILIES", "Conversion", "ConvertOptions", "build", "convert", "load_model"]

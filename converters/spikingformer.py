@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.facts import Facts
+from evsim.converters.inputs import input_spec
 from evsim.converters.parts import Builder
-from evsim.converters.presets import CIFAR10, IMAGENET
 from evsim.errors import CheckpointError, OptionError
-from evsim.network import Add, Input, InputSpec, Network, SpikingSelfAttention, TimeMean, TokenMean
+from evsim.network import Add, Input, Network, SpikingSelfAttention, TimeMean, TokenMean
 
 FAMILY = "spikingformer"
 SCALE = 0.125
@@ -71,7 +71,7 @@ def convert(checkpoint: Checkpoint, facts: Facts) -> Network:
         "tau", constant=(1.75 if variant == "cml" else 1.5) if events else 2.0,
         reason=f"constant of {FAMILY}, {tokenizer} tokenizer, {variant}", check=lambda t: t >= 1.0,
     )  # fmt: skip
-    spec = _spec(facts, tokenizer, first[1], trusted)
+    spec = input_spec(facts, tokenizer, first[1], trusted)
     builder = Builder(checkpoint)
     x = builder.add(Input("input", (), first[1], spec.height, spec.width, "integers" if events else "real"))
     pooled = {3, 4} if tokenizer == "cifar" else {1, 2, 3, 4}
@@ -131,35 +131,6 @@ def _tokenizer(facts: Facts, stages: list[tuple[str, str, str]], first: tuple[in
         raise OptionError(f"--tokenizer {chosen} contradicts the checkpoint, whose tokenizer is {by_keys}")
     facts.note("tokenizer", by_keys, source)
     return by_keys
-
-
-def _spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> InputSpec:
-    events = tokenizer == "dvs"
-    timesteps = facts.find("timesteps", "T", "time_step", check=lambda t: isinstance(t, int) and t > 0)
-    size = facts.find(
-        "image_size", *(("img_size",) if trusted else ()),
-        constant={"imagenet": 224, "cifar": 32, "dvs": 128}[tokenizer],
-        reason=f"size of the published {tokenizer} models",
-        check=lambda s: isinstance(s, int) and s > 0,
-    )  # fmt: skip
-    if events:
-        frames = facts.find(
-            "frames", constant="number", reason="as the authors' scripts", check=lambda f: f in ("number", "time")
-        )
-        orientation = facts.find(
-            "orientation", constant="spikingjelly", reason="as the authors' loader",
-            check=lambda o: o in ("spikingjelly", "jaer", "raw"),
-        )  # fmt: skip
-        return InputSpec("events", channels, size, size, timesteps, frames=frames, orientation=orientation)
-    published = IMAGENET if tokenizer == "imagenet" else CIFAR10
-    mean, std = (
-        facts.find(
-            fact, *((fact,) if trusted else ()), constant=value, reason=f"that of the published {tokenizer} models",
-            check=lambda v: len(v) == channels,
-        )
-        for fact, value in zip(("mean", "std"), published, strict=True)
-    )  # fmt: skip
-    return InputSpec("image", channels, size, size, timesteps, mean, std)
 
 
 def _attention(builder: Builder, path: str, x: str, heads: int, tau: float, order: str) -> str:

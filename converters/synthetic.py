@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def synthesize(model: str | Preset, rates: str | float = "published", scale: flo
     if seed < 0:
         raise OptionError(f"--seed must not be negative, got {seed}")
     rng = np.random.default_rng(seed)
-    state = _random_state(preset, rng)
+    state = _state(preset, partial(_draw, rng))
     network = _convert(model, preset, state)
     sample = make_sample(network, rng)
     targets = {
@@ -106,6 +107,18 @@ def synthesize(model: str | Preset, rates: str | float = "published", scale: flo
     if rate is None:
         provenance["rates"] = _source_of_rates(preset)
     return Synthetic(replace(network, provenance=provenance), state, sample, reached)
+
+
+def skeleton(model: str | Preset) -> Network:
+    """Return a model's graph for questions about sizes; its weights are 0 and take no memory.
+
+    Raises
+    ------
+    OptionError
+        If a preset is unknown or makes no sense.
+    """
+    preset = _preset(model)
+    return _convert(model, preset, _state(preset, lambda shape: np.broadcast_to(np.float32(0.0), shape)))
 
 
 def save_state(state: Mapping[str, NDArray[Any]], path: str | Path) -> None:
@@ -238,23 +251,25 @@ def _source_of_rates(preset: Preset) -> str:
     return text
 
 
-def _random_state(preset: Preset, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """Return a state_dict: weights of variance 2 / fan-in, BatchNorm at rest."""
+def _state(preset: Preset, draw: Callable[[tuple[int, ...]], NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """Return a state_dict with parameters as `draw` gives them, BatchNorm at rest."""
     state: dict[str, NDArray[Any]] = {}
     for key, shape, norm, bias in _layers(preset):
-        spread = np.float32(np.sqrt(2.0 / np.prod(shape[1:])))
-        state[f"{key}.weight"] = rng.standard_normal(shape, np.float32) * spread
+        state[f"{key}.weight"] = draw(shape)
         if bias:
-            state[f"{key}.bias"] = rng.standard_normal(shape[0], np.float32) * np.float32(0.05)
+            state[f"{key}.bias"] = draw(shape[:1])
         if norm:
-            state[f"{norm}.weight"], state[f"{norm}.bias"] = (
-                np.ones(shape[0], np.float32),
-                np.zeros(shape[0], np.float32),
-            )
-            state[f"{norm}.running_mean"] = np.zeros(shape[0], np.float32)
-            state[f"{norm}.running_var"] = np.ones(shape[0], np.float32)
+            ones, zeros = np.ones(shape[0], np.float32), np.zeros(shape[0], np.float32)
+            state |= {f"{norm}.weight": ones, f"{norm}.bias": zeros}
+            state |= {f"{norm}.running_mean": zeros, f"{norm}.running_var": ones}
             state[f"{norm}.num_batches_tracked"] = np.array(1)
     return state
+
+
+def _draw(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Draw weights of variance 2 / fan-in, or small biases."""
+    spread = np.sqrt(2.0 / np.prod(shape[1:])) if len(shape) > 1 else 0.05
+    return rng.standard_normal(shape, np.float32) * np.float32(spread)
 
 
 def _layers(preset: Preset) -> Iterator[tuple[str, tuple[int, ...], str, bool]]:

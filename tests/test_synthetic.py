@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
+from console import evsim
 
 from evsim import modelfile
-from evsim.cli import main as cli
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
 from evsim.converters.synthetic import synthesize
@@ -36,14 +34,6 @@ def rates_of(network, sample, precision):
             spikes = np.max([w[..., : (height + 1) // 2, : (width + 1) // 2] for w in windows], axis=0)
         rates[name] = float(spikes.mean())
     return rates
-
-
-def run_cli(monkeypatch, *arguments):
-    """Run the command line as a person does; return the exit code."""
-    monkeypatch.setattr(sys, "argv", ["evsim", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return end.value.code or 0
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -95,7 +85,7 @@ def test_state_dict_and_model_are_one(tmp_path, monkeypatch):
     model, state, sample, again = (tmp_path / name for name in names)
     preset = "spikingformer-2-384-cifar10"
     options = ("--rates", "0.15", "-o", model, "--state-dict", state, "--sample", sample)
-    assert run_cli(monkeypatch, "synthesize", preset, *options) == 0
+    assert evsim(monkeypatch, "synthesize", preset, *options) == 0
     modelfile.save(convert(state, ConvertOptions(preset=preset)).network, again)
     trains = []
     for path in (model, again):
@@ -105,7 +95,7 @@ def test_state_dict_and_model_are_one(tmp_path, monkeypatch):
         trains.append(recorder.trains)
     assert all((trains[0][name][0] == trains[1][name][0]).all() for name in trains[0])
     assert "synthetic" in modelfile.load(model).provenance["checkpoint"]
-    assert run_cli(monkeypatch, "run", model, "--input", sample) == 0
+    assert evsim(monkeypatch, "run", model, "--input", sample) == 0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +117,7 @@ def test_nonsense_is_refused(arguments, message):
 
 def test_a_bad_preset_exits_with_2(tmp_path, monkeypatch, capsys):
     """The command line names the known presets and writes nothing."""
-    assert run_cli(monkeypatch, "synthesize", "spikformer-1", "-o", tmp_path / "m.h5") == 2
+    assert evsim(monkeypatch, "synthesize", "spikformer-1", "-o", tmp_path / "m.h5") == 2
     assert "known are" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

@@ -59,8 +59,11 @@ def segments(packet: SpikeList | IntegerMap, context: Context, joined: bool = Fa
     key = f"{context.dtype.name}{' joined' if joined else ''}"
     made = packet.lists.get(key)
     if made is None:
-        listed = _spike_segments if isinstance(packet, SpikeList) else _graded
-        made = packet.lists[key] = listed(packet, context, joined)  # type: ignore[operator]
+        if isinstance(packet, SpikeList):
+            made = _spike_segments(packet, context, joined)
+        else:
+            made = _graded(packet, context, joined)
+        packet.lists[key] = made
     return made
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from evsim.api import Run
 from evsim.counters import LayerCounts
-from evsim.energy import PaperRow, Profile, load_profile
+from evsim.energy import PaperRow, PaperView, Profile, load_profile
+from evsim.energy.paper import NonSpike
 
 SCHEMA = 1
 
 
-def document(run: Run, profile: Profile | None = None) -> dict[str, Any]:
-    """Return the run as plain lists, dicts, numbers and texts."""
+def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "binary-only") -> dict[str, Any]:
+    """Return the run as plain lists, dicts, numbers and texts; `nonspike` as in `evsim.energy.paper_view`."""
     profile = profile or load_profile()
-    exact, paper, counts = run.exact(profile), run.paper(profile), run.counts
+    exact, paper, counts = run.exact(profile), run.paper(profile, nonspike), run.counts
     return {
         "schema": SCHEMA,
         "model": {
@@ -40,7 +41,10 @@ def document(run: Run, profile: Profile | None = None) -> dict[str, Any]:
             "macs": counts.macs,
             "dense_macs": counts.dense_macs,
             "energy_mj": exact.energy_mj,
-            "paper": {"gacs": paper.gacs, "gmacs": paper.gmacs, "energy_mj": paper.energy_mj},
+            "paper": {**_paper_totals(paper), "nonspike": nonspike},
+            "paper_by_nonspike": {
+                setting: _paper_totals(run.paper(profile, setting)) for setting in get_args(NonSpike)
+            },
             "other": {
                 **{key: int(values.sum()) for key, values in counts.other.items()},
                 "bias_adds": int(sum(layer.bias_adds.sum() for layer in counts.layers)),
@@ -49,6 +53,10 @@ def document(run: Run, profile: Profile | None = None) -> dict[str, Any]:
         },
         "profile": {"name": profile.name, "e_ac_pj": profile.e_ac_pj, "e_mac_pj": profile.e_mac_pj},
     }
+
+
+def _paper_totals(view: PaperView) -> dict[str, float]:
+    return {"gacs": view.gacs, "gmacs": view.gmacs, "energy_mj": view.energy_mj}
 
 
 def _row(layer: LayerCounts, paper: PaperRow, energy_mj: float) -> dict[str, Any]:

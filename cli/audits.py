@@ -1,0 +1,140 @@
+"""Commands that question runs: check, compare, paper, sweep."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+
+def check(
+    model: Annotated[str, typer.Argument(help="model.h5, or a checkpoint")],
+    source: Annotated[str | None, typer.Option("--input", help="recording, frames or image to look at too")] = None,
+    timesteps: Annotated[int | None, typer.Option(help="timesteps T, if not the model's own")] = None,
+    threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
+    json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
+    profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
+) -> None:
+    """Verify spike-driven computation: name every layer that reads other values than 0/1; exit code 1 if any does."""
+    from evsim import api
+    from evsim.audit.check import check as check_network
+    from evsim.converters import load_model
+    from evsim.energy import load_profile
+    from evsim.report.audit import check_document, check_report
+
+    prices = load_profile(profile)
+    loaded = load_model(model)
+    _notes(loaded.notes)
+    sample = None if source is None else api.read(source, loaded.network, timesteps)
+    done = check_network(loaded.network, sample, prices, threads, timesteps)
+    _show(check_report(done), check_document(done), json_file)
+    raise typer.Exit(0 if done.spike_driven else 1)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="model A: model.h5, or a checkpoint")],
+    second: Annotated[str | None, typer.Argument(help="model B; left out with --residual")] = None,
+    source: Annotated[str, typer.Option("--input", help="recording, frames or image, or a folder of them")] = ...,  # type: ignore[assignment]
+    residual: Annotated[
+        str | None, typer.Option(help="compare A with itself, its residual placed so: spike-driven or sew")
+    ] = None,
+    timesteps: Annotated[int | None, typer.Option(help="timesteps T, if not the models' own")] = None,
+    threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
+    json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
+    profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
+) -> None:
+    """Compare two models, or one with another residual: operations and energy by stage, predictions."""
+    from evsim.audit.compare import compare as compare_networks
+    from evsim.audit.compare import compare_residuals
+    from evsim.converters import load_model
+    from evsim.energy import load_profile
+    from evsim.errors import OptionError
+    from evsim.report.audit import compare_document, compare_report
+
+    if (second is None) == (residual is None):
+        raise OptionError("compare takes a second model or --residual, one of the two")
+    options: dict[str, Any] = {"profile": load_profile(profile), "threads": threads, "timesteps": timesteps}
+    a = load_model(first)
+    _notes(a.notes)
+    if residual is not None:
+        done = compare_residuals(a.network, residual, source, **options)
+    else:
+        assert second is not None
+        b = load_model(second)
+        _notes(b.notes)
+        done = compare_networks(a.network, b.network, source, **options)
+    _show(compare_report(done), compare_document(done), json_file)
+
+
+def paper(
+    json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
+) -> None:
+    """Recompute the paper's energy table from the published firing rates, and what the rest of it implies."""
+    from evsim.audit.paper import paper_table
+    from evsim.report.audit import paper_document, paper_report
+
+    table = paper_table()
+    _show(paper_report(table), paper_document(table), json_file)
+
+
+def sweep(
+    depth: Annotated[str, typer.Option(help="numbers of blocks, e.g. 2,4,8")],
+    dim: Annotated[str, typer.Option(help="embedding dimensions, e.g. 256,384,512")],
+    rates: Annotated[str, typer.Option(help="published, or one rate for every LIF")] = "published",
+    scale_rates: Annotated[float, typer.Option(help="factor on all rates; none goes beyond 0.9")] = 1.0,
+    preset: Annotated[str, typer.Option(help="the model whose size is varied")] = "spikingformer-8-512-imagenet",
+    heads: Annotated[int | None, typer.Option(help="attention heads, if not the preset's")] = None,
+    seed: Annotated[int, typer.Option(help="seed of weights and inputs")] = 0,
+    threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
+    csv_file: Annotated[str | None, typer.Option("--csv", help="write as CSV")] = None,
+    json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
+    profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
+) -> None:
+    """Run synthetic models of many depths and widths: operations, energy, parameters, time."""
+    import sys
+
+    from tqdm import tqdm
+
+    from evsim.audit.sweep import SweepOptions
+    from evsim.audit.sweep import sweep as sweep_sizes
+    from evsim.energy import load_profile
+    from evsim.files import write_whole
+    from evsim.report.audit import sweep_csv, sweep_document, sweep_report
+
+    depths, dims = _integers(depth, "--depth"), _integers(dim, "--dim")
+    options = SweepOptions(preset, rates, scale_rates, seed, heads, threads)
+    todo = sweep_sizes(depths, dims, options, load_profile(profile))
+    bar = tqdm(todo, total=len(depths) * len(dims), unit="model", leave=False, disable=None, file=sys.stderr)
+    rows = tuple(bar)
+    if csv_file:
+        write_whole(csv_file, sweep_csv(rows).encode())
+    _show(sweep_report(rows), sweep_document(rows), json_file)
+
+
+def _show(text: str, document: dict[str, Any], json_file: str | None) -> None:
+    """Print the text, or the document where ``--json -`` asks for it alone; write it where a file is named."""
+    import json
+
+    from evsim.files import write_whole
+
+    content = json.dumps(document, indent=1)
+    if json_file == "-":
+        typer.echo(content)
+        return
+    if json_file:
+        write_whole(json_file, content.encode())
+    typer.echo(text)
+
+
+def _notes(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _integers(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        from evsim.errors import OptionError
+
+        raise OptionError(f"{option} takes whole numbers with commas between, got {text}") from None

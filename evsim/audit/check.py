@@ -1,0 +1,253 @@
+"""Is a network spike-driven? The paper's first experiment: name every synaptic layer whose input is not 0/1.
+
+Twice, and both must agree that it is: by the graph, where the kind of every layer's input is declared and no data is
+needed; and by a run, where every value that reaches a layer is looked at. The first convolution, which reads the image
+or the frames, and the layers behind the mean over tokens or timesteps are listed apart: in every published model they
+see real values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.api import Run, Sample, simulate
+from evsim.energy import Profile, load_profile
+from evsim.energy.paper import NonSpike
+from evsim.layers.plan import Stage
+from evsim.network import Add, Conv2d, Input, Kind, Linear, MaxPool, Network, TimeMean, TokenMean
+from evsim.spikes import IntegerMap, Packet, SpikeList
+
+Role = Literal["first", "hidden", "head"]
+BINS = 8
+"""Bins of the histogram of real values."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """What reached a layer in a run.
+
+    Attributes
+    ----------
+    low, high
+        Least and greatest value.
+    binary
+        Whether every value was 0 or 1.
+    histogram
+        How often what occurred: of integers by value, of real values in bins "low..high" of equal width.
+    """
+
+    low: float
+    high: float
+    binary: bool
+    histogram: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One synaptic layer.
+
+    Attributes
+    ----------
+    name, kind
+        The layer, and the declared kind of its input.
+    role
+        "first" reads the input itself, "head" a mean; "hidden" are all others, which must read spikes.
+    cause
+        Where an input that is no spikes comes from; empty for spikes.
+    values
+        What reached it; None without a run.
+    share
+        Its share of the run's energy: "exact", and "paper (<setting>)" for both settings; empty without a run.
+    """
+
+    name: str
+    kind: Kind
+    role: Role
+    cause: str
+    values: Values | None = None
+    share: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def spikes(self) -> bool:
+        """Whether its input is 0/1: in the run where there was one, else by declaration."""
+        return self.values.binary if self.values else self.kind == "spikes"
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """Outcome of a check.
+
+    Attributes
+    ----------
+    network
+        What was checked.
+    layers
+        Every conv and linear layer, in order of execution.
+    run
+        The run, if there was an input.
+    """
+
+    network: Network
+    layers: tuple[LayerCheck, ...]
+    run: Run | None
+
+    @property
+    def offenders(self) -> tuple[LayerCheck, ...]:
+        """Hidden layers whose input is not 0/1, by declaration or in the run."""
+        return tuple(
+            layer for layer in self.layers if layer.role == "hidden" and not (layer.spikes and layer.kind == "spikes")
+        )
+
+    @property
+    def ends(self) -> tuple[LayerCheck, ...]:
+        """The first layer and the head, unless they read spikes too."""
+        return tuple(layer for layer in self.layers if layer.role != "hidden" and layer.kind != "spikes")
+
+    @property
+    def spike_driven(self) -> bool:
+        """Whether every hidden layer reads spikes."""
+        return not self.offenders
+
+
+def check(
+    network: Network,
+    sample: Sample | None = None,
+    profile: Profile | None = None,
+    threads: int = 1,
+    timesteps: int | None = None,
+) -> Check:
+    """Check a network by its graph, and by a run where there is a sample.
+
+    Parameters
+    ----------
+    network
+        What to check.
+    sample
+        From `evsim.api.read`.
+    profile
+        Prices for the shares of energy.
+    threads, timesteps
+        As `evsim.api.simulate` takes them.
+
+    Raises
+    ------
+    RecordingError, NetworkError
+        As `evsim.api.simulate`.
+    """
+    layers = [
+        LayerCheck(node.name, network.shapes[node.inputs[0]].kind, _role(network, node), _cause(network, node))
+        for node in network.nodes
+        if isinstance(node, Conv2d | Linear)
+    ]
+    if sample is None:
+        return Check(network, tuple(layers), None)
+    watcher = InputWatcher()
+    run = simulate(network, sample, timesteps=timesteps, threads=threads, observers=[watcher])
+    shares = _shares(run, profile or load_profile())
+    seen = [
+        LayerCheck(layer.name, layer.kind, layer.role, layer.cause, watcher.values(layer.name), shares[layer.name])
+        for layer in layers
+    ]
+    return Check(network, tuple(seen), run)
+
+
+class InputWatcher:
+    """Observer that keeps the distinct integers, or the values, that reach each synaptic layer."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[int, int]] = {}
+        self._reals: dict[str, list[NDArray[np.floating]]] = {}
+
+    def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
+        """Take note of the input of a conv or linear layer."""
+        if not isinstance(stage.nodes[0], Conv2d | Linear):
+            return
+        name, packet = stage.nodes[0].name, inputs[0]
+        if isinstance(packet, SpikeList):
+            ones = int(np.bitwise_count(packet.words).sum(dtype=np.int64))
+            size = packet.steps * packet.height * packet.width * packet.channels
+            self._add(name, {0: size - ones, 1: ones})
+        elif isinstance(packet, IntegerMap):
+            counts = np.bincount(packet.values.reshape(-1))
+            self._add(name, {value: int(n) for value, n in enumerate(counts) if n})
+        else:
+            self._reals.setdefault(name, []).append(packet.values[..., : packet.channels])
+
+    def values(self, name: str) -> Values:
+        """Return what reached a layer."""
+        if name in self._counts:
+            counts = {value: n for value, n in sorted(self._counts[name].items()) if n}
+            histogram = {str(value): n for value, n in counts.items()}
+            return Values(min(counts), max(counts), max(counts) <= 1, histogram)
+        reals = np.concatenate([values.reshape(-1) for values in self._reals[name]])
+        filled, edges = np.histogram(reals, BINS)
+        histogram = {
+            f"{low:.3g}..{high:.3g}": int(n) for low, high, n in zip(edges[:-1], edges[1:], filled, strict=True)
+        }
+        binary = bool(((reals == 0) | (reals == 1)).all())
+        return Values(float(reals.min()), float(reals.max()), binary, histogram)
+
+    def _add(self, name: str, counts: Mapping[int, int]) -> None:
+        known = self._counts.setdefault(name, {})
+        for value, n in counts.items():
+            known[value] = known.get(value, 0) + n
+
+
+def _role(network: Network, node: Conv2d | Linear) -> Role:
+    source = network.node(node.inputs[0])
+    while isinstance(source, MaxPool):
+        source = network.node(source.inputs[0])
+    if isinstance(source, Input):
+        return "first"
+    return "head" if isinstance(source, TokenMean | TimeMean) else "hidden"
+
+
+def _cause(network: Network, node: Conv2d | Linear) -> str:
+    """Say why a layer's input is no spikes; "" if it is."""
+    kind = network.shapes[node.inputs[0]].kind
+    if kind == "spikes":
+        return ""
+    source = network.node(node.inputs[0])
+    while isinstance(source, MaxPool):
+        source = network.node(source.inputs[0])
+    match source:
+        case Input():
+            return f"reads the {'event counts' if kind == 'integers' else 'image'} itself"
+        case TokenMean() | TimeMean():
+            return f"reads a mean ({source.name})"
+        case Add() if kind == "integers":
+            summands = _summands(network, source.name)
+            return (
+                f"residual {source.name} adds spikes to spikes: {len(summands)} spike trains so far, values up to "
+                f"{len(summands)}"
+            )
+        case Add():
+            return f"residual {source.name} adds real values, and no neurons stand behind it"
+    return f"no neurons stand behind {source.name}"
+
+
+def _summands(network: Network, name: str) -> list[str]:
+    """Return the spike trains that a chain of additions sums up, repeats included."""
+    node = network.node(name)
+    if isinstance(node, Add):
+        return [train for source in node.inputs for train in _summands(network, source)]
+    return [name]
+
+
+def _shares(run: Run, profile: Profile) -> dict[str, dict[str, float]]:
+    """Return each layer's share of the energy, exact and in both settings of the paper's estimate."""
+    exact = run.exact(profile)
+    views = {"exact": (exact.rows, exact.energy_mj)}
+    settings: tuple[NonSpike, ...] = ("binary-only", "integer-as-events")
+    for setting in settings:
+        paper = run.paper(profile, setting)
+        views[f"paper ({setting})"] = ({key: row.energy_mj for key, row in paper.rows.items()}, paper.energy_mj)
+    return {
+        layer.name: {view: rows[layer.name] / total if total else 0.0 for view, (rows, total) in views.items()}
+        for layer in run.counts.layers
+    }

@@ -1,0 +1,209 @@
+"""Two models side by side on the same inputs: operations and energy by stage, and whether they predict the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from evsim.api import Run, read, simulate
+from evsim.audit.residual import with_residual
+from evsim.energy import Profile, load_profile
+from evsim.energy.exact import layer_energy_mj
+from evsim.errors import OptionError, RecordingError
+from evsim.network import Network
+
+RETRAINING = (
+    "Predictions are not comparable: the same weights run with a residual that they were not trained with. What is "
+    "compared is the cost of the residual at the activity that these weights give."
+)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Operations and energy of a stage or a whole model, mean over the samples.
+
+    Attributes
+    ----------
+    sops, macs
+        Exact counts: accumulates on spikes, multiply-accumulates on all else.
+    acs_unrolled
+        Accumulates, if every integer were that many spikes (event frames included), instead of the MACs on integers.
+    exact_mj
+        Energy of `sops` and `macs`.
+    paper_mj, paper_events_mj
+        The paper's estimate with `binary-only` and with `integer-as-events`.
+    """
+
+    sops: float = 0.0
+    macs: float = 0.0
+    acs_unrolled: float = 0.0
+    exact_mj: float = 0.0
+    paper_mj: float = 0.0
+    paper_events_mj: float = 0.0
+
+    def plus(self, other: Totals, factor: float = 1.0) -> Totals:
+        """Return the sum of this and `factor` times the other."""
+        return Totals(*(getattr(self, f.name) + factor * getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Outcome of a comparison.
+
+    Attributes
+    ----------
+    networks
+        A and B.
+    paths
+        The inputs.
+    predictions
+        Class by A and by B, per input.
+    stages
+        Stage name to the totals of A and B; None where a model has no such stage.
+    totals
+        Of A and B.
+    note
+        What limits the comparison; may be empty.
+    """
+
+    networks: tuple[Network, Network]
+    paths: tuple[str, ...]
+    predictions: tuple[tuple[int, int], ...]
+    stages: dict[str, tuple[Totals | None, Totals | None]]
+    totals: tuple[Totals, Totals]
+    note: str = ""
+
+    @property
+    def agreement(self) -> float:
+        """Share of inputs for which both predict the same class."""
+        return sum(a == b for a, b in self.predictions) / len(self.predictions)
+
+
+def compare(
+    first: Network,
+    second: Network,
+    source: str | Path,
+    *,
+    profile: Profile | None = None,
+    threads: int = 1,
+    timesteps: int | None = None,
+) -> Comparison:
+    """Run two models on the same inputs.
+
+    Parameters
+    ----------
+    first, second
+        The models, A and B.
+    source
+        A file, or a folder whose files (and those of its subfolders) are all read.
+    profile
+        Prices.
+    threads, timesteps
+        As `evsim.api.simulate` takes them.
+
+    Raises
+    ------
+    RecordingError, NetworkError, OptionError
+        If an input cannot be read by both models, or there is none.
+    """
+    profile = profile or load_profile()
+    networks, paths = (first, second), inputs_of(source)
+    sums: list[dict[str, Totals]] = [{}, {}]
+    predictions = []
+    for path in paths:
+        pair = []
+        for network, stages in zip(networks, sums, strict=True):
+            run = simulate(network, read(path, network, timesteps), timesteps=timesteps, threads=threads)
+            for stage, totals in stage_totals(run, profile).items():
+                stages[stage] = stages.get(stage, Totals()).plus(totals, 1.0 / len(paths))
+            pair.append(run.prediction)
+        predictions.append((pair[0], pair[1]))
+    a, b = sums
+    names = _ordered(list(a), list(b))
+    return Comparison(
+        networks,
+        tuple(map(str, paths)),
+        tuple(predictions),
+        {name: (a.get(name), b.get(name)) for name in names},
+        (_total(list(a.values())), _total(list(b.values()))),
+    )
+
+
+def compare_residuals(
+    network: Network,
+    residual: str,
+    source: str | Path,
+    *,
+    profile: Profile | None = None,
+    threads: int = 1,
+    timesteps: int | None = None,
+) -> Comparison:
+    """Run one model as it is, and the same weights with its residual placed otherwise; parameters as `compare`.
+
+    Raises
+    ------
+    RecordingError, NetworkError, OptionError
+        As `compare`, and if the model's residual is already so, or is neither.
+    """
+    other = with_residual(network, residual)  # type: ignore[arg-type]
+    if other is network:
+        instead = "sew" if residual == "spike-driven" else "spike-driven"
+        raise OptionError(f"{network.name} already has a {residual} residual; give --residual {instead}")
+    done = compare(network, other, source, profile=profile, threads=threads, timesteps=timesteps)
+    return replace(done, note=RETRAINING)
+
+
+def inputs_of(source: str | Path) -> list[Path]:
+    """Return the file, or all files of the folder in order, hidden ones left out.
+
+    Raises
+    ------
+    RecordingError
+        If there is none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        if not found:
+            raise RecordingError(f"{path} holds no files; give a folder of recordings or frames")
+        return found
+    return [path]
+
+
+def stage_totals(run: Run, profile: Profile) -> dict[str, Totals]:
+    """Return the totals of a run by stage: tokenizer, each block's attention and MLP, head."""
+    binary, events = run.paper(profile), run.paper(profile, "integer-as-events")
+    stages: dict[str, Totals] = {}
+    for layer in run.counts.layers:
+        if layer.kind == "lif":
+            continue
+        totals = Totals(
+            int(layer.sops.sum()),
+            int(layer.macs.sum()),
+            0 if layer.acs_unrolled is None else int(layer.acs_unrolled.sum()),
+            layer_energy_mj(layer, profile),
+            binary.rows[layer.name].energy_mj,
+            events.rows[layer.name].energy_mj,
+        )
+        stage = stage_of(layer.name)
+        stages[stage] = stages.get(stage, Totals()).plus(totals)
+    return stages
+
+
+def stage_of(name: str) -> str:
+    """Return the stage that a layer belongs to, by its PyTorch name."""
+    parent, _, _ = name.rpartition(".")
+    return "tokenizer" if parent == "patch_embed" else parent or name
+
+
+def _ordered(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Merge the stages of two models in order of execution, the head last."""
+    return sorted(dict.fromkeys([*first, *second]), key=lambda name: name == "head")
+
+
+def _total(stages: Sequence[Totals]) -> Totals:
+    total = Totals()
+    for stage in stages:
+        total = total.plus(stage)
+    return total

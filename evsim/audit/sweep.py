@@ -1,0 +1,121 @@
+"""How depth and width drive energy: synthetic models of many sizes, each run once on its own input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from evsim.api import Sample, simulate
+from evsim.converters.presets import PRESETS, Preset
+from evsim.converters.synthetic import synthesize
+from evsim.energy import Profile, load_profile
+from evsim.errors import OptionError
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One size.
+
+    Attributes
+    ----------
+    model, depth, dim, heads
+        Which.
+    parameters
+        Trainable parameters: weights, biases, BatchNorm.
+    dense_macs, sops, macs
+        Of one input: dense multiply-accumulates of conv and linear layers; exact synaptic operations; exact MACs.
+    exact_mj, paper_mj, paper_events_mj
+        Energy: exact, and the paper's estimate with `binary-only` and with `integer-as-events`.
+    milliseconds
+        Wall time of one run with counting, the second of two.
+    worst_rate_error
+        Greatest relative distance of a firing rate from its target.
+    """
+
+    model: str
+    depth: int
+    dim: int
+    heads: int
+    parameters: int
+    dense_macs: int
+    sops: int
+    macs: int
+    exact_mj: float
+    paper_mj: float
+    paper_events_mj: float
+    milliseconds: float
+    worst_rate_error: float
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What all sizes of a sweep share.
+
+    Attributes
+    ----------
+    preset
+        The model whose depth and dimension are varied.
+    rates, scale, seed
+        As `evsim.converters.synthetic.synthesize` takes them.
+    heads
+        Attention heads, if not the preset's.
+    threads
+        As `evsim.api.simulate` takes them.
+    """
+
+    preset: str = "spikingformer-8-512-imagenet"
+    rates: str | float = "published"
+    scale: float = 1.0
+    seed: int = 0
+    heads: int | None = None
+    threads: int = 1
+
+
+def sweep(
+    depths: Sequence[int], dims: Sequence[int], options: SweepOptions | None = None, profile: Profile | None = None
+) -> Iterator[SweepRow]:
+    """Yield a row for every depth and dimension, depth by depth.
+
+    Raises
+    ------
+    OptionError
+        Before the first row, if the preset is unknown or a size makes no sense.
+    """
+    options = options or SweepOptions()
+    if options.preset not in PRESETS:
+        raise OptionError(f"--preset {options.preset} is unknown; known are {', '.join(sorted(PRESETS))}")
+    base = PRESETS[options.preset]
+    heads = base.heads if options.heads is None else options.heads
+    for value, option, divisor in (*((d, "--depth", 1) for d in depths), *((d, "--dim", 8) for d in dims)):
+        if value < 1 or value % divisor:
+            raise OptionError(f"{option} {value} must be a positive multiple of {divisor}")
+    if bad := [dim for dim in dims if heads < 1 or dim % heads]:
+        raise OptionError(f"--dim {bad[0]} does not divide into {heads} heads; give others by --heads")
+    sizes = [replace(base, depth=depth, dim=dim, heads=heads) for depth in depths for dim in dims]
+    return (_row(size, options, profile or load_profile()) for size in sizes)
+
+
+def _row(size: Preset, options: SweepOptions, profile: Profile) -> SweepRow:
+    made = synthesize(size, options.rates, options.scale, options.seed)
+    network, sample = made.network, Sample(made.sample, "synthetic", "npy")
+    simulate(network, sample, threads=options.threads)
+    begin = time.perf_counter()
+    run = simulate(network, sample, threads=options.threads)
+    elapsed = time.perf_counter() - begin
+    return SweepRow(
+        network.name,
+        size.depth,
+        size.dim,
+        size.heads,
+        sum(prod(shape) for node in network.nodes for shape in node.parameters().values()),
+        run.counts.dense_macs,
+        run.counts.sops,
+        run.counts.macs,
+        run.exact(profile).energy_mj,
+        run.paper(profile).energy_mj,
+        run.paper(profile, "integer-as-events").energy_mj,
+        elapsed * 1e3,
+        max(abs(rate.reached / rate.target - 1.0) for rate in made.rates),
+    )

@@ -1,0 +1,134 @@
+"""`evsim check`: which layers read other values than 0/1, why, how often, and at what share of the energy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from console import evsim
+
+from evsim import modelfile
+from evsim.api import Sample
+from evsim.audit.check import check
+from evsim.converters import ConvertOptions, convert
+from evsim.converters.presets import Preset
+from evsim.converters.synthetic import skeleton, synthesize
+from evsim.network import LIF
+from evsim.report.audit import check_report
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+SHARED = Path(__file__).parents[2] / "shared" / "golden"
+FOLDERS = [*sorted(GOLDEN.glob("spik*")), *sorted(SHARED.glob("spik*"))]
+SMALL = Preset("imagenet", 32, 2, 4, 4, 10, 32, mean=(0.5,) * 3, std=(0.2,) * 3)
+
+
+def network_of(folder):
+    """Convert a golden's checkpoint."""
+    family = folder.name.split("-")[0]
+    variant = "cml" if folder.name.endswith("cml") else None
+    return convert(folder / "checkpoint.pth.tar", ConvertOptions(family=family, variant=variant)).network
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_names_the_layers_whose_input_is_not_binary(folder):
+    """A run names exactly the layers that PyTorch saw other values than 0/1 enter; no Spikingformer fails."""
+    found = check(network_of(folder), Sample(np.load(folder / "input.npy")))
+    golden = json.loads((folder / "exact_counts.json").read_text())
+    expected = {name for name, layer in golden.items() if "input_binary" in layer and not layer["input_binary"]}
+    assert {layer.name for layer in found.layers if not layer.spikes} == expected
+    assert found.spike_driven is folder.name.startswith("spikingformer")
+    first = {layer.name for layer in found.layers if layer.role == "first"}
+    assert {layer.name for layer in found.offenders} == expected - first - {"head"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_graph_alone_tells_as_much(folder):
+    """Without an input the same layers are named, by the declared kinds."""
+    network = network_of(folder)
+    seen = check(network, Sample(np.load(folder / "input.npy")))
+    assert [layer.name for layer in check(network).offenders] == [layer.name for layer in seen.offenders]
+    assert check(network).run is None
+
+
+def test_values_and_shares_are_those_of_the_run():
+    """Ranges equal PyTorch's, histograms sum up to the input, shares of all layers to the whole energy."""
+    folder = GOLDEN / "spikformer-imagenet"
+    found = check(network_of(folder), Sample(np.load(folder / "input.npy")))
+    golden = json.loads((folder / "exact_counts.json").read_text())
+    for layer in found.layers:
+        assert layer.values.high == pytest.approx(golden[layer.name]["input_max"], abs=1e-6)
+        if layer.kind != "real":
+            counts = {int(value): n for value, n in layer.values.histogram.items()}
+            assert sum(counts.values()) == golden[layer.name]["input_size"]
+            assert sum(n for value, n in counts.items() if value) == golden[layer.name]["input_nonzeros"]
+    attention = 1.0 - sum(layer.share["exact"] for layer in found.layers)
+    assert 0.0 < attention < 0.1
+    assert set(found.layers[0].share) == {"exact", "paper (binary-only)", "paper (integer-as-events)"}
+
+
+def test_the_cause_names_the_residual_and_its_bound():
+    """Each offending layer of Spikformer is traced to the addition before it, and no value exceeds its summands."""
+    found = check(skeleton(replace(SMALL, family="spikformer", depth=8)))
+    causes = {layer.name: layer.cause for layer in found.offenders}
+    assert len(causes) == 32
+    assert "patch_embed.add adds spikes to spikes: 2 spike trains" in causes["block.0.attn.q_conv"]
+    assert "block.7.attn.add adds spikes to spikes: 17 spike trains" in causes["block.7.mlp.fc1_conv"]
+
+
+def test_a_stream_without_neurons_is_caught():
+    """A Spikingformer that lost the neurons before its MLP fails, and the message names the addition."""
+    network = skeleton(SMALL)
+    lost = "block.1.mlp.mlp1_lif"
+    (source,) = network.node(lost).inputs
+    nodes = tuple(
+        replace(node, inputs=tuple(source if name == lost else name for name in node.inputs))
+        for node in network.nodes
+        if node.name != lost
+    )
+    found = check(replace(network, nodes=nodes))
+    assert [layer.name for layer in found.offenders] == ["block.1.mlp.mlp1_conv"]
+    assert found.offenders[0].cause.startswith("residual block.1.attn.add adds real values")
+    assert isinstance(network.node(lost), LIF)
+
+
+def test_integers_that_happen_to_be_binary_still_offend():
+    """A graph that can emit 2 is not spike-driven, whatever one quiet run shows; the report says both."""
+    made = synthesize(replace(SMALL, family="spikformer"), 0.01)
+    found = check(made.network, Sample(made.sample))
+    assert any(layer.spikes for layer in found.offenders)
+    assert {layer.name for layer in found.offenders} == {
+        layer.name for layer in found.layers if layer.kind == "integers"
+    }
+    assert not found.spike_driven
+    assert "0/1 here" in check_report(found)
+
+
+@pytest.mark.parametrize(("family", "code"), [("spikingformer", 0), ("spikformer", 1)])
+def test_exit_codes_and_json(family, code, tmp_path, monkeypatch, capsys):
+    """0 if spike-driven, 1 if not, with the same verdict in JSON; first convolution and head are listed apart."""
+    made = synthesize(replace(SMALL, family=family), 0.2)
+    modelfile.save(made.network, tmp_path / "model.h5")
+    np.save(tmp_path / "input.npy", made.sample)
+    arguments = ("check", tmp_path / "model.h5", "--input", tmp_path / "input.npy")
+    assert evsim(monkeypatch, *arguments, "--json", "-") == code
+    document = json.loads(capsys.readouterr().out)
+    assert document["spike_driven"] is (code == 0)
+    roles = {layer["name"]: layer["role"] for layer in document["layers"]}
+    assert roles["patch_embed.proj_conv"] == "first"
+    assert roles["head"] == "head"
+    offending = [layer for layer in document["layers"] if layer["offending"]]
+    assert bool(offending) is (code == 1)
+    assert all(layer["cause"] and layer["values"]["histogram"] for layer in offending)
+    assert evsim(monkeypatch, *arguments) == code
+    text = capsys.readouterr().out
+    assert ("NOT spike-driven" in text) is (code == 1)
+    assert "apart from these, by design" in text
+
+
+def test_errors_exit_with_2(tmp_path, monkeypatch, capsys):
+    """A missing model is an error, not a verdict."""
+    assert evsim(monkeypatch, "check", tmp_path / "none.h5") == 2
+    assert "does not exist" in capsys.readouterr().err

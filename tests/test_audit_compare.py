@@ -1,0 +1,245 @@
+"""`evsim compare`: two models side by side, and one model with its residual placed otherwise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import naive
+import numpy as np
+import pytest
+from console import evsim
+
+from evsim import modelfile
+from evsim.api import simulate
+from evsim.audit.check import check
+from evsim.audit.compare import compare, stage_of
+from evsim.audit.residual import placement, with_residual
+from evsim.converters import ConvertOptions, convert
+from evsim.converters.presets import Preset
+from evsim.converters.synthetic import skeleton, synthesize
+from evsim.engine import Simulator
+from evsim.errors import OptionError, RecordingError
+from evsim.network import Network
+from evsim.observers import SpikeRecorder
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+SMALL = Preset("imagenet", 32, 2, 4, 4, 10, 32, mean=(0.5,) * 3, std=(0.2,) * 3)
+
+
+def golden(name):
+    """Return the network and input of a golden."""
+    folder = GOLDEN / name
+    done = convert(folder / "checkpoint.pth.tar", ConvertOptions(family=name.split("-")[0]))
+    return done.network, np.load(folder / "input.npy")
+
+
+class Dense:
+    """A plain NumPy forward pass of either family's ImageNet form, with the residual chosen by the caller."""
+
+    def __init__(self, network: Network):
+        self.weights, self.heads = network.weights, network.node("block.0.attn.ssa").heads
+
+    def layer(self, name, x):
+        """Convolution, bias and BatchNorm in float64; 3x3 kernels are padded."""
+        weight = self.weights[f"{name}.weight"].astype(float)
+        pad = weight.shape[0] // 2
+        bias = self.weights.get(f"{name}.bias", 0.0)
+        shifted = naive.conv(x, weight, (1, 1), (pad, pad)) + bias
+        return shifted * self.weights[f"{name}.bn_scale"] + self.weights[f"{name}.bn_shift"]
+
+    def attend(self, path, x):
+        """Fire q, k and v from x and return the spikes of attn_lif."""
+        q, k, v = (naive.lif(self.layer(f"{path}.{letter}_conv", x), 2.0, 1.0) for letter in "qkv")
+        rows = (part.reshape(len(part), -1, part.shape[3]) for part in (q, k, v))
+        out = naive.attention(*rows, self.heads, 0.125)
+        return naive.lif(out, 2.0, 0.5).reshape(q.shape).astype(float)
+
+    def blocks(self, x, mlp, *, sew):
+        """Run two blocks on the stream x; return the stream after them."""
+        for block in range(2):
+            attn, names = f"block.{block}.attn", [f"block.{block}.mlp.{name}_conv" for name in mlp]
+            if sew:
+                x = x + self.fire(self.layer(f"{attn}.proj_conv", self.attend(attn, x)))
+                x = x + self.fire(self.layer(names[1], self.fire(self.layer(names[0], x))))
+            else:
+                x = x + self.layer(f"{attn}.proj_conv", self.attend(attn, self.fire(x)))
+                x = x + self.layer(names[1], self.fire(self.layer(names[0], self.fire(x))))
+        return x
+
+    def fire(self, x):
+        """LIF of tau 2, threshold 1, as floats."""
+        return naive.lif(x, 2.0, 1.0).astype(float)
+
+    def logits(self, x):
+        """Mean over tokens and timesteps, then the head."""
+        return x.mean(axis=(0, 1, 2)) @ self.weights["head.weight"] + self.weights["head.bias"]
+
+
+def test_spikingformer_with_a_sew_residual_equals_a_dense_one():
+    """Moved behind the branches, the neurons give what a plain forward pass of that residual gives."""
+    network, image = golden("spikingformer-imagenet")
+    other = with_residual(network, "sew")
+    dense = Dense(network)
+    x = np.repeat(image.transpose(1, 2, 0)[None], 4, axis=0).astype(float)
+    x = dense.layer("patch_embed.proj_conv", x)
+    for i in range(1, 5):
+        x = dense.layer(f"patch_embed.proj{i}_conv", naive.max_pool(dense.fire(x), 3, 2, 1))
+    want = dense.logits(dense.blocks(dense.fire(x), ("mlp1", "mlp2"), sew=True))
+    np.testing.assert_allclose(simulate(other, image, precision="float64").logits, want, rtol=0, atol=1e-9)
+    assert placement(other) == "sew"
+    assert not check(other).spike_driven
+
+
+def test_spikformer_with_a_spike_driven_residual_equals_a_dense_one():
+    """Moved before the branches, the neurons give what a plain forward pass gives, and `check` passes."""
+    network, image = golden("spikformer-imagenet")
+    other = with_residual(network, "spike-driven")
+    dense = Dense(network)
+    x = np.repeat(image.transpose(1, 2, 0)[None], 4, axis=0).astype(float)
+    for i in ("", "1", "2", "3"):
+        x = naive.max_pool(dense.fire(dense.layer(f"patch_embed.proj_conv{i}", x)), 3, 2, 1)
+    x = x + dense.layer("patch_embed.rpe_conv", x)
+    want = dense.logits(dense.blocks(x, ("fc1", "fc2"), sew=False))
+    np.testing.assert_allclose(simulate(other, image, precision="float64").logits, want, rtol=0, atol=1e-9)
+    assert placement(other) == "spike-driven"
+    assert check(other).spike_driven
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["spikingformer-cifar", "spikingformer-dvs", "spikingformer-imagenet-cml", "spikformer-cifar", "spikformer-dvs"],
+)
+def test_every_form_can_be_moved(name):
+    """The residual of every tokenizer moves; both schedules agree; as it is, the network stays the same object."""
+    network, values = golden(name)
+    here = placement(network)
+    assert with_residual(network, here) is network
+    other = with_residual(network, "sew" if here == "spike-driven" else "spike-driven")
+    assert placement(other) != here
+    trains = []
+    for schedule in ("layer", "time"):
+        recorder = SpikeRecorder(other)
+        Simulator(other, precision="float64", schedule=schedule).run(values, [recorder])
+        trains.append(recorder.trains)
+    assert all((trains[0][lif][0] == trains[1][lif][0]).all() for lif in trains[0])
+
+
+def test_other_families_and_words_are_refused():
+    """--residual knows two placements and two families."""
+    network = skeleton(SMALL)
+    with pytest.raises(OptionError, match="spike-driven or sew"):
+        with_residual(network, "none")
+    with pytest.raises(OptionError, match="not sdt"):
+        placement(replace(network, family="sdt"))
+
+
+def test_stages_and_totals_add_up(tmp_path):
+    """Stages are tokenizer, attention and MLP of each block, head; they sum up to each run's own totals."""
+    made = [synthesize(replace(SMALL, family=family), 0.2) for family in ("spikingformer", "spikformer")]
+    samples = [made[0].sample, made[1].sample]
+    for i, sample in enumerate(samples):
+        np.save(tmp_path / f"{i}.npy", sample)
+    done = compare(made[0].network, made[1].network, tmp_path)
+    blocks = [f"block.{i}.{part}" for i in range(2) for part in ("attn", "mlp")]
+    assert list(done.stages) == ["tokenizer", *blocks, "head"]
+    for side, model in enumerate(made):
+        runs = [simulate(model.network, sample) for sample in samples]
+        total = done.totals[side]
+        assert total.sops == pytest.approx(np.mean([run.counts.sops for run in runs]))
+        assert total.macs == pytest.approx(np.mean([run.counts.macs for run in runs]))
+        assert total.exact_mj == pytest.approx(np.mean([run.exact().energy_mj for run in runs]))
+        assert total.paper_mj == pytest.approx(np.mean([run.paper().energy_mj for run in runs]))
+        events = [run.paper(nonspike="integer-as-events").energy_mj for run in runs]
+        assert total.paper_events_mj == pytest.approx(np.mean(events))
+        assert done.predictions == tuple(
+            tuple(simulate(other.network, sample).prediction for other in made) for sample in samples
+        )
+    assert done.agreement == np.mean([a == b for a, b in done.predictions])
+
+
+def test_models_of_different_depth_stand_side_by_side(tmp_path):
+    """A stage that one model lacks is empty on its side; the head stays last."""
+    made = [synthesize(replace(SMALL, depth=depth), 0.2) for depth in (1, 3)]
+    np.save(tmp_path / "input.npy", made[0].sample)
+    for pair in (made, made[::-1]):
+        done = compare(pair[0].network, pair[1].network, tmp_path / "input.npy")
+        assert list(done.stages)[-2:] == ["block.2.mlp", "head"]
+        lacking = done.stages["block.2.mlp"][0 if pair is made else 1]
+        assert lacking is None
+    assert stage_of("patch_embed.proj_conv") == "tokenizer"
+    assert stage_of("head") == "head"
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    """A folder without files says so."""
+    network = skeleton(SMALL)
+    with pytest.raises(RecordingError, match="holds no files"):
+        compare(network, network, tmp_path)
+
+
+def test_command_line(tmp_path, monkeypatch, capsys):
+    """Two models, or one and --residual; both or neither is an error; the ablation warns about accuracy."""
+    made = [synthesize(replace(SMALL, family=family), 0.2) for family in ("spikingformer", "spikformer")]
+    paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path, model in zip(paths, made, strict=True):
+        modelfile.save(model.network, path)
+    np.save(tmp_path / "input.npy", made[0].sample)
+    source = ("--input", tmp_path / "input.npy")
+    assert evsim(monkeypatch, "compare", *paths, *source, "--json", tmp_path / "out.json") == 0
+    text = capsys.readouterr().out
+    assert "predictions agree on" in text
+    assert "not comparable" not in text
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["totals"]["b"]["paper_mj"] > document["totals"]["b"]["paper_events_mj"]
+    assert evsim(monkeypatch, "compare", paths[0], "--residual", "sew", *source) == 0
+    assert "Predictions are not comparable" in capsys.readouterr().out
+    for arguments, message in (
+        ((paths[0], *source), "a second model or --residual"),
+        ((*paths, "--residual", "sew", *source), "a second model or --residual"),
+        ((paths[1], "--residual", "sew", *source), "already has a sew residual; give --residual spike-driven"),
+        ((paths[0], "--residual", "x", *source), "--residual must be"),
+    ):
+        assert evsim(monkeypatch, "compare", *arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_golden_models_compare_end_to_end(tmp_path, monkeypatch, capsys):
+    """From two checkpoints to the table: Spikformer's integers cost more than Spikingformer's spikes in every view."""
+    paths = []
+    for family in ("spikingformer", "spikformer"):
+        paths.append(tmp_path / f"{family}.h5")
+        checkpoint = GOLDEN / f"{family}-imagenet" / "checkpoint.pth.tar"
+        assert evsim(monkeypatch, "convert", checkpoint, paths[-1], "--family", family) == 0
+    capsys.readouterr()
+    source = ("--input", GOLDEN / "spikformer-imagenet" / "input.npy")
+    assert evsim(monkeypatch, "compare", *paths, *source, "--json", "-") == 0
+    document = json.loads(capsys.readouterr().out)
+    a, b = (document["totals"][side] for side in "ab")
+    assert all(a[view] < b[view] for view in ("exact_mj", "paper_mj", "paper_events_mj"))
+    assert a["paper_mj"] == a["paper_events_mj"]
+    golden = json.loads((GOLDEN / "spikformer-imagenet" / "paper_tool.json").read_text())
+    assert b["paper_mj"] == pytest.approx(golden["energy_mJ"])
+    assert b["paper_events_mj"] == pytest.approx(golden["integer_as_events"]["energy_mJ"])
+
+
+def test_run_shows_both_settings(tmp_path, monkeypatch, capsys):
+    """A Spikformer's run shows both ways of charging integers; --nonspike chooses that of the table and of JSON."""
+    made = synthesize(replace(SMALL, family="spikformer"), 0.2)
+    modelfile.save(made.network, tmp_path / "model.h5")
+    np.save(tmp_path / "input.npy", made.sample)
+    arguments = ("run", tmp_path / "model.h5", "--input", tmp_path / "input.npy")
+    run = simulate(made.network, made.sample)
+    views = {setting: run.paper(nonspike=setting) for setting in ("binary-only", "integer-as-events")}
+    assert evsim(monkeypatch, *arguments) == 0
+    text = capsys.readouterr().out
+    assert all(f"{view.energy_mj:.6f} mJ" in text for view in views.values())
+    for setting, view in views.items():
+        assert evsim(monkeypatch, *arguments, "--nonspike", setting, "--json", "-") == 0
+        totals = json.loads(capsys.readouterr().out)["totals"]
+        assert totals["paper"]["energy_mj"] == pytest.approx(view.energy_mj)
+        both = {key: value["energy_mj"] for key, value in totals["paper_by_nonspike"].items()}
+        assert both == pytest.approx({key: value.energy_mj for key, value in views.items()})
+    assert evsim(monkeypatch, *arguments, "--nonspike", "guess") == 2
+    assert "--nonspike must be" in capsys.readouterr().err
