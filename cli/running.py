@@ -16,6 +16,7 @@ from evsim.energy import load_profile
 from evsim.energy.paper import NonSpike
 from evsim.engine import Simulator
 from evsim.errors import OptionError
+from evsim.events import ReadOptions
 from evsim.files import check_place, refuse_same, write_whole
 from evsim.network import Network
 from evsim.report.document import document
@@ -40,6 +41,7 @@ class Request:
     record_spikes: str | None
     save_frames: str | None
     profile: str
+    options: ReadOptions
     counts: str | None
     nonspike: NonSpike
 
@@ -68,7 +70,7 @@ def run_and_print(request: Request) -> None:
     _check_outputs(request)
     profile = load_profile(request.profile)
     model = load_model(request.model)
-    sample = api.read(request.source, model.network, request.timesteps)
+    sample = api.read(request.source, model.network, request.timesteps, request.options)
     run = _simulate(request, model.network, sample)
     for note in (*model.notes, *sample.notes):
         typer.echo(f"note: {note}", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from evsim.energy import Energy, ExactView, Options, PaperView, Profile, charge,
 from evsim.energy.paper import NonSpike
 from evsim.engine import Precision, Schedule, Simulator
 from evsim.errors import OptionError, RecordingError
-from evsim.events import ReadOptions, head_of
+from evsim.events import ReadOptions, head_of, images, open_stream
 from evsim.events import read as read_recording
 from evsim.events.arrays import MAGIC, read_array
 from evsim.events.frames import to_frames
@@ -136,34 +136,50 @@ def read(
     Parameters
     ----------
     path
-        AEDAT 2.0 or 3.1, SpikingJelly ``.npz``, or ``.npy`` with frames [T, C, H, W] or an image [C, H, W].
+        A recording of any format (`evsim.events.FORMATS`), a picture for image models, or ``.npy`` with frames
+        [T, C, H, W] or an image [C, H, W].
     network
-        Tells size, timesteps, orientation and how events become frames.
+        Tells size, timesteps, orientation, normalisation and how events become frames.
     timesteps
         T, if not the model's own.
     options
-        How recordings are read; by default with the model's orientation.
+        How recordings are read and become frames; orientation and split are the model's unless given.
 
     Raises
     ------
-    RecordingError, OptionError
-        If the file cannot be read or does not fit the network, or `timesteps` is below 1.
+    RecordingError
+        If the file cannot be read or does not fit the network.
+    OptionError
+        If the options contradict each other, or `timesteps` is below 1.
     """
-    spec = network.spec
-    steps = spec.timesteps if timesteps is None else timesteps
-    if steps < 1:
-        raise OptionError(f"--timesteps must be at least 1, got {steps}")
-    if head_of(path).startswith(MAGIC):
+    spec, options = network.spec, options or ReadOptions()
+    if timesteps is not None and timesteps < 1:
+        raise OptionError(f"--timesteps must be at least 1, got {timesteps}")
+    head = head_of(path)
+    if head.startswith(MAGIC):
         values = read_array(Path(path))
         return Sample(values, str(path), "npy", notes=_raw_image(values, network))
-    recording = read_recording(path, options or ReadOptions(orientation=spec.orientation))
+    if images.recognises(head) and spec.kind == "image":
+        return Sample(images.read_picture(path, spec), str(path), "picture")
     if spec.kind != "events":
-        raise RecordingError(f"{path} is a recording of events, but the model takes images; give an image as .npy")
+        kind = open_stream(path, options).format
+        raise RecordingError(f"{path} is a recording of events ({kind}), but the model takes images; give a picture")
     if spec.channels != 2:
         raise RecordingError(f"{path} gives frames of 2 channels (OFF, ON), the model takes {spec.channels}")
-    frames = to_frames(recording, steps, spec.frames, spec.height, spec.width)
+    split = options.split or spec.frames
+    if split == "duration" and timesteps is not None:
+        raise OptionError("--timesteps and --split duration both decide T; give one of them")
+    recording = read_recording(path, replace(options, orientation=options.orientation or spec.orientation))
+    frames = to_frames(
+        recording, timesteps or spec.timesteps, split, spec.height, spec.width,
+        duration_us=options.duration_us, fit=options.fit,
+    )  # fmt: skip
     notes = (*recording.notes, *frames.notes)
-    return Sample(frames.counts, str(path), recording.format, len(recording), notes)
+    steps = None
+    if split == "duration":
+        steps = len(frames.counts)
+        notes += (f"T = {steps}: frames of {options.duration_us} us; the model was trained with {spec.timesteps}",)
+    return Sample(frames.counts, str(path), recording.format, len(recording), notes, steps)
 
 
 def simulate(

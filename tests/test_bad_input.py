@@ -238,7 +238,7 @@ def test_a_missing_checkpoint_or_a_folder(what, command, tmp_path):
 INPUTS = {
     "missing": (None, "check the path"),
     "empty": (b"", "is empty; give"),
-    "noise": (bytes(range(256)) * 9, "of no format that evsim reads"),
+    "noise": (bytes(range(256)) * 9, "it is damaged or misnamed"),
     "no events": (aedat2.HEADER, "no events; give"),
     "damaged npy": (b"\x93NUMPY\x01\x00\x00\x00", "no .npy file of numbers, or damaged"),
 }
