@@ -124,15 +124,21 @@ def _pairs(bits_q: NDArray[np.uint64], bits_k: NDArray[np.uint64], spikes_v: NDA
     """Sum, over all pairs of tokens whose q and k overlap, the spikes of v in the second."""
     parts, tokens = bits_q.shape
     total = 0
-    for n in range(tokens):
-        if parts == 1:
-            word = bits_q[0, n]
+    n = 0
+    if parts == 1:
+        while n + 4 <= tokens:  # four at a time share what is loaded of k and v
+            a, b, c, d = bits_q[0, n], bits_q[0, n + 1], bits_q[0, n + 2], bits_q[0, n + 3]
             for m in range(tokens):
-                total += spikes_v[m] if (word & bits_k[0, m]) != ZERO else 0
-        else:
-            for m in range(tokens):
-                overlap = ZERO
-                for part in range(parts):
-                    overlap |= bits_q[part, n] & bits_k[part, m]
-                total += spikes_v[m] if overlap != ZERO else 0
+                word, spikes = bits_k[0, m], spikes_v[m]
+                total += spikes if (a & word) != ZERO else 0
+                total += spikes if (b & word) != ZERO else 0
+                total += spikes if (c & word) != ZERO else 0
+                total += spikes if (d & word) != ZERO else 0
+            n += 4
+    for n in range(tokens // 4 * 4 if parts == 1 else 0, tokens):
+        for m in range(tokens):
+            overlap = ZERO
+            for part in range(parts):
+                overlap |= bits_q[part, n] & bits_k[part, m]
+            total += spikes_v[m] if overlap != ZERO else 0
     return total
