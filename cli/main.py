@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import audits, models, recordings
+from evsim.cli import audits, charges, models, recordings
 from evsim.errors import EvsimError
 
 app = typer.Typer(
@@ -41,11 +41,14 @@ COMMANDS = (
     audits.paper,
     audits.sweep,
     recordings.record,
+    charges.energy,
+    charges.profiles,
 )
 """Every command, in the order of ``evsim --help``."""
 
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(charges.counts, name="counts")
 
 
 def main() -> None:

@@ -89,6 +89,7 @@ def run(
     nonspike: Annotated[
         str, typer.Option(help="how the paper's estimate charges integers: binary-only or integer-as-events")
     ] = "binary-only",
+    counts: Annotated[str | None, typer.Option(help="write every counter (.h5), for evsim energy")] = None,
 ) -> None:
     """Run a recording through a model: prediction, exact operation counts, energy."""
     from evsim.cli.running import Request, run_and_print
@@ -96,7 +97,7 @@ def run(
     run_and_print(
         Request(
             model, source, precision, timesteps, schedule, threads, json_file, record_spikes, save_frames, profile,
-            nonspike,  # type: ignore[arg-type]
+            counts, nonspike,  # type: ignore[arg-type]
         )
     )  # fmt: skip
 

@@ -35,7 +35,8 @@ class Request:
     record_spikes: str | None
     save_frames: str | None
     profile: str
-    nonspike: NonSpike
+    counts: str | None = None
+    nonspike: NonSpike = "binary-only"
 
 
 class Progress:
@@ -70,12 +71,14 @@ def run_and_print(request: Request) -> None:
         run = api.simulate(
             network, sample, timesteps=request.timesteps, precision=request.precision,  # type: ignore[arg-type]
             schedule=request.schedule, threads=request.threads, record_spikes=request.record_spikes is not None,  # type: ignore[arg-type]
-            observers=[progress],
+            detail=request.counts is not None, observers=[progress],
         )  # fmt: skip
     finally:
         progress.close()
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
+    if request.counts:
+        run.save_counts(request.counts)
     if request.save_frames:
         save_frames(sample, request.save_frames)
     text = json.dumps(document(run, profile, request.nonspike), indent=1)

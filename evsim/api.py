@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim import countsfile
 from evsim.converters import load_model
 from evsim.counters import Counts
-from evsim.energy import ExactView, PaperView, Profile, exact_view, load_profile, paper_view
+from evsim.energy import Energy, ExactView, Options, PaperView, Profile, charge, exact_view, load_profile, paper_view
 from evsim.energy.paper import NonSpike
 from evsim.engine import Precision, Schedule, Simulator
 from evsim.errors import RecordingError
@@ -21,6 +22,7 @@ from evsim.events.arrays import MAGIC, read_array
 from evsim.events.frames import to_frames
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
+from evsim.traffic import TrafficMeter
 
 __all__ = ["Run", "Sample", "load", "read", "simulate"]
 
@@ -91,6 +93,32 @@ class Run:
         """Return the energy of the counted operations."""
         return exact_view(self.counts, profile or load_profile())
 
+    def energy(
+        self, model: str = "exact", profile: str | Profile | None = None, options: Options | None = None
+    ) -> Energy:
+        """Return the energy by any model of `evsim.energy.MODELS`, e.g. ``run.energy("lemaire").by("layer")``.
+
+        Parameters
+        ----------
+        model
+            Name of the model; "counted-memory" needs ``simulate(..., detail=True)``.
+        profile
+            Bundled name, TOML file or `Profile`; by default one that the model can use.
+        options
+            What the model leaves open.
+
+        Raises
+        ------
+        OptionError, ProfileError
+            If there is no such model or profile, or the model cannot answer for this run.
+        """
+        return charge(self.counts, model, profile, options)
+
+    def save_counts(self, path: str | Path) -> None:
+        """Write the counts as counts.h5, see docs/counts-format.md; OutputError if that place cannot be written to."""
+        source = countsfile.origin(self.network, self.sample.values, self.sample.path, self.precision)
+        countsfile.save(path, self.counts, source)
+
 
 def load(path: str | Path) -> Network:
     """Load a model.h5, or convert a checkpoint on the fly; errors as `evsim.converters.load_model`."""
@@ -140,6 +168,7 @@ def simulate(
     schedule: Schedule = "layer",
     threads: int = 1,
     record_spikes: bool = False,
+    detail: bool = False,
     observers: Sequence[Observer] = (),
 ) -> Run:
     """Run one sample through a network and count every operation.
@@ -154,6 +183,8 @@ def simulate(
         As `Simulator` takes them.
     record_spikes
         Whether to keep the spikes of every LIF layer.
+    detail
+        Whether to measure what moves in every layer too, for the energy model "counted-memory".
     observers
         Further observers.
 
@@ -165,10 +196,17 @@ def simulate(
     taken = sample if isinstance(sample, Sample) else Sample(sample)
     simulator = Simulator(network, timesteps, precision, schedule, threads)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
-    watching: list[Observer] = [counter, *([recorder] if record_spikes else []), *observers]
+    meter = TrafficMeter(network, simulator.timesteps) if detail else None
+    watching: list[Observer] = [
+        counter,
+        *([recorder] if record_spikes else []),
+        *([meter] if meter else []),
+        *observers,
+    ]
     try:
         logits = simulator.run(taken.values, watching)
     except RecordingError as error:
         raise RecordingError(f"{taken.path}: {error}" if taken.path else str(error)) from error
     spikes = recorder.trains if record_spikes else {}
-    return Run(network, taken, simulator.timesteps, precision, logits, counter.counts(), spikes)
+    counts = meter.attached(counter.counts()) if meter else counter.counts()
+    return Run(network, taken, simulator.timesteps, precision, logits, counts, spikes)

@@ -6,13 +6,14 @@ model needs is here, so energies can be recomputed without the model or the reco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.errors import OptionError
 from evsim.network import Kind, Order
 
 Ints = NDArray[np.int64]
@@ -66,6 +67,58 @@ class Geometry:
 
 
 @dataclass(frozen=True, eq=False)
+class Traffic:
+    """What moved in one layer, for energy models of memory. int64 [T] or [T, heads]; None where meaningless.
+
+    Gathered by `evsim.traffic` on request only. Attributes named ``greatest_*`` and `peak_events` are maxima over
+    samples, all others are sums.
+
+    Attributes
+    ----------
+    run_length_bits
+        Bits of the input's zero runs, one run per nonzero value, in Elias gamma code; LIF: of its output. For
+        attention: of q, k and v together. Values of integers are not in it.
+    least_bits
+        Bits of the input in the cheapest of bitmap, address list and run lengths, chosen anew at each timestep.
+    greatest_value
+        Greatest input value (1 for spikes, if any; 0 for real values).
+    greatest_sum
+        Conv, linear: the greatest number of accumulates (value-many, for integers) into one output. Attention: the
+        greatest integer that leaves it.
+    peak_events
+        The most nonzero inputs in one timestep.
+    rows_touched
+        Conv, linear: distinct weight rows (the weights of one tap and input channel, to all output channels) that a
+        nonzero input needs.
+    rows_touched_once
+        The same over all timesteps of a sample: rows needed at least once.
+    neurons_touched
+        Conv, linear: outputs that a nonzero input reaches. LIF: neurons that a nonzero current or a synaptic
+        operation of the layer before reaches.
+    kv_coincidences, qk_coincidences
+        Attention: writes into the buffer of k^T v, of q k^T.
+    kv_greatest, qk_greatest
+        Attention: the greatest entry of k^T v, of q k^T.
+    qk_entries
+        Attention: nonzero entries of q k^T.
+    """
+
+    run_length_bits: Ints
+    least_bits: Ints
+    greatest_value: Ints
+    peak_events: int
+    greatest_sum: Ints | None = None
+    rows_touched: Ints | None = None
+    rows_touched_once: int | None = None
+    neurons_touched: Ints | None = None
+    kv_coincidences: Ints | None = None
+    qk_coincidences: Ints | None = None
+    kv_greatest: Ints | None = None
+    qk_greatest: Ints | None = None
+    qk_entries: Ints | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class LayerCounts:
     """Counts of one layer. Arrays are int64 of shape [T], those of heads [T, heads]; None where meaningless.
 
@@ -102,6 +155,10 @@ class LayerCounts:
         Number of samples summed here.
     binary_samples, binary_nonzeros
         Samples whose whole input was 0/1, and the nonzeros in those: the paper's test looks at the data.
+    reads_input
+        Whether the layer reads the network's input: image or frames, at most a max-pooling in between.
+    traffic
+        What moved, if it was asked for.
     """
 
     name: str
@@ -125,6 +182,8 @@ class LayerCounts:
     samples: int = 1
     binary_samples: int = 0
     binary_nonzeros: int = 0
+    reads_input: bool = False
+    traffic: Traffic | None = None
 
     @property
     def dense_macs(self) -> int:
@@ -185,3 +244,71 @@ class Counts:
     def dense_macs(self) -> int:
         """Dense multiply-accumulates of conv and linear layers, attention left out."""
         return sum(layer.dense_macs for layer in self.layers if layer.kind in ("conv", "linear"))
+
+
+def merged(parts: Sequence[Counts]) -> Counts:
+    """Return the counts of several samples of one network as one: sums, and maxima where a count is a maximum.
+
+    Raises
+    ------
+    OptionError
+        If there are none, or they differ in timesteps, layers or geometry.
+    """
+    if not parts:
+        raise OptionError("no counts to merge; give at least one")
+    first = parts[0]
+    for number, other in enumerate(parts[1:], 2):
+        if reason := _difference(first, other):
+            raise OptionError(f"counts 1 and {number} do not add up: {reason}; merge counts of one model and T")
+    layers = tuple(_merged_layers(rows) for rows in zip(*(part.layers for part in parts), strict=True))
+    keys = dict.fromkeys(key for part in parts for key in part.other)
+    zeros = np.zeros(first.timesteps, np.int64)
+    outside = {key: sum((part.other.get(key, zeros) for part in parts), zeros) for key in keys}
+    return Counts(first.timesteps, layers, outside, sum(part.samples for part in parts))
+
+
+def _difference(one: Counts, other: Counts) -> str:
+    """Say in what two counts differ so that they cannot be added, or nothing."""
+    if one.timesteps != other.timesteps:
+        return f"{one.timesteps} and {other.timesteps} timesteps"
+    if len(one.layers) != len(other.layers):
+        return f"{len(one.layers)} and {len(other.layers)} layers"
+    for left, right in zip(one.layers, other.layers, strict=True):
+        same = all(getattr(left, key) == getattr(right, key) for key in ("name", "kind", "input_kind", "geometry"))
+        if not same or left.steps != right.steps:
+            return f"layer {left.name} is not the same as {right.name}"
+    return ""
+
+
+def _merged_layers(rows: tuple[LayerCounts, ...]) -> LayerCounts:
+    traffic = [row.traffic for row in rows if row.traffic is not None]
+    changes = {key: _sum(rows, key) for key in _summed(rows[0])}
+    return replace(rows[0], **changes, traffic=_merged_traffic(traffic) if len(traffic) == len(rows) else None)
+
+
+def _merged_traffic(rows: Sequence[Traffic]) -> Traffic:
+    changes: dict[str, Any] = {key: _sum(rows, key) for key in _summed(rows[0])}
+    for key in (f.name for f in fields(Traffic) if is_maximum(f.name)):
+        if getattr(rows[0], key) is not None:
+            changes[key] = np.maximum.reduce([getattr(row, key) for row in rows])
+    return replace(rows[0], **(changes | {"peak_events": int(changes["peak_events"])}))
+
+
+def is_maximum(name: str) -> bool:
+    """Whether an attribute of `Traffic` is a maximum over samples, not a sum."""
+    return name.startswith(("greatest", "peak")) or name.endswith("greatest")
+
+
+def _summed(row: LayerCounts | Traffic) -> list[str]:
+    """Names of the attributes that add up over samples: all integers and arrays that are no size or maximum."""
+    return [
+        f.name
+        for f in fields(row)
+        if isinstance(getattr(row, f.name), np.ndarray | int)
+        and f.name not in ("steps", "reads_input")
+        and not is_maximum(f.name)
+    ]
+
+
+def _sum(rows: Sequence[LayerCounts | Traffic], key: str) -> Any:
+    return sum(getattr(row, key) for row in rows[1:]) + getattr(rows[0], key)

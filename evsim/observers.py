@@ -5,29 +5,32 @@ An observer is called after each step of a stage with the packets that it took a
 
 from __future__ import annotations
 
+from collections import deque
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.counters import Counts, Geometry, Ints, LayerCounts
-from evsim.kernels.counting import attention_operations, spikes_per_position
+from evsim.kernels.counting import attention_operations, spikes_per_position, tally_values
 from evsim.layers.plan import Stage
 from evsim.network import (
     LIF,
     Add,
     Conv2d,
+    Input,
     Linear,
     MaxPool,
     Network,
     Node,
-    Shape,
     SpikingSelfAttention,
     TimeMean,
     TokenMean,
 )
-from evsim.spikes import IntegerMap, Packet, SpikeList
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
 
+ROWS = ("nonzeros", "size", "sum", "sops", "macs", "acs", "spikes", "bias", "updates", "other")
 KINDS = {Conv2d: "conv", Linear: "linear", SpikingSelfAttention: "attention", LIF: "lif"}
 
 
@@ -52,6 +55,7 @@ class Counter:
     def __init__(self, network: Network, timesteps: int) -> None:
         self.network, self.timesteps = network, timesteps
         self._tallies = {node.name: _Tally(network, node, timesteps) for node in network.nodes if type(node) in KINDS}
+        self._recent: deque[tuple[SpikeList, Ints, Ints]] = deque(maxlen=4)
         self._other = {key: np.zeros(timesteps, np.int64) for key in ("residual_adds", "pool_comparisons", "mean_adds")}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
@@ -59,14 +63,31 @@ class Counter:
         when = slice(inputs[0].start, inputs[0].start + inputs[0].steps)
         for node in stage.nodes:
             if isinstance(node, LIF):
-                self._tallies[node.name].neurons(output)
+                assert isinstance(output, SpikeList)
+                self._tallies[node.name].neurons(when, self._spikes(output)[1])
             elif isinstance(node, SpikingSelfAttention):
-                self._tallies[node.name].attention(*inputs)
+                spikes = [packet for packet in inputs if isinstance(packet, SpikeList)]
+                self._tallies[node.name].attention(when, spikes, [self._spikes(packet)[1] for packet in spikes])
             elif isinstance(node, Conv2d | Linear):
-                self._tallies[node.name].synapses(inputs[0])
+                packet = inputs[0]
+                if isinstance(packet, SpikeList):
+                    self._tallies[node.name].gather(when, *self._spikes(packet))
+                else:
+                    self._tallies[node.name].multiply(when, packet)
             else:
                 key, amount = _other_operations(node, self.network)
                 self._other[key][when] += amount
+
+    def _spikes(self, packet: SpikeList) -> tuple[Ints, Ints]:
+        """Return the spikes of each position [T, P] and timestep [T]; maker and readers of a packet follow closely."""
+        for known, by_position, by_step in self._recent:
+            if known is packet:
+                return by_position, by_step
+        by_position = np.empty(packet.words.shape[:2], np.int64)
+        spikes_per_position(packet.words, by_position)
+        by_step = by_position.sum(axis=1)
+        self._recent.append((packet, by_position, by_step))
+        return by_position, by_step
 
     def counts(self) -> Counts:
         """Return what was counted, once the run is over."""
@@ -80,70 +101,73 @@ class _Tally:
     def __init__(self, network: Network, node: Node, timesteps: int) -> None:
         self.node = node
         self.source, self.target = network.shapes[node.inputs[0]], network.shapes[node.name]
-        self.geometry = _geometry(node, self.source, self.target)
+        self.geometry = geometry(node, network)
+        self.reads_input = _reads_input(node, network)
         self.timesteps = timesteps
-        heads = self.geometry.heads
-        self.rows: dict[str, Ints] = {
-            key: np.zeros(timesteps, np.int64)
-            for key in ("nonzeros", "size", "sum", "sops", "macs", "acs", "spikes", "bias", "updates", "other")
-        }
-        self.heads = {key: np.zeros((timesteps, heads), np.int64) for key in ("kv", "qk")}
-        self.operands = np.zeros((3, timesteps), np.int64)
+        self.rows: dict[str, Ints] = dict(zip(ROWS, np.zeros((len(ROWS), timesteps), np.int64), strict=True))
+        self.seen = np.zeros(timesteps, np.bool_)
         self.binary = True
-        self.fan_out = _fan_out(self.geometry) if isinstance(node, Conv2d | Linear) else None
+        if isinstance(node, SpikingSelfAttention):
+            self.heads = {key: np.zeros((timesteps, node.heads), np.int64) for key in ("kv", "qk")}
+            self.operands = np.zeros((3, timesteps), np.int64)
 
-    def synapses(self, packet: Packet) -> None:
-        """Count a conv or linear layer by its input: nonzeros, and the outputs that each reaches."""
-        when = slice(packet.start, packet.start + packet.steps)
-        assert self.fan_out is not None
-        if isinstance(packet, SpikeList):
-            active = np.empty(packet.words.shape[:2], np.int64)
-            spikes_per_position(packet.words, active)
-            total = active
-            self.rows["sops"][when] += active @ self.fan_out
-        else:
-            values = packet.values[..., : packet.channels]
-            active = np.count_nonzero(values, axis=2)
-            self.rows["macs"][when] += active @ self.fan_out
-            self.binary &= bool(((values == 0) | (values == 1)).all())
-            total = np.zeros_like(active)
-            if isinstance(packet, IntegerMap):
-                total = values.sum(axis=2, dtype=np.int64)
-                self.rows["acs"][when] += total @ self.fan_out
-        self.rows["nonzeros"][when] += active.sum(axis=1)
-        self.rows["sum"][when] += total.sum(axis=1)
-        self.rows["size"][when] += packet.height * packet.width * packet.channels
-        if self.geometry.bias or self.geometry.batch_norm:
-            self.rows["bias"][when] += self.geometry.out_positions * self.geometry.out_channels
-
-    def neurons(self, output: Packet | None) -> None:
-        """Count a LIF layer: spikes emitted, potentials updated."""
-        assert isinstance(output, SpikeList)
-        when = slice(output.start, output.start + output.steps)
-        neurons = self.target.positions * self.target.channels
-        self.rows["spikes"][when] += np.bitwise_count(output.words).sum(axis=(1, 2), dtype=np.int64)
-        self.rows["updates"][when] += neurons
-        self.rows["size"][when] += neurons
-
-    def attention(self, *packets: Packet) -> None:
-        """Count both orders of attention, per head."""
-        words = [packet.words for packet in packets if isinstance(packet, SpikeList)]
-        when = slice(packets[0].start, packets[0].start + packets[0].steps)
+    def gather(self, when: slice, by_position: Ints, by_step: Ints) -> None:
+        """Count a conv or linear layer by its input spikes, and the outputs that each reaches."""
         size = self.geometry
+        self.seen[when] = True
+        self.rows["nonzeros"][when] += by_step
+        if size.kernel == size.stride == (1, 1) and size.padding == (0, 0):
+            self.rows["sops"][when] += by_step * size.out_channels
+        else:
+            self.rows["sops"][when] += by_position @ _fan_out(size)
+
+    def multiply(self, when: slice, packet: IntegerMap | RealMap) -> None:
+        """Count a conv or linear layer by its real or integer input: nonzeros, and the outputs that each reaches."""
+        self.seen[when] = True
+        counts = np.zeros((4, packet.values.shape[0]), np.int64)
+        self.binary &= bool(tally_values(packet.values, packet.channels, _fan_out(self.geometry), counts))
+        self.rows["nonzeros"][when] += counts[0]
+        self.rows["macs"][when] += counts[1]
+        if isinstance(packet, IntegerMap):
+            self.rows["sum"][when] += counts[2]
+            self.rows["acs"][when] += counts[3]
+
+    def neurons(self, when: slice, by_step: Ints) -> None:
+        """Count a LIF layer's spikes."""
+        self.seen[when] = True
+        self.rows["spikes"][when] += by_step
+
+    def attention(self, when: slice, packets: list[SpikeList], by_step: list[Ints]) -> None:
+        """Count both orders of attention, per head."""
+        size = self.geometry
+        self.seen[when] = True
         kv, qk = self.heads["kv"][when], self.heads["qk"][when]
-        attention_operations(size.heads, size.head_dim, *words, kv, qk)
-        for i, word in enumerate(words):
-            self.operands[i, when] += np.bitwise_count(word).sum(axis=(1, 2), dtype=np.int64)
-        self.rows["nonzeros"][when] += self.operands[:, when].sum(axis=0)
-        self.rows["sum"][when] += self.operands[:, when].sum(axis=0)
-        self.rows["size"][when] += 3 * size.tokens * size.in_channels
+        attention_operations(size.heads, size.head_dim, *(packet.words for packet in packets), kv, qk)
+        self.operands[:, when] += by_step
         declared, other = (kv, qk) if size.order == "q(kv)" else (qk, kv)
         self.rows["sops"][when] += declared.sum(axis=1)
         self.rows["other"][when] += other.sum(axis=1)
 
+    def _constants(self, kind: str) -> None:
+        """Fill in what is the same for every timestep that was seen, whatever fired."""
+        rows, size, steps = self.rows, self.geometry, self.seen.astype(np.int64)
+        outputs = size.out_positions * size.out_channels
+        if kind == "attention":
+            rows["nonzeros"][:] = self.operands.sum(axis=0)
+            rows["size"][:] = steps * (3 * size.tokens * size.in_channels)
+        else:
+            rows["size"][:] = steps * (size.tokens * size.in_channels)
+        if self.source.kind == "spikes":
+            rows["sum"][:] = rows["nonzeros"]
+        if kind == "lif":
+            rows["updates"][:] = steps * outputs
+        elif size.bias or size.batch_norm:
+            rows["bias"][:] = steps * outputs
+
     def counts(self) -> LayerCounts:
         """Return the counts in their final form."""
         rows, kind = self.rows, KINDS[type(self.node)]
+        self._constants(kind)
         attention, lif, graded = kind == "attention", kind == "lif", self.source.kind == "integers"
         declared, other = ("kv", "qk") if self.geometry.order == "q(kv)" else ("qk", "kv")
         binary = self.binary and kind in ("conv", "linear")
@@ -168,6 +192,7 @@ class _Tally:
             operand_nonzeros=self.operands if attention else None,
             binary_samples=int(binary),
             binary_nonzeros=int(rows["nonzeros"].sum()) if binary else 0,
+            reads_input=self.reads_input,
         )
 
 
@@ -205,7 +230,9 @@ class SpikeRecorder:
         return np.packbits(spikes), spikes.shape
 
 
-def _geometry(node: Node, source: Shape, target: Shape) -> Geometry:
+def geometry(node: Node, network: Network) -> Geometry:
+    """Return the sizes of a conv, linear, attention or LIF layer."""
+    source, target = network.shapes[node.inputs[0]], network.shapes[node.name]
     sizes = (source.channels, target.channels, source.height, source.width, target.height, target.width)
     match node:
         case Conv2d():
@@ -220,6 +247,15 @@ def _geometry(node: Node, source: Shape, target: Shape) -> Geometry:
     raise TypeError(f"{type(node).__name__} has no row")
 
 
+def _reads_input(node: Node, network: Network) -> bool:
+    """Whether a layer reads image or frames, with at most max-poolings in between."""
+    source = network.node(node.inputs[0])
+    while isinstance(source, MaxPool):
+        source = network.node(source.inputs[0])
+    return isinstance(source, Input)
+
+
+@lru_cache(maxsize=256)
 def _fan_out(size: Geometry) -> Ints:
     """Return how many outputs an input at each position reaches, padding not counted: int64 [P]."""
     axes = []

@@ -22,6 +22,8 @@ def spike_maps(draw, most_channels=130):
 @st.composite
 def windows(draw):
     """Kernel, stride and padding of a convolution, square or not."""
+    if draw(st.booleans()):
+        return (3, 3), (1, 1), (1, 1)  # the tokenizers' own, which has a path of its own for few channels
     kernel = draw(st.sampled_from([(1, 1), (3, 3), (2, 3), (5, 1)]))
     stride = draw(st.sampled_from([(1, 1), (2, 2), (1, 2)]))
     padding = tuple(draw(st.integers(0, size - 1)) for size in kernel)

@@ -38,12 +38,12 @@ def as_spikes(maps):
     return SpikeList.from_dense(maps.reshape(steps, height * width, count), height, width)
 
 
-def synapses_of(maps, window, out_channels, rng, context, neurons=None):
+def synapses_of(maps, window, out_channels, rng, context, neurons=None, kind="spikes"):
     """Return a random convolution for such maps, its dense weight and its shift, all folded."""
     kernel, stride, padding = window
     count = maps.shape[3]
     node = Conv2d("conv", ("x",), count, out_channels, kernel, stride, padding, bias=True)
-    source = Shape("spikes", count, maps.shape[1], maps.shape[2])
+    source = Shape(kind, count, maps.shape[1], maps.shape[2])
     assume(all(n + 2 * p >= k for n, p, k in zip(maps.shape[1:3], padding, kernel, strict=True)))
     weights = {
         "weight": rng.standard_normal((*kernel, count, out_channels)).astype(np.float32),
@@ -87,7 +87,7 @@ def test_integers_gather_scaled_rows(maps, window, out_channels, precision, seed
 def test_real_values_convolve_densely(maps, window, out_channels, precision, seed):
     """The first convolution, on an image, equals the dense one; an image stands for all its timesteps."""
     rng = np.random.default_rng(seed)
-    layer, dense, shift = synapses_of(maps[:1], window, out_channels, rng, context_of(precision))
+    layer, dense, shift = synapses_of(maps[:1], window, out_channels, rng, context_of(precision), kind="real")
     _, height, width, count = maps.shape
     image = rng.standard_normal((1, height, width, count)).astype(precision)
     got = layer.step(RealMap(0, 5, image.reshape(1, height * width, count), count, height, width))
@@ -213,7 +213,7 @@ def test_lists_name_every_spike_once(maps, tile_words, cuts):
     index = np.empty(int(starts[-1]), np.uint16)
     edges = np.linspace(0, len(starts) - 1, cuts + 1).astype(int)
     for first, last in reversed(list(pairwise(edges))):  # no part may write into another
-        fill_segments(first, last, words, tile_words, starts, index)
+        fill_segments(first, last, words, tile_words, starts, index, 1, 0)
     dense = spikes.dense().reshape(len(words), -1)
     want = [np.flatnonzero(row[k * tile_words * 64 : (k + 1) * tile_words * 64]) for k in range(tiles) for row in dense]
     assert index.tolist() == np.concatenate(want).tolist()

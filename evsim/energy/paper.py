@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from evsim.counters import Counts, LayerCounts
+from evsim.energy.options import NonSpike, Options
 from evsim.energy.profile import Profile
+from evsim.energy.result import PICO_TO_MILLI, Energy, Ledger
 from evsim.errors import OptionError
 
-PICO_TO_MILLI = 1e-9
-NonSpike = Literal["binary-only", "integer-as-events"]
+__all__ = ["NonSpike", "PaperRow", "PaperView", "attention_acs", "dense_operations", "energy_mj", "paper_view"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,17 @@ def paper_view(counts: Counts, profile: Profile, nonspike: NonSpike = "binary-on
     return PaperView(rows, acs / 1e9, macs / 1e9, energy_mj(acs, macs, profile))
 
 
+def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
+    """Return the paper's estimate as an `Energy`; its rates are means over timesteps and heads, so neither is apart."""
+    view = paper_view(counts, profile, options.nonspike)
+    ledger = Ledger(counts, "paper", profile, per_timestep=False, per_head=False)
+    for layer in counts.layers:
+        samples, row = max(1, layer.samples), view.rows[layer.name]
+        ledger.charge(layer, "AC", row.acs * samples, profile.price("e_ac_pj"))
+        ledger.charge(layer, "MAC", row.macs * samples, profile.price("e_mac_pj"))
+    return ledger.energy(view.energy_mj / PICO_TO_MILLI)
+
+
 def energy_mj(acs: float, macs: float, profile: Profile) -> float:
     """Return ``E_AC * acs + E_MAC * macs`` in millijoules."""
     return (profile.e_ac_pj * acs + profile.e_mac_pj * macs) * PICO_TO_MILLI
@@ -99,7 +110,8 @@ def _row(layer: LayerCounts, profile: Profile, nonspike: NonSpike) -> PaperRow:
         rate = int(layer.input_nonzeros.sum()) / (samples * size)
         return PaperRow(layer.name, acs, 0.0, rate, energy_mj(acs, 0.0, profile))
     dense = dense_operations(layer)
-    if nonspike == "integer-as-events" and layer.input_kind == "integers" and not _first(layer):
+    # the paper charges the layer that reads the frames themselves as MACs in both settings
+    if nonspike == "integer-as-events" and layer.input_kind == "integers" and not layer.reads_input:
         rate = int(layer.input_sum.sum()) / (samples * size)
         return PaperRow(layer.name, dense * rate, 0.0, rate, energy_mj(dense * rate, 0.0, profile))
     # the tool looks at the data: a sample whose input is all 0/1 is charged as ACs, any other as dense MACs
@@ -111,8 +123,3 @@ def _row(layer: LayerCounts, profile: Profile, nonspike: NonSpike) -> PaperRow:
     macs = dense * other / samples
     rate = (layer.binary_nonzeros / size + other) / samples
     return PaperRow(layer.name, acs, macs, rate, energy_mj(acs, macs, profile))
-
-
-def _first(layer: LayerCounts) -> bool:
-    """Whether the layer reads the frames themselves, which the paper charges as MACs in both settings."""
-    return layer.geometry.in_channels == 2

@@ -1,40 +1,172 @@
-"""Hardware profiles: what an operation costs, and who says so."""
+"""Hardware profiles: what an operation costs, and who says so. The schema is documented in docs/profiles.md."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
 from evsim.errors import ProfileError
 
-PRICES = ("e_ac_pj", "e_mac_pj")
-"""Prices that a profile gives, in picojoules per operation."""
+PRICES = {
+    "e_ac_pj": "one accumulate",
+    "e_mac_pj": "one multiply-accumulate",
+    "e_add_pj": "one integer addition of `operand_bits`",
+    "e_mul_pj": "one integer multiplication of `operand_bits`",
+    "e_byte_pj": "one byte read or written, whatever the memory",
+    "e_dram_bit_pj": "one bit read from or written to DRAM",
+    "e_synop_pj": "one synaptic operation, by the chip tables",
+    "e_neuron_pj": "one neuron update, by the chip tables",
+    "e_sop_pj": "one synaptic operation",
+    "e_neuron_active_pj": "update of a neuron that spikes",
+    "e_neuron_inactive_pj": "update of a neuron that does not spike",
+    "e_packet_pj": "one spike packet, within its tile",
+    "e_hop_x_pj": "one hop of a packet, east or west",
+    "e_hop_y_pj": "one hop of a packet, north or south",
+    "p_static_uw": "static power",
+    "p_idle_uw_per_mhz": "power of the idling clock, per MHz",
+    "e_compare_pj": "one comparison with the threshold",
+    "e_reset_pj": "one reset by subtraction",
+    "e_event_bit_hop_pj": "one spike over one hop, sparse, address folded in",
+    "e_dense_bit_hop_pj": "one bit of a dense map over one hop",
+    "e_htree_pj": "in-memory tile: H-tree, per cycle",
+    "e_fetch_pj": "in-memory tile: input fetch, per cycle",
+    "e_tile_buffer_pj": "in-memory tile: buffer, per cycle",
+    "e_temporary_pj": "in-memory tile: temporary buffer, per access",
+    "e_digital_pj": "in-memory tile: shift and add, per column group",
+    "e_adc_pj": "in-memory tile: one analogue-digital conversion",
+    "e_mux_pj": "in-memory tile: one multiplexer switch",
+    "e_crossbar_pj": "in-memory tile: crossbar, per column group and tap",
+    "e_lif_pj": "in-memory tile: LIF unit, per cycle",
+}
+"""Every price that a profile may give, and what it is the price of; its unit ends its name."""
 
+WIDTHS = ("operand_bits", "weight_bits", "potential_bits", "activation_bits")
+CHOICES = {"number": ("float", "int"), "device": ("spiking", "dense")}
 ENTRY = {"value", "source", "includes", "verified"}
+SRAM_ENTRY = {"capacity_bytes", "word_bits", "access_pj", "source", "includes", "verified"}
+VERIFIED = ("first hand", "second hand")
+UNITS = ("_uw_per_mhz", "_pj", "_uw")
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one operation costs: `low` to `high`, equal where one figure is given; who says so, and what is in it."""
+
+    low: float
+    high: float
+    source: str
+    includes: str = ""
+    verified: str = ""
+
+    @property
+    def value(self) -> float:
+        """The figure, or the middle of the range."""
+        return self.low if self.low == self.high else (self.low + self.high) / 2
+
+    @property
+    def average(self) -> bool:
+        """Whether it is, or may be, power / rate at an operating point, which misprices every other rate."""
+        return self.includes.startswith(("average", "not stated"))
+
+
+@dataclass(frozen=True)
+class Sram:
+    """Energy `access_pj` of one access of `word_bits` to memories of `capacity_bytes`, in ascending order."""
+
+    capacity_bytes: tuple[int, ...]
+    word_bits: int
+    access_pj: tuple[float, ...]
+    source: str
+    includes: str = ""
+    verified: str = ""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Prices in picojoules.
+    """Prices of one technology or chip.
 
     Attributes
     ----------
     name
         For reports.
-    e_ac_pj, e_mac_pj
-        Energy of one accumulate and of one multiply-accumulate.
-    sources
-        Price to where it was published.
+    path
+        The bundled profile's name or the file, for messages.
+    prices
+        Key of `PRICES` to price; only what is published.
+    sram
+        Energy of a memory access by the memory's size, where known.
+    number
+        "float" or "int": only integers get cheaper with fewer bits.
+    device
+        "spiking", or "dense": a device that computes every connection once.
+    operand_bits, weight_bits, potential_bits, activation_bits
+        Widths that the prices stand for, and of what is stored.
+    note
+        What a person should know.
     """
 
     name: str
-    e_ac_pj: float
-    e_mac_pj: float
-    sources: Mapping[str, str]
+    path: str = ""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    sram: Sram | None = None
+    number: str = "float"
+    device: str = "spiking"
+    operand_bits: int = 32
+    weight_bits: int = 32
+    potential_bits: int = 32
+    activation_bits: int = 32
+    note: str = ""
+
+    def price(self, key: str) -> Price:
+        """Return a price.
+
+        Raises
+        ------
+        ProfileError
+            If the profile does not give it.
+        """
+        if key not in self.prices:
+            raise ProfileError(f"{self.path}: the profile gives no {key} ({PRICES[key]}); choose another by --profile")
+        return self.prices[key]
+
+    def gives(self, *keys: str) -> bool:
+        """Whether all these prices are there."""
+        return all(key in self.prices for key in keys)
+
+    def priced(self, **values: float | Sequence[float]) -> Profile:
+        """Return a copy with prices of one's own, in the unit of their key.
+
+        Raises
+        ------
+        ProfileError
+            If there is no such price, or one is negative or no number.
+        """
+        for key in values:
+            if key not in PRICES:
+                raise ProfileError(_unknown(key))
+        plain = {key: list(value) if isinstance(value, Sequence) else value for key, value in values.items()}
+        own = {key: Price(*_range(key, value), "given by the user") for key, value in plain.items()}
+        return replace(self, prices={**self.prices, **own}, name=f"{self.name}, {_spelled(own)}")
+
+    @property
+    def e_ac_pj(self) -> float:
+        """Energy of one accumulate."""
+        return self.price("e_ac_pj").value
+
+    @property
+    def e_mac_pj(self) -> float:
+        """Energy of one multiply-accumulate."""
+        return self.price("e_mac_pj").value
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Price to where it was published."""
+        return {key: price.source for key, price in self.prices.items()}
 
 
 def load_profile(name: str = "45nm") -> Profile:
@@ -53,7 +185,7 @@ def load_profile(name: str = "45nm") -> Profile:
         except (OSError, UnicodeDecodeError) as error:
             raise ProfileError(f"{name} cannot be read ({error}); check the path of the profile") from error
     else:
-        known = sorted(f.name.removesuffix(".toml") for f in bundled.iterdir() if f.name.endswith(".toml"))
+        known = profile_names()
         if name not in known:
             raise ProfileError(f"no profile is named {name}; known are {', '.join(known)}, or give a .toml file")
         text = (bundled / f"{name}.toml").read_text(encoding="utf-8")
@@ -61,27 +193,122 @@ def load_profile(name: str = "45nm") -> Profile:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{name} is no valid TOML: {error}") from error
-    return _validated(name, content)
+    try:
+        return _validated(name, content)
+    except ProfileError as error:
+        raise ProfileError(f"{name}: {error}") from error
+
+
+def profile_names() -> list[str]:
+    """Return the names of the bundled profiles, sorted."""
+    bundled = resources.files("evsim.energy.profiles")
+    return sorted(f.name.removesuffix(".toml") for f in bundled.iterdir() if f.name.endswith(".toml"))
 
 
 def _validated(path: str, content: Mapping[str, object]) -> Profile:
-    unknown = sorted(content.keys() - {"name", *PRICES})
-    if unknown:
-        raise ProfileError(f"{path}: unknown key {unknown[0]}; known are name, {', '.join(PRICES)}")
-    title = content.get("name")
-    if not isinstance(title, str):
-        raise ProfileError(f"{path}: name must be a text")
-    values, sources = {}, {}
-    for key in PRICES:
-        entry = content.get(key)
-        if not isinstance(entry, dict):
-            raise ProfileError(f"{path}: the table [{key}] with value and source is missing")
-        if extra := sorted(entry.keys() - ENTRY):
-            raise ProfileError(f"{path}: unknown key {key}.{extra[0]}; known are {', '.join(sorted(ENTRY))}")
-        value = entry.get("value")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise ProfileError(f"{path}: {key}.value must be a number of picojoules, not negative, got {value!r}")
-        if not isinstance(entry.get("source"), str) or not entry["source"]:
-            raise ProfileError(f"{path}: {key}.source is missing; say who published the figure")
-        values[key], sources[key] = float(value), entry["source"]
-    return Profile(title, values["e_ac_pj"], values["e_mac_pj"], sources)
+    for key in content:
+        if key not in {"name", "note", "sram", *PRICES, *WIDTHS, *CHOICES}:
+            raise ProfileError(_unknown(key))
+    for key in ("name", "note"):
+        if not isinstance(content.get(key, "" if key == "note" else None), str):
+            raise ProfileError(f"{key} must be a text" + (" and is missing" if key not in content else ""))
+    prices = {key: _price(key, content[key]) for key in PRICES if key in content}
+    sram = _sram(content["sram"]) if "sram" in content else None
+    if not prices and sram is None:
+        raise ProfileError("not one price is given; write tables such as [e_ac_pj] with value and source")
+    chosen = {}
+    for key, values in CHOICES.items():
+        chosen[key] = content.get(key, values[0])
+        if chosen[key] not in values:
+            raise ProfileError(f"{key} must be {' or '.join(values)}, got {chosen[key]!r}")
+    widths = {key: _width(key, content[key]) for key in WIDTHS if key in content}
+    return Profile(str(content["name"]), path, prices, sram, **chosen, **widths, note=str(content.get("note", "")))  # type: ignore[arg-type]
+
+
+def _unknown(key: str) -> str:
+    stem = _stem(key)
+    for known in PRICES:
+        if _stem(known) == stem or key.startswith(f"{_stem(known)}_"):
+            return f"{key} has another unit than evsim takes, or none; give it as {known}"
+    near = difflib.get_close_matches(key, [*PRICES, *WIDTHS, *CHOICES, "sram", "name", "note"], 1)
+    return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else "; docs/profiles.md lists what is known")
+
+
+def _stem(key: str) -> str:
+    for unit in UNITS:
+        if key.endswith(unit):
+            return key.removesuffix(unit)
+    return key
+
+
+def _price(key: str, entry: object) -> Price:
+    source, includes, verified = _told(key, entry, ENTRY)
+    assert isinstance(entry, dict)
+    return Price(*_range(f"{key}.value", entry.get("value")), source, includes, verified)
+
+
+def _told(key: str, entry: object, known: set[str]) -> tuple[str, str, str]:
+    """Return source, includes and verified of an entry; its other keys must be `known`."""
+    if not isinstance(entry, dict):
+        raise ProfileError(f"{key} must be a table [{key}] with value and source, got {entry!r}")
+    if extra := sorted(entry.keys() - known):
+        raise ProfileError(f"unknown key {key}.{extra[0]}; known are {', '.join(sorted(known))}")
+    texts = {word: entry.get(word, "") for word in ("source", "includes", "verified")}
+    for word, text in texts.items():
+        if not isinstance(text, str):
+            raise ProfileError(f"{key}.{word} must be a text, got {text!r}")
+    if not texts["source"].strip():
+        raise ProfileError(f"{key}.source is missing; say who published the figure")
+    if texts["verified"] not in ("", *VERIFIED):
+        raise ProfileError(f"{key}.verified must be {' or '.join(VERIFIED)}, got {texts['verified']!r}")
+    return texts["source"], texts["includes"], texts["verified"]
+
+
+def _sram(entry: object) -> Sram:
+    source, includes, verified = _told("sram", entry, SRAM_ENTRY)
+    assert isinstance(entry, dict)
+    lists = {}
+    for key in ("capacity_bytes", "access_pj"):
+        values = entry.get(key)
+        if not isinstance(values, list) or not values:
+            raise ProfileError(f"sram.{key} must be a list of numbers, got {values!r}")
+        lists[key] = [_number(f"sram.{key}", value) for value in values]
+    capacities, energies = lists["capacity_bytes"], lists["access_pj"]
+    if len(capacities) != len(energies):
+        raise ProfileError(f"sram.access_pj has {len(energies)} numbers for {len(capacities)} of sram.capacity_bytes")
+    if capacities != sorted(set(capacities)) or capacities[0] <= 0:
+        raise ProfileError(f"sram.capacity_bytes must rise from above 0, got {capacities}")
+    word = _width("sram.word_bits", entry.get("word_bits"))
+    return Sram(tuple(map(int, capacities)), word, tuple(energies), source, includes, verified)
+
+
+def _width(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096:
+        raise ProfileError(f"{key} must be a number of bits, at least 1, got {value!r}")
+    return value
+
+
+def _range(key: str, value: object) -> tuple[float, float]:
+    """Return the two ends of a number or of a range [low, high]."""
+    if not isinstance(value, list):
+        number = _number(key, value)
+        return number, number
+    if len(value) != 2:
+        raise ProfileError(f"{key} must be a number or a range [low, high], got {value!r}")
+    low, high = (_number(key, end) for end in value)
+    if low > high:
+        raise ProfileError(f"{key} must be a range from low to high, got {value!r}")
+    return low, high
+
+
+def _number(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ProfileError(f"{key} must be a number, not negative, got {value!r}")
+    return float(value)
+
+
+def _spelled(prices: Mapping[str, Price]) -> str:
+    return ", ".join(
+        f"{key} {price.low:g}" if price.low == price.high else f"{key} {price.low:g}-{price.high:g}"
+        for key, price in prices.items()
+    )

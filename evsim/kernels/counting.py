@@ -32,6 +32,33 @@ def spikes_per_position(words: NDArray[np.uint64], counts: NDArray[np.int64]) ->
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def tally_values(
+    values: NDArray[np.generic], channels: int, fan_out: NDArray[np.int64], counts: NDArray[np.int64]
+) -> bool:
+    """Count a map of numbers: values [T, P, C], of which the first `channels` count, fan_out [P].
+
+    counts [4, T] receives nonzeros, nonzeros times fan-out, sums and sums times fan-out (sums of whole numbers only
+    make sense). Returns whether every value is 0 or 1.
+    """
+    binary = True
+    for t in range(values.shape[0]):
+        for p in range(values.shape[1]):
+            nonzeros = np.int64(0)
+            total = np.int64(0)
+            for c in range(channels):
+                value = values[t, p, c]
+                if value != 0:
+                    nonzeros += 1
+                    total += np.int64(value)
+                    binary &= value == 1
+            counts[0, t] += nonzeros
+            counts[1, t] += nonzeros * fan_out[p]
+            counts[2, t] += total
+            counts[3, t] += total * fan_out[p]
+    return binary
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def attention_operations(
     heads: int,
     size: int,

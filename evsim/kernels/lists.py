@@ -59,17 +59,23 @@ def fill_segments(
     tile_words: int,
     starts: NDArray[np.int64],
     index: NDArray[np.uint16],
+    turn: int,
+    extent: int,
 ) -> None:
-    """Write the channel numbers of segments ``first .. last - 1``: words [R, W], index [spikes] uint16."""
+    """Write the channel numbers of segments ``first .. last - 1``: words [R, W], index [spikes] uint16.
+
+    To each is added ``x % 3 * extent`` (see `Segments.joined`), with x the position in rows of `turn` positions.
+    """
     rows, width = words.shape
     room = starts[last] - 72  # eight whole octets must not reach into what another thread fills
     for s in range(first, last):
         k = s // rows
         r = s - k * rows
         at = starts[s]
+        base = r % turn % 3 * extent
         for j in range(k * tile_words, min((k + 1) * tile_words, width)):
             word = words[r, j]
-            offset = (j - k * tile_words) * 64
+            offset = base + (j - k * tile_words) * 64
             if at <= room:
                 count = np.int64(popcount(word))
                 if count > FEW:
@@ -91,8 +97,10 @@ def graded_segments(
     starts: NDArray[np.int64],
     index: NDArray[np.uint16],
     amounts: NDArray[np.floating],
+    turn: int,
+    extent: int,
 ) -> int:
-    """List the nonzero entries of values [R, C] with their amounts; index and amounts hold R * C. Return how many."""
+    """List the nonzero entries of values [R, C] with their amounts, numbered as by `fill_segments`. Return how many."""
     rows, channels = values.shape
     at = 0
     s = 0
@@ -102,7 +110,7 @@ def graded_segments(
         for r in range(rows):
             for j in range(c, end):
                 if values[r, j] != 0:
-                    index[at] = np.uint16(j - c)
+                    index[at] = np.uint16(r % turn % 3 * extent + j - c)
                     amounts[at] = values[r, j]
                     at += 1
             s += 1

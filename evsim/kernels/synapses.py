@@ -8,7 +8,9 @@ Weights are packed ``[block][tap * C_in][lanes]``, so one row is one run of 256 
 block -> band of output positions -> tap -> tile of input channels -> timestep -> position. A tile of weights (128
 channels, 32 KB) stays in the L1 cache while all positions and timesteps of the band use it; the band's partial sums
 (about 250 KB) wait in the L2 cache. The lists of active channels are those of the input positions: a tap reads its
-neighbour's list, no patch is ever copied, and taps outside the map are loop bounds.
+neighbour's list, no patch is ever copied, and taps outside the map are loop bounds. Where a whole row of a 3 x 3
+window fits into the L1 cache (few input channels), its three taps are *joined*: the lists of neighbouring positions
+lie side by side, so one run of entries ``x % 3 * C_in + c`` serves all three, against weight rows turned to match.
 
 What a layer does with its finished sums is its *sink*: store them as real values (plus the residual stream), or drive
 LIF neurons at once, so that the membrane currents never leave the cache. Each output adds in the order
@@ -53,6 +55,7 @@ class Size(NamedTuple):
     tile: int
     block: int
     band: int
+    joined: bool
 
 
 class Sink(NamedTuple):
@@ -96,6 +99,10 @@ def synapses(
         channel, lanes, begin, end = _unit(size, unit)
         span = (end - begin) * lanes
         scratch[: size.steps * span] = 0.0
+        if size.joined:
+            _gather_joined(size, channel, lanes, begin, end, index, starts, values, weights, scratch)
+            _drain(size, sink, scratch, channel, lanes, begin, end)
+            continue
         # a tile that is used once comes from afar: ask for the next while this one is at work
         pace = 0
         if end - begin == size.out_height * size.out_width:
@@ -131,6 +138,50 @@ def synapses(
                             )
                         ahead += count * pace * LINE
         _drain(size, sink, scratch, channel, lanes, begin, end)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gather_joined(
+    size: Size,
+    channel: int,
+    lanes: int,
+    begin: int,
+    end: int,
+    index: NDArray[np.uint16],
+    starts: NDArray[np.int64],
+    values: NDArray[np.floating] | None,
+    weights: NDArray[np.floating],
+    scratch: NDArray[np.floating],
+) -> None:
+    """Gather a unit of a convolution of width 3, stride 1 and padding 1, a row of the window at a time.
+
+    Weights are packed ``[block][ky][5 * C_in][lanes]`` with the taps 0 1 2 0 1 of each row: wherever an output lies,
+    some three of them follow each other in the order in which the entries of its neighbours are numbered.
+    """
+    width = size.in_width
+    in_positions = size.in_height * width
+    extent = size.in_channels * lanes
+    for ky in range(size.kernel_height):
+        row = (channel * size.kernel_height + lanes * ky) * 5 * size.in_channels
+        for t in range(size.steps):
+            for y in range(begin // width, (end - 1) // width + 1):
+                source_y = y * size.stride_height - size.pad_height + ky
+                if source_y < 0 or source_y >= size.in_height:
+                    continue
+                s = t * in_positions + source_y * width
+                left, right = max(0, begin - y * width), min(width, end - y * width)
+                at = (t * (end - begin) + y * width + left - begin) * lanes
+                turn = left % 3
+                for x in range(left, right):
+                    start = starts[np.uint64(s + max(0, x - 1))]
+                    stop = starts[np.uint64(s + min(width, x + 2))]
+                    turned = row + (1 - turn if turn < 2 else 2) * extent
+                    if values is None:
+                        add_rows(scratch, at, weights, turned, index, start, stop, lanes)
+                    elif start < stop:
+                        add_scaled_rows(scratch, at, weights, turned, index, values, start, stop, lanes)
+                    turn = turn + 1 if turn < 2 else 0
+                    at += lanes
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -54,25 +54,31 @@ class Layer(Protocol):
         """Take one packet per input, of the same timesteps; return the output, or None while still gathering."""
 
 
-def segments(packet: SpikeList | IntegerMap, context: Context) -> Segments:
-    """Return the packet's lists of active channels, made at first use and shared by all layers that read it."""
-    key = context.dtype.name
+def segments(packet: SpikeList | IntegerMap, context: Context, joined: bool = False) -> Segments:
+    """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike."""
+    key = f"{context.dtype.name}{' joined' if joined else ''}"
     made = packet.lists.get(key)
     if made is None:
-        made = _spike_segments(packet, context) if isinstance(packet, SpikeList) else _graded(packet, context)
+        if isinstance(packet, SpikeList):
+            made = _spike_segments(packet, context, joined)
+        else:
+            made = _graded(packet, context, joined)
         packet.lists[key] = made
     return made
 
 
-def _spike_segments(packet: SpikeList, context: Context) -> Segments:
+def _spike_segments(packet: SpikeList, context: Context, joined: bool) -> Segments:
     steps, positions, width = packet.words.shape
     words = packet.words.reshape(steps * positions, width)
-    tile_words = _tile_words(words, packet.channels)
+    tile_words = width if joined else _tile_words(words, packet.channels)
+    extent = packet.channels if joined else 0
     count = -(-width // tile_words) * steps * positions
     starts = np.empty(count + 1, np.int64)
     count_segments(words, tile_words, starts)
     index = np.empty(int(starts[-1]), np.uint16)
-    context.workers.share(count, lambda a, b: fill_segments(a, b, words, tile_words, starts, index))
+    context.workers.share(
+        count, lambda a, b: fill_segments(a, b, words, tile_words, starts, index, packet.width, extent)
+    )
     return Segments(index, starts, tile_words * 64)
 
 
@@ -86,7 +92,7 @@ def _tile_words(words: NDArray[np.uint64], channels: int) -> int:
     return 4 if rate < 0.06 else 2
 
 
-def _graded(packet: IntegerMap, context: Context) -> Segments:
+def _graded(packet: IntegerMap, context: Context, joined: bool) -> Segments:
     tile = 128
     steps, positions, channels = packet.values.shape
     values = packet.values.reshape(steps * positions, channels)
@@ -94,5 +100,5 @@ def _graded(packet: IntegerMap, context: Context) -> Segments:
     nonzero = int(np.count_nonzero(values))
     index = np.empty(nonzero, np.uint16)
     amounts = aligned((nonzero,), context.dtype)
-    graded_segments(values, tile, starts, index, amounts)
+    graded_segments(values, tile, starts, index, amounts, packet.width, channels if joined else 0)
     return Segments(index, starts, tile, amounts)

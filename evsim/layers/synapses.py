@@ -20,6 +20,10 @@ SUMS_BYTES = 250_000
 """Partial sums of one band: they wait in the L2 cache (512 KB and more) beside the lists and the weights."""
 
 
+JOINED_CHANNELS = 48
+"""Input channels up to which the taps of a window row are joined: 3 * 48 rows of 256 bytes, all but the L1 cache."""
+
+
 class Synapses:
     """A convolution or linear layer with its BatchNorm, and optionally what follows it.
 
@@ -49,7 +53,11 @@ class Synapses:
         self.node, self.source, self.target, self.context = node, source, target, context
         scale = weights.get("bn_scale", np.ones(node.out_channels))
         shift = weights.get("bn_shift", np.zeros(node.out_channels)) + weights.get("bias", 0.0) * scale
-        self.weights = pack(weights["weight"].reshape(-1, node.out_channels), scale, context)
+        self.joined = source.kind != "real" and _joins(node)
+        weight = weights["weight"]
+        if self.joined:
+            weight = np.concatenate([weight, weight[:, :2]], axis=1)
+        self.weights = pack(weight.reshape(-1, node.out_channels), scale, context)
         self.shift = np.zeros(padded(node.out_channels), context.dtype)
         self.shift[: node.out_channels] = shift
         self.membrane = Membrane(neurons, target, context) if neurons else None
@@ -89,7 +97,7 @@ class Synapses:
         if isinstance(packet, RealMap):
             lists, values = None, np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         else:
-            lists = segments(packet, context)
+            lists = segments(packet, context, self.joined)
             size = size._replace(tile=lists.tile)
 
         def work(first: int, last: int) -> None:
@@ -123,7 +131,15 @@ class Synapses:
             tile=128,
             block=block,
             band=-(-target.positions // bands),
+            joined=self.joined,
         )
+
+
+def _joins(node: Conv2d | Linear) -> bool:
+    """Whether the three taps of a window row are gathered at once: 3 x C_in rows of 256 bytes lie in the L1 cache."""
+    if not isinstance(node, Conv2d) or node.in_channels > JOINED_CHANNELS:
+        return False
+    return (node.kernel[1], node.stride[1], node.padding[1]) == (3, 1, 1)
 
 
 def pack(weight: NDArray[np.floating], scale: NDArray[np.floating], context: Context) -> NDArray[np.floating]:

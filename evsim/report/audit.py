@@ -13,7 +13,7 @@ from evsim.audit.check import Check, LayerCheck
 from evsim.audit.compare import Comparison, Totals
 from evsim.audit.paper import Implied, PaperTable, Recomputed
 from evsim.audit.sweep import SweepRow
-from evsim.report.table import aligned
+from evsim.report.text import aligned
 
 SCHEMA = 1
 

@@ -11,6 +11,7 @@ from evsim.converters.calibration import Rate
 from evsim.energy import Profile, load_profile
 from evsim.energy.paper import NonSpike
 from evsim.network import Conv2d, Linear, Network
+from evsim.report.text import aligned
 
 WHY = (
     "exact and paper differ because the paper charges padding taps, scales biases by the firing rate, estimates\n"
@@ -116,19 +117,6 @@ def rates_report(rates: Sequence[Rate], single: Sequence[Rate]) -> str:
     ]
     worst = max(abs(rate.error) for rate in (*rates, *single))
     return "\n".join([*aligned(rows), "", f"rates after the max-pool that reads the neurons; worst error {worst:.2%}"])
-
-
-def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return rows of text with aligned columns: names to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
 def _input_line(run: Run) -> str:

@@ -1,0 +1,51 @@
+"""M6, an affine chip: ``E = P_static time + P_idle frequency time + E_sop SOP``.
+
+The time of an inference and the clock come from the user, never from the clock of the simulation. A profile without
+powers (a published average at an operating point holds them already) needs neither.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evsim.counters import Counts
+from evsim.energy.operations import synaptic_events
+from evsim.energy.options import Options
+from evsim.energy.profile import Price, Profile
+from evsim.energy.result import Energy, Ledger
+from evsim.errors import OptionError
+
+MICROWATT_MS_TO_PICO = 1e3
+"""1 uW for 1 ms is 1 nJ."""
+
+
+def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
+    """Charge synaptic operations, and the powers that the profile gives over the time of an inference."""
+    ledger, e_sop = Ledger(counts, "affine", profile), profile.price("e_sop_pj")
+    for layer in counts.layers:
+        if layer.sops_per_head is not None:
+            synaptic_events(ledger, layer)
+            ledger.charge(layer, "AC", layer.sops_per_head, e_sop, heads=True)
+        elif layer.kind != "lif":
+            ledger.charge(layer, "AC", synaptic_events(ledger, layer), e_sop)
+    if profile.gives("p_static_uw"):
+        charge_power(ledger, counts, profile.price("p_static_uw"), _given(options.time_ms, "time-ms", profile))
+    if profile.gives("p_idle_uw_per_mhz"):
+        frequency = _given(options.frequency_mhz, "frequency-mhz", profile)
+        idle = profile.price("p_idle_uw_per_mhz")
+        power = Price(idle.low * frequency, idle.high * frequency, idle.source)
+        charge_power(ledger, counts, power, _given(options.time_ms, "time-ms", profile))
+    return ledger.energy()
+
+
+def charge_power(ledger: Ledger, counts: Counts, power_uw: Price, time_ms: float) -> None:
+    """Charge a power over the time of an inference, in equal parts to all timesteps."""
+    steps = counts.timesteps
+    each = np.full(steps, time_ms * MICROWATT_MS_TO_PICO * max(1, counts.samples) / steps)
+    ledger.charge(None, "static power", each, power_uw)
+
+
+def _given(value: float | None, option: str, profile: Profile) -> float:
+    if value is None:
+        raise OptionError(f"model affine with profile {profile.path} needs --{option}: it gives power, not energy")
+    return value

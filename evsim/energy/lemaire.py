@@ -1,0 +1,142 @@
+"""M3, Lemaire et al. 2022 (arXiv 2210.13107): operations, memory accesses and addressing of an SNN.
+
+``E = E_mem + E_ops + E_addr``, equations as LEAT-EDGE/qualia-plugin-snn writes them (the paper itself was not read). A
+layer of the model is a conv or linear layer with its neurons; evsim charges what comes with spikes to the former and
+what comes with each neuron to the LIF, so their rows add up to the model's layer. Layers whose input is no spikes are
+charged by the model's equations for dense networks, once per timestep.
+
+Known to be weak: nominal taps, not those inside the image; potentials read and written at every event; no packing of
+spikes; no attention, no residual additions. Each reading of the energy of a memory access charges Horowitz's energy of
+a 64-bit word for one 32-bit access, and "piecewise" makes tiny memories nearly free. Reading "spikingjelly" is
+"piecewise" with weights and biases in one memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from evsim.counters import Counts, Geometry, LayerCounts
+from evsim.energy.operations import active, has_bias, leaks, outputs
+from evsim.energy.options import Options
+from evsim.energy.profile import Price, Profile
+from evsim.energy.result import Energy, Ledger
+from evsim.errors import ProfileError
+
+FIFO_MESSAGES = 1000
+"""Messages that the memories of input and output spikes hold."""
+
+FIT = (1.09e-5, 13.2)
+"""Reading "fit": slope per bit and offset of qualia-plugin-snn's line through Horowitz's points, in pJ per access."""
+
+BLOCK_PJ, BLOCK_WORD = 10.0, 64
+"""Reading "packed": every memory is made of 8 KiB blocks, 10 pJ per 64-bit word, shared by what fits into it."""
+
+
+def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
+    """Charge operations, memory accesses and addressing."""
+    ledger, prices = Ledger(counts, "lemaire", profile), _Prices(profile, options)
+    for layer in counts.layers:
+        if layer.kind == "lif":
+            _neurons(ledger, layer, prices)
+        elif layer.sops_per_head is not None:
+            ledger.charge(layer, "AC", layer.sops_per_head, prices.add, heads=True)
+            ledger.note("attention: its additions are charged, its memory is not part of the model")
+        elif layer.input_kind == "spikes":
+            _spiking(ledger, layer, prices)
+        else:
+            ledger.note("layers whose input is no spikes are charged as dense layers, once per timestep")
+            dense(ledger, layer, prices, active(layer))
+    return ledger.energy()
+
+
+def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
+    """Charge the dense network of the same shape, every layer once; attention by its multiply-accumulates alone."""
+    ledger = Ledger(counts, "ann", profile, per_timestep=False, per_head=False)
+    prices = _Prices(profile, options)
+    for layer in counts.layers:
+        samples = max(1, layer.samples)
+        if layer.kind == "attention":
+            size = layer.geometry
+            products = 2 * size.tokens**2 * size.in_channels * samples
+            ledger.charge(layer, "MAC", products, prices.mac)
+            ledger.note("attention of the dense network: its two products are charged, its memory is not")
+        elif layer.kind != "lif":
+            dense(ledger, layer, prices, np.int64(samples))
+    return ledger.energy()
+
+
+class _Prices:
+    """Prices of operations, and of one access to a memory of some words."""
+
+    def __init__(self, profile: Profile, options: Options) -> None:
+        self.profile, self.reading = profile, options.sram
+        self.add, multiply = profile.price("e_add_pj"), profile.price("e_mul_pj")
+        self.mac = Price(self.add.low + multiply.low, self.add.high + multiply.high, multiply.source)
+        if self.reading in ("piecewise", "spikingjelly") and profile.sram is None:
+            raise ProfileError(
+                f"{profile.path}: the profile has no [sram], which model lemaire with sram=piecewise needs; "
+                "choose another by --profile, or --set sram=fit"
+            )
+
+    def parameters(self, size: Geometry) -> tuple[float, float]:
+        """Return the energy of one access to a layer's weights and to its biases."""
+        if self.reading == "spikingjelly":
+            return (self.access(size.weights + size.out_channels),) * 2
+        return self.access(size.weights), self.access(size.out_channels)
+
+    def access(self, words: int) -> float:
+        """Return the energy of one access to a memory of so many words, in pJ."""
+        bits = self.profile.operand_bits
+        if self.reading == "fit":
+            return FIT[0] * words * bits + FIT[1]
+        if self.reading == "packed":
+            return BLOCK_PJ / max(1, BLOCK_WORD // bits)
+        sram = self.profile.sram
+        assert sram is not None
+        return float(np.interp(words * bits / 8, (0, *sram.capacity_bytes), (0.0, *sram.access_pj)))
+
+
+def _spiking(ledger: Ledger, layer: LayerCounts, prices: _Prices) -> None:
+    """Charge what a conv or linear layer does with its input spikes."""
+    size, spikes = layer.geometry, layer.input_nonzeros
+    neurons, taps = outputs(layer), size.out_channels * size.kernel[0] * size.kernel[1]
+    reached = math.prod(-(-k // s) for k, s in zip(size.kernel, size.stride, strict=True)) * size.out_channels
+    ledger.charge(layer, "AC", spikes * reached, prices.add)
+    if layer.kind == "conv":
+        ledger.charge(layer, "addresses", 2 * spikes, prices.mac)
+    ledger.charge(layer, "addresses", spikes * taps, prices.add)
+    ledger.charge(layer, "spikes moved", spikes, prices.access(FIFO_MESSAGES))
+    weight, bias = prices.parameters(size)
+    ledger.charge(layer, "weights read", spikes * taps, weight)
+    ledger.charge(layer, "potentials read and written", 2 * spikes * taps, prices.access(neurons))
+    if has_bias(layer):
+        ledger.charge(layer, "AC", active(layer) * neurons, prices.add)
+        ledger.charge(layer, "weights read", active(layer) * neurons, bias)
+
+
+def _neurons(ledger: Ledger, layer: LayerCounts, prices: _Prices) -> None:
+    """Charge what each neuron does at each timestep, and its spikes."""
+    assert layer.spikes is not None
+    ledger.charge(layer, "neuron updates", layer.spikes, prices.add)
+    if leaks(layer):
+        ledger.charge(layer, "neuron updates", layer.neuron_updates, prices.mac)
+    ledger.charge(layer, "potentials read and written", 2 * layer.neuron_updates, prices.access(outputs(layer)))
+    ledger.charge(layer, "spikes moved", layer.spikes, prices.access(FIFO_MESSAGES))
+
+
+def dense(ledger: Ledger, layer: LayerCounts, prices: _Prices, times: np.int64 | np.ndarray) -> None:
+    """Charge a conv or linear layer of a dense network, `times` over."""
+    size, neurons = layer.geometry, outputs(layer)
+    inputs, macs = size.tokens * size.in_channels, size.dense_macs
+    read = macs if layer.kind == "conv" else inputs
+    taps = size.out_channels * size.kernel[0] * size.kernel[1] if layer.kind == "conv" else 0
+    ledger.charge(layer, "MAC", times * macs, prices.mac)
+    ledger.charge(layer, "AC", times * neurons, prices.add)
+    ledger.charge(layer, "addresses", times * (inputs + neurons + taps), prices.add)
+    ledger.charge(layer, "spikes moved", times * read, prices.access(inputs))
+    ledger.charge(layer, "spikes moved", times * neurons, prices.access(neurons))
+    weight, bias = prices.parameters(size)
+    ledger.charge(layer, "weights read", times * macs, weight)
+    ledger.charge(layer, "weights read", times * neurons, bias)

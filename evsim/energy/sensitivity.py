@@ -1,0 +1,194 @@
+"""What a conclusion depends on: two networks' ratio of energies over all models and profiles, and where it turns."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from evsim.counters import Counts
+from evsim.energy.models import MODELS, charge
+from evsim.energy.options import CHOICES, Options
+from evsim.energy.profile import Profile, load_profile, profile_names
+from evsim.energy.result import COSTS, Energy
+from evsim.errors import EvsimError, OptionError
+
+COMPUTE = ("AC", "MAC", "neuron updates")
+"""Kinds of cost that are operations; the others are movement and power."""
+
+MOST_RANGES = 8
+
+VARIANTS = {"paper": "nonspike", "lemaire": "sram", "counted-memory": "weights"}
+"""The choice that each of these models leaves open and that moves it most: all of its values are compared."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Energy of A over energy of B under one model, one `variant` of what it leaves open, and one profile.
+
+    `low` to `high` where prices are ranges. `scale` is the factor on all prices of memory and movement at which both
+    cost the same, None where no factor does; `cheaper_below` is who is cheaper below it.
+    """
+
+    model: str
+    variant: str
+    profile: str
+    a_mj: float
+    b_mj: float
+    low: float
+    high: float
+    scale: float | None
+    cheaper_below: str = ""
+
+    @property
+    def value(self) -> float:
+        """A / B."""
+        return self.a_mj / self.b_mj if self.b_mj else math.nan
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The price ratio E_MAC / E_AC at which A and B cost the same, under one model; None where no ratio does."""
+
+    model: str
+    variant: str
+    ratio: float | None
+    cheaper_below: str
+
+    @property
+    def sentence(self) -> str:
+        """The finding in words."""
+        name = f"{self.model}, {self.variant}" if self.variant else self.model
+        if not self.cheaper_below:
+            return f"{name}: A and B cost the same at every E_MAC / E_AC"
+        if self.ratio is None:
+            return f"{name}: {self.cheaper_below} is cheaper at every E_MAC / E_AC"
+        other = "B" if self.cheaper_below == "A" else "A"
+        return f"{name}: {self.cheaper_below} is cheaper below E_MAC / E_AC = {self.ratio:.6g}, {other} above"
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Ratios in all models and profiles that can answer, turning points, and why others cannot."""
+
+    ratios: tuple[Ratio, ...]
+    turns: tuple[Turn, ...]
+    refused: tuple[tuple[str, str, str, str], ...]
+
+    @property
+    def least(self) -> Ratio:
+        """Where A fares best."""
+        return min(self.ratios, key=lambda ratio: ratio.value)
+
+    @property
+    def greatest(self) -> Ratio:
+        """Where A fares worst."""
+        return max(self.ratios, key=lambda ratio: ratio.value)
+
+
+def sensitivity(
+    a: Counts, b: Counts, options: Options | None = None, profiles: Sequence[Profile] | None = None
+) -> Sensitivity:
+    """Compare two networks under every model and profile.
+
+    Parameters
+    ----------
+    a, b
+        What is compared.
+    options
+        Of the models.
+    profiles
+        All bundled ones by default.
+
+    Raises
+    ------
+    OptionError
+        If nothing can answer for both.
+    """
+    options = options or Options()
+    priced = [load_profile(name) for name in profile_names()] if profiles is None else profiles
+    ratios, refused = [], []
+    for model, variant, chosen in _variants(options):
+        for profile in priced:
+            try:
+                ratios.append(_ratio(model, variant, profile, a, b, chosen))
+            except EvsimError as error:
+                refused.append((model, variant, profile.path, str(error)))
+    if not ratios:
+        raise OptionError(f"no model and profile can charge both; the first says: {refused[0][3]}")
+    turns = [
+        _turn(model, variant, *(_operations(counts, model, chosen) for counts in (a, b)))
+        for model, variant, chosen in _variants(options)
+        if model in ("paper", "exact")
+    ]
+    return Sensitivity(tuple(ratios), tuple(turns), tuple(refused))
+
+
+def _variants(options: Options) -> Iterator[tuple[str, str, Options]]:
+    """Yield model, variant and options of everything that is compared."""
+    for model in MODELS:
+        if model not in VARIANTS:
+            yield model, "", options
+            continue
+        key = VARIANTS[model]
+        for value in CHOICES[key]:
+            yield model, f"{key}={value}", replace(options, **{key: value})  # type: ignore[arg-type]
+
+
+def _ratio(model: str, variant: str, profile: Profile, a: Counts, b: Counts, options: Options) -> Ratio:
+    left, right = (charge(counts, model, profile, options) for counts in (a, b))
+    middle = left.energy_mj / right.energy_mj if right.energy_mj else math.nan
+    ends = [middle]
+    # a price is the same for both, and the ratio of sums that are linear in prices is extreme where each is at an end
+    for corner in _corners(profile):
+        x, y = (charge(counts, model, corner, options).energy_mj for counts in (a, b))
+        ends.append(x / y if y else math.nan)
+    scale, below = _scale(left, right)
+    return Ratio(model, variant, profile.path, left.energy_mj, right.energy_mj, min(ends), max(ends), scale, below)
+
+
+def _corners(profile: Profile) -> Iterator[Profile]:
+    """Yield the profile with every price that is a range at one of its ends, in all combinations."""
+    ranges = {key: price for key, price in profile.prices.items() if price.low != price.high}
+    if not ranges:
+        return
+    if len(ranges) > MOST_RANGES:
+        raise OptionError(f"{profile.path} has {len(ranges)} prices as ranges, --sensitivity takes up to {MOST_RANGES}")
+    for ends in itertools.product(*((price.low, price.high) for price in ranges.values())):
+        fixed = {key: replace(ranges[key], low=end, high=end) for key, end in zip(ranges, ends, strict=True)}
+        yield replace(profile, prices={**profile.prices, **fixed})
+
+
+def _scale(a: Energy, b: Energy) -> tuple[float | None, str]:
+    """Return the factor on memory and movement at which A and B cost the same, and who is cheaper below it."""
+    (compute_a, moved_a), (compute_b, moved_b) = (_split(energy) for energy in (a, b))
+    factor = _crossing(compute_a - compute_b, moved_b - moved_a)
+    return factor, "" if factor is None else "A" if compute_a < compute_b else "B"
+
+
+def _split(energy: Energy) -> tuple[float, float]:
+    by = energy.by("cost")
+    compute = sum(float(by.pj[COSTS.index(cost)]) for cost in COMPUTE)
+    return compute, float(by.pj.sum()) - compute
+
+
+def _operations(counts: Counts, model: str, options: Options) -> tuple[float, float]:
+    """Return a model's accumulates and multiply-accumulates: its energy at prices of 1."""
+    unit = Profile("unit prices", "unit prices").priced(e_ac_pj=1.0, e_mac_pj=1.0)
+    by = charge(counts, model, unit, options).by("cost")
+    return float(by.pj[COSTS.index("AC")]), float(by.pj[COSTS.index("MAC")])
+
+
+def _turn(model: str, variant: str, a: tuple[float, float], b: tuple[float, float]) -> Turn:
+    ratio = _crossing(a[0] - b[0], b[1] - a[1])
+    if ratio is None:
+        return Turn(model, variant, None, "A" if a[0] + a[1] < b[0] + b[1] else "B" if a != b else "")
+    return Turn(model, variant, ratio, "A" if a[0] < b[0] else "B")
+
+
+def _crossing(rise: float, run: float) -> float | None:
+    """Return the positive factor f at which ``rise = f run``, if there is one."""
+    if not run or rise / run <= 0:
+        return None
+    return rise / run

@@ -1,0 +1,174 @@
+"""An observer that measures what moves: weight rows, spikes in their cheapest code, neurons touched, buffers.
+
+Only `evsim.energy.counted_memory` asks for these figures, so a run gathers them on request alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.counters import Counts, Geometry, Ints, Traffic
+from evsim.kernels.counting import spikes_per_position
+from evsim.kernels.traffic import attention_buffers, run_length_bits, touched_rows, windows
+from evsim.layers.plan import Stage
+from evsim.network import LIF, Conv2d, Linear, Network, Node, SpikingSelfAttention
+from evsim.observers import geometry
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
+
+
+class TrafficMeter:
+    """Measures the traffic of every conv, linear, attention and LIF, see `evsim.counters.Traffic`.
+
+    Parameters
+    ----------
+    network
+        The network that runs.
+    timesteps
+        T of the run.
+    """
+
+    def __init__(self, network: Network, timesteps: int) -> None:
+        self._meters = {
+            node.name: _Meter(node, geometry(node, network), timesteps)
+            for node in network.nodes
+            if isinstance(node, Conv2d | Linear | SpikingSelfAttention | LIF)
+        }
+
+    def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
+        """Measure the step of every primitive that the stage stands for."""
+        when = slice(inputs[0].start, inputs[0].start + inputs[0].steps)
+        reached: Ints | None = None
+        for node in stage.nodes:
+            if isinstance(node, Conv2d | Linear):
+                reached = self._meters[node.name].synapses(when, inputs[0])
+            elif isinstance(node, SpikingSelfAttention) and isinstance(output, RealMap):
+                self._meters[node.name].attention(when, inputs, output, node.scale)
+            elif isinstance(node, LIF) and isinstance(output, SpikeList):
+                # neurons fused behind their layer: its outputs that a nonzero input reached; else nonzero currents
+                touched = reached if reached is not None else _nonzeros(inputs[0]).sum(axis=1)
+                self._meters[node.name].neurons(when, output, touched)
+
+    def attached(self, counts: Counts) -> Counts:
+        """Return the counts with the traffic of every layer."""
+        rows = tuple(replace(layer, traffic=self._meters[layer.name].traffic()) for layer in counts.layers)
+        return replace(counts, layers=rows)
+
+
+class _Meter:
+    """Running figures of one layer."""
+
+    def __init__(self, node: Node, size: Geometry, timesteps: int) -> None:
+        self.node, self.size = node, size
+        keys = ("run_length", "least", "value", "events", "sum", "rows", "neurons")
+        self.rows: dict[str, Ints] = {key: np.zeros(timesteps, np.int64) for key in keys}
+        self.once = np.zeros((size.kernel[0] * size.kernel[1], -(-size.in_channels // 64)), np.uint64)
+        self.coincidences, self.greatest = (np.zeros((2, timesteps, size.heads), np.int64) for _ in range(2))
+        self.entries = np.zeros((timesteps, size.heads), np.int64)
+
+    def synapses(self, when: slice, packet: Packet) -> Ints:
+        """Measure a conv or linear layer by its input; return how many outputs each timestep reaches."""
+        size, words = self.size, _words(packet)
+        shape = ((size.in_height, size.in_width), (size.out_height, size.out_width))
+        layout = (*shape, size.kernel, size.stride, size.padding)
+        touched = np.zeros((len(words), *self.once.shape), np.uint64)
+        touched_rows(words, *layout, touched)
+        self.once |= np.bitwise_or.reduce(touched, axis=0)
+        self.rows["rows"][when] += np.bitwise_count(touched).sum(axis=(1, 2), dtype=np.int64)
+        greatest, reached = np.zeros(len(words), np.int64), np.zeros(len(words), np.int64)
+        totals = packet.values.sum(axis=2, dtype=np.int64) if isinstance(packet, IntegerMap) else _nonzeros(packet)
+        windows(totals, *layout, greatest, reached)
+        self.rows["sum"][when] += greatest
+        self.rows["neurons"][when] += reached * size.out_channels
+        self._coded(when, packet, words)
+        return reached * size.out_channels
+
+    def neurons(self, when: slice, output: SpikeList, touched: Ints) -> None:
+        """Measure a LIF layer by its output, and by how many of its neurons anything reached."""
+        self.rows["neurons"][when] += touched
+        self._coded(when, output, output.words)
+
+    def attention(self, when: slice, operands: tuple[Packet, ...], output: RealMap, scale: float) -> None:
+        """Measure attention: its operands, its two possible buffers, its greatest output."""
+        words = [packet.words for packet in operands if isinstance(packet, SpikeList)]
+        for packet in operands:
+            self._coded(when, packet, _words(packet))
+        attention_buffers(
+            self.size.heads, self.size.head_dim, *words,
+            self.coincidences[:, when], self.greatest[:, when], self.entries[when],
+        )  # fmt: skip
+        self.rows["sum"][when] += np.rint(output.values.max(axis=(1, 2)) / scale).astype(np.int64)
+
+    def _coded(self, when: slice, packet: Packet, words: NDArray[np.uint64]) -> None:
+        """Add the bits of a map in its cheapest code; real values are always moved whole, and not coded here."""
+        events = np.bitwise_count(words).sum(axis=(1, 2), dtype=np.int64)
+        self.rows["events"][when] += events
+        if isinstance(packet, RealMap):
+            return
+        runs = np.zeros(len(words), np.int64)
+        run_length_bits(words, packet.channels, runs)
+        inputs = packet.height * packet.width * packet.channels
+        graded = isinstance(packet, IntegerMap)
+        greatest = packet.values.max(axis=(1, 2)).astype(np.int64) if graded else np.minimum(events, 1)  # type: ignore[union-attr]
+        value = bit_length(greatest) if graded else np.zeros_like(events)
+        address = (inputs - 1).bit_length()
+        codes = (
+            inputs * (value if graded else 1) * np.ones_like(events),
+            events * (address + value),
+            runs + events * value,
+        )
+        self.rows["run_length"][when] += runs
+        self.rows["least"][when] += np.minimum.reduce(codes)
+        self.rows["value"][when] = np.maximum(self.rows["value"][when], greatest)
+
+    def traffic(self) -> Traffic:
+        """Return the figures in their final form."""
+        rows = self.rows
+        synapses, attention = isinstance(self.node, Conv2d | Linear), isinstance(self.node, SpikingSelfAttention)
+        found: dict[str, Any] = {}
+        if synapses:
+            found = {"rows_touched": rows["rows"], "rows_touched_once": int(np.bitwise_count(self.once).sum())}
+        if attention:
+            found = {
+                "kv_coincidences": self.coincidences[0],
+                "qk_coincidences": self.coincidences[1],
+                "kv_greatest": self.greatest[0],
+                "qk_greatest": self.greatest[1],
+                "qk_entries": self.entries,
+            }
+        return Traffic(
+            run_length_bits=rows["run_length"],
+            least_bits=rows["least"],
+            greatest_value=rows["value"],
+            peak_events=int(rows["events"].max()),
+            greatest_sum=rows["sum"] if synapses or attention else None,
+            neurons_touched=None if attention else rows["neurons"],
+            **found,
+        )
+
+
+def bit_length(values: Ints) -> Ints:
+    """Return how many bits hold each of some integers (0 for 0)."""
+    lengths: Ints = np.array([int(value).bit_length() for value in values], np.int64)
+    return lengths
+
+
+def _words(packet: Packet) -> NDArray[np.uint64]:
+    """Return the packet's nonzero values as bits, [T, P, words]."""
+    if isinstance(packet, SpikeList):
+        return packet.words
+    values = packet.values[..., : packet.channels]
+    return SpikeList.from_dense(values != 0, packet.height, packet.width).words
+
+
+def _nonzeros(packet: Packet) -> Ints:
+    """Return the number of nonzero values at each position, [T, P]."""
+    if not isinstance(packet, SpikeList):
+        nonzeros: Ints = np.count_nonzero(packet.values[..., : packet.channels], axis=2)
+        return nonzeros
+    active = np.empty(packet.words.shape[:2], np.int64)
+    spikes_per_position(packet.words, active)
+    return active
