@@ -41,6 +41,7 @@ COMMANDS = (
     audits.paper,
     audits.sweep,
     recordings.record,
+    recordings.events,
     charges.energy,
     charges.profiles,
 )

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from evsim.cli import reading
+
 
 def convert(
     checkpoint: Annotated[str, typer.Argument(help="state_dict as .h5, .pth or .pth.tar")],
@@ -77,7 +79,7 @@ def info(model: Annotated[str, typer.Argument(help="model.h5")]) -> None:
 
 def run(
     model: Annotated[str, typer.Argument(help="model.h5, or a checkpoint")],
-    source: Annotated[str, typer.Option("--input", help="recording (.aedat, .npz), frames or image (.npy)")],
+    source: Annotated[str, typer.Option("--input", help="recording of any format, picture, or .npy")],
     precision: Annotated[str, typer.Option(help="float32 or float64")] = "float32",
     timesteps: Annotated[int | None, typer.Option(help="timesteps T, if not the model's own")] = None,
     schedule: Annotated[str, typer.Option(help="order of events: layer or time")] = "layer",
@@ -86,18 +88,36 @@ def run(
     record_spikes: Annotated[str | None, typer.Option(help="write the spikes of every LIF (.h5)")] = None,
     save_frames: Annotated[str | None, typer.Option(help="write what the network was fed (.npz)")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
+    split: reading.Split = None,
+    duration: reading.Duration = None,
+    fit: reading.Fit = None,
+    orientation: reading.Orientation = None,
+    layout: reading.Layout = None,
+    sensor: reading.Sensor = None,
+    start: reading.Start = None,
+    stop: reading.Stop = None,
+    trial: reading.Trial = None,
+    trials: reading.Trials = None,
+    allow_truncated: reading.AllowTruncated = False,
+    honour_validity: reading.HonourValidity = False,
+    counts: Annotated[str | None, typer.Option(help="write every counter (.h5), for evsim energy")] = None,
     nonspike: Annotated[
         str, typer.Option(help="how the paper's estimate charges integers: binary-only or integer-as-events")
     ] = "binary-only",
-    counts: Annotated[str | None, typer.Option(help="write every counter (.h5), for evsim energy")] = None,
 ) -> None:
     """Run a recording through a model: prediction, exact operation counts, energy."""
     from evsim.cli.running import Request, run_and_print
 
+    options = reading.read_options(
+        split=split, duration=duration, fit=fit, orientation=orientation, layout=layout, sensor=sensor, start=start,
+        stop=stop, trial=trial, trials=trials, allow_truncated=allow_truncated, honour_validity=honour_validity,
+    )  # fmt: skip
     run_and_print(
         Request(
             model, source, precision, timesteps, schedule, threads, json_file, record_spikes, save_frames, profile,
-            counts, nonspike,  # type: ignore[arg-type]
+            options,
+            counts,
+            nonspike,  # type: ignore[arg-type]
         )
     )  # fmt: skip
 

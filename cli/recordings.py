@@ -1,4 +1,4 @@
-"""Commands about recordings: record."""
+"""Commands about recordings: record, events."""
 
 from __future__ import annotations
 
@@ -6,23 +6,57 @@ from typing import Annotated
 
 import typer
 
+from evsim.cli import reading
+
+Aedat = Annotated[str | None, typer.Option("--aedat", help="version of AEDAT to write: 2.0 or 3.1")]
+
 
 def record(
-    image: Annotated[str, typer.Argument(help="image [H, W]: .npy, or PNG with the extra 'images'")],
-    out: Annotated[str, typer.Argument(help="recording to write (AEDAT 2.0)")],
+    image: Annotated[str, typer.Argument(help="image [H, W]: .npy, or PNG and the like with the extra 'images'")],
+    out: Annotated[str, typer.Argument(help="recording to write (.aedat)")],
     motion: Annotated[str, typer.Option(help="saccade (three moves) or loop (closed diamond)")] = "saccade",
     threshold: Annotated[float, typer.Option(help="change of log intensity per event")] = 0.2,
     refractory: Annotated[int, typer.Option(help="silence after an event, in microseconds")] = 1000,
     noise: Annotated[float, typer.Option(help="spread of the threshold from pixel to pixel, as a share")] = 0.0,
     seed: Annotated[int, typer.Option(help="seed of the noise")] = 0,
+    aedat: Aedat = None,
 ) -> None:
     """Play an image before a simulated DVS128 event camera and write the recording."""
-    from evsim.events.aedat2 import write
+    from evsim.errors import RecordingError
+    from evsim.events.convert import write
     from evsim.events.images import read_grey
     from evsim.events.recorder import RecorderSettings
     from evsim.events.recorder import record as play
 
     settings = RecorderSettings(motion, threshold, refractory, noise, seed)  # type: ignore[arg-type]
     recording = play(read_grey(image), settings)
-    write(recording, out)
-    typer.echo(f"wrote {out}: {len(recording):,} events in {int(recording.t[-1]) / 1000:.0f} ms")
+    if not len(recording):
+        raise RecordingError(f"{image} gives no events with --threshold {threshold}; give a lower one")
+    kind = write(recording, out, aedat)
+    typer.echo(f"wrote {out} ({kind}): {len(recording):,} events in {int(recording.t[-1]) / 1000:.0f} ms")
+
+
+def events(
+    file: Annotated[str, typer.Argument(help="recording of any format")],
+    json_file: Annotated[str | None, typer.Option("--json", help="write the facts as JSON; - for stdout alone")] = None,
+    png: Annotated[str | None, typer.Option(help="draw the first frames (.png)")] = None,
+    to: Annotated[str | None, typer.Option(help="convert: write .aedat, .npz or .csv")] = None,
+    aedat: Aedat = None,
+    orientation: reading.Orientation = None,
+    layout: reading.Layout = None,
+    sensor: reading.Sensor = None,
+    start: reading.Start = None,
+    stop: reading.Stop = None,
+    trial: reading.Trial = None,
+    trials: reading.Trials = None,
+    allow_truncated: reading.AllowTruncated = False,
+    honour_validity: reading.HonourValidity = False,
+) -> None:
+    """Tell what is in a recording: format, sensor, events, rate over time, hot pixels, what was skipped."""
+    from evsim.cli.listing import list_recording
+
+    options = reading.read_options(
+        orientation=orientation, layout=layout, sensor=sensor, start=start, stop=stop, trial=trial, trials=trials,
+        allow_truncated=allow_truncated, honour_validity=honour_validity,
+    )  # fmt: skip
+    list_recording(file, options, json_file, png, to, aedat)

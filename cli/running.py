@@ -15,6 +15,7 @@ from evsim.converters import load_model
 from evsim.energy import load_profile
 from evsim.energy.paper import NonSpike
 from evsim.errors import OptionError
+from evsim.events import ReadOptions
 from evsim.files import write_whole
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
@@ -35,8 +36,9 @@ class Request:
     record_spikes: str | None
     save_frames: str | None
     profile: str
-    counts: str | None = None
-    nonspike: NonSpike = "binary-only"
+    options: ReadOptions
+    counts: str | None
+    nonspike: NonSpike
 
 
 class Progress:
@@ -63,7 +65,7 @@ def run_and_print(request: Request) -> None:
     profile = load_profile(request.profile)
     model = load_model(request.model)
     network = model.network
-    sample = api.read(request.source, network, request.timesteps)
+    sample = api.read(request.source, network, request.timesteps, request.options)
     for note in (*model.notes, *sample.notes):
         typer.echo(f"note: {note}", err=True)
     progress = Progress()

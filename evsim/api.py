@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ from evsim.counters import Counts
 from evsim.energy import Energy, ExactView, Options, PaperView, Profile, charge, exact_view, load_profile, paper_view
 from evsim.energy.paper import NonSpike
 from evsim.engine import Precision, Schedule, Simulator
-from evsim.errors import RecordingError
-from evsim.events import ReadOptions, head_of
+from evsim.errors import OptionError, RecordingError
+from evsim.events import ReadOptions, head_of, images, open_stream
 from evsim.events import read as read_recording
 from evsim.events.arrays import MAGIC, read_array
 from evsim.events.frames import to_frames
@@ -41,6 +41,8 @@ class Sample:
         Number of events of a recording, None for frames and images.
     notes
         What a person should know, one line each.
+    timesteps
+        T that the input itself decides (frames of a given duration), else None.
     """
 
     values: NDArray[np.generic]
@@ -48,6 +50,7 @@ class Sample:
     kind: str = "array"
     events: int | None = None
     notes: tuple[str, ...] = ()
+    timesteps: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,30 +136,47 @@ def read(
     Parameters
     ----------
     path
-        AEDAT 2.0 or 3.1, SpikingJelly ``.npz``, or ``.npy`` with frames [T, C, H, W] or an image [C, H, W].
-    network
-        Tells size, timesteps, orientation and how events become frames.
+        A recording of any format (`evsim.events.FORMATS`), a picture for image models, or ``.npy`` with frames
+        [T, C, H, W] or an image [C, H, W].
     timesteps
         T, if not the model's own.
     options
-        How recordings are read; by default with the model's orientation.
+        How recordings are read and become frames; orientation and split are the model's unless given.
 
     Raises
     ------
     RecordingError
         If the file cannot be read or does not fit the network.
+    OptionError
+        If the options contradict each other.
     """
-    spec, steps = network.spec, timesteps or network.spec.timesteps
-    if head_of(path).startswith(MAGIC):
+    spec, options = network.spec, options or ReadOptions()
+    head = head_of(path)
+    if head.startswith(MAGIC):
         return Sample(read_array(Path(path)), str(path), "npy")
-    recording = read_recording(path, options or ReadOptions(orientation=spec.orientation))
+    if images.recognises(head) and spec.kind == "image":
+        return Sample(images.read_picture(path, spec), str(path), "picture")
     if spec.kind != "events":
-        raise RecordingError(f"{path} is a recording of events, but the model takes images; give an image as .npy")
+        kind = open_stream(path, options).format
+        raise RecordingError(f"{path} is a recording of events ({kind}), but the model takes images; give a picture")
     if spec.channels != 2:
         raise RecordingError(f"{path} gives frames of 2 channels (OFF, ON), the model takes {spec.channels}")
-    frames = to_frames(recording, steps, spec.frames, spec.height, spec.width)
+    if timesteps is not None and timesteps < 1:
+        raise OptionError(f"--timesteps must be at least 1, got {timesteps}")
+    split = options.split or spec.frames
+    if split == "duration" and timesteps is not None:
+        raise OptionError("--timesteps and --split duration both decide T; give one of them")
+    recording = read_recording(path, replace(options, orientation=options.orientation or spec.orientation))
+    frames = to_frames(
+        recording, timesteps or spec.timesteps, split, spec.height, spec.width,
+        duration_us=options.duration_us, fit=options.fit,
+    )  # fmt: skip
     notes = (*recording.notes, *frames.notes)
-    return Sample(frames.counts, str(path), recording.format, len(recording), notes)
+    steps = None
+    if split == "duration":
+        steps = len(frames.counts)
+        notes += (f"T = {steps}: frames of {options.duration_us} us; the model was trained with {spec.timesteps}",)
+    return Sample(frames.counts, str(path), recording.format, len(recording), notes, steps)
 
 
 def simulate(
@@ -194,7 +214,7 @@ def simulate(
         As `Simulator` and its `run`.
     """
     taken = sample if isinstance(sample, Sample) else Sample(sample)
-    simulator = Simulator(network, timesteps, precision, schedule, threads)
+    simulator = Simulator(network, taken.timesteps if timesteps is None else timesteps, precision, schedule, threads)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
     meter = TrafficMeter(network, simulator.timesteps) if detail else None
     watching: list[Observer] = [

@@ -6,8 +6,9 @@ An observer is called after each step of a stage with the packets that it took a
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from evsim.network import (
     Add,
     Conv2d,
     Input,
+    Kind,
     Linear,
     MaxPool,
     Network,
@@ -30,8 +32,17 @@ from evsim.network import (
 )
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
 
-ROWS = ("nonzeros", "size", "sum", "sops", "macs", "acs", "spikes", "bias", "updates", "other")
-KINDS = {Conv2d: "conv", Linear: "linear", SpikingSelfAttention: "attention", LIF: "lif"}
+ROWS = 10
+NONZEROS, SIZE, SUM, SOPS, MACS, ACS, SPIKES, BIAS, UPDATES, OTHER = range(ROWS)
+"""Rows of a layer's running counts."""
+
+RowKind = Literal["conv", "linear", "attention", "lif"]
+KINDS: dict[type[Node], RowKind] = {
+    Conv2d: "conv",
+    Linear: "linear",
+    SpikingSelfAttention: "attention",
+    LIF: "lif",
+}
 
 
 class Observer(Protocol):
@@ -54,7 +65,9 @@ class Counter:
 
     def __init__(self, network: Network, timesteps: int) -> None:
         self.network, self.timesteps = network, timesteps
-        self._tallies = {node.name: _Tally(network, node, timesteps) for node in network.nodes if type(node) in KINDS}
+        layers = _layers(network)
+        rows = np.zeros((len(layers), ROWS, timesteps), np.int64)
+        self._tallies = {layer.node.name: _Tally(layer, own) for layer, own in zip(layers, rows, strict=True)}
         self._recent: deque[tuple[SpikeList, Ints, Ints]] = deque(maxlen=4)
         self._other = {key: np.zeros(timesteps, np.int64) for key in ("residual_adds", "pool_comparisons", "mean_adds")}
 
@@ -95,47 +108,70 @@ class Counter:
         return Counts(self.timesteps, rows, dict(self._other))
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """What is known of a layer before any run."""
+
+    node: Node
+    kind: RowKind
+    input_kind: Kind
+    geometry: Geometry
+    reads_input: bool
+
+
+@lru_cache(maxsize=4)
+def _layers(network: Network) -> tuple[_Layer, ...]:
+    """List the layers that have a row; kept for the runs to come."""
+    return tuple(
+        _Layer(
+            node,
+            KINDS[type(node)],
+            network.shapes[node.inputs[0]].kind,
+            geometry(node, network),
+            _reads_input(node, network),
+        )
+        for node in network.nodes
+        if type(node) in KINDS
+    )
+
+
 class _Tally:
     """Running counts of one layer."""
 
-    def __init__(self, network: Network, node: Node, timesteps: int) -> None:
-        self.node = node
-        self.source, self.target = network.shapes[node.inputs[0]], network.shapes[node.name]
-        self.geometry = geometry(node, network)
-        self.reads_input = _reads_input(node, network)
-        self.timesteps = timesteps
-        self.rows: dict[str, Ints] = dict(zip(ROWS, np.zeros((len(ROWS), timesteps), np.int64), strict=True))
+    def __init__(self, layer: _Layer, rows: Ints) -> None:
+        self.layer, self.geometry, self.rows = layer, layer.geometry, rows
+        timesteps = rows.shape[1]
         self.seen = np.zeros(timesteps, np.bool_)
         self.binary = True
-        if isinstance(node, SpikingSelfAttention):
-            self.heads = {key: np.zeros((timesteps, node.heads), np.int64) for key in ("kv", "qk")}
+        if layer.kind == "attention":
+            self.heads = {key: np.zeros((timesteps, self.geometry.heads), np.int64) for key in ("kv", "qk")}
             self.operands = np.zeros((3, timesteps), np.int64)
 
     def gather(self, when: slice, by_position: Ints, by_step: Ints) -> None:
         """Count a conv or linear layer by its input spikes, and the outputs that each reaches."""
         size = self.geometry
         self.seen[when] = True
-        self.rows["nonzeros"][when] += by_step
+        self.rows[NONZEROS, when] += by_step
         if size.kernel == size.stride == (1, 1) and size.padding == (0, 0):
-            self.rows["sops"][when] += by_step * size.out_channels
+            self.rows[SOPS, when] += by_step * size.out_channels
         else:
-            self.rows["sops"][when] += by_position @ _fan_out(size)
+            self.rows[SOPS, when] += by_position @ _fan_out(size)
 
     def multiply(self, when: slice, packet: IntegerMap | RealMap) -> None:
         """Count a conv or linear layer by its real or integer input: nonzeros, and the outputs that each reaches."""
         self.seen[when] = True
         counts = np.zeros((4, packet.values.shape[0]), np.int64)
         self.binary &= bool(tally_values(packet.values, packet.channels, _fan_out(self.geometry), counts))
-        self.rows["nonzeros"][when] += counts[0]
-        self.rows["macs"][when] += counts[1]
+        self.rows[NONZEROS, when] += counts[0]
+        self.rows[MACS, when] += counts[1]
         if isinstance(packet, IntegerMap):
-            self.rows["sum"][when] += counts[2]
-            self.rows["acs"][when] += counts[3]
+            self.rows[SUM, when] += counts[2]
+            self.rows[ACS, when] += counts[3]
 
     def neurons(self, when: slice, by_step: Ints) -> None:
         """Count a LIF layer's spikes."""
         self.seen[when] = True
-        self.rows["spikes"][when] += by_step
+        self.rows[SPIKES, when] += by_step
 
     def attention(self, when: slice, packets: list[SpikeList], by_step: list[Ints]) -> None:
         """Count both orders of attention, per head."""
@@ -145,54 +181,54 @@ class _Tally:
         attention_operations(size.heads, size.head_dim, *(packet.words for packet in packets), kv, qk)
         self.operands[:, when] += by_step
         declared, other = (kv, qk) if size.order == "q(kv)" else (qk, kv)
-        self.rows["sops"][when] += declared.sum(axis=1)
-        self.rows["other"][when] += other.sum(axis=1)
+        self.rows[SOPS, when] += declared.sum(axis=1)
+        self.rows[OTHER, when] += other.sum(axis=1)
 
-    def _constants(self, kind: str) -> None:
+    def _constants(self) -> None:
         """Fill in what is the same for every timestep that was seen, whatever fired."""
-        rows, size, steps = self.rows, self.geometry, self.seen.astype(np.int64)
+        rows, size, steps, kind = self.rows, self.geometry, self.seen.astype(np.int64), self.layer.kind
         outputs = size.out_positions * size.out_channels
         if kind == "attention":
-            rows["nonzeros"][:] = self.operands.sum(axis=0)
-            rows["size"][:] = steps * (3 * size.tokens * size.in_channels)
+            rows[NONZEROS] = self.operands.sum(axis=0)
+            rows[SIZE] = steps * (3 * size.tokens * size.in_channels)
         else:
-            rows["size"][:] = steps * (size.tokens * size.in_channels)
-        if self.source.kind == "spikes":
-            rows["sum"][:] = rows["nonzeros"]
+            rows[SIZE] = steps * (size.tokens * size.in_channels)
+        if self.layer.input_kind == "spikes":
+            rows[SUM] = rows[NONZEROS]
         if kind == "lif":
-            rows["updates"][:] = steps * outputs
+            rows[UPDATES] = steps * outputs
         elif size.bias or size.batch_norm:
-            rows["bias"][:] = steps * outputs
+            rows[BIAS] = steps * outputs
 
     def counts(self) -> LayerCounts:
         """Return the counts in their final form."""
-        rows, kind = self.rows, KINDS[type(self.node)]
-        self._constants(kind)
-        attention, lif, graded = kind == "attention", kind == "lif", self.source.kind == "integers"
+        layer, rows, kind = self.layer, self.rows, self.layer.kind
+        self._constants()
+        attention, lif, graded = kind == "attention", kind == "lif", layer.input_kind == "integers"
         declared, other = ("kv", "qk") if self.geometry.order == "q(kv)" else ("qk", "kv")
         binary = self.binary and kind in ("conv", "linear")
         return LayerCounts(
-            name=self.node.name,
-            kind=kind,  # type: ignore[arg-type]
-            input_kind=self.source.kind,
+            name=layer.node.name,
+            kind=kind,
+            input_kind=layer.input_kind,
             geometry=self.geometry,
-            steps=int(np.count_nonzero(rows["size"])),
-            input_nonzeros=rows["nonzeros"],
-            input_size=rows["size"],
-            input_sum=rows["sum"],
-            sops=rows["sops"],
-            macs=rows["macs"],
-            bias_adds=rows["bias"],
-            neuron_updates=rows["updates"],
-            sops_other_order=rows["other"] if attention else None,
-            acs_unrolled=rows["acs"] if graded and not lif else None,
-            spikes=rows["spikes"] if lif else None,
+            steps=int(np.count_nonzero(rows[SIZE])),
+            input_nonzeros=rows[NONZEROS],
+            input_size=rows[SIZE],
+            input_sum=rows[SUM],
+            sops=rows[SOPS],
+            macs=rows[MACS],
+            bias_adds=rows[BIAS],
+            neuron_updates=rows[UPDATES],
+            sops_other_order=rows[OTHER] if attention else None,
+            acs_unrolled=rows[ACS] if graded and not lif else None,
+            spikes=rows[SPIKES] if lif else None,
             sops_per_head=self.heads[declared] if attention else None,
             sops_other_order_per_head=self.heads[other] if attention else None,
             operand_nonzeros=self.operands if attention else None,
             binary_samples=int(binary),
-            binary_nonzeros=int(rows["nonzeros"].sum()) if binary else 0,
-            reads_input=self.reads_input,
+            binary_nonzeros=int(rows[NONZEROS].sum()) if binary else 0,
+            reads_input=layer.reads_input,
         )
 
 
@@ -266,6 +302,7 @@ def _fan_out(size: Geometry) -> Ints:
     return np.multiply.outer(axes[0], axes[1]).reshape(-1).astype(np.int64) * size.out_channels
 
 
+@lru_cache(maxsize=1024)
 def _other_operations(node: Node, network: Network) -> tuple[str, int]:
     """Name and number per timestep of the operations of a primitive that has no row."""
     source, target = network.shapes[node.inputs[0]], network.shapes[node.name]

@@ -28,3 +28,11 @@ def windows(draw):
     stride = draw(st.sampled_from([(1, 1), (2, 2), (1, 2)]))
     padding = tuple(draw(st.integers(0, size - 1)) for size in kernel)
     return kernel, stride, padding
+
+
+@st.composite
+def event_lists(draw, width, height, latest, least=0, most=40):
+    """Columns t, x, y, p of events in order of time, some at once."""
+    n = draw(st.integers(least, most))
+    column = lambda low, high: draw(st.lists(st.integers(low, high), min_size=n, max_size=n))  # noqa: E731 - a name for it
+    return sorted(column(0, latest)), column(0, width - 1), column(0, height - 1), column(0, 1)

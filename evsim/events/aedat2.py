@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
-from evsim.events.binary import ReadOptions, column, pack
-from evsim.events.types import Recording
+from evsim.events.binary import header_lines, printable, records, rest
+from evsim.events.options import Layout, Orientation, ReadOptions
+from evsim.events.types import Piece, Recording, Size, Stream, empty_piece
 from evsim.files import write_whole
 
 NAME = "aedat2"
@@ -16,8 +19,15 @@ SUFFIXES = (".aedat",)
 MAGIC = b"#!AER-DAT2.0"
 END = b"#End Of ASCII Header"
 CHIP = "ch.unizh.ini.jaer.chip.retina.DVS128"
+DVS128_CHIPS = ("dvs128", "tmpdiff128")
 DAVIS_SIZES = {"davis240": (240, 180), "davis346": (346, 260), "davis128": (128, 128), "davis640": (640, 480)}
-LARGEST_HEADER = 4 << 20
+RECORD = np.dtype([("address", ">u4"), ("time", ">u4")])
+
+SPECIAL = 0x8000_8000
+"""Bits that mark a DVS128 word as special: 15, and jAER's general one."""
+
+UNUSED = 0x7FFF_0000
+"""Bits of a DVS128 address that are never set."""
 
 HEADER = (
     "#!AER-DAT2.0\r\n"
@@ -34,45 +44,30 @@ def recognises(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def read(path: Path, options: ReadOptions) -> Recording:
-    """Read a recording.
+def stream(path: Path, options: ReadOptions) -> Stream:
+    """Open a recording.
 
     Raises
     ------
     RecordingError
-        If the file is truncated, or nothing tells the layout of its addresses.
+        If nothing tells the layout of its addresses.
     """
     offset, chip = _header(path)
-    words, rest = column(path, offset, np.dtype([("address", ">u4"), ("time", ">u4")]), options)
-    address, time = words["address"].astype(np.uint32), words["time"].astype(np.int64)
-    notes: tuple[str, ...] = (f"{rest} bytes behind the last whole event were left out",) if rest else ()
-    layout = options.layout
-    if layout is None and chip:
-        layout = "davis" if "davis" in chip.lower() else "dvs128"
-    if layout is None:
-        if len(address) and int(address.max()) >= 2**15:
-            raise RecordingError(
-                f"{path} does not name its chip, and its addresses are not a DVS128's; give --layout dvs128 or davis"
-            )
-        layout = "dvs128"
-        notes += ("the header names no chip; all addresses are a DVS128's",)
-    if layout == "davis":
-        return _davis(path, address, time, chip, notes)
-    special = (address & 0x8000) != 0
-    kept = address[~special]
-    x_raw, y_raw = (kept & 0xFE) >> 1, (kept & 0x7F00) >> 8
-    on = 1 - (kept & 1)
-    x, y, p = {
-        "spikingjelly": (127 - y_raw, 127 - x_raw, on),
-        "jaer": (127 - x_raw, 127 - y_raw, on),
-        "raw": (x_raw, y_raw, kept & 1),
-    }[options.orientation]
-    skipped = {"special events": int(special.sum())} if special.any() else {}
-    return pack((time[~special], x, y, p), (128, 128, "the DVS128"), NAME, path, skipped, notes)
+    layout, notes = _layout(path, offset, chip, options)
+    orientation = options.orientation or "spikingjelly"
+    if layout == "dvs128":
+        return Stream(NAME, path, Size(128, 128, "the DVS128"), _dvs128(path, offset, orientation), notes)
+    sizes = [size for name, size in DAVIS_SIZES.items() if name in chip.lower()]
+    size = Size(*sizes[0], "AEChip in the header") if sizes else None
+    if size is None and options.sensor:
+        size = Size(*options.sensor, "--sensor")
+    if orientation == "jaer" and size is None:
+        raise RecordingError(f"{path} does not name its sensor, so it cannot be turned as jAER shows it; give --sensor")
+    return Stream(NAME, path, size, _davis(path, offset, size if orientation == "jaer" else None), notes)
 
 
-def write(recording: Recording, path: str | Path) -> None:
-    """Write a DVS128 recording so that SpikingJelly's loader sees it upright.
+def write(recording: Recording, path: str | Path, orientation: Orientation = "spikingjelly") -> None:
+    """Write a DVS128 recording so that a loader of that orientation sees it as it is.
 
     Raises
     ------
@@ -84,45 +79,104 @@ def write(recording: Recording, path: str | Path) -> None:
     path = Path(path)
     if recording.width > 128 or recording.height > 128:
         raise RecordingError(
-            f"AEDAT 2.0 of a DVS128 holds 128 x 128 pixels, not {recording.width} x {recording.height}"
+            f"AEDAT 2.0 of a DVS128 holds 128 x 128 pixels, not {recording.width} x {recording.height}; "
+            "write AEDAT 3.1 by --aedat 3.1"
         )
-    if len(recording) and (int(recording.t.min()) < 0 or int(recording.t.max()) >= 2**32):
-        raise RecordingError("AEDAT 2.0 holds times from 0 to 2^32 - 1 us")
+    if not fits(recording):
+        raise RecordingError("AEDAT 2.0 holds times from 0 to 2^32 - 1 us; write AEDAT 3.1 by --aedat 3.1")
     words = np.empty((len(recording), 2), ">u4")
     x, y, p = (values.astype(np.uint32) for values in (recording.x, recording.y, recording.p))
-    words[:, 0] = (127 - x) << 8 | (127 - y) << 1 | (1 - p)
+    words[:, 0] = {
+        "spikingjelly": lambda: (127 - x) << 8 | (127 - y) << 1 | (1 - p),
+        "jaer": lambda: (127 - y) << 8 | (127 - x) << 1 | (1 - p),
+        "raw": lambda: y << 8 | x << 1 | p,
+    }[orientation]()
     words[:, 1] = recording.t
     write_whole(path, HEADER + words.tobytes())
 
 
+def fits(recording: Recording) -> bool:
+    """Whether a recording can be written as a DVS128's."""
+    if recording.width > 128 or recording.height > 128:
+        return False
+    return not len(recording) or (int(recording.t.min()) >= 0 and int(recording.t.max()) < 2**32)
+
+
 def _header(path: Path) -> tuple[int, str]:
     """Return where the events begin, and the chip that the header names, or ""."""
-    chip, offset = "", 0
+    chip = ""
     with path.open("rb") as file:
-        while offset < LARGEST_HEADER:
-            line = file.readline(LARGEST_HEADER)
-            if not line.startswith(b"#"):
-                return offset, chip
-            offset += len(line)
+        for line in header_lines(file, b"#", path):
             if line.startswith(b"# AEChip:"):
-                chip = line.split(b":", 1)[1].strip().decode("ascii", "replace")
+                chip = printable(line.split(b":", 1)[1])
             if line.startswith(END):
-                return offset, chip
-    raise RecordingError(f"{path}: its header is longer than {LARGEST_HEADER >> 20} MB; this is no AEDAT 2.0 file")
+                break
+        return file.tell(), chip
 
 
-def _davis(path: Path, address: np.ndarray, time: np.ndarray, chip: str, notes: tuple[str, ...]) -> Recording:
-    frame, external = (address >> 31) != 0, (address & 0x400) != 0
-    events = ~frame & ~external
-    kept = address[events]
-    x, y, p = (kept >> 12) & 0x3FF, (kept >> 22) & 0x1FF, (kept >> 11) & 1
-    sizes = [size for name, size in DAVIS_SIZES.items() if name in chip.lower()]
-    if sizes:
-        size = (*sizes[0], "AEChip in the header")
-    else:
-        from evsim.events.binary import greatest
+def _layout(path: Path, offset: int, chip: str, options: ReadOptions) -> tuple[Layout, tuple[str, ...]]:
+    if options.layout:
+        return options.layout, ()
+    if "davis" in chip.lower():
+        return "davis", ()
+    if any(name in chip.lower() for name in DVS128_CHIPS):
+        return "dvs128", ()
+    if chip:
+        raise RecordingError(
+            f"{path} comes from the chip {chip[:60]}, which evsim does not know; give --layout dvs128 or davis"
+        )
+    greatest = max((int(piece["address"].max()) for piece in records(path, offset, RECORD)), default=0)
+    if greatest >= 2**15:
+        raise RecordingError(
+            f"{path} does not name its chip, and its addresses are not a DVS128's; give --layout dvs128 or davis"
+        )
+    return "dvs128", ("the header names no chip; all addresses are a DVS128's",)
 
-        size = greatest(x, y)
-    skipped = {"APS and IMU words": int(frame.sum()), "external events": int((external & ~frame).sum())}
-    skipped = {kind: number for kind, number in skipped.items() if number}
-    return pack((time[events], x, y, p), size, NAME, path, skipped, notes)
+
+def _dvs128(path: Path, offset: int, orientation: Orientation) -> Iterator[Piece]:
+    for words in records(path, offset, RECORD):
+        address, time = words["address"].astype(np.uint32), words["time"].astype(np.int64)
+        skipped: dict[str, int] = {}
+        special = (address & SPECIAL) != 0
+        if special.any():
+            skipped["special events"] = int(np.count_nonzero(special))
+            address, time = address[~special], time[~special]
+        if (address & UNUSED).any():
+            raise RecordingError(
+                f"{path} holds addresses of more than 16 bits, which no DVS128 makes; "
+                "it is damaged, of another byte order, or needs --layout davis"
+            )
+        low = address.astype(np.uint16)
+        x, y, bit = _u16(low >> 1 & 0x7F), _u16(low >> 8), (low & 1).astype(np.uint8)
+        if orientation == "spikingjelly":
+            x, y = _mirrored(y, 128), _mirrored(x, 128)
+        elif orientation == "jaer":
+            x, y = _mirrored(x, 128), _mirrored(y, 128)
+        yield Piece(time, x, y, bit if orientation == "raw" else bit ^ np.uint8(1), skipped)
+    yield empty_piece(cut=rest(path, offset, RECORD.itemsize))
+
+
+def _davis(path: Path, offset: int, turned: Size | None) -> Iterator[Piece]:
+    for words in records(path, offset, RECORD):
+        address, time = words["address"].astype(np.uint32), words["time"].astype(np.int64)
+        frame, external = address >> 31 != 0, address & 0x400 != 0
+        numbers = {"APS and IMU words": frame, "external events": external & ~frame}
+        skipped = {kind: number for kind, mask in numbers.items() if (number := int(np.count_nonzero(mask)))}
+        if skipped:
+            events = ~(frame | external)
+            address, time = address[events], time[events]
+        x, y = _u16(address >> 12 & 0x3FF), _u16(address >> 22 & 0x1FF)
+        if turned and len(x) and (x.max() >= turned.width or y.max() >= turned.height):
+            raise RecordingError(f"{path} holds events outside its sensor of {turned.width} x {turned.height}")
+        if turned:
+            x, y = _mirrored(x, turned.width), _mirrored(y, turned.height)
+        yield Piece(time, x, y, (address >> 11 & 1).astype(np.uint8), skipped)
+    yield empty_piece(cut=rest(path, offset, RECORD.itemsize))
+
+
+def _mirrored(values: NDArray[np.uint16], size: int) -> NDArray[np.uint16]:
+    return _u16(size - 1 - values)
+
+
+def _u16(values: NDArray[np.integer]) -> NDArray[np.uint16]:
+    return values.astype(np.uint16, copy=False)

@@ -1,90 +1,90 @@
-"""What the binary readers share: opening a file with clear errors, and packing columns into a recording."""
+"""What the binary readers share: records of one length read piece by piece, and text headers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
-from evsim.events.types import GREATEST_INDEX, Recording
+from evsim.events.types import PIECE
 
-Orientation = Literal["spikingjelly", "jaer", "raw"]
+LARGEST_HEADER = 4 << 20
+"""Bytes that a text header may have; real ones go up to 175 kB."""
+
+SPAN = 8 << 20
+"""Bytes that are mapped at a time."""
+
+CONTROL = bytes(range(9)) + bytes(range(14, 32))
+"""Bytes that no text header holds: a "line" with one of them is data that happens to begin like a header."""
 
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """How a recording is read.
+def records(path: Path, offset: int, dtype: np.dtype[Any], number: int = PIECE) -> Iterator[NDArray[Any]]:
+    """Yield the whole records of a file from an offset on, `number` at a time, each from a memory map of its own."""
+    window = Window(path)
+    whole = (window.length - offset) // dtype.itemsize
+    for begin in range(0, whole, number):
+        taken = min(number, whole - begin) * dtype.itemsize
+        yield window.take(offset + begin * dtype.itemsize, taken).view(dtype)
 
-    Attributes
+
+class Window:
+    """A memory map of a part of a file that moves along, so that address space and memory stay small.
+
+    Parameters
     ----------
-    orientation
-        Axis convention of DVS128 recordings in AEDAT 2.0: as SpikingJelly's CIFAR10-DVS loader turns them, as jAER
-        shows them, or as they are stored.
-    layout
-        Address layout of an AEDAT 2.0 file whose header does not name its chip.
-    allow_truncated
-        Whether to read the whole events of a file that ends within one.
+    path
+        The file.
     """
 
-    orientation: Orientation = "spikingjelly"
-    layout: Literal["dvs128", "davis"] | None = None
-    allow_truncated: bool = False
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.length = path.stat().st_size
+        self._begin, self._data = 0, np.empty(0, np.uint8)
+
+    def take(self, at: int, number: int) -> NDArray[np.uint8]:
+        """Return `number` bytes from byte `at` on, which must lie in the file."""
+        first = at - self._begin
+        if not 0 <= first <= first + number <= len(self._data):
+            span = min(max(number, SPAN), self.length - at)
+            try:
+                self._data = np.asarray(np.memmap(self._path, np.uint8, "r", at, (span,)))
+            except (OSError, ValueError) as error:
+                raise RecordingError(f"{self._path} cannot be read from byte {at} on: {error}") from error
+            self._begin, first = at, 0
+        return self._data[first : first + number]
 
 
-def column(path: Path, offset: int, dtype: np.dtype[np.void] | str, options: ReadOptions) -> tuple[NDArray, int]:  # type: ignore[type-arg]
-    """Map the rest of a file as records; return them and the bytes left over behind the last whole one.
+def rest(path: Path, offset: int, length: int, what: str = "another event") -> str:
+    """Return what stands behind the last whole record, for `Piece.cut`; "" if nothing."""
+    over = max(path.stat().st_size - offset, 0) % length
+    return f"{over} bytes of {what}" if over else ""
+
+
+def header_lines(file: BinaryIO, start: bytes, path: Path) -> Iterator[bytes]:
+    """Yield the lines of a text header, each of which begins with `start`; leave the file behind the last one.
 
     Raises
     ------
     RecordingError
-        If bytes are left over, unless truncated files are allowed.
+        If it is longer than any real one.
     """
-    size = path.stat().st_size - offset
-    record = np.dtype(dtype)
-    whole, rest = divmod(size, record.itemsize)
-    if rest and not options.allow_truncated:
-        raise RecordingError(
-            f"{path} is truncated: {whole} whole events and {rest} bytes of another; "
-            "copy it again, or read those by --allow-truncated"
-        )
-    if not whole:
-        return np.empty(0, record), rest
-    return np.memmap(path, record, "r", offset, (whole,)), rest
+    begin = 0
+    while begin < LARGEST_HEADER:
+        line = file.readline(LARGEST_HEADER)
+        if not line.startswith(start) or len(line.translate(None, CONTROL)) < len(line):
+            file.seek(begin)
+            return
+        begin += len(line)
+        yield line
+    raise RecordingError(
+        f"{path}: its header is longer than {LARGEST_HEADER >> 20} MB; it is damaged or of another kind"
+    )
 
 
-def backward_note(t: NDArray[np.int64]) -> tuple[str, ...]:
-    """Return a note if time runs backward somewhere."""
-    steps = int(np.count_nonzero(np.diff(t) < 0)) if len(t) else 0
-    return (f"time runs backward {steps} times",) if steps else ()
-
-
-def greatest(x: NDArray[np.integer], y: NDArray[np.integer]) -> tuple[int, int, str]:
-    """Return the sensor size that the events themselves show."""
-    return (int(x.max()) + 1 if len(x) else 0, int(y.max()) + 1 if len(y) else 0, GREATEST_INDEX)
-
-
-def pack(
-    columns: tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]],
-    size: tuple[int, int, str],
-    name: str,
-    path: Path,
-    skipped: Mapping[str, int] | None = None,
-    notes: tuple[str, ...] = (),
-) -> Recording:
-    """Make a recording of t, x, y, p; refuse coordinates outside the sensor."""
-    t, x, y, p = columns
-    width, height, size_from = size
-    if len(x) and (int(x.max()) >= width or int(y.max()) >= height or int(x.min()) < 0 or int(y.min()) < 0):
-        raise RecordingError(
-            f"{path} holds events at up to x {int(x.max())}, y {int(y.max())}, outside its sensor of "
-            f"{width} x {height}; it is damaged or of another layout"
-        )
-    return Recording(
-        np.asarray(t, np.int64), np.asarray(x, np.uint16), np.asarray(y, np.uint16), np.asarray(p, np.uint8),
-        width, height, size_from, name, skipped or {}, (*notes, *backward_note(np.asarray(t, np.int64))), str(path),
-    )  # fmt: skip
+def printable(raw: bytes) -> str:
+    """Return part of a header as text that may stand in a message."""
+    return "".join(letter if letter.isprintable() else "?" for letter in raw.strip().decode("ascii", "replace"))

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.errors import RecordingError
-from evsim.events.types import Recording
+from evsim.errors import OptionError, RecordingError
+from evsim.events.options import Fit, Split
+from evsim.events.types import PIECE, Recording
+
+LARGEST = 2 << 30
+"""Bytes that the frames of one recording may take."""
+
+Columns = tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8], NDArray[np.int64]]
+"""x, y, p and t."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,65 +27,158 @@ class Frames:
 
 
 def to_frames(
-    recording: Recording, timesteps: int, split: Literal["number", "time"], height: int, width: int
+    recording: Recording,
+    timesteps: int,
+    split: Split,
+    height: int,
+    width: int,
+    *,
+    duration_us: int | None = None,
+    fit: Fit = "error",
 ) -> Frames:
-    """Count the events of each pixel in `timesteps` slices.
+    """Count the events of each pixel in slices of the recording.
 
     Parameters
     ----------
     recording
-        Events; its sensor must not be larger than the frames.
+        At least one event.
     timesteps
-        Number of slices T.
+        Number of slices T; not used by split "duration".
     split
-        "number": slices of N // T events; "time": slices of (t[-1] - t[0]) // T microseconds. The last slice takes
-        the remainder in both.
+        "number": slices of N // T events; "time": slices of (t[-1] - t[0]) // T microseconds; "duration": slices of
+        `duration_us`, as many as the recording gives. The last slice takes the remainder in all three.
     height, width
         Size of the frames.
+    duration_us
+        For split "duration".
+    fit
+        What becomes of a larger sensor: "error"; "crop" keeps its middle; "bin" sums square blocks of pixels.
 
     Raises
     ------
     RecordingError
-        If there are no events, fewer than T, or some outside the frames.
+        If there are no events, some lie outside the frames, or the frames would be too many.
     """
     n, where = len(recording), recording.path or "the recording"
     if n == 0:
-        raise RecordingError(f"{where} holds no events; give another recording")
-    if n < timesteps:
-        raise RecordingError(f"{where} holds {n} events, too few for {timesteps} timesteps; give fewer by --timesteps")
-    outside = int(((recording.x >= width) | (recording.y >= height)).sum())
-    too_large = recording.size_known and (recording.width > width or recording.height > height)
-    if outside or too_large:
-        raise RecordingError(
-            f"{where} comes from a sensor of {recording.width} x {recording.height} pixels, the model takes "
-            f"{width} x {height}; give a recording of that size"
-        )
-    notes: list[str] = []
-    edges = _edges(recording, timesteps, split)
+        raise RecordingError(f"{where} holds no events; give another recording or range")
+    if split != "number" and int(recording.t[-1]) < int(recording.t[0]):
+        raise RecordingError(f"{where} ends before it begins, so it cannot be split by time; use --split number")
+    if split == "duration":
+        if not duration_us:
+            raise OptionError("--split duration needs the length of a frame; give --duration, e.g. 100ms")
+        timesteps = max(1, -(-int(recording.t[-1] - recording.t[0]) // duration_us))
+    if 8 * timesteps * height * width > LARGEST:
+        raise RecordingError(f"{where} would become {timesteps} frames of {width} x {height}, which is too much")
+    (x, y, p, t), notes = _fitted(recording, height, width, fit, where)
+    n = len(t)
+    if n < timesteps and split == "number":
+        notes.append(f"{n} events are fewer than {timesteps} frames: all fall into the last, as in SpikingJelly")
+    edges = _edges(t, timesteps, split, duration_us or 0)
     counts = np.zeros((timesteps, 2, height, width), np.int32)
-    pixels = (recording.p.astype(np.int64) * height + recording.y) * width + recording.x
     for i, (begin, end) in enumerate(edges):
-        if end <= begin:
-            notes.append(f"no events fall into frame {i} of {timesteps}")
-            continue
-        counts[i] = np.bincount(pixels[begin:end], minlength=2 * height * width).reshape(2, height, width)
+        if end > begin:
+            _count(counts[i], x[begin:end], y[begin:end], p[begin:end])
+    notes += _empty_notes(edges, n, split)
     return Frames(counts, tuple(notes))
 
 
-def _edges(recording: Recording, timesteps: int, split: str) -> list[tuple[int, int]]:
+def _count(frame: NDArray[np.int32], x: NDArray[np.uint16], y: NDArray[np.uint16], p: NDArray[np.uint8]) -> None:
+    """Add events to a frame, some at a time: the pixel numbers take more memory than the events."""
+    _, height, width = frame.shape
+    flat = frame.reshape(-1)
+    for begin in range(0, len(x), PIECE):
+        piece = slice(begin, begin + PIECE)
+        pixels = p[piece].astype(np.int64)
+        pixels *= height
+        pixels += y[piece]
+        pixels *= width
+        pixels += x[piece]
+        flat += np.bincount(pixels, minlength=len(flat)).astype(np.int32)
+
+
+def _edges(t: NDArray[np.int64], timesteps: int, split: Split, duration: int) -> list[tuple[int, int]]:
     """First event and end of each slice."""
-    n = len(recording)
+    n = len(t)
     if split == "number":
         size = n // timesteps
         return [(i * size, n if i == timesteps - 1 else (i + 1) * size) for i in range(timesteps)]
-    t = recording.t
+    if split == "duration":
+        ends = np.searchsorted(t, t[0] + duration * np.arange(1, timesteps), side="left").tolist()
+        return list(zip([0, *ends], [*ends, n], strict=True))
     span = int(t[-1] - t[0]) // timesteps
+    ordered = bool((t[1:] >= t[:-1]).all())
     edges = []
     for i in range(timesteps):
         begin = int(t[0]) + i * span
-        inside = np.flatnonzero((t >= begin) & (t < begin + span))
-        if not len(inside):
-            edges.append((0, 0))
-            continue
-        edges.append((int(inside[0]), n if i == timesteps - 1 else int(inside[-1]) + 1))
+        first, end = _window(t, begin, begin + span, ordered)
+        edges.append((first, n if i == timesteps - 1 and end > first else end))
     return edges
+
+
+def _window(t: NDArray[np.int64], begin: int, end: int, ordered: bool) -> tuple[int, int]:
+    """First event with begin <= t < end, and one behind the last; (0, 0) if there is none."""
+    if ordered:
+        first, last = (int(i) for i in np.searchsorted(t, (begin, end), side="left"))
+        return (first, last) if last > first else (0, 0)
+    inside = np.flatnonzero((t >= begin) & (t < end))
+    return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+
+
+def _empty_notes(edges: list[tuple[int, int]], n: int, split: Split) -> list[str]:
+    empty = [i for i, (begin, end) in enumerate(edges) if end <= begin]
+    if not empty or (split == "number" and n < len(edges)):
+        return []
+    numbers = ", ".join(str(i) for i in empty[:8]) + (", ..." if len(empty) > 8 else "")
+    notes = [f"no events fall into {len(empty)} of {len(edges)} frames (frame {numbers})"]
+    left = n - max((end for _, end in edges), default=0)
+    if left > 0:
+        notes.append(f"the last {left} events lie behind the last window of time, which is empty: they are in no frame")
+    return notes
+
+
+def _fitted(recording: Recording, height: int, width: int, fit: Fit, where: str) -> tuple[Columns, list[str]]:
+    """Coordinates within the frames, by the policy for larger sensors; and what to say of it."""
+    columns = recording.x, recording.y, recording.p, recording.t
+    inside = int(recording.x.max()) < width and int(recording.y.max()) < height
+    if (recording.width <= width and recording.height <= height) or (not recording.size_known and inside):
+        if recording.size_known and (recording.width, recording.height) != (width, height):
+            size = f"{recording.width} x {recording.height}"
+            return columns, [f"the sensor of {size} pixels fills the upper left of the model's {width} x {height}"]
+        return columns, []
+    size = f"{recording.width} x {recording.height} pixels"
+    if not recording.size_known:
+        raise RecordingError(
+            f"{where} names no sensor size and holds events outside the model's {width} x {height} "
+            f"(up to {size}); give --sensor WxH, and --fit crop or bin"
+        )
+    if fit == "error":
+        raise RecordingError(
+            f"{where} comes from a sensor of {size}, the model takes {width} x {height}; "
+            "give --fit crop (its middle) or --fit bin (sums of square blocks)"
+        )
+    return _cropped(recording, height, width) if fit == "crop" else _binned(recording, height, width)
+
+
+def _cropped(recording: Recording, height: int, width: int) -> tuple[Columns, list[str]]:
+    left, top = max(0, (recording.width - width) // 2), max(0, (recording.height - height) // 2)
+    x, y = recording.x, recording.y
+    keep = (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
+    number = int(np.count_nonzero(keep))
+    note = f"cropped to x from {left}, y from {top}, {width} x {height} pixels: {number} of {len(x)} events"
+    if not number:
+        raise RecordingError(f"{recording.path or 'the recording'}: no event lies in its middle; use --fit bin")
+    return (
+        (x[keep] - left).astype(np.uint16),
+        (y[keep] - top).astype(np.uint16),
+        recording.p[keep],
+        recording.t[keep],
+    ), [note]
+
+
+def _binned(recording: Recording, height: int, width: int) -> tuple[Columns, list[str]]:
+    side = max(-(-recording.width // width), -(-recording.height // height))
+    size = f"{-(-recording.width // side)} x {-(-recording.height // side)}"
+    note = f"summed blocks of {side} x {side} pixels: {size} in the upper left of the model's {width} x {height}"
+    x, y = (recording.x // side).astype(np.uint16), (recording.y // side).astype(np.uint16)
+    return (x, y, recording.p, recording.t), [note]

@@ -1,25 +1,36 @@
-"""SpikingJelly's ``.npz``: arrays t, x, y and p in a zip file."""
+"""SpikingJelly's ``.npz``: arrays t, x, y and p in a zip file, read piece by piece."""
 
 from __future__ import annotations
 
+import warnings
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
-from evsim.events.binary import ReadOptions, greatest, pack
-from evsim.events.types import Recording
+from evsim.events import arrays
+from evsim.events.columns import KEYS, Column, Columns, check_columns, time_scale
+from evsim.events.options import ReadOptions
+from evsim.events.types import PIECE, Piece, Recording, Stream
+from evsim.files import replacing
 
 NAME = "npz"
 SUFFIXES = (".npz",)
 MAGIC = b"PK\x03\x04"
-KEYS = ("t", "x", "y", "p")
-LARGEST_RATIO = 1100
-"""Deflate cannot compress further than 1032 to 1."""
+HARMLESS = 64 << 20
+"""Bytes that the arrays may claim whatever they were compressed to."""
 
-LARGEST = 8 << 30
-"""Bytes that one array may claim."""
+LARGEST_RATIO = 100
+"""Beyond, arrays are a zip bomb: events compress to a fifth or so, nothing but zeros to a thousandth."""
+
+DAMAGE = (*arrays.DAMAGE, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What zipfile and NumPy raise about damaged files."""
 
 
 def recognises(head: bytes) -> bool:
@@ -27,8 +38,8 @@ def recognises(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def read(path: Path, options: ReadOptions) -> Recording:  # noqa: ARG001 - nothing to choose
-    """Read a recording.
+def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothing to choose
+    """Open a recording.
 
     Raises
     ------
@@ -37,24 +48,88 @@ def read(path: Path, options: ReadOptions) -> Recording:  # noqa: ARG001 - nothi
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            for item in archive.infolist():
-                if item.file_size > LARGEST or item.file_size > LARGEST_RATIO * max(1, item.compress_size) + 1024:
-                    raise RecordingError(f"{path}: {item.filename} claims {item.file_size} bytes; refused")
-        with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in KEYS if key not in file]
-            if missing:
-                raise RecordingError(f"{path} lacks {', '.join(missing)}; a recording has t, x, y and p")
-            t, x, y, p = (file[key] for key in KEYS)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, RecordingError):
-            raise
+            _refuse_bomb(path, archive)
+            columns = {}
+            for key in KEYS:
+                with archive.open(f"{key}.npy") as member:
+                    columns[key] = _column(path, key, member, archive.getinfo(f"{key}.npy").file_size)
+    except RecordingError:
+        raise
+    except DAMAGE as error:
         raise RecordingError(f"{path} is a damaged .npz file ({error}); copy it again") from error
-    for key, values in zip(KEYS, (t, x, y, p), strict=True):
-        if values.ndim != 1 or len(values) != len(t) or values.dtype.kind not in "iub":
-            raise RecordingError(
-                f"{path}: {key} has shape {list(values.shape)} of {values.dtype}, wanted [{len(t)}] of integers"
-            )
-    for key, values in (("x", x), ("y", y), ("p", p)):
-        if len(values) and (int(values.min()) < 0 or int(values.max()) > (1 if key == "p" else 65535)):
-            raise RecordingError(f"{path}: {key} has values outside 0 .. {1 if key == 'p' else 65535}")
-    return pack((t, x, y, p), greatest(x, y), NAME, path)
+    check_columns(path, columns)
+    return Stream(NAME, path, None, _pieces(path, columns))
+
+
+def write(recording: Recording, path: str | Path) -> None:
+    """Write a recording as SpikingJelly's loaders do.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, t=recording.t, x=recording.x, y=recording.y, p=recording.p)
+
+
+def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
+    names = {item.filename for item in archive.infolist()}
+    missing = [key for key in KEYS if f"{key}.npy" not in names]
+    if missing:
+        raise RecordingError(f"{path} lacks {', '.join(missing)}; a recording has the arrays t, x, y and p")
+    items = [archive.getinfo(f"{key}.npy") for key in KEYS]
+    claimed, stored = sum(item.file_size for item in items), sum(item.compress_size for item in items)
+    stored = min(stored, path.stat().st_size)
+    if claimed > HARMLESS and claimed > LARGEST_RATIO * stored:
+        raise RecordingError(
+            f"{path} claims {claimed >> 20} MB out of {stored >> 10} kB, which no recording does; refused as a zip bomb"
+        )
+
+
+def _column(path: Path, key: str, member: IO[bytes], size: int) -> Column:
+    """Read the header of an array; return its type and length."""
+    version = np.lib.format.read_magic(member)
+    if version not in ((1, 0), (2, 0)):
+        raise RecordingError(f"{path}: {key} is of .npy version {version}; evsim reads 1.0 and 2.0")
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of headers by Python 2
+        shape, _, dtype = reader(member)
+    column = Column(dtype, shape)
+    if not dtype.hasobject and size - member.tell() != dtype.itemsize * int(np.prod(shape, dtype=object)):
+        raise RecordingError(f"{path}: {key} is of another length than its header says; it is damaged")
+    return column
+
+
+def _pieces(path: Path, columns: dict[str, Column]) -> Iterator[Piece]:
+    scale = 1.0
+    if columns["t"].dtype.kind == "f":
+        scale = time_scale(max((float(np.max(t)) for (t,) in _blocks(path, columns, ("t",))), default=0.0))
+    made = Columns(path, scale)
+    for t, x, y, p in _blocks(path, columns, KEYS):
+        yield made.piece(t, x, y, p)
+
+
+def _blocks(path: Path, columns: dict[str, Column], keys: tuple[str, ...]) -> Iterator[list[NDArray[Any]]]:
+    """Yield the named arrays side by side, some events at a time."""
+    try:
+        with ExitStack() as stack:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            members = [stack.enter_context(archive.open(f"{key}.npy")) for key in keys]
+            for key, member in zip(keys, members, strict=True):
+                _column(path, key, member, archive.getinfo(f"{key}.npy").file_size)
+            for begin in range(0, columns["t"].shape[0], PIECE):
+                number = min(PIECE, columns["t"].shape[0] - begin)
+                yield [_exactly(member, columns[key].dtype, number) for key, member in zip(keys, members, strict=True)]
+    except RecordingError:
+        raise
+    except DAMAGE as error:
+        raise RecordingError(f"{path} is a damaged .npz file ({error}); copy it again") from error
+
+
+def _exactly(member: IO[bytes], dtype: np.dtype[Any], number: int) -> NDArray[Any]:
+    content = member.read(number * dtype.itemsize)
+    if len(content) < number * dtype.itemsize:
+        raise EOFError("an array ends early")
+    return np.frombuffer(content, dtype)

@@ -22,6 +22,9 @@ SENSOR = 128
 LINEAR_BELOW = 20.0
 """Intensity (of 255) up to which the response is linear; above it is logarithmic."""
 
+LEAST_THRESHOLD = 0.001
+"""Change of log intensity that a pixel can tell; less would be millions of events per pixel."""
+
 STEP_US = 1000
 """Time between two samples of the moving image, in microseconds."""
 
@@ -106,10 +109,12 @@ def record(image: NDArray[np.generic], settings: RecorderSettings | None = None)
 def _check(settings: RecorderSettings) -> None:
     if settings.motion not in ("saccade", "loop"):
         raise OptionError(f"--motion must be saccade or loop, got {settings.motion}")
-    if not settings.threshold > 0.0:
-        raise OptionError(f"--threshold must be positive, got {settings.threshold}")
-    if settings.refractory_us < 0 or settings.noise < 0.0:
-        raise OptionError("--refractory and --noise must not be negative")
+    if not LEAST_THRESHOLD <= settings.threshold < np.inf:
+        raise OptionError(f"--threshold must be at least {LEAST_THRESHOLD}, got {settings.threshold}")
+    if not 0 <= settings.refractory_us < 1 << 40 or not 0.0 <= settings.noise < np.inf:
+        raise OptionError("--refractory and --noise must be finite and not negative")
+    if settings.seed < 0:
+        raise OptionError(f"--seed must not be negative, got {settings.seed}")
     if not 0.0 <= settings.darkest < 255.0:
         raise OptionError(f"the darkest intensity must lie in 0 .. 254, got {settings.darkest}")
     if not 2 <= settings.extent <= SENSOR:

@@ -1,12 +1,20 @@
-"""A recording of an event camera: four columns and what is known of their origin."""
+"""A recording of an event camera: four columns and what is known of their origin; whole, or as a stream of pieces."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+GREATEST_INDEX = "greatest index + 1"
+"""`Recording.size_from` where a file names no sensor size."""
+
+PIECE = 1 << 18
+"""Events that a reader decodes at a time: small enough for the cache, large enough for NumPy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +32,7 @@ class Recording:
     width, height
         Size of the sensor in pixels.
     size_from
-        Where the sensor size came from, in words; "greatest index" means that the file names none.
+        Where the sensor size came from, in words; "greatest index + 1" means that the file names none.
     format
         Name of the format, e.g. "aedat2".
     skipped
@@ -52,9 +60,61 @@ class Recording:
 
     @property
     def size_known(self) -> bool:
-        """Whether the file or its format names the sensor size."""
+        """Whether the file, its format or the user names the sensor size."""
         return self.size_from != GREATEST_INDEX
 
 
-GREATEST_INDEX = "greatest index + 1"
-"""`Recording.size_from` where a file names no sensor size."""
+class Size(NamedTuple):
+    """Sensor size in pixels, and where it came from, in words."""
+
+    width: int
+    height: int
+    source: str
+
+
+class Piece(NamedTuple):
+    """Some events of a file in its order, and what was met on the way to them.
+
+    `cut` says what a truncated file ends with, e.g. "3 bytes of another event"; "" for a whole one.
+    """
+
+    t: NDArray[np.int64]
+    x: NDArray[np.uint16]
+    y: NDArray[np.uint16]
+    p: NDArray[np.uint8]
+    skipped: Mapping[str, int] = {}
+    notes: tuple[str, ...] = ()
+    cut: str = ""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a reader makes of a file: the facts of its header at once, its events piece by piece.
+
+    Attributes
+    ----------
+    format
+        Name of the format.
+    path
+        The file.
+    size
+        Sensor size, None where the file and its format name none.
+    pieces
+        The events; can be gone through once.
+    notes
+        What a person should know, one line each.
+    """
+
+    format: str
+    path: Path
+    size: Size | None
+    pieces: Iterator[Piece]
+    notes: tuple[str, ...] = ()
+
+
+def empty_piece(skipped: Mapping[str, int] | None = None, notes: tuple[str, ...] = (), cut: str = "") -> Piece:
+    """Return a piece without events, which only tells something."""
+    return Piece(
+        np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8),
+        skipped or {}, notes, cut,
+    )  # fmt: skip

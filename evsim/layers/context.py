@@ -13,6 +13,12 @@ from evsim.kernels.threads import Workers, aligned
 from evsim.kernels.vector import BLOCK
 from evsim.spikes import IntegerMap, Packet, Segments, SpikeList
 
+TILE_WORDS = 2
+"""Words of a tile: 128 channels, whose weights for a block of outputs (32 KB) fill the L1 cache."""
+
+SPARSE = 0.06
+"""Rate below which a tile is twice as long: its segments would be all but empty."""
+
 EMPTY_WORDS = np.empty(0, np.uint32)
 
 
@@ -56,7 +62,7 @@ class Layer(Protocol):
 
 def segments(packet: SpikeList | IntegerMap, context: Context, joined: bool = False) -> Segments:
     """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike."""
-    key = f"{context.dtype.name}{' joined' if joined else ''}"
+    key = (context.dtype.char, joined)
     made = packet.lists.get(key)
     if made is None:
         if isinstance(packet, SpikeList):
@@ -70,11 +76,12 @@ def segments(packet: SpikeList | IntegerMap, context: Context, joined: bool = Fa
 def _spike_segments(packet: SpikeList, context: Context, joined: bool) -> Segments:
     steps, positions, width = packet.words.shape
     words = packet.words.reshape(steps * positions, width)
-    tile_words = width if joined else _tile_words(words, packet.channels)
-    extent = packet.channels if joined else 0
-    count = -(-width // tile_words) * steps * positions
-    starts = np.empty(count + 1, np.int64)
-    count_segments(words, tile_words, starts)
+    tile_words, extent = (width, packet.channels) if joined else (TILE_WORDS, 0)
+    starts = _starts(words, tile_words)
+    if not joined and int(starts[-1]) < SPARSE * len(words) * packet.channels:
+        tile_words *= 2
+        starts = _starts(words, tile_words)
+    count = len(starts) - 1
     index = np.empty(int(starts[-1]), np.uint16)
     context.workers.share(
         count, lambda a, b: fill_segments(a, b, words, tile_words, starts, index, packet.width, extent)
@@ -82,14 +89,11 @@ def _spike_segments(packet: SpikeList, context: Context, joined: bool) -> Segmen
     return Segments(index, starts, tile_words * 64)
 
 
-def _tile_words(words: NDArray[np.uint64], channels: int) -> int:
-    """Choose the tile: 128 channels (32 KB of weights, the L1 cache), more where segments would be all but empty.
-
-    The share of active inputs is taken from a sample of positions.
-    """
-    sample = words[:: max(1, len(words) // 256)]
-    rate = int(np.bitwise_count(sample).sum()) / (len(sample) * channels)
-    return 4 if rate < 0.06 else 2
+def _starts(words: NDArray[np.uint64], tile_words: int) -> NDArray[np.int64]:
+    rows, width = words.shape
+    starts = np.empty(-(-width // tile_words) * rows + 1, np.int64)
+    count_segments(words, tile_words, starts)
+    return starts
 
 
 def _graded(packet: IntegerMap, context: Context, joined: bool) -> Segments:

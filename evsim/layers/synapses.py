@@ -61,6 +61,10 @@ class Synapses:
         self.shift = np.zeros(padded(node.out_channels), context.dtype)
         self.shift[: node.out_channels] = shift
         self.membrane = Membrane(neurons, target, context) if neurons else None
+        self._sizes: dict[tuple[int, int], Size] = {}
+        self._empty = context.empty()
+        zero = context.dtype.type(0)
+        self._silent = Neurons(EMPTY_WORDS, self._empty, False, zero, False, zero)
         self._static: tuple[NDArray[np.floating], RealMap] | None = None
 
     def reset(self) -> None:
@@ -76,17 +80,17 @@ class Synapses:
             known = self._static[1]  # the next timestep of a static image
             return RealMap(packet.start, packet.steps, known.values, known.channels, known.height, known.width)
         steps = packet.values.shape[0] if isinstance(packet, RealMap) else packet.steps
-        size = self._size(steps, packet.steps // steps)
+        repeats = packet.steps // steps
+        size = self._sizes.get((steps, repeats)) or self._size(steps, repeats)
         positions, channels = self.target.positions, size.out_channels
-        empty = self.context.empty()
+        empty = self._empty
         if self.membrane:
             spikes, neurons = self.membrane.neurons(packet.start, packet.steps)
             self._run(packet, size, Sink(self.shift, empty, empty, neurons))
             return spikes
         out = aligned((steps, positions, channels), self.context.dtype)
         added = residual[0].values.reshape(-1) if residual and isinstance(residual[0], RealMap) else empty
-        silent = Neurons(EMPTY_WORDS, empty, False, self.context.dtype.type(0), False, self.context.dtype.type(0))
-        self._run(packet, size, Sink(self.shift, added, out.reshape(-1), silent))
+        self._run(packet, size, Sink(self.shift, added, out.reshape(-1), self._silent))
         result = RealMap(packet.start, packet.steps, out, self.target.channels, self.target.height, self.target.width)
         if isinstance(packet, RealMap):
             self._static = (packet.values, result)
@@ -118,7 +122,7 @@ class Synapses:
         flat = (kernel, stride, padding) == ((1, 1), (1, 1), (0, 0))  # positions do not mix: one long row
         wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
         bands = -(-target.positions // max(1, wanted))
-        return Size(
+        size = self._sizes[steps, repeats] = Size(
             steps,
             repeats,
             source.channels,
@@ -133,6 +137,7 @@ class Synapses:
             band=-(-target.positions // bands),
             joined=self.joined,
         )
+        return size
 
 
 def _joins(node: Conv2d | Linear) -> bool:

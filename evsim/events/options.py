@@ -1,0 +1,146 @@
+"""How a recording is read and becomes frames: the options that people give, checked where they are made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple, get_args
+
+from evsim.errors import OptionError
+
+Orientation = Literal["spikingjelly", "jaer", "raw"]
+Layout = Literal["dvs128", "davis"]
+Split = Literal["number", "time", "duration"]
+Fit = Literal["error", "crop", "bin"]
+
+UNITS_US = {"us": 1, "ms": 1000, "s": 1_000_000}
+"""Microseconds per unit of time."""
+
+
+class Bound(NamedTuple):
+    """One end of a range: a time in microseconds as stored in the file, or the number of an event from 0."""
+
+    value: int
+    unit: Literal["us", "event"]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a recording is read and becomes frames.
+
+    Attributes
+    ----------
+    orientation
+        Axis convention of jAER's recordings (AEDAT 2.0): as SpikingJelly's CIFAR10-DVS loader turns them, as jAER
+        shows them, or as they are stored. None: "spikingjelly", or the model's own. Other formats have one only.
+    layout
+        Address layout of an AEDAT 2.0 file whose header does not name its chip.
+    allow_truncated
+        Whether to read the whole events of a file that ends within one.
+    honour_validity
+        Whether to leave out events of AEDAT 3.1 that their validity bit calls invalid; public readers keep them.
+    sensor
+        Width and height of the sensor, against what the file says.
+    start, stop
+        Keep events from `start` on and before `stop`.
+    trial, trials
+        Keep the events of this trial, counted from 1, of a DVS128 Gesture label csv; by default the one beside the
+        recording, named as the data set does.
+    split
+        How events become frames; None: as the model was trained.
+    duration_us
+        Microseconds per frame, for split "duration".
+    fit
+        What becomes of a sensor larger than the model's input: an error, its middle, or sums of square blocks.
+
+    Raises
+    ------
+    OptionError
+        If a value is none of those, or two contradict each other.
+    """
+
+    orientation: Orientation | None = None
+    layout: Layout | None = None
+    allow_truncated: bool = False
+    honour_validity: bool = False
+    sensor: tuple[int, int] | None = None
+    start: Bound | None = None
+    stop: Bound | None = None
+    trial: int | None = None
+    trials: str | None = None
+    split: Split | None = None
+    duration_us: int | None = None
+    fit: Fit = "error"
+
+    def __post_init__(self) -> None:
+        for name, choice in (("orientation", Orientation), ("layout", Layout), ("split", Split), ("fit", Fit)):
+            value, known = getattr(self, name), get_args(choice)
+            if value not in known and value is not None:
+                raise OptionError(f"--{name} must be one of {', '.join(known)}, got {value}")
+        if self.sensor is not None and not all(1 <= size <= 1 << 16 for size in self.sensor):
+            raise OptionError(f"--sensor must be of 1 to 65536 pixels each way, got {self.sensor}")
+        if self.split == "duration" and self.duration_us is None:
+            raise OptionError("--split duration needs the length of a frame; give --duration, e.g. 100ms")
+        if self.duration_us is not None and self.split != "duration":
+            raise OptionError("--duration is the length of a frame for --split duration; give both or neither")
+        if self.duration_us is not None and self.duration_us < 1:
+            raise OptionError(f"--duration must be at least 1 us, got {self.duration_us} us")
+        if self.trial is None and self.trials is not None:
+            raise OptionError("--trials names a label csv; choose one of its trials by --trial")
+        if self.trial is not None and (self.start or self.stop):
+            raise OptionError("--trial chooses a range of its own; leave out --start and --stop")
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a part of the recording is asked for."""
+        return bool(self.start or self.stop) or self.trial is not None
+
+
+def parse_options(**texts: Any) -> ReadOptions:
+    """Return the options of texts as people type them; the names are those of `ReadOptions`, and `duration`.
+
+    Raises
+    ------
+    OptionError
+        If a text cannot be read.
+    """
+    start, stop, sensor, duration = (texts.pop(key, None) for key in ("start", "stop", "sensor", "duration"))
+    unknown = texts.keys() - {field.name for field in fields(ReadOptions)}
+    assert not unknown, unknown
+    return ReadOptions(
+        **{key: value for key, value in texts.items() if value is not None},
+        start=None if start is None else parse_bound(start, "--start"),
+        stop=None if stop is None else parse_bound(stop, "--stop"),
+        sensor=None if sensor is None else parse_sensor(sensor),
+        duration_us=None if duration is None else _microseconds(duration, "--duration"),
+    )
+
+
+def parse_bound(text: str, option: str) -> Bound:
+    """Return the bound that a text such as ``1500``, ``1500us``, ``1.5ms``, ``2s`` or ``1000ev`` names."""
+    if match := re.fullmatch(r"\s*(\d+)\s*(?:ev|events?)\s*", text):
+        return Bound(_whole(match[1], option), "event")
+    return Bound(_microseconds(text, option), "us")
+
+
+def parse_sensor(text: str) -> tuple[int, int]:
+    """Return width and height from a text such as ``346x260``."""
+    match = re.fullmatch(r"\s*(\d{1,5})\s*[xX\u00d7]\s*(\d{1,5})\s*", text)
+    if not match:
+        raise OptionError(f"--sensor takes width x height in pixels, e.g. 346x260, got {text}")
+    return int(match[1]), int(match[2])
+
+
+def _microseconds(text: str, option: str) -> int:
+    match = re.fullmatch(r"\s*(\d+)(\.\d+)?\s*(us|ms|s|)\s*", text)
+    if not match:
+        raise OptionError(f"{option} takes a time such as 1500 (us), 1.5ms or 2s, or for a range 1000ev; got {text}")
+    unit = UNITS_US[match[3] or "us"]
+    fraction = round(float(match[2]) * unit) if match[2] else 0
+    return _whole(match[1], option) * unit + fraction
+
+
+def _whole(digits: str, option: str) -> int:
+    if len(digits) > 17:  # stays within int64 whatever the unit: 10^17 s would not, but 10^17 us is 3000 years
+        raise OptionError(f"{option}: {digits} is too large")
+    return int(digits)

@@ -1,0 +1,172 @@
+"""From a stream of pieces to the events that were asked for: ranges, trials, checks against the sensor."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.errors import OptionError, RecordingError
+from evsim.events.options import Bound, ReadOptions
+from evsim.events.types import GREATEST_INDEX, Piece, Recording, Size, Stream
+
+Number = TypeVar("Number", bound=np.integer[Any])
+
+LONGEST_TABLE = 1 << 20
+"""Bytes that a label csv may have."""
+
+
+class Reading:
+    """A stream gone through once, piece by piece, with all that is learned on the way.
+
+    Attributes
+    ----------
+    count
+        Events kept so far.
+    seen
+        Events met so far, inside or outside the range.
+    greatest_x, greatest_y
+        -1 before the first event kept.
+    backward_steps
+        How often time ran backward between neighbours of those kept.
+    skipped, notes
+        As of a `Recording`.
+    """
+
+    def __init__(self, stream: Stream, options: ReadOptions) -> None:
+        self._stream, self._options = stream, options
+        self.size = Size(*options.sensor, "--sensor") if options.sensor else stream.size
+        self.notes = list(stream.notes)
+        self._range = (options.start, options.stop)
+        if options.trial is not None:
+            self._range, note = _trial(stream.path, options)
+            self.notes.append(note)
+        self.skipped: dict[str, int] = {}
+        self.count = self.seen = self.backward_steps = 0
+        self.greatest_x = self.greatest_y = -1
+        self._last: int | None = None
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the events of the range.
+
+        Raises
+        ------
+        RecordingError
+            If the file is damaged, truncated without leave, or holds events outside its sensor.
+        """
+        stop = self._range[1]
+        for piece in self._stream.pieces:
+            for kind, number in piece.skipped.items():
+                self.skipped[kind] = self.skipped.get(kind, 0) + number
+            self.notes += piece.notes
+            kept = self._within(piece)
+            self.seen += len(piece.t)
+            if len(kept.t):
+                self._account(kept)
+                yield kept
+            if piece.cut:
+                self._truncated(piece.cut)
+            if stop and stop.unit == "event" and self.seen >= stop.value:
+                return
+
+    def _within(self, piece: Piece) -> Piece:
+        start, stop = self._range
+        if start is None and stop is None:
+            return piece
+        first, end = 0, len(piece.t)
+        if start and start.unit == "event":
+            first = min(max(start.value - self.seen, 0), end)
+        if stop and stop.unit == "event":
+            end = max(min(stop.value - self.seen, end), first)
+        t, x, y, p = piece.t[first:end], piece.x[first:end], piece.y[first:end], piece.p[first:end]
+        inside = np.ones(len(t), np.bool_)
+        if start and start.unit == "us":
+            inside &= t >= start.value
+        if stop and stop.unit == "us":
+            inside &= t < stop.value
+        return Piece(t, x, y, p) if inside.all() else Piece(t[inside], x[inside], y[inside], p[inside])
+
+    def _account(self, kept: Piece) -> None:
+        self.greatest_x = max(self.greatest_x, int(kept.x.max()))
+        self.greatest_y = max(self.greatest_y, int(kept.y.max()))
+        if self.size and (self.greatest_x >= self.size.width or self.greatest_y >= self.size.height):
+            raise RecordingError(
+                f"{self._stream.path} holds an event at up to x {self.greatest_x}, y {self.greatest_y}, outside its "
+                f"sensor of {self.size.width} x {self.size.height} ({self.size.source}); "
+                "it is damaged, of another layout, or --sensor is wrong"
+            )
+        self.backward_steps += int(np.count_nonzero(kept.t[1:] < kept.t[:-1]))
+        if self._last is not None and int(kept.t[0]) < self._last:
+            self.backward_steps += 1
+        self._last = int(kept.t[-1])
+        self.count += len(kept.t)
+
+    def _truncated(self, cut: str) -> None:
+        if not self._options.allow_truncated:
+            raise RecordingError(
+                f"{self._stream.path} is truncated: {self.seen} whole events, then {cut}; "
+                "copy it again, or read those by --allow-truncated"
+            )
+        self.notes.append(f"the file is truncated: after {self.seen} whole events, {cut} was left out")
+
+    def finished(self) -> tuple[Size, tuple[str, ...]]:
+        """Return sensor size and notes, once all pieces have been gone through."""
+        notes = [*self.notes]
+        if self.backward_steps:
+            notes.append(f"time runs backward {self.backward_steps} times")
+        if self.seen and not self.count:
+            notes.append(f"none of the {self.seen} events lies in the range")
+        return self.size or Size(self.greatest_x + 1, self.greatest_y + 1, GREATEST_INDEX), tuple(notes)
+
+
+def collect(stream: Stream, options: ReadOptions) -> Recording:
+    """Read the events of a stream that were asked for into memory; errors as `Reading.pieces`."""
+    reading = Reading(stream, options)
+    t: list[NDArray[np.int64]] = []
+    x: list[NDArray[np.uint16]] = []
+    y: list[NDArray[np.uint16]] = []
+    p: list[NDArray[np.uint8]] = []
+    for piece in reading.pieces():
+        t.append(piece.t)
+        x.append(piece.x)
+        y.append(piece.y)
+        p.append(piece.p)
+    size, notes = reading.finished()
+    return Recording(
+        _joined(t, np.int64), _joined(x, np.uint16), _joined(y, np.uint16), _joined(p, np.uint8),
+        *size, stream.format, reading.skipped, notes, str(stream.path),
+    )  # fmt: skip
+
+
+def _joined(parts: list[NDArray[Number]], dtype: type[Number]) -> NDArray[Number]:
+    """Join the parts of a column and let go of them, so that two copies of one column at most exist at a time."""
+    joined = np.concatenate(parts) if parts else np.empty(0, dtype)
+    assert joined.dtype == dtype, joined.dtype
+    parts.clear()
+    return joined
+
+
+def _trial(path: Path, options: ReadOptions) -> tuple[tuple[Bound, Bound], str]:
+    """Range of a DVS128 Gesture trial, and a note that says which; events with start <= t < end, label = class - 1."""
+    table = Path(options.trials) if options.trials else path.with_name(f"{path.stem}_labels.csv")
+    try:
+        if table.stat().st_size > LONGEST_TABLE:
+            raise OptionError(f"{table} is too long for a label csv of trials; give another by --trials")
+        rows = list(csv.reader(table.read_text().splitlines()))
+        trials = [tuple(int(cell) for cell in row) for row in rows[1:] if row]
+    except OSError as error:
+        raise OptionError(f"--trial needs the label csv {table}: {error.strerror}; give it by --trials") from error
+    except (ValueError, csv.Error) as error:
+        raise OptionError(f"{table} is no label csv of trials (class, start us, end us): {error}") from error
+    if any(len(trial) != 3 or not 0 <= trial[1] <= trial[2] < 1 << 62 for trial in trials):
+        raise OptionError(f"{table} is no label csv of trials: each line has class, start us, end us")
+    assert options.trial is not None
+    if not 1 <= options.trial <= len(trials):
+        raise OptionError(f"--trial {options.trial}: {table} holds trials 1 to {len(trials)}")
+    kind, start, end = trials[options.trial - 1]
+    note = f"trial {options.trial} of {len(trials)} in {table.name}: label {kind - 1}, {start} to {end} us"
+    return (Bound(start, "us"), Bound(end, "us")), note
