@@ -9,6 +9,7 @@ from types import ModuleType
 from evsim.converters import spikformer, spikingformer
 from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
+from evsim.converters.presets import PRESETS
 from evsim.errors import CheckpointError, OptionError
 from evsim.modelfile import is_model, load
 from evsim.network import Network
@@ -79,13 +80,21 @@ def load_model(path: str | Path) -> Conversion:
 
 
 def _family(checkpoint: Checkpoint, facts: Facts) -> str:
-    chosen = facts.options.family
+    chosen, preset = facts.options.family, facts.options.preset
+    source = f"--preset {preset}" if chosen is None else "--family"
+    if preset is not None:
+        named = PRESETS[preset].family
+        if chosen not in (None, named):
+            raise OptionError(
+                f"--family {chosen} contradicts --preset {preset}, which is a {named}; drop one of the two"
+            )
+        chosen = named
     if chosen is not None:
         if chosen not in FAMILIES:
             raise OptionError(f"--family {chosen} is unknown; known are {', '.join(FAMILIES)}")
         if not FAMILIES[chosen].fits(checkpoint.shapes):
-            raise CheckpointError(f"{checkpoint.path}: its keys are not those of {chosen} (--family)")
-        facts.note("family", chosen, "from --family")
+            raise CheckpointError(f"{checkpoint.path}: its keys are not those of {chosen} ({source})")
+        facts.note("family", chosen, f"from {source}")
         return chosen
     certain = [name for name, family in FAMILIES.items() if family.recognises(checkpoint.shapes)]
     if len(certain) == 1:
