@@ -16,18 +16,28 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text: pipes and screen readers take it, and rich need not be loaded
 )
 
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""Base of typer's complaints about options: click's UsageError, wherever this version of typer keeps it."""
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from evsim import __version__
 
         typer.echo(f"evsim {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 COMMANDS = (
@@ -53,9 +63,23 @@ app.add_typer(charges.counts, name="counts")
 
 
 def main() -> None:
-    """Entry point: errors of evsim are one line on stderr and exit code 2."""
+    """Entry point: errors of evsim and of its options are one line on stderr and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False, prog_name="evsim")
     except EvsimError as error:
-        sys.stderr.write(f"evsim: {' '.join(str(error).split())}\n")
-        sys.exit(2)
+        _fail(str(error))
+    except UsageError as error:
+        message = getattr(error, "format_message", str)()
+        context = getattr(error, "ctx", None)
+        if not message or type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{context.get_help() if context else message}\n")
+            sys.exit(2)
+        _fail(f"{message.rstrip('.')}; see {context.command_path if context else 'evsim'} --help")
+    except typer.Abort:
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    sys.stderr.write(f"evsim: {' '.join(message.split())}\n")
+    sys.exit(2)

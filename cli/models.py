@@ -10,8 +10,8 @@ from evsim.cli import reading
 
 
 def convert(
-    checkpoint: Annotated[str, typer.Argument(help="state_dict as .h5, .pth or .pth.tar")],
-    out: Annotated[str, typer.Argument(help="model.h5 to write")],
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="state_dict as .h5, .pth or .pth.tar")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="model.h5 to write")],
     family: Annotated[str | None, typer.Option(help="spikingformer or spikformer, where the keys cannot tell")] = None,
     variant: Annotated[str | None, typer.Option(help="standard or cml (max-pool before the neurons)")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="imagenet, cifar or dvs")] = None,
@@ -29,19 +29,21 @@ def convert(
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch."""
     from evsim.converters import ConvertOptions
     from evsim.converters import convert as convert_checkpoint
+    from evsim.files import refuse_same
     from evsim.modelfile import save
+    from evsim.report.table import facts
 
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
     )  # fmt: skip
+    refuse_same(checkpoint, out)
     done = convert_checkpoint(checkpoint, options)
     save(done.network, out)
-    for fact, source in done.network.provenance.items():
-        typer.echo(f"{fact}: {source}")
+    typer.echo("\n".join(facts(done.network)))
     for note in done.notes:
         typer.echo(f"note: {note}")
-    typer.echo(f"wrote {out}: {done.network.name}, {len(done.network.nodes)} nodes")
+    typer.echo(f"wrote {out}: {done.network.name}, {len(done.network.nodes)} nodes; now try: evsim info {out}")
 
 
 def synthesize(
@@ -53,7 +55,10 @@ def synthesize(
     state_dict: Annotated[str | None, typer.Option(help="also write the weights as a PyTorch state_dict (.h5)")] = None,
     sample: Annotated[str | None, typer.Option(help="also write the input of the calibration (.npy)")] = None,
 ) -> None:
-    """Make a model with random weights that fires at published rates, for benchmarks; it predicts nothing."""
+    """Make a model of random weights that fires at published rates.
+
+    It is for benchmarks, sweeps and tests, and predicts nothing.
+    """
     from evsim.converters import synthetic
     from evsim.modelfile import save
     from evsim.report.table import rates_report
@@ -69,8 +74,8 @@ def synthesize(
     typer.echo(f"wrote {out}: {made.network.name}, {len(made.network.nodes)} nodes")
 
 
-def info(model: Annotated[str, typer.Argument(help="model.h5")]) -> None:
-    """Print a model's layers, parameters and dense MACs, and where its facts came from."""
+def info(model: Annotated[str, typer.Argument(metavar="MODEL", help="model.h5")]) -> None:
+    """List a model's layers, and where its facts came from."""
     from evsim.converters import load_model
     from evsim.report.table import network_report
 
@@ -78,7 +83,7 @@ def info(model: Annotated[str, typer.Argument(help="model.h5")]) -> None:
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="model.h5, or a checkpoint")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="model.h5, or a checkpoint")],
     source: Annotated[str, typer.Option("--input", help="recording of any format, picture, or .npy")],
     precision: Annotated[str, typer.Option(help="float32 or float64")] = "float32",
     timesteps: Annotated[int | None, typer.Option(help="timesteps T, if not the model's own")] = None,
@@ -105,7 +110,7 @@ def run(
         str, typer.Option(help="how the paper's estimate charges integers: binary-only or integer-as-events")
     ] = "binary-only",
 ) -> None:
-    """Run a recording through a model: prediction, exact operation counts, energy."""
+    """Run an input through a model: prediction, counts, energy."""
     from evsim.cli.running import Request, run_and_print
 
     options = reading.read_options(
@@ -125,7 +130,7 @@ def run(
 def demo(
     save: Annotated[str | None, typer.Option(help="write model.h5 and dvs_sample.aedat into this folder")] = None,
 ) -> None:
-    """Run the bundled model on the bundled recordings of handwritten digits."""
+    """Run the bundled model on bundled recordings of digits."""
     from evsim.cli.running import demonstrate
 
     demonstrate(save)

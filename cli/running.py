@@ -14,12 +14,17 @@ from evsim import api
 from evsim.converters import load_model
 from evsim.energy import load_profile
 from evsim.energy.paper import NonSpike
+from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
-from evsim.files import write_whole
+from evsim.files import check_place, refuse_same, write_whole
+from evsim.network import Network
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
 from evsim.report.table import run_report
+
+PATIENCE = 1.0
+"""Seconds that a run lasts before a progress bar shows."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,10 @@ class Request:
 class Progress:
     """Progress bar on stderr for runs of more than a second or so; none where stderr is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, total: int) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(unit="layer", leave=False, delay=1.0, disable=None, file=sys.stderr)
+        self._bar = tqdm(total=total, unit="layer", leave=False, delay=PATIENCE, disable=None, file=sys.stderr)
 
     def observe(self, *_: object) -> None:
         """Advance by one step of a layer."""
@@ -62,34 +67,51 @@ def run_and_print(request: Request) -> None:
     """Load, read, simulate, print and write what was asked for."""
     if request.nonspike not in get_args(NonSpike):
         raise OptionError(f"--nonspike must be {' or '.join(get_args(NonSpike))}, got {request.nonspike}")
+    _check_outputs(request)
     profile = load_profile(request.profile)
     model = load_model(request.model)
-    network = model.network
-    sample = api.read(request.source, network, request.timesteps, request.options)
+    sample = api.read(request.source, model.network, request.timesteps, request.options)
+    run = _simulate(request, model.network, sample)
     for note in (*model.notes, *sample.notes):
         typer.echo(f"note: {note}", err=True)
-    progress = Progress()
-    try:
-        run = api.simulate(
-            network, sample, timesteps=request.timesteps, precision=request.precision,  # type: ignore[arg-type]
-            schedule=request.schedule, threads=request.threads, record_spikes=request.record_spikes is not None,  # type: ignore[arg-type]
-            detail=request.counts is not None, observers=[progress],
-        )  # fmt: skip
-    finally:
-        progress.close()
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
     if request.counts:
         run.save_counts(request.counts)
     if request.save_frames:
         save_frames(sample, request.save_frames)
-    text = json.dumps(document(run, profile, request.nonspike), indent=1)
+    text = json.dumps(document(run, profile, request.nonspike), indent=1, allow_nan=False)
     if request.json_file == "-":
         typer.echo(text)
         return
     if request.json_file:
         write_whole(Path(request.json_file), text.encode())
     typer.echo(run_report(run, profile, request.nonspike))
+
+
+def _check_outputs(request: Request) -> None:
+    """Refuse places that cannot be written to before the work begins, and the inputs themselves."""
+    for target in (request.json_file, request.record_spikes, request.counts, request.save_frames):
+        if target is not None and target != "-":
+            check_place(target)
+            refuse_same(request.model, target)
+            refuse_same(request.source, target)
+
+
+def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run:
+    timesteps = sample.timesteps if request.timesteps is None else request.timesteps
+    simulator = Simulator(network, timesteps, request.precision, request.schedule, request.threads)  # type: ignore[arg-type]
+    progress = Progress(simulator.steps)
+    try:
+        return api.run_on(
+            simulator,
+            sample,
+            record_spikes=request.record_spikes is not None,
+            detail=request.counts is not None,
+            observers=[progress],
+        )
+    finally:
+        progress.close()
 
 
 def demonstrate(save: str | None) -> None:

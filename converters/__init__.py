@@ -9,13 +9,15 @@ from types import ModuleType
 from evsim.converters import spikformer, spikingformer
 from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
-from evsim.converters.presets import PRESETS
-from evsim.errors import CheckpointError, OptionError
+from evsim.errors import CheckpointError, NetworkError, OptionError
 from evsim.modelfile import is_model, load
 from evsim.network import Network
 
 FAMILIES: dict[str, ModuleType] = {"spikingformer": spikingformer, "spikformer": spikformer}
 """Every family by its name."""
+
+OWN_NAMES = {"spikingformer": "spikingformer", "vitsnn": "spikingformer"}
+"""What ``args.model`` decides where the keys fit two families; "spikformer" decides nothing there."""
 
 __all__ = ["FAMILIES", "Conversion", "ConvertOptions", "build", "convert", "load_model"]
 
@@ -50,9 +52,12 @@ def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     """Build the network of a checkpoint already read; errors as `convert`."""
     facts = Facts(options, checkpoint.args)
     family = _family(checkpoint, facts)
-    network: Network = FAMILIES[family].convert(checkpoint, facts)
+    try:
+        network: Network = FAMILIES[family].convert(checkpoint, facts)
+    except (OptionError, NetworkError) as error:
+        raise type(error)(f"{checkpoint.path}: {error}") from error
     labels = _labels(options.labels) if options.labels else ()
-    provenance = {**facts.sources, "checkpoint": f"{checkpoint.path.name}, sha256 {checkpoint.digest}"}
+    provenance = {"checkpoint": f"{checkpoint.path.name} (sha256 {checkpoint.digest})", **facts.sources}
     network = replace(network, labels=labels, provenance=provenance)
     return Conversion(network, checkpoint.notes)
 
@@ -66,48 +71,56 @@ def load_model(path: str | Path) -> Conversion:
         As `evsim.modelfile.load` and `convert`.
     """
     path = Path(path)
-    if path.is_file():
+    if not _is_checkpoint(path):
+        return Conversion(load(path), ())
+    try:
+        done = convert(path)
+    except OptionError as error:
+        raise OptionError(f"{error}; convert it first: evsim convert {path} model.h5 (and the option)") from error
+    assumed = ", ".join(f"{k} {v}" for k, v in done.network.provenance.items() if "assumed" in v)
+    note = f"{path} is a checkpoint: converted on the fly" + (f"; {assumed}" if assumed else "")
+    return Conversion(done.network, (note, *done.notes))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a file is not a model.h5 but something that PyTorch or h5py wrote."""
+    try:
         with path.open("rb") as file:
             head = file.read(8)
-        if not head.startswith(HDF5_MAGIC) or not is_model(path):
-            if not head.startswith(HDF5_MAGIC) and not head.startswith(b"PK") and not head.startswith(b"\x80"):
-                return Conversion(load(path), ())  # neither: let the model reader say so
-            done = convert(path)
-            assumed = ", ".join(f"{k} {v}" for k, v in done.network.provenance.items() if "assumed" in v)
-            note = f"{path} is a checkpoint: converted on the fly" + (f"; {assumed}" if assumed else "")
-            return Conversion(done.network, (note, *done.notes))
-    return Conversion(load(path), ())
+    except OSError:
+        return False  # the reader of models says what is wrong
+    return head.startswith((b"PK", b"\x80")) or (head.startswith(HDF5_MAGIC) and not is_model(path))
 
 
 def _family(checkpoint: Checkpoint, facts: Facts) -> str:
-    chosen, preset = facts.options.family, facts.options.preset
-    source = f"--preset {preset}" if chosen is None else "--family"
-    if preset is not None:
-        named = PRESETS[preset].family
-        if chosen not in (None, named):
-            raise OptionError(
-                f"--family {chosen} contradicts --preset {preset}, which is a {named}; drop one of the two"
-            )
-        chosen = named
+    """Find the family: what option or preset says, if the keys allow it; the keys, if they are one family's alone."""
+    certain = [name for name, family in FAMILIES.items() if family.recognises(checkpoint.shapes)]
+    fitting = [name for name, family in FAMILIES.items() if family.fits(checkpoint.shapes)]
+    chosen, source = facts.told("family")
     if chosen is not None:
         if chosen not in FAMILIES:
             raise OptionError(f"--family {chosen} is unknown; known are {', '.join(FAMILIES)}")
-        if not FAMILIES[chosen].fits(checkpoint.shapes):
-            raise CheckpointError(f"{checkpoint.path}: its keys are not those of {chosen} ({source})")
-        facts.note("family", chosen, f"from {source}")
-        return chosen
-    certain = [name for name, family in FAMILIES.items() if family.recognises(checkpoint.shapes)]
+        if chosen not in fitting:
+            what = f"those of {fitting[0]}" if fitting else "of no family that evsim knows"
+            raise OptionError(f"{checkpoint.path}: its keys are {what}, not of {chosen} ({source}); mend --family")
+        facts.note("family", chosen, source)
+        return str(chosen)
     if len(certain) == 1:
         facts.note("family", certain[0], "from the keys")
         return certain[0]
-    if any(family.fits(checkpoint.shapes) for family in FAMILIES.values()):
+    named = OWN_NAMES.get(str(facts.args.get("model")))
+    if named in fitting:
+        facts.note("family", named, f"from the checkpoint's args.model {facts.args['model']}")
+        return named
+    if fitting:
         raise OptionError(
             f"{checkpoint.path}: its keys fit Spikformer as well as the oldest Spikingformer checkpoints; "
             "say which by --family"
         )
     some = ", ".join(list(checkpoint.shapes)[:4])
     raise CheckpointError(
-        f"{checkpoint.path}: its keys ({some}, ...) are of no family that evsim knows ({', '.join(FAMILIES)})"
+        f"{checkpoint.path}: its keys ({some}, ...) are of no family that evsim knows ({', '.join(FAMILIES)}); "
+        "give a model.h5 or a checkpoint of one of these"
     )
 
 
@@ -117,4 +130,7 @@ def _labels(path: str) -> tuple[str, ...]:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"--labels {path} cannot be read ({error}); give a text file, one class per line") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise OptionError(f"--labels {path} holds no class names; give a text file, one class per line")
+    return names

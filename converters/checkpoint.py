@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,15 @@ from numpy.typing import NDArray
 from evsim.converters.unpickle import Inert, LazyTensor, read_zip
 from evsim.errors import CheckpointError
 
+T = TypeVar("T")
+ZIP_MAGIC = b"PK\x03\x04"
+PICKLE_MAGIC = b"\x80"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 LEGACY_MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19."
 """PyTorch before 1.6 began a file with this pickled number."""
+
+MOST_COMPRESSED = 1100
+"""Deflate, HDF5's own compression, cannot shrink data further than 1032 to 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,35 +63,49 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         If there is no such file, or it holds no state_dict that can be read safely.
     """
     path = Path(path)
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give a checkpoint file (.pth, .pth.tar or .h5)")
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist; check the path of the checkpoint")
-    with path.open("rb") as file:
-        head = file.read(64)
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not head:
-        raise CheckpointError(f"{path} is empty; copy the checkpoint again")
+    head, digest = _identify(path)
     notes: list[str] = []
     tensors: _LazyState | _HDF5State
     args: dict[str, object] = {}
     if head.startswith(HDF5_MAGIC):
-        tensors = _from_hdf5(path)
+        tensors = _from_hdf5(path, notes)
     elif zipfile.is_zipfile(path):
         state, args = _state_of(read_zip(path), path)
         tensors = _LazyState(_without_prefix(state, notes))
     elif LEGACY_MAGIC in head:
         raise CheckpointError(
-            f"{path} is in PyTorch's format of before 1.6; in PyTorch, run "
+            f"{path} is in PyTorch's format of before 1.6; if you trust it, run in PyTorch "
             "torch.save(torch.load(FILE, map_location='cpu', weights_only=False), NEW) and convert NEW"
+        )
+    elif head.startswith(ZIP_MAGIC):
+        raise CheckpointError(f"{path} is a truncated or damaged zip file; copy the checkpoint again")
+    elif head.startswith(PICKLE_MAGIC):
+        raise CheckpointError(
+            f"{path} is a plain pickle, which may run anything and is not read; "
+            "save the state_dict by torch.save, or as HDF5 with one dataset per key"
         )
     else:
         raise CheckpointError(f"{path} is neither a PyTorch checkpoint nor HDF5; give a .pth, .pth.tar or .h5 file")
     shapes = {key: tensors.shape(key) for key in tensors}
-    if not shapes:
-        raise CheckpointError(f"{path} holds no tensors; give a file with a state_dict")
     return Checkpoint(path, tensors, shapes, args, tuple(notes), digest)
+
+
+def _identify(path: Path) -> tuple[bytes, str]:
+    """Return the first bytes of the file and its SHA-256."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give a checkpoint file (.pth, .pth.tar or .h5)")
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; check the path of the checkpoint")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    if not head:
+        raise CheckpointError(f"{path} is empty; copy the checkpoint again")
+    return head, digest
 
 
 class _LazyState(Mapping[str, NDArray[np.generic]]):
@@ -116,8 +137,11 @@ class _HDF5State(Mapping[str, NDArray[np.generic]]):
     def __getitem__(self, key: str) -> NDArray[np.generic]:
         import h5py
 
-        with h5py.File(self._path) as file:
-            return np.asarray(file[self._names[key]][()])
+        try:
+            with h5py.File(self._path) as file:
+                return np.asarray(file[self._names[key]][()])
+        except (OSError, RuntimeError, KeyError) as error:
+            raise CheckpointError(f"{self._path}: {key} cannot be read ({error}); copy the file again") from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)
@@ -130,20 +154,31 @@ class _HDF5State(Mapping[str, NDArray[np.generic]]):
         return self._shapes[key]
 
 
-def _from_hdf5(path: Path) -> _HDF5State:
+def _from_hdf5(path: Path, notes: list[str]) -> _HDF5State:
     import h5py
 
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
 
+    room = MOST_COMPRESSED * path.stat().st_size
+
     def take(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub":
-            found[name.replace("/", ".").removeprefix("module.")] = (name, item.shape)
+            if item.nbytes > room:
+                raise CheckpointError(
+                    f"{path}: {name} claims {item.nbytes} bytes, more than the file can hold; refused"
+                )
+            found[name.replace("/", ".")] = (name, item.shape)
 
     try:
         with h5py.File(path) as file:
             file.visititems(take)
-    except (OSError, RuntimeError) as error:
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is a damaged HDF5 file ({error}); copy it again") from error
+    if not found:
+        raise CheckpointError(f"{path} is an HDF5 file without any tensor; give a model.h5 or a state_dict")
+    found = _without_prefix(found, notes)
     names = {key: name for key, (name, _) in found.items()}
     return _HDF5State(path, {key: shape for key, (_, shape) in found.items()}, names)
 
@@ -156,13 +191,13 @@ def _state_of(loaded: object, path: Path) -> tuple[dict[str, LazyTensor], dict[s
     arguments = args.state if isinstance(args, Inert) else args
     for candidate in (loaded.get("state_dict"), loaded.get("model"), loaded):
         if isinstance(candidate, dict):
-            tensors = {key: value for key, value in candidate.items() if isinstance(value, LazyTensor)}
+            tensors = {k: value for k, value in candidate.items() if isinstance(value, LazyTensor) and type(k) is str}
             if tensors:
                 return tensors, dict(arguments) if isinstance(arguments, dict) else {}
     raise CheckpointError(f"{path} holds no state_dict (looked under 'state_dict', 'model' and at the top)")
 
 
-def _without_prefix(state: dict[str, LazyTensor], notes: list[str]) -> dict[str, LazyTensor]:
+def _without_prefix(state: dict[str, T], notes: list[str]) -> dict[str, T]:
     if all(key.startswith("module.") for key in state):
         notes.append("dropped the prefix 'module.' that DataParallel gave to every key")
         return {key.removeprefix("module."): value for key, value in state.items()}

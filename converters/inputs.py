@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 from evsim.converters.facts import Facts
 from evsim.converters.presets import CIFAR10, IMAGENET
 from evsim.network import InputSpec
@@ -19,22 +22,22 @@ def input_spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> In
     channels
         Input channels.
     trusted
-        Whether sizes and normalisation in the checkpoint's arguments are this model's.
+        Whether sizes and normalisation in the checkpoint's arguments are this model's, see `Facts.trusted`.
 
     Raises
     ------
     OptionError
-        If a fact is unknown or makes no sense.
+        If a fact is unknown or makes no sense, or an option means nothing for such a model.
     """
     events = tokenizer == "dvs"
-    timesteps = facts.find("timesteps", "T", "time_step", check=lambda t: isinstance(t, int) and t > 0)
+    timesteps = facts.find("timesteps", *(("time_step", "T") if trusted else ("T",)), check=is_count)
     size = facts.find(
         "image_size", *(("img_size",) if trusted else ()),
         constant={"imagenet": 224, "cifar": 32, "dvs": 128}[tokenizer],
-        reason=f"size of the published {tokenizer} models",
-        check=lambda s: isinstance(s, int) and s > 0,
+        reason=f"size of the published {tokenizer} models", check=is_count,
     )  # fmt: skip
     if events:
+        facts.refuse("means nothing for a model of events", "mean", "std")
         frames = facts.find(
             "frames", constant="number", reason="as the authors' scripts", check=lambda f: f in ("number", "time")
         )
@@ -43,12 +46,23 @@ def input_spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> In
             check=lambda o: o in ("spikingjelly", "jaer", "raw"),
         )  # fmt: skip
         return InputSpec("events", channels, size, size, timesteps, frames=frames, orientation=orientation)
+    facts.refuse("means nothing for a model of images", "frames", "orientation")
     published = IMAGENET if tokenizer == "imagenet" else CIFAR10
     mean, std = (
         facts.find(
-            fact, *((fact,) if trusted else ()), constant=value, reason=f"that of the published {tokenizer} models",
-            check=lambda v: len(v) == channels,
+            fact, *((fact,) if trusted else ()), constant=value,
+            reason=f"that of the published {tokenizer} models", check=partial(_per_channel, channels, fact),
         )
-        for fact, value in zip(("mean", "std"), published, strict=True)
+        for fact, value in (("mean", published[0]), ("std", published[1]))
     )  # fmt: skip
     return InputSpec("image", channels, size, size, timesteps, mean, std)
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a whole number above 0."""
+    return type(value) is int and value > 0
+
+
+def _per_channel(channels: int, fact: str, values: tuple[float, ...]) -> bool:
+    """Whether there is a usable mean or standard deviation for each channel."""
+    return len(values) == channels and all(math.isfinite(v) and (v > 0.0 or fact == "mean") for v in values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -78,17 +79,16 @@ class Builder:
         return self.add(MaxPool(name, (source,)))
 
     def finish(self, unused: tuple[str, ...]) -> Mapping[str, NDArray[np.floating]]:
-        """Return the weights; refuse keys that no layer takes, but for those that end or begin as in `unused`."""
-        rest = [
-            key
-            for key in self.checkpoint.shapes
-            if key not in self.taken and not key.endswith("num_batches_tracked") and not _listed(key, unused)
-        ]
+        """Return the weights; refuse keys that no layer takes, but for the modules `unused` of model or block."""
+        passed = re.compile(rf"(block\.\d+\.)?({'|'.join(map(re.escape, unused))})(\.\w+)?")
+        counters = {key.removesuffix("weight") + "num_batches_tracked" for key in self.taken}
+        known = self.taken | counters
+        rest = [key for key in self.checkpoint.shapes if key not in known and not passed.fullmatch(key)]
         if rest:
             more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
             raise CheckpointError(
                 f"{self.checkpoint.path} has weights that no layer takes: {', '.join(rest[:8])}{more}; "
-                "is it another family or variant? (--family, --tokenizer)"
+                "is it of another family? (--family)"
             )
         return Weights(self.checkpoint, self.sources)
 
@@ -143,7 +143,9 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             return parts[0].astype(np.float32)
         gain, variance, *rest = (part.astype(np.float64) for part in parts)
         if (variance + BATCH_NORM_EPS <= 0.0).any():
-            raise CheckpointError(f"{self._checkpoint.path}: {self.sources[key][1]} holds negative variances")
+            raise CheckpointError(
+                f"{self._checkpoint.path}: {self.sources[key][1]} holds negative variances; train or copy it again"
+            )
         scale = gain / np.sqrt(variance + BATCH_NORM_EPS)
         return scale if parameter == "bn_scale" else rest[0] - rest[1] * scale
 
@@ -155,10 +157,10 @@ class Weights(Mapping[str, NDArray[np.floating]]):
 
     def _read(self, name: str) -> NDArray[np.floating]:
         values = self._checkpoint.tensors[name]
-        if values.dtype.kind != "f" or not np.isfinite(values).all():
-            raise CheckpointError(f"{self._checkpoint.path}: {name} holds NaN or infinite values, or no real numbers")
+        if values.dtype.kind != "f":
+            raise CheckpointError(f"{self._checkpoint.path}: {name} holds {values.dtype}, not real numbers")
+        if not np.isfinite(values).all():
+            raise CheckpointError(
+                f"{self._checkpoint.path}: {name} holds NaN or infinite values; use a checkpoint from before that"
+            )
         return values  # type: ignore[return-value]
-
-
-def _listed(key: str, unused: tuple[str, ...]) -> bool:
-    return any(f".{name}." in f".{key}." for name in unused)

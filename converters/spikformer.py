@@ -7,13 +7,14 @@ Spikingformer checkpoints too, so only ``--family`` can tell; the linear layers 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Literal
 
 from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.facts import Facts
-from evsim.converters.inputs import input_spec
+from evsim.converters.inputs import input_spec, is_count
 from evsim.converters.parts import Builder
 from evsim.errors import CheckpointError
 from evsim.network import Add, Input, Network, SpikingSelfAttention, TimeMean, TokenMean
@@ -38,7 +39,11 @@ def recognises(shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
 def fits(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the keys can be Spikformer's."""
-    return recognises(shapes) or ("patch_embed.rpe_conv.weight" in shapes and "block.0.mlp.fc1_conv.weight" in shapes)
+    return recognises(shapes) or (
+        "patch_embed.rpe_conv.weight" in shapes
+        and "block.0.mlp.fc1_conv.weight" in shapes
+        and len(shapes.get("block.0.attn.q_conv.weight", ())) == 3
+    )
 
 
 def convert(checkpoint: Checkpoint, facts: Facts) -> Network:
@@ -56,11 +61,12 @@ def convert(checkpoint: Checkpoint, facts: Facts) -> Network:
     facts.find("variant", constant="standard", reason="its only one", check=lambda v: v == "standard")
     depth = 1 + max((int(m[1]) for m in (re.match(r"block\.(\d+)\.", key) for key in shapes) if m), default=-1)
     dim = shapes["patch_embed.rpe_conv.weight"][0]
-    trusted = facts.args.get("model") == FAMILY
+    trusted = facts.trusted
     facts.agree("dim", dim, *(("dim",) if trusted else ()))
     facts.agree("depth", depth, *(("layer", "depths") if trusted else ()))
-    heads = facts.find("heads", *(("num_heads",) if trusted else ()), check=lambda h: isinstance(h, int) and h > 0)
-    tau = facts.find("tau", constant=TAU, reason=f"constant of {FAMILY}", check=lambda t: t >= 1.0)
+    facts.agree("classes", shapes["head.weight"][0], "num_classes")
+    heads = facts.find("heads", *(("num_heads",) if trusted else ()), check=is_count)
+    tau = facts.find("tau", constant=TAU, reason=f"constant of {FAMILY}", check=lambda t: 1.0 <= t < math.inf)
     spec = input_spec(facts, tokenizer, channels, trusted)
     scale = SCALES[tokenizer]
     facts.note("scale", scale, f"assumed: constant of {FAMILY}, {tokenizer}")
@@ -77,7 +83,6 @@ def convert(checkpoint: Checkpoint, facts: Facts) -> Network:
     x = builder.add(TokenMean("token_mean", (x,)))
     x = builder.add(TimeMean("time_mean", (x,)))
     builder.linear("head", x, "head")
-    facts.note("classes", shapes["head.weight"][0], "from the keys")
     name = f"{FAMILY}-{depth}-{dim}"
     return Network(name, FAMILY, "standard", spec, tuple(builder.nodes), builder.finish(UNUSED))
 

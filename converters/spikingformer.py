@@ -6,12 +6,13 @@ CML (Conv-BN-MaxPool-LIF) pools real values before the neurons; its keys are tho
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
 from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.facts import Facts
-from evsim.converters.inputs import input_spec
+from evsim.converters.inputs import input_spec, is_count
 from evsim.converters.parts import Builder
 from evsim.errors import CheckpointError, OptionError
 from evsim.network import Add, Input, Network, SpikingSelfAttention, TimeMean, TokenMean
@@ -21,6 +22,9 @@ SCALE = 0.125
 ATTENTION_THRESHOLD = 0.5
 UNUSED = ("norm1", "norm2")
 """LayerNorms that some checkpoints hold and no forward pass reads."""
+
+PATCH_SIZES = {"4": "cifar", "16": "imagenet"}
+"""Tokenizer by the side of the image patch that becomes one token."""
 
 OLD_STAGES = ("proj_conv", "proj_conv1", "proj_conv2", "proj_conv3", "rpe_conv")
 OLD_NORMS = ("proj_bn", "proj_bn1", "proj_bn2", "proj_bn3", "rpe_bn")
@@ -36,9 +40,9 @@ def recognises(shapes: Mapping[str, tuple[int, ...]]) -> bool:
 def fits(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the keys can be Spikingformer's, perhaps under the names that the oldest checkpoints have."""
     return recognises(shapes) or (
-        "block.0.mlp.fc1_conv.weight" in shapes
-        and "patch_embed.rpe_conv.weight" in shapes
-        and len(shapes["block.0.mlp.fc1_conv.weight"]) == 4
+        "patch_embed.rpe_conv.weight" in shapes
+        and len(shapes.get("block.0.mlp.fc1_conv.weight", ())) == 4
+        and len(shapes.get("block.0.attn.q_conv.weight", ())) == 3
     )
 
 
@@ -51,29 +55,23 @@ def convert(checkpoint: Checkpoint, facts: Facts) -> Network:
         If keys are missing, unknown or misshapen, or a fact is unknown or contradicts them.
     """
     shapes = checkpoint.shapes
-    stages = _stage_names(shapes)
-    first = shapes[f"patch_embed.{stages[0][1]}.weight"]
-    tokenizer = _tokenizer(facts, stages, first)
-    variant = facts.find(
-        "variant", constant="standard", reason="keys cannot tell; --variant cml if it pools before the LIF",
-        check=lambda v: v in ("standard", "cml"),
-    )  # fmt: skip
-    if tokenizer == "cifar" and stages[0][0] == "proj" and variant != "cml":
-        raise OptionError("keys named proj..proj4 with the CIFAR tokenizer are the CML variant: give --variant cml")
+    stages = _stage_names(checkpoint)
+    channels = shapes[f"patch_embed.{stages[0][1]}.weight"][1]
+    tokenizer, variant = _tokenizer_and_variant(facts, stages[0][0] == "block0", channels)
     depth = 1 + max((int(m[1]) for m in (re.match(r"block\.(\d+)\.", key) for key in shapes) if m), default=-1)
-    dim = shapes[f"patch_embed.{stages[-1][1]}.weight"][0]
-    trusted = facts.args.get("model") in (FAMILY, "vitsnn")
-    facts.agree("dim", dim, *(("dim",) if trusted else ()))
-    facts.agree("depth", depth, *(("layer", "depths") if trusted else ()))
+    dim, classes = shapes[f"patch_embed.{stages[-1][1]}.weight"][0], shapes["head.weight"][0]
+    facts.agree("dim", dim, *(("dim",) if facts.trusted else ()))
+    facts.agree("depth", depth, *(("layer", "depths") if facts.trusted else ()))
+    facts.agree("classes", classes, "num_classes")
     events = tokenizer == "dvs"
-    heads = facts.find("heads", *(("num_heads",) if trusted else ()), check=lambda h: isinstance(h, int) and h > 0)
+    heads = facts.find("heads", *(("num_heads",) if facts.trusted else ()), check=is_count)
     tau = facts.find(
         "tau", constant=(1.75 if variant == "cml" else 1.5) if events else 2.0,
-        reason=f"constant of {FAMILY}, {tokenizer} tokenizer, {variant}", check=lambda t: t >= 1.0,
+        reason=f"constant of {FAMILY}, {tokenizer} tokenizer, {variant}", check=lambda t: 1.0 <= t < math.inf,
     )  # fmt: skip
-    spec = input_spec(facts, tokenizer, first[1], trusted)
+    spec = input_spec(facts, tokenizer, channels, facts.trusted)
     builder = Builder(checkpoint)
-    x = builder.add(Input("input", (), first[1], spec.height, spec.width, "integers" if events else "real"))
+    x = builder.add(Input("input", (), channels, spec.height, spec.width, "integers" if events else "real"))
     pooled = {3, 4} if tokenizer == "cifar" else {1, 2, 3, 4}
     for index, (name, conv, norm) in enumerate(stages):
         path = f"patch_embed.{name}"
@@ -92,13 +90,13 @@ def convert(checkpoint: Checkpoint, facts: Facts) -> Network:
     x = builder.add(TokenMean("token_mean", (x,)))
     x = builder.add(TimeMean("time_mean", (x,)))
     builder.linear("head", x, "head")
-    facts.note("classes", shapes["head.weight"][0], "from the keys")
     name = f"{FAMILY}-{depth}-{dim}" + ("-cml" if variant == "cml" else "")
     return Network(name, FAMILY, variant, spec, tuple(builder.nodes), builder.finish(UNUSED))
 
 
-def _stage_names(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, str, str]]:
+def _stage_names(checkpoint: Checkpoint) -> list[tuple[str, str, str]]:
     """Name, key of the convolution and key of the BatchNorm of each stage of the tokenizer."""
+    shapes = checkpoint.shapes
     if "patch_embed.rpe_conv.weight" in shapes:
         names = ("proj", "proj1", "proj2", "proj3", "proj4")
         stages = list(zip(names, OLD_STAGES, OLD_NORMS, strict=True))
@@ -106,31 +104,57 @@ def _stage_names(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, str, 
         prefix = "block" if "patch_embed.block0_conv.weight" in shapes else "proj"
         first = "block0" if prefix == "block" else "proj"
         stages = [(n, f"{n}_conv", f"{n}_bn") for n in (first, *(f"{prefix}{i}" for i in range(1, 5)))]
-    missing = [conv for _, conv, _ in stages if f"patch_embed.{conv}.weight" not in shapes]
-    missing += [] if "head.weight" in shapes else ["head"]
-    if missing:
-        raise CheckpointError(f"the checkpoint lacks weights of {', '.join(missing)}; give the complete state_dict")
+    wanted = {f"patch_embed.{conv}.weight": 4 for _, conv, _ in stages} | {"head.weight": 2}
+    for key, axes in wanted.items():
+        if len(shapes.get(key, ())) != axes:
+            found = f"has {key} of shape {list(shapes[key])}, not of {axes} axes" if key in shapes else f"lacks {key}"
+            raise CheckpointError(f"{checkpoint.path} {found}; give the complete state_dict of a {FAMILY}")
     return stages
 
 
-def _tokenizer(facts: Facts, stages: list[tuple[str, str, str]], first: tuple[int, ...]) -> str:
-    """Find which tokenizer the keys are; an option may only decide where they leave it open."""
-    by_keys = "cifar" if stages[0][0] == "block0" else "dvs" if first[1] == 2 else None
-    if by_keys is None and facts.args.get("patch_size") == 4:
-        by_keys, source = "cifar", "from the checkpoint's args.patch_size"
-    else:
-        source = "from the keys"
-    chosen = facts.options.tokenizer
-    if chosen is not None and chosen not in ("imagenet", "cifar", "dvs"):
-        raise OptionError(f"--tokenizer must be imagenet, cifar or dvs, got {chosen}")
-    if by_keys is None:
-        return str(
-            facts.find("tokenizer", constant="imagenet", reason="its key names; --tokenizer cifar if CML on CIFAR")
+def _tokenizer_and_variant(facts: Facts, block_names: bool, channels: int) -> tuple[str, str]:
+    """Find what the keys are; where they leave it open, option, preset and arguments decide.
+
+    Keys named block0.. are the CIFAR tokenizer's, two input channels the DVS tokenizer's. Keys named proj.. of a
+    standard model are the ImageNet tokenizer's, of CML they are either's.
+    """
+    if block_names or channels == 2:
+        facts.agree("tokenizer", "cifar" if block_names else "dvs")
+        return ("cifar" if block_names else "dvs"), _variant(facts)
+    chosen, source = facts.told("tokenizer")
+    if chosen == "dvs":
+        raise OptionError(
+            f"tokenizer dvs ({source}) contradicts the weights, which take {channels} channels, not 2: "
+            "give --tokenizer imagenet or cifar"
         )
-    if chosen not in (None, by_keys):
-        raise OptionError(f"--tokenizer {chosen} contradicts the checkpoint, whose tokenizer is {by_keys}")
-    facts.note("tokenizer", by_keys, source)
-    return by_keys
+    if chosen is not None:
+        tokenizer = facts.find("tokenizer", check=lambda t: t in ("imagenet", "cifar"))
+    elif facts.trusted and (patch := str(facts.args.get("patch_size"))) in PATCH_SIZES:
+        tokenizer = PATCH_SIZES[patch]
+        facts.note("tokenizer", tokenizer, f"from the checkpoint's args.patch_size {patch}")
+    elif facts.told("variant")[0] == "cml" and 32 in (facts.options.image_size, facts.args.get("img_size")):
+        raise OptionError("on images of 32 x 32 the keys of CML may be either tokenizer's: give --tokenizer cifar")
+    elif facts.told("variant")[0] == "cml":
+        tokenizer = "imagenet"
+        facts.note("tokenizer", tokenizer, "assumed: CML has the same keys on ImageNet and CIFAR; --tokenizer cifar")
+    else:
+        tokenizer = "imagenet"
+        facts.note("tokenizer", tokenizer, "from the keys, which are those of a standard ImageNet model")
+    if tokenizer == "imagenet":
+        return tokenizer, _variant(facts)
+    if facts.told("variant")[0] not in (None, "cml"):
+        raise OptionError("keys named proj..proj4 with the CIFAR tokenizer are the CML variant: give --variant cml")
+    facts.note("variant", "cml", "from the keys: the standard CIFAR tokenizer has other names")
+    return tokenizer, "cml"
+
+
+def _variant(facts: Facts) -> str:
+    return str(
+        facts.find(
+            "variant", constant="standard", reason="keys cannot tell; --variant cml if it pools before the LIF",
+            check=lambda v: v in ("standard", "cml"),
+        )
+    )  # fmt: skip
 
 
 def _attention(builder: Builder, path: str, x: str, heads: int, tau: float, order: str) -> str:

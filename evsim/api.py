@@ -24,7 +24,7 @@ from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
 from evsim.traffic import TrafficMeter
 
-__all__ = ["Run", "Sample", "load", "read", "simulate"]
+__all__ = ["Run", "Sample", "load", "read", "run_on", "simulate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +138,8 @@ def read(
     path
         A recording of any format (`evsim.events.FORMATS`), a picture for image models, or ``.npy`` with frames
         [T, C, H, W] or an image [C, H, W].
+    network
+        Tells size, timesteps, orientation, normalisation and how events become frames.
     timesteps
         T, if not the model's own.
     options
@@ -148,12 +150,15 @@ def read(
     RecordingError
         If the file cannot be read or does not fit the network.
     OptionError
-        If the options contradict each other.
+        If the options contradict each other, or `timesteps` is below 1.
     """
     spec, options = network.spec, options or ReadOptions()
+    if timesteps is not None and timesteps < 1:
+        raise OptionError(f"--timesteps must be at least 1, got {timesteps}")
     head = head_of(path)
     if head.startswith(MAGIC):
-        return Sample(read_array(Path(path)), str(path), "npy")
+        values = read_array(Path(path))
+        return Sample(values, str(path), "npy", notes=_raw_image(values, network))
     if images.recognises(head) and spec.kind == "image":
         return Sample(images.read_picture(path, spec), str(path), "picture")
     if spec.kind != "events":
@@ -161,8 +166,6 @@ def read(
         raise RecordingError(f"{path} is a recording of events ({kind}), but the model takes images; give a picture")
     if spec.channels != 2:
         raise RecordingError(f"{path} gives frames of 2 channels (OFF, ON), the model takes {spec.channels}")
-    if timesteps is not None and timesteps < 1:
-        raise OptionError(f"--timesteps must be at least 1, got {timesteps}")
     split = options.split or spec.frames
     if split == "duration" and timesteps is not None:
         raise OptionError("--timesteps and --split duration both decide T; give one of them")
@@ -215,6 +218,20 @@ def simulate(
     """
     taken = sample if isinstance(sample, Sample) else Sample(sample)
     simulator = Simulator(network, taken.timesteps if timesteps is None else timesteps, precision, schedule, threads)
+    return run_on(simulator, taken, record_spikes=record_spikes, detail=detail, observers=observers)
+
+
+def run_on(
+    simulator: Simulator,
+    sample: Sample | NDArray[np.generic],
+    *,
+    record_spikes: bool = False,
+    detail: bool = False,
+    observers: Sequence[Observer] = (),
+) -> Run:
+    """Run one sample on a simulator, which serves any number of samples; parameters and errors as `simulate`."""
+    network = simulator.network
+    taken = sample if isinstance(sample, Sample) else Sample(sample)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
     meter = TrafficMeter(network, simulator.timesteps) if detail else None
     watching: list[Observer] = [
@@ -229,4 +246,14 @@ def simulate(
         raise RecordingError(f"{taken.path}: {error}" if taken.path else str(error)) from error
     spikes = recorder.trains if record_spikes else {}
     counts = meter.attached(counter.counts()) if meter else counter.counts()
-    return Run(network, taken, simulator.timesteps, precision, logits, counts, spikes)
+    return Run(network, taken, simulator.timesteps, simulator.dtype.name, logits, counts, spikes)
+
+
+def _raw_image(values: NDArray[np.generic], network: Network) -> tuple[str, ...]:
+    """Return a note if an image model is about to see pixel values that nobody normalised."""
+    if network.spec.kind == "image" and values.dtype.kind in "iu" and int(values.max()) > 1:
+        mean, std = network.spec.mean, network.spec.std
+        return (
+            f"the file holds whole numbers up to {values.max()}; the model was trained on (x / 255 - {mean}) / {std}",
+        )
+    return ()

@@ -16,8 +16,17 @@ SAMPLE = "dvs_sample.aedat"
 
 
 def model_path() -> Path:
-    """Return the path of the bundled model."""
-    return _folder() / MODEL
+    """Return the path of the bundled model.
+
+    Raises
+    ------
+    OptionError
+        If this installation lacks it.
+    """
+    path = _folder() / MODEL
+    if not path.exists():
+        raise OptionError(f"this installation of evsim lacks its demo ({path}); install it again")
+    return path
 
 
 def recordings() -> dict[str, Path]:
@@ -36,13 +45,13 @@ def save(folder: str | Path) -> tuple[Path, Path]:
     from evsim.files import write_whole
 
     folder = Path(folder)
+    model_path()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError(f"--save {folder}: {error.strerror}; give another folder") from error
-    first = next(iter(recordings().values()))
     targets = (folder / MODEL, folder / SAMPLE)
-    for source, target in zip((model_path(), first), targets, strict=True):
+    for source, target in zip((model_path(), *list(recordings().values())[:1]), targets, strict=True):
         write_whole(target, source.read_bytes())
     return targets
 

@@ -25,8 +25,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         If the place cannot be written to.
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder; give a file name")
+    check_place(path)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -55,3 +54,33 @@ def write_whole(path: str | Path, content: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def refuse_same(source: str | Path, target: str | Path) -> None:
+    """Refuse to write over the file that is being read.
+
+    Raises
+    ------
+    OutputError
+        If both paths lead to one file.
+    """
+    source, target = Path(source), Path(target)
+    if source.exists() and target.exists() and source.samefile(target):
+        raise OutputError(f"{target} is the very file that is read; give another name to write to")
+
+
+def check_place(path: str | Path) -> None:
+    """Find out before a long run whether a file can be written at its end.
+
+    Raises
+    ------
+    OutputError
+        If the place is a folder, or in a folder that does not exist or may not be written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; give a file name")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: permission denied; give another place")

@@ -7,10 +7,10 @@ named as in `Network.weights`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,20 @@ SCHEMA = 1
 """Version of the layout; a reader refuses newer ones."""
 
 FORMAT = "evsim-model"
+
+LIBVER = ("v110", "v110")
+"""HDF5 releases that can read the file: 1.10 and later; its headers are much smaller than the default's."""
+
+MOST_COMPRESSED = 1100
+"""Deflate, HDF5's own compression, cannot shrink data further than 1032 to 1."""
+
+AGAIN = "make it again by: evsim convert CHECKPOINT"
+
+DAMAGE = (
+    OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, ArithmeticError,
+    RecursionError, MemoryError,
+)  # fmt: skip
+"""What h5py, the JSON decoder and the dataclasses raise on content that is not what a model holds."""
 
 
 def save(network: Network, path: str | Path) -> None:
@@ -37,11 +51,11 @@ def save(network: Network, path: str | Path) -> None:
     """
     import h5py
 
-    nodes = [
+    nodes: list[dict[str, object]] = [
         {"type": type(node).__name__, "name": node.name, "inputs": node.inputs, **attributes(node)}
         for node in network.nodes
     ]
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver=LIBVER) as file:
         file.attrs["format"] = FORMAT
         file.attrs["schema"] = SCHEMA
         meta = {"name": network.name, "family": network.family, "variant": network.variant}
@@ -61,8 +75,8 @@ def is_model(path: str | Path) -> bool:
 
     try:
         with h5py.File(path) as file:
-            return "format" in file.attrs and file.attrs["format"] == FORMAT
-    except OSError:
+            return _says_model(file)
+    except (OSError, RuntimeError, KeyError):
         return False
 
 
@@ -90,25 +104,46 @@ def load(path: str | Path) -> Network:
             labels = tuple(json.loads(file["labels"][()]))
             provenance = json.loads(file["provenance"][()])
             weights = _Stored(path, {key: (item.shape, item.dtype) for key, item in file["weights"].items()})
+            _check_room(path, (file["nodes"], file["labels"], file["provenance"], *file["weights"].values()))
+        names = [meta["name"], meta["family"], meta["variant"], *labels, *provenance, *provenance.values()]
+        if not all(isinstance(name, str) for name in names):
+            raise NetworkError("names, labels and provenance are texts")  # noqa: TRY301 - one place tells the person
         network = Network(meta["name"], meta["family"], meta["variant"], spec, nodes, weights, labels, provenance)
         weights.check(network)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        what = f"not consistent: {error}" if isinstance(error, NetworkError) else f"damaged or no model ({error})"
-        raise ModelFileError(f"{path} is {what}; make it again by: evsim convert CHECKPOINT {path}") from error
+    except ModelFileError:
+        raise
+    except NetworkError as error:
+        raise ModelFileError(f"{path} is not consistent: {error}; {AGAIN} {path}") from error
+    except DAMAGE as error:
+        raise ModelFileError(f"{path} is damaged or no model ({error}); {AGAIN} {path}") from error
     return network
 
 
 def _check_version(file: Any, path: Path) -> None:
-    if "format" not in file.attrs or file.attrs["format"] != FORMAT:
+    if not _says_model(file):
         raise ModelFileError(
             f"{path} is an HDF5 file but no model of evsim; make one by: evsim convert CHECKPOINT OUT.h5"
         )
-    if int(file.attrs["schema"]) > SCHEMA:
+    schema = int(file.attrs["schema"])
+    if schema > SCHEMA:
         raise ModelFileError(
-            f"{path} has schema {int(file.attrs['schema'])}, this evsim reads up to {SCHEMA}; install a newer evsim"
+            f"{path} has schema {schema}, this evsim reads up to {SCHEMA}; install a newer evsim, or convert again"
         )
+    if schema < 1:
+        raise ModelFileError(f"{path} has schema {schema}, which never was; {AGAIN} {path}")
+
+
+def _check_room(path: Path, items: Iterable[Any]) -> None:
+    """Refuse datasets that claim more than the file can hold, before anything is allocated for them."""
+    room = MOST_COMPRESSED * path.stat().st_size
+    for item in items:
+        if item.nbytes > room:
+            raise NetworkError(f"{item.name} claims {item.nbytes} bytes")
+
+
+def _says_model(file: Any) -> bool:
+    says = file.attrs.get("format")
+    return isinstance(says, str) and says == FORMAT
 
 
 class _Stored(Mapping[str, NDArray[np.floating]]):
@@ -150,6 +185,8 @@ class _Stored(Mapping[str, NDArray[np.floating]]):
 
 
 def _node(entry: dict[str, Any]) -> Node:
+    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
+        raise NetworkError("a node is no JSON object with a type")
     kind = entry.pop("type")
     if kind not in NODE_TYPES:
         raise NetworkError(f"unknown primitive {kind}: written by a newer evsim?")
@@ -158,8 +195,28 @@ def _node(entry: dict[str, Any]) -> Node:
 
 
 def _made(kind: type[Any], values: dict[str, Any]) -> Any:
-    """Make a dataclass from JSON; lists become tuples."""
+    """Make a dataclass from JSON, every value of the type that its field declares; lists become tuples."""
+    if not isinstance(values, dict):
+        raise NetworkError(f"{kind.__name__} is no JSON object")
+    hints = get_type_hints(kind)
     names = {f.name for f in fields(kind) if f.init}
     if not values.keys() <= names:
         raise NetworkError(f"{kind.__name__} has no field {', '.join(sorted(values.keys() - names))}")
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    taken = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    for key, value in taken.items():
+        if not _is_of(value, hints[key]):
+            raise NetworkError(f"{kind.__name__}.{key} is {value!r}, which is not of its type")
+    return kind(**taken)
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    """Whether a value from JSON is what a field's annotation says."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple:
+        wanted = inner[:1] * len(value) if isinstance(value, tuple) and inner[-1] is ... else inner
+        return isinstance(value, tuple) and len(value) == len(wanted) and all(map(_is_of, value, wanted))
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint

@@ -14,8 +14,8 @@ from evsim.network import Conv2d, Linear, Network
 from evsim.report.text import aligned
 
 WHY = (
-    "exact and paper differ because the paper charges padding taps, scales biases by the firing rate, estimates\n"
-    "attention from rates, and takes 0/1 frames for spikes; see docs/counting.md"
+    "exact and paper differ: the paper charges padding taps and the zeros of a real or counted input, scales biases\n"
+    "by the firing rate, estimates attention from rates, and takes 0/1 frames for spikes; see docs/counting.md"
 )
 
 
@@ -48,7 +48,7 @@ def run_report(run: Run, profile: Profile | None = None, nonspike: NonSpike = "b
     counts = run.counts
     rows.append(
         (
-            "total", "", "", f"{counts.dense_macs:,}", f"{counts.sops:,}", f"{counts.macs:,}",
+            "total (dense: conv, linear)", "", "", f"{counts.dense_macs:,}", f"{counts.sops:,}", f"{counts.macs:,}",
             f"{paper.gacs * 1e9:,.0f}", f"{exact.energy_mj:.6f}", f"{paper.energy_mj:.6f}",
         )
     )  # fmt: skip
@@ -98,12 +98,17 @@ def network_report(network: Network) -> str:
     spec = network.spec
     lines = [
         f"{network.name} ({network.family}, {network.variant}), {network.classes} classes",
-        f"input: {spec.kind} [{spec.channels}, {spec.height}, {spec.width}], {spec.timesteps} timesteps"
-        + (f", split by {spec.frames}, orientation {spec.orientation}" if spec.kind == "events" else ""),
+        f"input: {spec.kind} [{spec.channels}, {spec.height}, {spec.width}], {spec.timesteps} timesteps, "
+        + (
+            f"split by {spec.frames}, orientation {spec.orientation}"
+            if spec.kind == "events"
+            else f"mean {', '.join(map(str, spec.mean))}, std {', '.join(map(str, spec.std))}"
+        ),
+        *([f"labels: {', '.join(network.labels)}"] if network.labels else []),
         "",
         *aligned(rows),
         "",
-        *(f"{fact}: {source}" for fact, source in network.provenance.items()),
+        *facts(network),
     ]
     return "\n".join(lines)
 
@@ -117,6 +122,12 @@ def rates_report(rates: Sequence[Rate], single: Sequence[Rate]) -> str:
     ]
     worst = max(abs(rate.error) for rate in (*rates, *single))
     return "\n".join([*aligned(rows), "", f"rates after the max-pool that reads the neurons; worst error {worst:.2%}"])
+
+
+def facts(network: Network) -> list[str]:
+    """Return one line per fact about the model: its value and where it came from."""
+    width = max(map(len, network.provenance), default=0)
+    return [f"{fact:<{width}}  {source}" for fact, source in network.provenance.items()]
 
 
 def _input_line(run: Run) -> str:

@@ -1,0 +1,100 @@
+"""House rules that no linter knows, as a program: run as ``python tests/house_rules.py``; exit code 1 if one is broken.
+
+- The ``Parameters`` section of a public docstring names the parameters of the signature, all of them, in its order.
+- The library does not print.
+- No bare ``except``, no ``except Exception``.
+- No function is longer than 70 lines, kernels excepted: one loop is one function there.
+- Every ``njit`` names its ``error_model`` (division by zero must not raise in a kernel) and its ``cache``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("evsim", "converters", "cli")
+LONGEST = 70
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def faults(root: Path) -> Iterator[str]:
+    """Yield every broken rule in the three packages under `root`, one line each."""
+    for path in sorted(p for room in ROOMS for p in (root / room).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        where = path.relative_to(root)
+        for line, fault in sorted(_faults_in(tree, kernel="kernels" in where.parts, prints=where.parts[0] == "cli")):
+            yield f"{where}:{line}: {fault}"
+
+
+def _faults_in(tree: ast.Module, *, kernel: bool, prints: bool) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and _broad(node.type):
+            yield node.lineno, "catch named exceptions, not all of them"
+        if isinstance(node, ast.Call) and _name(node.func) == "print" and not prints:
+            yield node.lineno, "the library does not print; return the text, cli prints it"
+        if isinstance(node, Function):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > LONGEST and not kernel:
+                yield node.lineno, f"{node.name} has {length} lines, at most {LONGEST} are read at once"
+            for decorator in node.decorator_list:
+                if "njit" in ast.unparse(decorator):
+                    yield from _njit(node, decorator)
+            yield from _documented(node, node.name, node, skip_self=False)
+        if isinstance(node, ast.ClassDef):
+            yield from _class(node)
+
+
+def _njit(node: Function, decorator: ast.expr) -> Iterator[tuple[int, str]]:
+    named = {keyword.arg for keyword in decorator.keywords} if isinstance(decorator, ast.Call) else set()
+    missing = sorted({"error_model", "cache"} - named)
+    if missing and None not in named:
+        yield node.lineno, f"njit of {node.name} must name {' and '.join(missing)}"
+
+
+def _class(node: ast.ClassDef) -> Iterator[tuple[int, str]]:
+    """Hold the docstring of a class against its __init__."""
+    for item in node.body:
+        if isinstance(item, Function) and item.name == "__init__":
+            yield from _documented(node, node.name, item, skip_self=True)
+
+
+def _documented(
+    holder: Function | ast.ClassDef, name: str, signature: Function, *, skip_self: bool
+) -> Iterator[tuple[int, str]]:
+    documented = _parameters(ast.get_docstring(holder) or "")
+    if not documented or name.startswith("_"):
+        return
+    arguments = signature.args
+    starred = [arguments.vararg] if arguments.vararg else []
+    wanted = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *starred, *arguments.kwonlyargs)]
+    if skip_self or wanted[:1] in (["self"], ["cls"]):
+        wanted = wanted[1:]
+    if documented != wanted:
+        yield holder.lineno, f"{name} documents {', '.join(documented)}, but takes {', '.join(wanted)}"
+
+
+def _parameters(docstring: str) -> list[str]:
+    """Return the names in the Parameters section of a NumPy-style docstring."""
+    found = re.search(r"^Parameters\n-+\n(.*?)(?:\n\n[A-Z][^\n]*\n-+\n|\Z)", docstring, re.DOTALL | re.MULTILINE)
+    lines = found[1].splitlines() if found else []
+    heads = [line for line in lines if line and not line.startswith(" ")]
+    return [name.strip(" *") for line in heads for name in line.split(" : ")[0].split(",")]
+
+
+def _broad(kind: ast.expr | None) -> bool:
+    kinds = kind.elts if isinstance(kind, ast.Tuple) else [kind]
+    return any(item is None or _name(item) in ("Exception", "BaseException") for item in kinds)
+
+
+def _name(node: ast.expr | None) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+if __name__ == "__main__":
+    broken = list(faults(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT))
+    print("\n".join(broken) if broken else "house rules kept")
+    sys.exit(bool(broken))

@@ -1,0 +1,214 @@
+"""model.h5: a network survives storing, and a damaged, newer or foreign file is refused in one clear line."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from commands import evsim, refused
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evsim import modelfile
+from evsim.converters import convert, load_model
+from evsim.errors import EvsimError, ModelFileError
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+CHECKPOINT = GOLDEN / "spikingformer-dvs" / "checkpoint.pth.tar"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "model-format.md"
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Write a model once."""
+    path = tmp_path_factory.mktemp("model") / "model.h5"
+    modelfile.save(convert(CHECKPOINT).network, path)
+    return path
+
+
+@pytest.mark.parametrize("folder", sorted(GOLDEN.glob("spikingformer-*")), ids=lambda path: path.name)
+def test_a_network_survives_storing(folder, tmp_path):
+    """Nodes, input, names, provenance and every weight come back as they were, in their own precision."""
+    network = convert(folder / "checkpoint.pth.tar").network
+    modelfile.save(network, tmp_path / "m.h5")
+    loaded = modelfile.load(tmp_path / "m.h5")
+    for part in ("name", "family", "variant", "spec", "nodes", "labels", "shapes"):
+        assert getattr(loaded, part) == getattr(network, part)
+    assert dict(loaded.provenance) == dict(network.provenance)
+    assert set(loaded.weights) == set(network.weights)
+    for key in network.weights:
+        assert loaded.weights[key].dtype == (np.float64 if "bn_" in key else np.float32)
+        np.testing.assert_array_equal(loaded.weights[key], network.weights[key])
+
+
+def test_storing_twice_gives_the_same_file(stored, tmp_path):
+    """A loaded model stored again is the same model."""
+    modelfile.save(modelfile.load(stored), tmp_path / "again.h5")
+    with h5py.File(stored) as a, h5py.File(tmp_path / "again.h5") as b:
+        assert dict(a.attrs) == dict(b.attrs)
+        assert a["nodes"][()] == b["nodes"][()]
+
+
+def test_the_layout_is_the_documented_one(stored):
+    """docs/model-format.md names every attribute, dataset and field that the file has, and its schema version."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert f"schema {modelfile.SCHEMA}" in text
+    with h5py.File(stored) as file:
+        names = {*file.attrs, *file}
+        assert names == {"format", "schema", "network", "input", "nodes", "labels", "provenance", "weights"}
+        names |= json.loads(file.attrs["network"]).keys() | json.loads(file.attrs["input"]).keys()
+        for node in json.loads(file["nodes"][()]):
+            names |= {node["type"], *node}
+        names |= {key.rsplit(".", 1)[1] for key in file["weights"]}
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
+def change(source, target, edit):
+    """Copy a model and edit the copy."""
+    target.write_bytes(source.read_bytes())
+    with h5py.File(target, "r+") as file:
+        edit(file)
+    return target
+
+
+def edit_json(attribute, **values):
+    """Return an edit that sets values within a JSON attribute."""
+
+    def edit(file):
+        file.attrs[attribute] = json.dumps(json.loads(file.attrs[attribute]) | values)
+
+    return edit
+
+
+def edit_node(name, **values):
+    """Return an edit that sets values of a node."""
+
+    def edit(file):
+        nodes = json.loads(file["nodes"][()])
+        for node in nodes:
+            node.update(values if node["name"] == name else {})
+        del file["nodes"]
+        file["nodes"] = json.dumps(nodes)
+
+    return edit
+
+
+def replace_dataset(name, value):
+    """Return an edit that replaces a dataset."""
+
+    def edit(file):
+        del file[name]
+        if value is not None:
+            file[name] = value
+
+    return edit
+
+
+DAMAGES = {
+    "a newer schema": (lambda file: file.attrs.modify("schema", 2), "schema 2, this evsim reads up to 1; install"),
+    "an impossible schema": (lambda file: file.attrs.modify("schema", 0), "schema 0"),
+    "no schema": (lambda file: file.attrs.__delitem__("schema"), "schema"),
+    "no nodes": (replace_dataset("nodes", None), "nodes"),
+    "broken JSON": (replace_dataset("nodes", "[{"), "damaged or no model"),
+    "nodes that are none": (replace_dataset("nodes", "[3]"), "a node is no JSON object"),
+    "no weights": (replace_dataset("weights", None), "weights"),
+    "one weight less": (replace_dataset("weights/head.bias", None), "head.bias"),
+    "a stranger's weight": (lambda file: file["weights"].create_dataset("x.weight", data=[1.0]), "x.weight"),
+    "a weight of another shape": (replace_dataset("weights/head.bias", np.zeros(3, np.float32)), "head.bias"),
+    "a weight beyond the file": (
+        lambda file: file.create_dataset("weights/x.weight", (1 << 20, 1 << 20), np.float32, chunks=(64, 64)),
+        "claims",
+    ),
+    "a weight of integers": (replace_dataset("weights/head.bias", np.zeros(10, np.int32)), "int32"),
+    "an unknown primitive": (edit_node("head", type="Softmax"), "Softmax"),
+    "an unknown field": (edit_node("head", colour="red"), "colour"),
+    "a field of another type": (edit_node("head", in_channels="16"), "in_channels"),
+    "a bad edge": (edit_node("head", inputs=["nowhere"]), "nowhere"),
+    "a bad constant": (edit_node("block.0.attn.q_lif", tau=0.1), "tau"),
+    "a stride of 0": (edit_node("patch_embed.proj1_pool", stride=0), "damaged or no model"),
+    "heads that do not divide": (edit_node("block.0.attn.ssa", heads=3), "3 heads"),
+    "an unknown input kind": (edit_json("input", kind="sound"), "kind"),
+    "timesteps of 0": (edit_json("input", timesteps=0), "below 1"),
+    "no timesteps": (edit_json("input", timesteps=None), "timesteps"),
+    "another input size": (edit_json("input", height=64), "does not match"),
+    "a name that is no text": (edit_json("network", name=3), "texts"),
+    "labels of another number": (replace_dataset("labels", '["a"]'), "1 labels for 10 classes"),
+    "another format": (lambda file: file.attrs.modify("format", "nir"), "of no family"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_models_are_refused(name, stored, tmp_path):
+    """Whatever is wrong inside a model.h5 is found on loading, in one line that names the file and the fault."""
+    edit, message = DAMAGES[name]
+    text = refused("info", change(stored, tmp_path / "bad.h5", edit))
+    assert str(tmp_path / "bad.h5") in text
+    assert message in text
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(value, stored, tmp_path):
+    """NaN or infinite weights stop a run before it begins."""
+
+    def edit(file):
+        file["weights/head.bias"][3] = value
+
+    path = change(stored, tmp_path / "bad.h5", edit)
+    text = refused("run", path, "--input", CHECKPOINT.parent / "input.npy")
+    assert "head.bias hold NaN or infinite values; convert again" in text
+
+
+@pytest.mark.parametrize("size", [0, 7, 600, 5000, -1])
+def test_truncated_models_are_refused(size, stored, tmp_path):
+    """A model cut short anywhere is refused."""
+    (tmp_path / "cut.h5").write_bytes(stored.read_bytes()[:size])
+    assert str(tmp_path / "cut.h5") in refused("info", tmp_path / "cut.h5")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 2**31), st.integers(0, 255)), min_size=1, max_size=4))
+def test_flipped_bytes_never_raise_anything_else(stored, tmp_path, flips):
+    """A model with bytes changed at random loads, or is refused as every bad input is."""
+    content = bytearray(stored.read_bytes())
+    for position, value in flips:
+        content[position % len(content)] = value
+    (tmp_path / "flipped.h5").write_bytes(content)
+    with suppress(EvsimError):
+        network = load_model(tmp_path / "flipped.h5").network
+        for key in network.weights:
+            assert np.isfinite(network.weights[key]).all()
+
+
+def test_a_failed_conversion_leaves_the_old_model(stored, tmp_path):
+    """Writing replaces a model as a whole or not at all, and leaves no temporary file."""
+    target = tmp_path / "m.h5"
+    target.write_bytes(stored.read_bytes())
+    network = modelfile.load(
+        change(stored, tmp_path / "bad.h5", lambda file: file["weights/head.bias"].write_direct(BAD))
+    )
+    with pytest.raises(ModelFileError):
+        modelfile.save(network, target)
+    assert target.read_bytes() == stored.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.h5", "m.h5"]
+
+
+BAD = np.full(10, np.nan, np.float32)
+
+
+def test_info_shows_the_layer_table(stored):
+    """`evsim info` lists every node with kind, shape, parameters and dense MACs, and sums them."""
+    outcome = evsim("info", stored)
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = {line.split()[0]: line.split() for line in outcome.out.splitlines() if line}
+    assert rows["patch_embed.proj1_conv"][1:] == ["Conv2d", "real", "[4,", "24,", "24]", "80", "41,472"]
+    assert rows["block.0.attn.ssa"][1] == "SpikingSelfAttention"
+    expected = json.loads((CHECKPOINT.parent / "exact_counts.json").read_text())
+    dense = sum(layer["dense_macs_with_padding"] for name, layer in expected.items() if not name.endswith(".ssa"))
+    timesteps, head = 3, expected["head"]["dense_macs_with_padding"]
+    assert rows["total"][-1] == f"{(dense - head) // timesteps + head:,}"
+    parameters = json.loads((CHECKPOINT.parent / "paper_tool.json").read_text())["params"]
+    assert rows["total"][1] == f"{parameters:,}"
