@@ -24,12 +24,12 @@ test: $(BIN)/.dev
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_kernels.py
 
 # converters/ and cli/ are evsim.converters and evsim.cli once installed: types and floors are checked on such a copy;
-# build/ goes first, or setuptools would pack modules that are gone from the source
+# build/lib goes first, or setuptools would pack modules that are gone from the source
 lint: $(BIN)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/house_rules.py
-	rm -rf build
+	rm -rf build/lib build/flat build/wheel build/bdist.*
 	$(BIN)/pip install --quiet --no-deps --no-compile --target $(FLAT) .
 	cd $(FLAT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p evsim
 	cd $(FLAT) && PYTHONPATH=. $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
@@ -40,7 +40,7 @@ accuracy: $(BIN)/.dev
 
 # the wheel, in a fresh virtual environment and outside the repository, does what README says
 check-wheel: $(BIN)/.dev
-	rm -rf build
+	rm -rf build/lib build/flat build/wheel build/bdist.*
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	$(BIN)/python tests/check_wheel.py build/wheel
 
