@@ -14,7 +14,7 @@ from evsim.counters import Counts
 from evsim.energy import MODELS, Energy, Options, Profile, charge, charge_baseline, load_profile, profile_names
 from evsim.energy.counted_memory import bounds
 from evsim.energy.models import known
-from evsim.energy.options import parsed
+from evsim.energy.options import NonSpike, parsed
 from evsim.energy.result import KEYS
 from evsim.energy.sensitivity import sensitivity
 from evsim.errors import EvsimError, OptionError
@@ -102,7 +102,8 @@ def _account(path: str, request: Request, options: Options) -> Account:
     energies: list[Energy] = []
     for name in MODELS if everything else request.model.split(","):
         try:
-            energies.append(charge(counts, name, _profile(request, known(name).profile), options))
+            profile = _profile(request, known(name).profile)
+            energies.append(_with_other_setting(charge(counts, name, profile, options), counts, profile, options))
         except EvsimError as error:
             if not everything:
                 raise
@@ -125,6 +126,18 @@ def _account(path: str, request: Request, options: Options) -> Account:
     priced = _profile(request, known("counted-memory").profile)
     table, moved = traffic_report(counts, priced), traffic_document(counts, priced)
     return replace(account, traffic_table=table, traffic=moved)
+
+
+def _with_other_setting(energy: Energy, counts: Counts, profile: Profile, options: Options) -> Energy:
+    """Say beside the paper's estimate what it is in the other setting, where integers make the two differ."""
+    if energy.model != "paper":
+        return energy
+    other: NonSpike = "integer-as-events" if options.nonspike == "binary-only" else "binary-only"
+    total = charge(counts, "paper", profile, replace(options, nonspike=other)).energy_mj
+    if total == energy.energy_mj:
+        return energy
+    note = f"integers are charged by {options.nonspike}; by {other} (--set nonspike={other}) it is {total:.6f} mJ"
+    return replace(energy, notes=(*energy.notes, note))
 
 
 def _baseline(counts: Counts, model: str, request: Request, options: Options) -> Energy | str:

@@ -69,7 +69,7 @@ def synthesize(
         synthetic.save_state(made.state, state_dict)
     if sample:
         synthetic.save_sample(made.sample, sample)
-    typer.echo(rates_report(made.rates))
+    typer.echo(rates_report(made.rates, made.rates_float32))
     typer.echo("\n" + "\n".join(f"{fact}: {source}" for fact, source in made.network.provenance.items()))
     typer.echo(f"wrote {out}: {made.network.name}, {len(made.network.nodes)} nodes")
 

@@ -1,8 +1,8 @@
 """Calibration of a synthetic network: BatchNorm set, layer by layer, so that every LIF fires at its target.
 
-One walk through the network on one input, by evsim's own layers. Each BatchNorm first gets the mean and variance that
-it meets, as training would give it, with a random gain and offset per channel. Then all its offsets are shifted by one
-amount, found by bisection, so that the LIF behind it fires at its target over all timesteps.
+One walk through the network on one input, by evsim's own layers, in float64. Each BatchNorm first gets the mean and
+variance that it meets, as training would give it, with a random gain and offset per channel. Then all its offsets are
+shifted by one amount, found by bisection, so that the LIF behind it fires at its target over all timesteps.
 
 No BatchNorm stands between attention and its `attn_lif`: how often that fires depends on how q, k and v coincide. So
 q and k are given a common profile over the channels of a head, and v one of its own: the more q and k share channels,
@@ -17,16 +17,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import NormalDist
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.converters.parts import BATCH_NORM_EPS, Weights
+from evsim.engine import Precision, Simulator
 from evsim.kernels.threads import Workers
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context
 from evsim.layers.neurons import NeuronLayer
+from evsim.layers.plan import Stage
 from evsim.layers.pool import Pool
 from evsim.layers.readout import Addition
 from evsim.layers.synapses import Synapses
@@ -47,8 +49,9 @@ from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
 TOLERANCE = 1e-3
 """Relative error of a rate at which a bisection stops."""
 
-OFFSET_SPREAD = 0.3
-"""Standard deviation of BatchNorm's offsets over channels; the currents' own is about 1."""
+OFFSET_SPREAD = 1.0
+"""Standard deviation of BatchNorm's offsets over channels; the currents' own is about 1. Much less, and one flipped
+spike of the tokenizer becomes thousands in the last block."""
 
 RESIDUAL_GAIN = 0.5
 """Gain of the layers that write to a real-valued stream, so that it grows slowly with depth."""
@@ -65,9 +68,6 @@ VALUE_SHARES = (1.0, 0.8, 0.65, 0.5, 0.42, 0.33, 0.2, 0.1)
 SILENCING = 20.0
 """How far a channel is pushed down that is to fire only if all others fire already."""
 
-Fit: TypeAlias = tuple[str, NDArray[np.floating], SpikeList, float]
-"""A LIF fitted to its rate: the layer before it, that layer's offsets, the spikes, the rate."""
-
 
 @dataclass(frozen=True)
 class Rate:
@@ -76,6 +76,20 @@ class Rate:
     name: str
     target: float
     reached: float
+
+    @property
+    def error(self) -> float:
+        """Distance from the target, relative to it."""
+        return self.reached / self.target - 1.0
+
+
+class Fit(NamedTuple):
+    """A LIF fitted to its rate: the layer whose BatchNorm is before it, its offsets, the spikes, the rate."""
+
+    lever: str
+    offset: NDArray[np.floating]
+    spikes: SpikeList
+    rate: float
 
 
 def calibrate(
@@ -103,6 +117,32 @@ def calibrate(
     return _Walk(network, state, targets, rng).run(sample)
 
 
+def measure(
+    network: Network, targets: Mapping[str, float], sample: NDArray[np.floating], precision: Precision
+) -> tuple[Rate, ...]:
+    """Run the network as users do and return the rate of every LIF, in order of execution."""
+    counter = _RateCounter(network)
+    Simulator(network, precision=precision).run(sample, [counter])
+    return tuple(Rate(name, target, counter.rates[name]) for name, target in targets.items())
+
+
+class _RateCounter:
+    """Observer that keeps the rate of every LIF, after the max-pool that alone reads it."""
+
+    def __init__(self, network: Network) -> None:
+        self.rates: dict[str, float] = {}
+        self._lifs = {}
+        for name, readers in network.consumers().items():
+            if isinstance(network.node(name), LIF):
+                pooled = len(readers) == 1 and isinstance(network.node(readers[0]), MaxPool)
+                self._lifs[readers[0] if pooled else name] = name
+
+    def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
+        """Take note of the spikes that a stage emits."""
+        if stage.name in self._lifs and isinstance(output, SpikeList):
+            self.rates[self._lifs[stage.name]] = _rate(output)
+
+
 class _Walk:
     """One walk from the input to the mean over tokens."""
 
@@ -116,7 +156,7 @@ class _Walk:
         assert isinstance(network.weights, Weights)
         self.network, self.state, self.targets, self.rng = network, state, targets, rng
         self.keys = network.weights.sources
-        self.context = Context(np.dtype(np.float32), Workers(), streaming=False)
+        self.context = Context(np.dtype(np.float64), Workers(), streaming=False)
         self.readers = network.consumers()
         self.packets: dict[str, Packet] = {}
         self.levers: dict[str, str] = {}
@@ -177,100 +217,100 @@ class _Walk:
         }
         self._store(name, norm)
         scale = norm["weight"].astype(np.float64) / np.sqrt(norm["running_var"].astype(np.float64) + BATCH_NORM_EPS)
-        values *= scale.astype(np.float32)
-        values += (norm["bias"] - norm["running_mean"] * scale).astype(np.float32)
+        values *= scale
+        values += norm["bias"] - norm["running_mean"] * scale
         return result
 
     def _neurons(self, node: LIF) -> None:
         """Shift the BatchNorm before a LIF until it fires at its target."""
+        fit = self._fitted(node, np.zeros(self.network.shapes[node.name].channels))
         source = node.inputs[0]
         currents = self.packets[source]
         assert isinstance(currents, RealMap)
-        flat = np.zeros(currents.channels)
-        shift, spikes, rate = self._fitted(node, currents, flat)
-        self._offset(self.levers[source], flat + shift)
-        self.packets[source] = _plus(currents, flat + shift)
-        self.packets[node.name] = spikes
-        self.rates[node.name] = Rate(node.name, self.targets[node.name], rate)
+        self.packets[source] = _plus(currents, fit.offset)
+        self._keep(node, fit)
 
-    def _fitted(self, node: LIF, currents: RealMap, profile: NDArray[np.floating]) -> tuple[float, SpikeList, float]:
-        """Return the shift beside `profile` at which a LIF fires at its target, its spikes then, and its rate."""
+    def _fitted(self, node: LIF, profile: NDArray[np.floating]) -> Fit:
+        """Find the shift, beside a profile over channels, at which a LIF fires at its target."""
+        currents, lever = self.packets[node.inputs[0]], self.levers[node.inputs[0]]
+        assert isinstance(currents, RealMap)
         layer = NeuronLayer(node, self.network.shapes[node.name], self.context)
-        pool = self._pool_behind(node)
-        target = self.targets[node.name]
-        low, high = -4.0, 4.0
+        pool, target = self._pool_behind(node), self.targets[node.name]
+        bias = self._norm(lever)["bias"].astype(np.float64)
 
-        def fire(shift: float) -> tuple[SpikeList, float]:
+        def fire(shift: float) -> Fit:
+            # the offset as the float32 of the state_dict will have it, so that a run in float64 repeats these spikes
+            offset = (bias + profile + shift).astype(np.float32).astype(np.float64) - bias
             layer.reset()
-            spikes = layer.step(_plus(currents, profile + shift))
+            spikes = layer.step(_plus(currents, offset))
             read = pool.step(spikes) if pool else spikes
             assert isinstance(read, SpikeList)
-            return spikes, _rate(read)
+            return Fit(lever, offset, spikes, _rate(read))
 
-        while fire(low)[1] > target and low > -1e4:
+        low, high = -4.0, 4.0
+        while fire(low).rate > target and low > -1e4:
             low *= 2.0
-        while fire(high)[1] < target and high < 1e4:
+        while fire(high).rate < target and high < 1e4:
             high *= 2.0
-        best = (low, *fire(low))
+        best = fire(low)
         for _ in range(24):
-            shift = float(np.float32((low + high) / 2))
-            spikes, rate = fire(shift)
-            if abs(rate - target) < abs(best[2] - target):
-                best = (shift, spikes, rate)
-            if abs(rate - target) <= TOLERANCE * target:
+            shift = (low + high) / 2
+            tried = fire(shift)
+            if abs(tried.rate - target) < abs(best.rate - target):
+                best = tried
+            if abs(tried.rate - target) <= TOLERANCE * target:
                 break
-            low, high = (low, shift) if rate > target else (shift, high)
+            low, high = (low, shift) if tried.rate > target else (shift, high)
         return best
+
+    def _keep(self, node: LIF, fit: Fit) -> None:
+        """Take a fit: spikes, rate, and the offsets of the BatchNorm before it."""
+        if fit.lever:
+            norm = self._norm(fit.lever)
+            self._store(fit.lever, norm | {"bias": (norm["bias"] + fit.offset).astype(np.float32)})
+        self.packets[node.name] = fit.spikes
+        self.rates[node.name] = Rate(node.name, self.targets[node.name], fit.rate)
 
     def _attention(self, node: LIF) -> None:
         """Choose the profiles of q, k and v so that `attn_lif` fires at its target."""
         ssa = self.network.node(node.inputs[0])
         assert isinstance(ssa, SpikingSelfAttention)
-        lifs = [self.network.node(name) for name in ssa.inputs]
+        q, k, v = (self.network.node(name) for name in ssa.inputs)
+        assert isinstance(q, LIF)
+        assert isinstance(k, LIF)
+        assert isinstance(v, LIF)
         width = self.network.shapes[ssa.name].channels // ssa.heads
         common, own = (self._profile(ssa.heads, width) for _ in range(2))
         turn = np.repeat(self.rng.permutation(ssa.heads) + 1, width)
         neurons = NeuronLayer(node, self.network.shapes[node.name], self.context)
         target = self.targets[node.name]
-        best: tuple[float, list[Fit]] = (np.inf, [])
-
-        def fit(lif: Node, profile: NDArray[np.floating]) -> Fit:
-            assert isinstance(lif, LIF)
-            source = lif.inputs[0]
-            currents = self.packets[source]
-            assert isinstance(currents, RealMap)
-            shift, spikes, rate = self._fitted(lif, currents, profile)
-            return source, profile + shift, spikes, rate
+        best: tuple[float, list[tuple[LIF, Fit]]] = (np.inf, [])
 
         def closer(strength: float, silent: NDArray[np.bool_], value: Fit) -> float:
             """Try a profile of q and k; return the rate, and keep it if it is the closest so far."""
             nonlocal best
             push = SILENCING * silent
-            fits = [fit(lifs[0], abs(strength) * common - push), fit(lifs[1], strength * common - push), value]
-            out = self._attend(ssa, [spikes for _, _, spikes, _ in fits])
+            fits = [self._fitted(q, abs(strength) * common - push), self._fitted(k, strength * common - push), value]
             neurons.reset()
-            fired = neurons.step(out)
-            rate = _rate(fired)
-            rates = {node.name: rate} | {lif.name: reached for lif, (*_, reached) in zip(lifs, fits, strict=True)}
-            error = max(abs(reached / self.targets[name] - 1.0) for name, reached in rates.items())
+            fired = neurons.step(self._attend(ssa, [fit.spikes for fit in fits]))
+            fits.append(Fit("", common, fired, _rate(fired)))
+            tried = list(zip((q, k, v, node), fits, strict=True))
+            error = max(abs(fit.rate / self.targets[lif.name] - 1.0) for lif, fit in tried)
             if error < best[0]:
-                best = (error, [*fits, ("", common, fired, rate)])
-            return rate
+                best = (error, tried)
+            return fits[-1].rate
 
         # few heads are needed where rates are so low that, spread evenly, nothing would ever coincide
         for heads, share in itertools.product(range(ssa.heads, 0, -1), VALUE_SHARES):
             if heads / ssa.heads * share < target:
                 continue
             silent = turn > heads
-            value = fit(lifs[2], VALUE_SPREAD * own - SILENCING * (silent | (own < _quantile(1.0 - share))))
+            value = self._fitted(v, VALUE_SPREAD * own - SILENCING * (silent | (own < _quantile(1.0 - share))))
             _approach(partial(closer, silent=silent, value=value), target)
             if best[0] <= 5 * TOLERANCE:
                 break
-        for lif, (source, offset, spikes, rate) in zip([*lifs, node], best[1], strict=True):
-            if source:
-                self._offset(source, offset)
-            self.packets[lif.name] = spikes
-            self.rates[lif.name] = Rate(lif.name, self.targets[lif.name], rate)
+        for lif, fit in best[1]:
+            self._keep(lif, fit)
 
     def _attend(self, node: SpikingSelfAttention, inputs: list[Packet] | list[SpikeList]) -> RealMap:
         return Attention(node, self.network.shapes[node.name], self.context).step(*inputs)
@@ -300,11 +340,6 @@ class _Walk:
     def _store(self, name: str, norm: Mapping[str, NDArray[Any]]) -> None:
         for key in self.keys[f"{name}.bn_shift"]:
             self.state[key] = norm[key.rsplit(".", 1)[1]]
-
-    def _offset(self, name: str, offset: NDArray[np.floating]) -> None:
-        """Add to the offsets of a layer's BatchNorm."""
-        norm = self._norm(name)
-        self._store(name, norm | {"bias": (norm["bias"] + offset).astype(np.float32)})
 
     def _last_uses(self) -> dict[str, int]:
         """Return the rank of the last node that needs each packet; q, k and v are needed until attention fires."""
@@ -351,11 +386,11 @@ def _input_packet(node: Input, sample: NDArray[np.floating], timesteps: int) -> 
     maps = np.ascontiguousarray(frames.transpose(0, 2, 3, 1)).reshape(len(frames), node.height * node.width, -1)
     if node.kind == "integers":
         return IntegerMap(0, maps.astype(np.int32), node.height, node.width)
-    return RealMap(0, timesteps, maps.astype(np.float32), node.channels, node.height, node.width)
+    return RealMap(0, timesteps, maps.astype(np.float64), node.channels, node.height, node.width)
 
 
 def _plus(currents: RealMap, offset: NDArray[np.floating]) -> RealMap:
     """Return the map with an offset added to every channel; padded channels stay 0."""
-    padded = np.zeros(currents.values.shape[-1], np.float32)
+    padded = np.zeros(currents.values.shape[-1], currents.values.dtype)
     padded[: currents.channels] = offset
     return replace(currents, values=currents.values + padded)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.converters.calibration import Rate, calibrate
+from evsim.converters.calibration import Rate, calibrate, measure
 from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.facts import ConvertOptions
 from evsim.converters.presets import PRESETS, Preset
@@ -39,6 +39,10 @@ RESIDUAL_RATE = 0.15
 19.14 G AC that its published 18.82 mJ imply (``evsim paper`` prints what they imply)."""
 
 HIGHEST_RATE = 0.9
+TOLERANCE = 0.01
+ATTEMPTS = 8
+"""Calibrations are drawn again until every rate is within the tolerance, so many times at most."""
+
 MLP_RATIO = 4
 
 
@@ -54,14 +58,15 @@ class Synthetic:
         The same weights as a PyTorch state_dict under the published key names, float32.
     sample
         The input on which it was calibrated: image [C, H, W] or frames of event counts [T, 2, H, W], float32.
-    rates
-        Target and reached rate of every LIF.
+    rates, rates_float32
+        Target and reached rate of every LIF, in float64 and in float32.
     """
 
     network: Network
     state: Mapping[str, NDArray[Any]]
     sample: NDArray[np.float32]
     rates: tuple[Rate, ...]
+    rates_float32: tuple[Rate, ...]
 
 
 def synthesize(model: str | Preset, rates: str | float = "published", scale: float = 1.0, seed: int = 0) -> Synthetic:
@@ -98,7 +103,7 @@ def synthesize(model: str | Preset, rates: str | float = "published", scale: flo
         for node in network.nodes
         if isinstance(node, LIF)
     }
-    reached = calibrate(network, state, targets, sample, rng)
+    reached, single = _calibrated(network, state, targets, sample, rng)
     source = "published rates" if rate is None else f"rate {rate}"
     provenance = {
         **network.provenance,
@@ -106,7 +111,7 @@ def synthesize(model: str | Preset, rates: str | float = "published", scale: flo
     }
     if rate is None:
         provenance["rates"] = _source_of_rates(preset)
-    return Synthetic(replace(network, provenance=provenance), state, sample, reached)
+    return Synthetic(replace(network, provenance=provenance), state, sample, reached, single)
 
 
 def skeleton(model: str | Preset) -> Network:
@@ -164,6 +169,33 @@ def make_sample(network: Network, rng: np.random.Generator) -> NDArray[np.float3
         edge = np.exp(-((np.hypot(x - centre, y - 0.5) - 0.25) ** 2) / 0.004)
         frames.append([0.02 + 0.8 * edge * (x > centre), 0.02 + 0.8 * edge * (x <= centre)])
     return rng.poisson(np.array(frames)).astype(np.float32)
+
+
+def _calibrated(
+    network: Network,
+    state: dict[str, NDArray[Any]],
+    targets: Mapping[str, float],
+    sample: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> tuple[tuple[Rate, ...], tuple[Rate, ...]]:
+    """Calibrate, and return the rates reached in float64 and float32.
+
+    A random network is chaotic: where float32 rounds a membrane over its threshold, spikes of later layers differ, and
+    attention, a product of three, may fire at another rate. So draw again until the rates hold in float32 as well.
+    """
+    best: tuple[float, tuple[tuple[Rate, ...], tuple[Rate, ...]]] | None = None
+    kept: dict[str, NDArray[Any]] = {}
+    for _ in range(ATTEMPTS):
+        rates = calibrate(network, state, targets, sample, rng)
+        single = measure(network, targets, sample, "float32")
+        error = max(abs(rate.error) for rate in (*rates, *single))
+        if best is None or error < best[0]:
+            best, kept = (error, (rates, single)), dict(state)
+        if error <= TOLERANCE:
+            break
+    assert best is not None
+    state.update(kept)
+    return best[1]
 
 
 def _preset(model: str | Preset) -> Preset:

@@ -241,5 +241,13 @@ def test_run_shows_both_settings(tmp_path, monkeypatch, capsys):
         assert totals["paper"]["energy_mj"] == pytest.approx(view.energy_mj)
         both = {key: value["energy_mj"] for key, value in totals["paper_by_nonspike"].items()}
         assert both == pytest.approx({key: value.energy_mj for key, value in views.items()})
+    assert evsim(monkeypatch, *arguments, "--counts", tmp_path / "counts.h5") == 0
+    capsys.readouterr()
+    for setting, view in views.items():
+        other = next(key for key in views if key != setting)
+        assert evsim(monkeypatch, "energy", tmp_path / "counts.h5", "--set", f"nonspike={setting}") == 0
+        text = capsys.readouterr().out
+        assert f"by {other} (--set nonspike={other}) it is {views[other].energy_mj:.6f} mJ" in text
+        assert f"{view.energy_mj:.9f} mJ" in text
     assert evsim(monkeypatch, *arguments, "--nonspike", "guess") == 2
     assert "--nonspike must be" in capsys.readouterr().err

@@ -139,6 +139,14 @@ def test_keys_alone_decide_only_for_cifar():
     assert old.network.family == "spikingformer"
 
 
+def test_a_preset_names_the_family():
+    """A preset decides where keys cannot, and is refused where they are another family's."""
+    with pytest.raises(OptionError, match="dim"):
+        convert(IMAGENET / "checkpoint.pth.tar", ConvertOptions(preset="spikformer-8-512-imagenet"))
+    with pytest.raises(OptionError, match="not of spikingformer"):
+        convert(CIFAR / "checkpoint.pth.tar", ConvertOptions(preset="spikingformer-4-384-cifar10"))
+
+
 def test_contradictions_are_refused():
     """A tokenizer, preset or variant that the keys contradict is an error that says so."""
     for options, message in (

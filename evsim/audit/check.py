@@ -217,7 +217,7 @@ def _cause(network: Network, node: Conv2d | Linear) -> str:
         source = network.node(source.inputs[0])
     match source:
         case Input():
-            return f"reads the {'event counts' if kind == 'integers' else 'image'} itself"
+            return "reads the event counts themselves" if kind == "integers" else "reads the image itself"
         case TokenMean() | TimeMean():
             return f"reads a mean ({source.name})"
         case Add() if kind == "integers":

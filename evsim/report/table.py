@@ -113,14 +113,14 @@ def network_report(network: Network) -> str:
     return "\n".join(lines)
 
 
-def rates_report(rates: Sequence[Rate]) -> str:
-    """Return target and reached firing rate of every LIF of a synthetic model."""
-    rows = [("neurons", "", "target", "reached", "error")]
+def rates_report(rates: Sequence[Rate], single: Sequence[Rate]) -> str:
+    """Return target and reached firing rate of every LIF of a synthetic model, in float64 and float32."""
+    rows = [("neurons", "", "target", "reached", "error", "in float32", "error")]
     rows += [
-        (rate.name, "", f"{rate.target:.4%}", f"{rate.reached:.4%}", f"{rate.reached / rate.target - 1.0:+.2%}")
-        for rate in rates
+        (a.name, "", f"{a.target:.4%}", f"{a.reached:.4%}", f"{a.error:+.2%}", f"{b.reached:.4%}", f"{b.error:+.2%}")
+        for a, b in zip(rates, single, strict=True)
     ]
-    worst = max(abs(rate.reached / rate.target - 1.0) for rate in rates)
+    worst = max(abs(rate.error) for rate in (*rates, *single))
     return "\n".join([*aligned(rows), "", f"rates after the max-pool that reads the neurons; worst error {worst:.2%}"])
 
 
