@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from evsim.report.files import CountsFolder
 
 
 def check(
@@ -42,6 +45,7 @@ def compare(
     threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
     json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
+    counts: Annotated[str | None, typer.Option(help="folder: write the counts of A and B, summed over inputs")] = None,
 ) -> None:
     """Compare two models, or one with another residual: operations and energy by stage, predictions."""
     from evsim.audit.compare import compare as compare_networks
@@ -50,10 +54,14 @@ def compare(
     from evsim.energy import load_profile
     from evsim.errors import OptionError
     from evsim.report.audit import compare_document, compare_report
+    from evsim.report.files import CountsFolder
 
     if (second is None) == (residual is None):
         raise OptionError("compare takes a second model or --residual, one of the two")
     options: dict[str, Any] = {"profile": load_profile(profile), "threads": threads, "timesteps": timesteps}
+    folder = CountsFolder(counts) if counts else None
+    if folder:
+        options["keep"] = lambda which, run: folder.add(f"{'ab'[which]}-{run.network.name}", run)
     a = load_model(first)
     _notes(a.notes)
     if residual is not None:
@@ -63,6 +71,7 @@ def compare(
         b = load_model(second)
         _notes(b.notes)
         done = compare_networks(a.network, b.network, source, **options)
+    _save(folder)
     _show(compare_report(done), compare_document(done), json_file)
 
 
@@ -89,6 +98,7 @@ def sweep(
     csv_file: Annotated[str | None, typer.Option("--csv", help="write as CSV")] = None,
     json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
+    counts: Annotated[str | None, typer.Option(help="folder: write the counts of every size")] = None,
 ) -> None:
     """Run synthetic models of many depths and widths: operations, energy, parameters, time."""
     import sys
@@ -100,15 +110,25 @@ def sweep(
     from evsim.energy import load_profile
     from evsim.files import write_whole
     from evsim.report.audit import sweep_csv, sweep_document, sweep_report
+    from evsim.report.files import CountsFolder
 
     depths, dims = _integers(depth, "--depth"), _integers(dim, "--dim")
     options = SweepOptions(preset, rates, scale_rates, seed, heads, threads)
-    todo = sweep_sizes(depths, dims, options, load_profile(profile))
+    folder = CountsFolder(counts) if counts else None
+    keep = (lambda run: folder.add(run.network.name, run)) if folder else None
+    todo = sweep_sizes(depths, dims, options, load_profile(profile), keep)
     bar = tqdm(todo, total=len(depths) * len(dims), unit="model", leave=False, disable=None, file=sys.stderr)
     rows = tuple(bar)
     if csv_file:
         write_whole(csv_file, sweep_csv(rows).encode())
+    _save(folder)
     _show(sweep_report(rows), sweep_document(rows), json_file)
+
+
+def _save(folder: CountsFolder | None) -> None:
+    """Write the counts that were kept, if they were asked for."""
+    for path in folder.save() if folder else []:
+        typer.echo(f"note: counts are in {path}", err=True)
 
 
 def _show(text: str, document: dict[str, Any], json_file: str | None) -> None:

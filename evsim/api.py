@@ -119,8 +119,11 @@ class Run:
 
     def save_counts(self, path: str | Path) -> None:
         """Write the counts as counts.h5, see docs/counts-format.md; OutputError if that place cannot be written to."""
-        source = countsfile.origin(self.network, self.sample.values, self.sample.path, self.precision)
-        countsfile.save(path, self.counts, source)
+        countsfile.save(path, self.counts, self.origin())
+
+    def origin(self) -> countsfile.Origin:
+        """Return digests of model and input, for a counts file; reads every weight once."""
+        return countsfile.origin(self.network, self.sample.values, self.sample.path, self.precision)
 
 
 def load(path: str | Path) -> Network:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from console import evsim
 
-from evsim import modelfile
+from evsim import countsfile, modelfile
 from evsim.api import simulate
 from evsim.audit.check import check
 from evsim.audit.compare import compare, stage_of
@@ -222,6 +222,26 @@ def test_the_golden_models_compare_end_to_end(tmp_path, monkeypatch, capsys):
     golden = json.loads((GOLDEN / "spikformer-imagenet" / "paper_tool.json").read_text())
     assert b["paper_mj"] == pytest.approx(golden["energy_mJ"])
     assert b["paper_events_mj"] == pytest.approx(golden["integer_as_events"]["energy_mJ"])
+
+
+def test_counts_of_a_comparison_are_kept(tmp_path, monkeypatch, capsys):
+    """--counts writes the counts of A and B, summed over the inputs, from which `evsim energy` charges the same."""
+    network, image = golden("spikingformer-imagenet")
+    modelfile.save(network, tmp_path / "a.h5")
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "1.npy", image)
+    np.save(tmp_path / "in" / "2.npy", image[..., ::-1])
+    out = tmp_path / "counts"
+    arguments = ("--residual", "sew", "--input", tmp_path / "in", "--counts", out, "--json", tmp_path / "c.json")
+    assert evsim(monkeypatch, "compare", tmp_path / "a.h5", *arguments) == 0
+    totals = json.loads((tmp_path / "c.json").read_text())["totals"]
+    names = [f"a-{network.name}", f"b-{with_residual(network, 'sew').name}"]
+    for side, name in zip("ab", names, strict=True):
+        stored = countsfile.load(out / f"{name}.counts.h5")
+        assert stored.counts.samples == len(stored.origin.inputs) == 2
+        assert stored.counts.sops / 2 == totals[side]["sops"]
+        assert all(layer.traffic is not None for layer in stored.counts.layers)
+    assert str(out) in capsys.readouterr().err
 
 
 def test_run_shows_both_settings(tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from console import evsim
 
+from evsim import countsfile
 from evsim.api import simulate
 from evsim.audit.paper import dense_operations_of, paper_table
 from evsim.audit.sweep import SweepOptions, sweep
@@ -162,12 +163,15 @@ def test_sweep_command(tmp_path, monkeypatch, capsys):
         "--heads",
         "4",
     )
-    assert evsim(monkeypatch, "sweep", *arguments, "--csv", out, "--json", tmp_path / "sweep.json") == 0
+    assert evsim(monkeypatch, "sweep", *arguments, "--csv", out, "--json", tmp_path / "sweep.json",
+                 "--counts", tmp_path / "counts") == 0  # fmt: skip
     assert "as events mJ" in capsys.readouterr().out
     table = list(csv.DictReader(out.read_text().splitlines()))
     rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
     assert [int(row["sops"]) for row in table] == [row["sops"] for row in rows]
     assert [row["model"] for row in table] == ["spikformer-1-32", "spikformer-1-64"]
+    kept = [countsfile.load(tmp_path / "counts" / f"{row['model']}.counts.h5") for row in rows]
+    assert [stored.counts.sops for stored in kept] == [row["sops"] for row in rows]
     assert evsim(monkeypatch, "sweep", "--depth", "a", "--dim", "64") == 2
     assert "--depth takes whole numbers" in capsys.readouterr().err
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -88,6 +88,7 @@ def compare(
     profile: Profile | None = None,
     threads: int = 1,
     timesteps: int | None = None,
+    keep: Callable[[int, Run], None] | None = None,
 ) -> Comparison:
     """Run two models on the same inputs.
 
@@ -101,6 +102,8 @@ def compare(
         Prices.
     threads, timesteps
         As `evsim.api.simulate` takes them.
+    keep
+        Called with 0 (A) or 1 (B) and each run, counted in detail, such as `evsim.report.files.CountsFolder.add`.
 
     Raises
     ------
@@ -113,8 +116,11 @@ def compare(
     predictions = []
     for path in paths:
         pair = []
-        for network, stages in zip(networks, sums, strict=True):
-            run = simulate(network, read(path, network, timesteps), timesteps=timesteps, threads=threads)
+        for which, (network, stages) in enumerate(zip(networks, sums, strict=True)):
+            sample = read(path, network, timesteps)
+            run = simulate(network, sample, timesteps=timesteps, threads=threads, detail=keep is not None)
+            if keep:
+                keep(which, run)
             for stage, totals in stage_totals(run, profile).items():
                 stages[stage] = stages.get(stage, Totals()).plus(totals, 1.0 / len(paths))
             pair.append(run.prediction)
@@ -138,6 +144,7 @@ def compare_residuals(
     profile: Profile | None = None,
     threads: int = 1,
     timesteps: int | None = None,
+    keep: Callable[[int, Run], None] | None = None,
 ) -> Comparison:
     """Run one model as it is, and the same weights with its residual placed otherwise; parameters as `compare`.
 
@@ -150,7 +157,7 @@ def compare_residuals(
     if other is network:
         instead = "sew" if residual == "spike-driven" else "spike-driven"
         raise OptionError(f"{network.name} already has a {residual} residual; give --residual {instead}")
-    done = compare(network, other, source, profile=profile, threads=threads, timesteps=timesteps)
+    done = compare(network, other, source, profile=profile, threads=threads, timesteps=timesteps, keep=keep)
     return replace(done, note=RETRAINING)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from evsim.api import Sample, simulate
+from evsim.api import Run, Sample, simulate
 from evsim.converters.presets import PRESETS, Preset
 from evsim.converters.synthetic import synthesize
 from evsim.energy import Profile, load_profile
@@ -74,9 +74,24 @@ class SweepOptions:
 
 
 def sweep(
-    depths: Sequence[int], dims: Sequence[int], options: SweepOptions | None = None, profile: Profile | None = None
+    depths: Sequence[int],
+    dims: Sequence[int],
+    options: SweepOptions | None = None,
+    profile: Profile | None = None,
+    keep: Callable[[Run], None] | None = None,
 ) -> Iterator[SweepRow]:
     """Yield a row for every depth and dimension, depth by depth.
+
+    Parameters
+    ----------
+    depths, dims
+        Numbers of blocks and embedding dimensions.
+    options
+        What all sizes share.
+    profile
+        Prices.
+    keep
+        Called with each size's run, counted in detail for it alone.
 
     Raises
     ------
@@ -94,13 +109,15 @@ def sweep(
     if bad := [dim for dim in dims if heads < 1 or dim % heads]:
         raise OptionError(f"--dim {bad[0]} does not divide into {heads} heads; give others by --heads")
     sizes = [replace(base, depth=depth, dim=dim, heads=heads) for depth in depths for dim in dims]
-    return (_row(size, options, profile or load_profile()) for size in sizes)
+    return (_row(size, options, profile or load_profile(), keep) for size in sizes)
 
 
-def _row(size: Preset, options: SweepOptions, profile: Profile) -> SweepRow:
+def _row(size: Preset, options: SweepOptions, profile: Profile, keep: Callable[[Run], None] | None) -> SweepRow:
     made = synthesize(size, options.rates, options.scale, options.seed)
     network, sample = made.network, Sample(made.sample, "synthetic", "npy")
-    simulate(network, sample, threads=options.threads)
+    first = simulate(network, sample, threads=options.threads, detail=keep is not None)
+    if keep:
+        keep(first)
     begin = time.perf_counter()
     run = simulate(network, sample, threads=options.threads)
     elapsed = time.perf_counter() - begin
