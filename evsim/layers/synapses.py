@@ -112,7 +112,7 @@ class Synapses:
             else:
                 synapses(first, last, size, lists.index, lists.starts, lists.values, self.weights, scratch, own)
 
-        active = lists.index.size if lists else packet.values.size
+        active = values.size if lists is None else lists.index.size
         taps = 1 if lists and size.joined else size.kernel_height * size.kernel_width
         context.workers.share(units(size), work, active * taps * size.out_channels)
 
