@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,6 +67,35 @@ def refuse_same(source: str | Path, target: str | Path) -> None:
     source, target = Path(source), Path(target)
     if source.exists() and target.exists() and source.samefile(target):
         raise OutputError(f"{target} is the very file that is read; give another name to write to")
+
+
+def check_outputs(targets: Mapping[str, str | Path | None], *sources: str | Path) -> None:
+    """Find out before a long run whether all files that it is to write can be written, each in its own place.
+
+    Parameters
+    ----------
+    targets
+        Option to path, None where it is not given; ``-`` (standard output) is for ``--json`` alone.
+    sources
+        Files that are read, which none of them may replace.
+
+    Raises
+    ------
+    OutputError
+        If a place cannot be written to, two are the same, or one is that of a source.
+    """
+    taken: dict[Path, str] = {}
+    for option, target in targets.items():
+        if target is None or (str(target) == "-" and option == "--json"):
+            continue
+        if str(target) == "-":
+            raise OutputError(f"{option} - names no file, and standard output is for --json alone; give a file name")
+        check_place(target)
+        for source in sources:
+            refuse_same(source, target)
+        other = taken.setdefault(Path(target).resolve(), option)
+        if other != option:
+            raise OutputError(f"{other} and {option} both write {target}; give each a file of its own")
 
 
 def check_place(path: str | Path) -> None:
