@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 
 def check(
-    model: Annotated[str, typer.Argument(help="model.h5, or a checkpoint")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="model.h5, or a checkpoint")],
     source: Annotated[str | None, typer.Option("--input", help="recording, frames or image to look at too")] = None,
     timesteps: Annotated[int | None, typer.Option(help="timesteps T, if not the model's own")] = None,
     threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
     json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
 ) -> None:
-    """Verify spike-driven computation: name every layer that reads other values than 0/1; exit code 1 if any does."""
+    """Name every layer that reads other values than spikes.
+
+    Verifies spike-driven computation: exit code 1 if any layer behind the first reads other values than 0/1.
+    """
     from evsim import api
     from evsim.audit.check import check as check_network
     from evsim.converters import load_model
@@ -26,7 +29,7 @@ def check(
     from evsim.files import check_outputs
     from evsim.report.audit import check_document, check_report
 
-    check_outputs([json_file], [model, source, profile])
+    check_outputs({"--json": json_file}, [model, source, profile])
     prices = load_profile(profile)
     loaded = load_model(model)
     _notes(loaded.notes)
@@ -37,8 +40,8 @@ def check(
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="model A: model.h5, or a checkpoint")],
-    second: Annotated[str | None, typer.Argument(help="model B; left out with --residual")] = None,
+    first: Annotated[str, typer.Argument(metavar="MODEL_A", help="model A: model.h5, or a checkpoint")],
+    second: Annotated[str | None, typer.Argument(metavar="MODEL_B", help="left out with --residual")] = None,
     source: Annotated[str, typer.Option("--input", help="recording, frames or image, or a folder of them")] = ...,  # type: ignore[assignment]
     residual: Annotated[
         str | None, typer.Option(help="compare A with itself, its residual placed so: spike-driven or sew")
@@ -49,7 +52,10 @@ def compare(
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
     counts: Annotated[str | None, typer.Option(help="folder: write the counts of A and B, summed over inputs")] = None,
 ) -> None:
-    """Compare two models, or one with another residual: operations and energy by stage, predictions."""
+    """Compare two models, or one with another residual.
+
+    Operations and energy by stage, and predictions, side by side.
+    """
     from evsim.audit.compare import compare as compare_networks
     from evsim.audit.compare import compare_residuals
     from evsim.audit.inputs import inputs_of
@@ -62,7 +68,7 @@ def compare(
 
     if (second is None) == (residual is None):
         raise OptionError("compare takes a second model or --residual, one of the two")
-    check_outputs([json_file], [first, second, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
+    check_outputs({"--json": json_file}, [first, second, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
     options: dict[str, Any] = {"profile": load_profile(profile), "threads": threads, "timesteps": timesteps}
     folder = CountsFolder(counts) if counts else None
     if folder:
@@ -84,12 +90,15 @@ def compare(
 def paper(
     json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
 ) -> None:
-    """Recompute the paper's energy table from the published firing rates, and what the rest of it implies."""
+    """Recompute the paper's energy table from its firing rates.
+
+    Shows beside it what the rest of the table implies.
+    """
     from evsim.audit.paper import paper_table
     from evsim.files import check_outputs
     from evsim.report.audit import paper_document, paper_report
 
-    check_outputs([json_file])
+    check_outputs({"--json": json_file})
     table = paper_table()
     _show(paper_report(table), paper_document(table), json_file)
 
@@ -108,7 +117,10 @@ def sweep(
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
     counts: Annotated[str | None, typer.Option(help="folder: write the counts of every size")] = None,
 ) -> None:
-    """Run synthetic models of many depths and widths: operations, energy, parameters, time."""
+    """Run synthetic models of many depths and widths.
+
+    Prints operations, energy, parameters and time of each.
+    """
     import sys
 
     from tqdm import tqdm
@@ -120,7 +132,7 @@ def sweep(
     from evsim.report.audit import sweep_csv, sweep_document, sweep_report, sweep_warnings
     from evsim.report.files import CountsFolder
 
-    check_outputs([csv_file, json_file], [profile], counts, CountsFolder.SUFFIX)
+    check_outputs({"--csv": csv_file, "--json": json_file}, [profile], counts, CountsFolder.SUFFIX)
     depths, dims = _integers(depth, "--depth"), _integers(dim, "--dim")
     options = SweepOptions(preset, rates, scale_rates, seed, heads, threads)
     folder = CountsFolder(counts) if counts else None

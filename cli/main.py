@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -63,9 +64,10 @@ app.add_typer(charges.counts, name="counts")
 
 
 def main() -> None:
-    """Entry point: errors of evsim and of its options are one line on stderr and exit code 2."""
+    """Entry point: errors of evsim, its options and its outputs are one line on stderr and exit code 2."""
     try:
         code = app(standalone_mode=False, prog_name="evsim")
+        sys.stdout.flush()
     except EvsimError as error:
         _fail(str(error))
     except UsageError as error:
@@ -77,7 +79,22 @@ def main() -> None:
         _fail(f"{message.rstrip('.')}; see {context.command_path if context else 'evsim'} --help")
     except typer.Abort:
         sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        _leave_stdout()
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _leave_stdout()
+        _fail(f"cannot write the output: {error.strerror}; free some space or give another place")
+    except MemoryError:
+        _fail("there is not enough memory for this; give fewer --timesteps or a smaller model")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave_stdout() -> None:
+    """Let what is left for standard output go nowhere, or Python would fail once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> None:

@@ -29,7 +29,7 @@ def convert(
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch."""
     from evsim.converters import ConvertOptions
     from evsim.converters import convert as convert_checkpoint
-    from evsim.files import refuse_same
+    from evsim.files import check_outputs
     from evsim.modelfile import save
     from evsim.report.table import facts
 
@@ -37,7 +37,7 @@ def convert(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
     )  # fmt: skip
-    refuse_same(checkpoint, out)
+    check_outputs({"OUT": out}, [checkpoint])
     done = convert_checkpoint(checkpoint, options)
     save(done.network, out)
     typer.echo("\n".join(facts(done.network)))
@@ -47,7 +47,7 @@ def convert(
 
 
 def synthesize(
-    preset: Annotated[str, typer.Argument(help="published model, e.g. spikingformer-8-512-imagenet")],
+    preset: Annotated[str, typer.Argument(metavar="PRESET", help="published model, e.g. spikingformer-8-512-imagenet")],
     out: Annotated[str, typer.Option("--out", "-o", help="model.h5 to write")],
     rates: Annotated[str, typer.Option(help="published, or one rate for every LIF")] = "published",
     scale_rates: Annotated[float, typer.Option(help="factor on all rates; none goes beyond 0.9")] = 1.0,
@@ -64,7 +64,7 @@ def synthesize(
     from evsim.modelfile import save
     from evsim.report.table import rates_report, rates_warning
 
-    check_outputs([out, state_dict, sample])
+    check_outputs({"--out": out, "--state-dict": state_dict, "--sample": sample})
     made = synthetic.synthesize(preset, rates, scale_rates, seed)
     save(made.network, out)
     if state_dict:

@@ -17,7 +17,7 @@ from evsim.energy.paper import NonSpike
 from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
-from evsim.files import check_place, refuse_same, write_whole
+from evsim.files import check_outputs, write_whole
 from evsim.network import Network
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
@@ -91,11 +91,13 @@ def run_and_print(request: Request) -> None:
 
 def _check_outputs(request: Request) -> None:
     """Refuse places that cannot be written to before the work begins, and the inputs themselves."""
-    for target in (request.json_file, request.record_spikes, request.counts, request.save_frames):
-        if target is not None and target != "-":
-            check_place(target)
-            refuse_same(request.model, target)
-            refuse_same(request.source, target)
+    targets = {
+        "--json": request.json_file,
+        "--record-spikes": request.record_spikes,
+        "--counts": request.counts,
+        "--save-frames": request.save_frames,
+    }
+    check_outputs(targets, [request.model, request.source])
 
 
 def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run:

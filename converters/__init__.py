@@ -9,6 +9,7 @@ from types import ModuleType
 from evsim.converters import spikformer, spikingformer
 from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
+from evsim.converters.parts import Weights
 from evsim.errors import CheckpointError, NetworkError, OptionError
 from evsim.modelfile import is_model, load
 from evsim.network import Network
@@ -45,6 +46,8 @@ def convert(path: str | Path, options: ConvertOptions | None = None) -> Conversi
     CheckpointError, OptionError, NetworkError
         If the file cannot be read, a fact is unknown or two contradict each other, or the weights do not fit.
     """
+    if is_model(path):
+        raise CheckpointError(f"{path} is a model.h5 already; show it by: evsim info {path}")
     return build(read_checkpoint(path), options or ConvertOptions())
 
 
@@ -56,10 +59,10 @@ def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
         network: Network = FAMILIES[family].convert(checkpoint, facts)
     except (OptionError, NetworkError) as error:
         raise type(error)(f"{checkpoint.path}: {error}") from error
-    labels = _labels(options.labels) if options.labels else ()
+    labels = _labels(options.labels, network.classes) if options.labels else ()
     provenance = {"checkpoint": f"{checkpoint.path.name} (sha256 {checkpoint.digest})", **facts.sources}
-    network = replace(network, labels=labels, provenance=provenance)
-    return Conversion(network, checkpoint.notes)
+    notes = (*checkpoint.notes, *_precision(checkpoint, network))
+    return Conversion(replace(network, labels=labels, provenance=provenance), notes)
 
 
 def load_model(path: str | Path) -> Conversion:
@@ -117,6 +120,13 @@ def _family(checkpoint: Checkpoint, facts: Facts) -> str:
             f"{checkpoint.path}: its keys fit Spikformer as well as the oldest Spikingformer checkpoints; "
             "say which by --family"
         )
+    if not any(key.startswith("block.0.") for key in checkpoint.shapes) and any(
+        key.startswith("patch_embed.") for key in checkpoint.shapes
+    ):
+        raise CheckpointError(
+            f"{checkpoint.path} lacks the first block: block.0.attn.q_conv.weight, block.0.mlp.mlp1_conv.weight (fc1 "
+            "for mlp1 in Spikformer) and the like; give the complete state_dict"
+        )
     some = ", ".join(list(checkpoint.shapes)[:4])
     raise CheckpointError(
         f"{checkpoint.path}: its keys ({some}, ...) are of no family that evsim knows ({', '.join(FAMILIES)}); "
@@ -124,7 +134,18 @@ def _family(checkpoint: Checkpoint, facts: Facts) -> str:
     )
 
 
-def _labels(path: str) -> tuple[str, ...]:
+def _precision(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:
+    """Return a note if the weights are stored in another type than the checkpoint's; BatchNorm is folded in float64."""
+    assert isinstance(network.weights, Weights)
+    sources = network.weights.sources.items()
+    own = {checkpoint.dtypes.get(key) for name, (key, *_) in sources if name.endswith((".weight", ".bias"))}
+    exactly = "are stored as float32, which holds each exactly"
+    becomes = {"float64": "were rounded to float32, in which model.h5 stores them", "float16": exactly}
+    becomes["bfloat16"] = exactly
+    return tuple(f"weights of {name} {fate}" for name, fate in becomes.items() if name in own)
+
+
+def _labels(path: str, classes: int) -> tuple[str, ...]:
     """Read class names, one per line."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -133,4 +154,6 @@ def _labels(path: str) -> tuple[str, ...]:
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise OptionError(f"--labels {path} holds no class names; give a text file, one class per line")
+    if len(names) != classes:
+        raise OptionError(f"--labels {path} holds {len(names)} class names, the model has {classes} classes; mend it")
     return names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,6 +44,8 @@ class Checkpoint:
         What a person should know, one line each.
     digest
         SHA-256 of the file.
+    dtypes
+        Parameter name to the type of number that the file stores, as far as it is known.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Checkpoint:
     args: Mapping[str, object]
     notes: tuple[str, ...]
     digest: str
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -87,7 +90,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     else:
         raise CheckpointError(f"{path} is neither a PyTorch checkpoint nor HDF5; give a .pth, .pth.tar or .h5 file")
     shapes = {key: tensors.shape(key) for key in tensors}
-    return Checkpoint(path, tensors, shapes, args, tuple(notes), digest)
+    dtypes = {key: tensors.dtype(key) for key in tensors}
+    return Checkpoint(path, tensors, shapes, args, tuple(notes), digest, dtypes)
 
 
 def _identify(path: Path) -> tuple[bytes, str]:
@@ -127,38 +131,46 @@ class _LazyState(Mapping[str, NDArray[np.generic]]):
         """Shape of a tensor, without reading it."""
         return self._state[key].shape
 
+    def dtype(self, key: str) -> str:
+        """Type of a tensor, which NumPy need not know."""
+        name = self._state[key].dtype
+        return name if name == "bfloat16" else np.dtype(name).name
+
 
 class _HDF5State(Mapping[str, NDArray[np.generic]]):
     """Datasets of an HDF5 file, read on access."""
 
-    def __init__(self, path: Path, shapes: Mapping[str, tuple[int, ...]], names: Mapping[str, str]) -> None:
-        self._path, self._shapes, self._names = path, shapes, names
+    def __init__(self, path: Path, found: Mapping[str, tuple[str, tuple[int, ...], str]]) -> None:
+        self._path, self._found = path, found
 
     def __getitem__(self, key: str) -> NDArray[np.generic]:
         import h5py
 
         try:
             with h5py.File(self._path) as file:
-                return np.asarray(file[self._names[key]][()])
+                return np.asarray(file[self._found[key][0]][()])
         except (OSError, RuntimeError, KeyError) as error:
             raise CheckpointError(f"{self._path}: {key} cannot be read ({error}); copy the file again") from error
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._shapes)
+        return iter(self._found)
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return len(self._found)
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of a dataset, without reading it."""
-        return self._shapes[key]
+        return self._found[key][1]
+
+    def dtype(self, key: str) -> str:
+        """Type of a dataset."""
+        return self._found[key][2]
 
 
 def _from_hdf5(path: Path, notes: list[str]) -> _HDF5State:
     import h5py
 
-    found: dict[str, tuple[str, tuple[int, ...]]] = {}
-
+    found: dict[str, tuple[str, tuple[int, ...], str]] = {}
     room = MOST_COMPRESSED * path.stat().st_size
 
     def take(name: str, item: object) -> None:
@@ -167,7 +179,7 @@ def _from_hdf5(path: Path, notes: list[str]) -> _HDF5State:
                 raise CheckpointError(
                     f"{path}: {name} claims {item.nbytes} bytes, more than the file can hold; refused"
                 )
-            found[name.replace("/", ".")] = (name, item.shape)
+            found[name.replace("/", ".")] = (name, item.shape, item.dtype.name)
 
     try:
         with h5py.File(path) as file:
@@ -178,9 +190,7 @@ def _from_hdf5(path: Path, notes: list[str]) -> _HDF5State:
         raise CheckpointError(f"{path} is a damaged HDF5 file ({error}); copy it again") from error
     if not found:
         raise CheckpointError(f"{path} is an HDF5 file without any tensor; give a model.h5 or a state_dict")
-    found = _without_prefix(found, notes)
-    names = {key: name for key, (name, _) in found.items()}
-    return _HDF5State(path, {key: shape for key, (_, shape) in found.items()}, names)
+    return _HDF5State(path, _without_prefix(found, notes))
 
 
 def _state_of(loaded: object, path: Path) -> tuple[dict[str, LazyTensor], dict[str, object]]:

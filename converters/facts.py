@@ -12,10 +12,24 @@ from evsim.errors import OptionError
 OWN_MODELS = ("spikingformer", "vitsnn", "spikformer")
 """Values of ``args.model`` whose arguments describe the model that was trained."""
 
+CHOICES = {
+    "variant": ("standard", "cml"),
+    "tokenizer": ("imagenet", "cifar", "dvs"),
+    "orientation": ("spikingjelly", "jaer", "raw"),
+    "frames": ("number", "time"),
+}
+"""What the options that name one of several things may be."""
+
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """What a person says about a checkpoint; None where the file or a preset is to tell."""
+    """What a person says about a checkpoint; None where the file or a preset is to tell.
+
+    Raises
+    ------
+    OptionError
+        If there is no such tokenizer, variant, orientation or way of making frames.
+    """
 
     family: str | None = None
     variant: str | None = None
@@ -30,6 +44,12 @@ class ConvertOptions:
     orientation: str | None = None
     frames: str | None = None
     preset: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value not in (None, *known):
+                raise OptionError(f"--{name} must be one of {', '.join(known)}, got {value}")
 
 
 @dataclass

@@ -33,8 +33,8 @@ def input_spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> In
     timesteps = facts.find("timesteps", *(("time_step", "T") if trusted else ("T",)), check=is_count)
     size = facts.find(
         "image_size", *(("img_size",) if trusted else ()),
-        constant={"imagenet": 224, "cifar": 32, "dvs": 128}[tokenizer],
-        reason=f"size of the published {tokenizer} models", check=is_count,
+        constant={"cifar": 32, "dvs": 128}.get(tokenizer), reason=f"size of the published {tokenizer} models",
+        check=is_count,
     )  # fmt: skip
     if events:
         facts.refuse("means nothing for a model of events", "mean", "std")

@@ -125,7 +125,7 @@ class Weights(Mapping[str, NDArray[np.floating]]):
     Raises
     ------
     CheckpointError
-        On access, if a value is NaN or infinite, or a variance negative.
+        On access, if a value is NaN or infinite, or becomes so in the type that is stored, or a variance negative.
     """
 
     def __init__(self, checkpoint: Checkpoint, sources: Mapping[str, tuple[str, ...]]) -> None:
@@ -137,23 +137,40 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         if parameter == "weight":
             (weight,) = parts
             axes = (2, 3, 1, 0) if weight.ndim == 4 else (2, 1, 0) if weight.ndim == 3 else (1, 0)
-            turned = weight.transpose(axes).astype(np.float32)
+            turned = self._single(weight.transpose(axes), key)
             return turned[np.newaxis] if weight.ndim == 3 else turned
         if parameter == "bias":
-            return parts[0].astype(np.float32)
+            return self._single(parts[0], key)
         gain, variance, *rest = (part.astype(np.float64) for part in parts)
         if (variance + BATCH_NORM_EPS <= 0.0).any():
             raise CheckpointError(
                 f"{self._checkpoint.path}: {self.sources[key][1]} holds negative variances; train or copy it again"
             )
-        scale = gain / np.sqrt(variance + BATCH_NORM_EPS)
-        return scale if parameter == "bn_scale" else rest[0] - rest[1] * scale
+        with np.errstate(over="ignore", invalid="ignore"):
+            scale = gain / np.sqrt(variance + BATCH_NORM_EPS)
+            folded = scale if parameter == "bn_scale" else rest[0] - rest[1] * scale
+        self._check(folded, key)
+        return folded
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.sources)
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def _single(self, values: NDArray[np.floating], key: str) -> NDArray[np.float32]:
+        with np.errstate(over="ignore"):
+            rounded = values.astype(np.float32)
+        self._check(rounded, key)
+        return rounded
+
+    def _check(self, values: NDArray[np.floating], key: str) -> None:
+        """Refuse values that overflowed on the way to the type that is stored."""
+        if not np.isfinite(values).all():
+            raise CheckpointError(
+                f"{self._checkpoint.path}: {', '.join(self.sources[key])} overflow in {values.dtype}, in which "
+                "they are stored; use a checkpoint of sound weights"
+            )
 
     def _read(self, name: str) -> NDArray[np.floating]:
         values = self._checkpoint.tensors[name]

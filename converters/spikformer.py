@@ -16,7 +16,7 @@ from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.facts import Facts
 from evsim.converters.inputs import input_spec, is_count
 from evsim.converters.parts import Builder
-from evsim.errors import CheckpointError
+from evsim.errors import CheckpointError, OptionError
 from evsim.network import Add, Input, Network, SpikingSelfAttention, TimeMean, TokenMean
 
 FAMILY = "spikformer"
@@ -58,6 +58,8 @@ def convert(checkpoint: Checkpoint, facts: Facts) -> Network:
     _complete(checkpoint)
     channels = shapes["patch_embed.proj_conv.weight"][1]
     tokenizer = _tokenizer(facts, shapes, channels)
+    if facts.options.variant == "cml":
+        raise OptionError(f"--variant cml is none of {FAMILY}'s, which has standard alone; leave the option out")
     facts.find("variant", constant="standard", reason="its only one", check=lambda v: v == "standard")
     depth = 1 + max((int(m[1]) for m in (re.match(r"block\.(\d+)\.", key) for key in shapes) if m), default=-1)
     dim = shapes["patch_embed.rpe_conv.weight"][0]
@@ -91,7 +93,7 @@ def _complete(checkpoint: Checkpoint) -> None:
     needed = [*(f"patch_embed.proj_conv{i}.weight" for i in STAGES), "patch_embed.rpe_conv.weight", "head.weight"]
     missing = [key for key in needed if key not in checkpoint.shapes]
     if missing:
-        raise CheckpointError(f"the checkpoint lacks {', '.join(missing)}; give the complete state_dict")
+        raise CheckpointError(f"{checkpoint.path} lacks {', '.join(missing)}; give the complete state_dict")
     first = checkpoint.shapes["patch_embed.proj_conv.weight"]
     if len(first) != 4:
         raise CheckpointError(

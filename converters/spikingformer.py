@@ -122,16 +122,19 @@ def _tokenizer_and_variant(facts: Facts, block_names: bool, channels: int) -> tu
         facts.agree("tokenizer", "cifar" if block_names else "dvs")
         return ("cifar" if block_names else "dvs"), _variant(facts)
     chosen, source = facts.told("tokenizer")
+    patched = PATCH_SIZES.get(str(facts.args.get("patch_size"))) if facts.trusted else None
+    said = f"args.patch_size is {facts.args.get('patch_size')}"
     if chosen == "dvs":
         raise OptionError(
             f"tokenizer dvs ({source}) contradicts the weights, which take {channels} channels, not 2: "
             "give --tokenizer imagenet or cifar"
         )
     if chosen is not None:
-        tokenizer = facts.find("tokenizer", check=lambda t: t in ("imagenet", "cifar"))
-    elif facts.trusted and (patch := str(facts.args.get("patch_size"))) in PATCH_SIZES:
-        tokenizer = PATCH_SIZES[patch]
-        facts.note("tokenizer", tokenizer, f"from the checkpoint's args.patch_size {patch}")
+        tokenizer = str(chosen)
+        facts.note("tokenizer", tokenizer, source + (f", though {said}" if patched not in (None, tokenizer) else ""))
+    elif patched is not None:
+        tokenizer = patched
+        facts.note("tokenizer", tokenizer, f"from the checkpoint's args.patch_size {facts.args['patch_size']}")
     elif facts.told("variant")[0] == "cml" and 32 in (facts.options.image_size, facts.args.get("img_size")):
         raise OptionError("on images of 32 x 32 the keys of CML may be either tokenizer's: give --tokenizer cifar")
     elif facts.told("variant")[0] == "cml":

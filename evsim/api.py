@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ from evsim.converters import load_model
 from evsim.counters import Counts
 from evsim.energy import Energy, ExactView, Options, PaperView, Profile, charge, exact_view, load_profile, paper_view
 from evsim.energy.paper import NonSpike
-from evsim.engine import Precision, Schedule, Simulator
-from evsim.errors import OptionError, RecordingError
+from evsim.engine import Precision, Schedule, Simulator, check_timesteps
+from evsim.errors import NetworkError, OptionError, RecordingError
 from evsim.events import ReadOptions, head_of, images, open_stream
 from evsim.events import read as read_recording
 from evsim.events.arrays import MAGIC, read_array
@@ -153,12 +153,14 @@ def read(
     RecordingError
         If the file cannot be read or does not fit the network.
     OptionError
-        If the options contradict each other, or `timesteps` is below 1.
+        If the options contradict each other or mean nothing for such a file, or there can be no such `timesteps`.
     """
     spec, options = network.spec, options or ReadOptions()
-    if timesteps is not None and timesteps < 1:
-        raise OptionError(f"--timesteps must be at least 1, got {timesteps}")
+    if timesteps is not None:
+        check_timesteps(timesteps)
     head = head_of(path)
+    if head.startswith(MAGIC) or images.recognises(head):
+        _refuse(options, path)
     if head.startswith(MAGIC):
         values = read_array(Path(path))
         return Sample(values, str(path), "npy", notes=_raw_image(values, network))
@@ -245,11 +247,19 @@ def run_on(
     ]
     try:
         logits = simulator.run(taken.values, watching)
-    except RecordingError as error:
-        raise RecordingError(f"{taken.path}: {error}" if taken.path else str(error)) from error
+    except (RecordingError, NetworkError) as error:
+        raise type(error)(f"{taken.path}: {error}" if taken.path else str(error)) from error
     spikes = recorder.trains if record_spikes else {}
     counts = meter.attached(counter.counts()) if meter else counter.counts()
     return Run(network, taken, simulator.timesteps, simulator.dtype.name, logits, counts, spikes)
+
+
+def _refuse(options: ReadOptions, path: str | Path) -> None:
+    """Refuse options of recordings for a file that is none."""
+    given = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
+    if given:
+        names = ", ".join(f"--{name.removesuffix('_us').replace('_', '-')}" for name in sorted(given))
+        raise OptionError(f"{path} is no recording of events, for which alone there is {names}; leave it out")
 
 
 def _raw_image(values: NDArray[np.generic], network: Network) -> tuple[str, ...]:

@@ -20,16 +20,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.errors import OptionError, RecordingError
+from evsim.errors import NetworkError, OptionError, RecordingError
 from evsim.kernels.threads import Workers
 from evsim.layers.context import Context
 from evsim.layers.plan import plan
-from evsim.network import Network
+from evsim.network import LARGEST_TIMESTEPS, Add, Conv2d, Linear, MaxPool, Network, TimeMean
 from evsim.observers import Observer
 from evsim.spikes import IntegerMap, Packet, RealMap
 
 Schedule = Literal["time", "layer"]
 Precision = Literal["float32", "float64"]
+
+LARGEST_COUNT = 2**31 - 1
+"""Largest integer on an edge of the network: event counts, and sums of them, are int32."""
+
+LARGEST_SUM = 2**63 - 1
+"""Largest number of operations of a layer that is counted exactly."""
 
 
 @dataclass(order=True)
@@ -104,8 +110,7 @@ class Simulator:
             raise OptionError(f"--threads must be at least 1, got {threads}")
         self.network = network
         self.timesteps = network.spec.timesteps if timesteps is None else timesteps
-        if self.timesteps < 1:
-            raise OptionError(f"--timesteps must be at least 1, got {self.timesteps}")
+        check_timesteps(self.timesteps)
         self.schedule = schedule
         self.dtype = np.dtype(precision)
         self.stages = plan(network, self.timesteps, Context(self.dtype, Workers(threads), schedule == "time"))
@@ -113,8 +118,15 @@ class Simulator:
 
     @property
     def steps(self) -> int:
-        """Number of stage steps in a run, for progress bars (a readout that runs once counts as one)."""
-        return len(self.stages) * (self.timesteps if self.schedule == "time" else 1)
+        """Number of stage steps in a run, for progress bars: what follows the mean over time runs once."""
+        once = {self.network.input.name} if self.schedule == "layer" else set()
+        total = 0
+        for stage in self.stages:
+            single = once.issuperset(stage.sources)
+            total += 1 if single else self.timesteps
+            if single or isinstance(stage.nodes[-1], TimeMean):
+                once.add(stage.name)
+        return total
 
     def run(self, source: NDArray[np.generic], observers: Sequence[Observer] = ()) -> NDArray[np.floating]:
         """Run one sample and return its logits [classes].
@@ -130,8 +142,18 @@ class Simulator:
         Raises
         ------
         RecordingError
-            If the source does not fit the network's input.
+            If the source does not fit the network's input, or holds counts above 2^31 - 1.
+        NetworkError
+            If the logits are not finite.
         """
+        with np.errstate(over="ignore", invalid="ignore"):  # the logits tell
+            logits = self._run(source, observers)
+        if not np.isfinite(logits).all():
+            way = "run it with --precision float64" if self.dtype == np.float32 else "use sound weights"
+            raise NetworkError(f"{self.network.name}: logits are not finite, sums overflow in {self.dtype.name}; {way}")
+        return logits
+
+    def _run(self, source: NDArray[np.generic], observers: Sequence[Observer]) -> NDArray[np.floating]:
         queue = EventQueue(self.schedule)
         waiting: dict[tuple[int, int], dict[int, Packet]] = {}
         logits: NDArray[np.floating] | None = None
@@ -209,4 +231,43 @@ class Simulator:
             raise RecordingError("the input holds NaN or infinite values; mend the file")
         if events and bool((np.less(source, 0) | (source != np.floor(source))).any()):
             raise RecordingError("the model takes event counts, but the input holds negative or fractional values")
+        largest = max(float(source.max()), -float(source.min()))
+        if not events and largest > float(np.finfo(self.dtype).max):
+            raise RecordingError(f"the input holds {largest:g}, which {self.dtype.name} cannot; mend the file")
+        if events:
+            self._check_counts(source)
         return source
+
+    def _check_counts(self, source: NDArray[np.generic]) -> None:
+        """Refuse event counts that would not stay exact: on an edge in int32, summed over a layer in int64."""
+        bounds = {self.network.input.name: int(source.max())}
+        for node in self.network.nodes:
+            if isinstance(node, Add | MaxPool) and self.network.shapes[node.name].kind == "integers":
+                bounds[node.name] = sum(bounds.get(name, 1) for name in node.inputs)
+        for name, bound in bounds.items():
+            if bound > LARGEST_COUNT:
+                raise RecordingError(f"counts reach {bound} at {name}; evsim counts exactly up to {LARGEST_COUNT}")
+        for node in self.network.nodes:
+            if isinstance(node, Conv2d | Linear) and node.inputs[0] in bounds:
+                taps = int(np.prod(node.parameters()["weight"])) // node.in_channels
+                steps, shape = self.timesteps, self.network.shapes[node.inputs[0]]
+                if bounds[node.inputs[0]] * steps * shape.positions * shape.channels * taps <= LARGEST_SUM:
+                    continue
+                raise RecordingError(
+                    f"counts up to {bounds[node.inputs[0]]} give {node.name} more operations than {LARGEST_SUM}, "
+                    "up to which evsim counts exactly"
+                )
+
+
+def check_timesteps(timesteps: int) -> None:
+    """Refuse a T that cannot be run.
+
+    Raises
+    ------
+    OptionError
+        If it is below 1 or above `evsim.network.LARGEST_TIMESTEPS`.
+    """
+    if timesteps < 1:
+        raise OptionError(f"--timesteps must be at least 1, got {timesteps}")
+    if timesteps > LARGEST_TIMESTEPS:
+        raise OptionError(f"--timesteps must be at most {LARGEST_TIMESTEPS}, got {timesteps}")

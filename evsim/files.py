@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +69,46 @@ def refuse_same(source: str | Path, target: str | Path) -> None:
         raise OutputError(f"{target} is the very file that is read; give another name to write to")
 
 
+def check_outputs(
+    targets: Mapping[str, str | Path | None],
+    inputs: Iterable[str | Path | None] = (),
+    folder: str | Path | None = None,
+    suffix: str = "",
+) -> None:
+    """Find out before any work whether every output can be written: in its place, over no input, over no other.
+
+    Parameters
+    ----------
+    targets
+        Option to file, None where it is not given; ``-`` (standard output) is for ``--json`` and ``--csv`` alone.
+    inputs
+        Files that are read; None is no file.
+    folder
+        Where files named ``*<suffix>`` will be written besides; made if it is missing.
+    suffix
+        Of these files.
+
+    Raises
+    ------
+    OutputError
+        If one cannot.
+    """
+    wanted = {option: Path(target) for option, target in targets.items() if target is not None}
+    read = [Path(source) for source in inputs if source is not None]
+    for i, (option, target) in enumerate(wanted.items()):
+        if str(target) == "-" and option not in ("--json", "--csv"):
+            raise OutputError(f"{option} - names no file, and standard output is for --json alone; give a file name")
+        for other in list(wanted)[:i]:
+            if _same(target, wanted[other]):
+                raise OutputError(f"{other} and {option} both write {target}; give each a file of its own")
+        if str(target) != "-":
+            check_place(target)
+            for source in read:
+                refuse_same(source, target)
+    if folder is not None:
+        _check_folder(Path(folder), [path for path in (*wanted.values(), *read) if str(path) != "-"], suffix)
+
+
 def check_place(path: str | Path) -> None:
     """Find out before a long run whether a file can be written at its end.
 
@@ -84,43 +124,6 @@ def check_place(path: str | Path) -> None:
         raise OutputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"cannot write {path}: permission denied; give another place")
-
-
-def check_outputs(
-    targets: Iterable[str | Path | None],
-    inputs: Iterable[str | Path | None] = (),
-    folder: str | Path | None = None,
-    suffix: str = "",
-) -> None:
-    """Find out before any work whether every output can be written: in its place, over no input, over no other.
-
-    Parameters
-    ----------
-    targets
-        Files that will be written; None is no file, "-" standard output.
-    inputs
-        Files that are read; None is no file.
-    folder
-        Where files named ``*<suffix>`` will be written besides; made if it is missing.
-    suffix
-        Of these files.
-
-    Raises
-    ------
-    OutputError
-        If one cannot.
-    """
-    wanted = [Path(target) for target in targets if target is not None]
-    read = [Path(source) for source in inputs if source is not None]
-    for i, target in enumerate(wanted):
-        if any(_same(target, other) for other in wanted[:i]):
-            raise OutputError(f"two outputs go to {target}; give each a place of its own")
-        if str(target) != "-":
-            check_place(target)
-            for source in read:
-                refuse_same(source, target)
-    if folder is not None:
-        _check_folder(Path(folder), [path for path in (*wanted, *read) if str(path) != "-"], suffix)
 
 
 def _check_folder(folder: Path, files: Iterable[Path], suffix: str) -> None:

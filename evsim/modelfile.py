@@ -95,14 +95,16 @@ def load(path: str | Path) -> Network:
         raise ModelFileError(f"{path} is a folder; give a model.h5")
     if not path.exists():
         raise ModelFileError(f"{path} does not exist; make it by: evsim convert CHECKPOINT {path}")
+    if not h5py.is_hdf5(path):
+        raise ModelFileError(f"{path} is no model.h5 (it is no HDF5 file, or cut short); give a model or a checkpoint")
     try:
         with h5py.File(path) as file:
             _check_version(file, path)
-            meta = json.loads(file.attrs["network"])
-            spec = _made(InputSpec, json.loads(file.attrs["input"]))
-            nodes = tuple(_node(entry) for entry in json.loads(file["nodes"][()]))
-            labels = tuple(json.loads(file["labels"][()]))
-            provenance = json.loads(file["provenance"][()])
+            meta = _parsed(file.attrs["network"])
+            spec = _made(InputSpec, _parsed(file.attrs["input"]))
+            nodes = tuple(_node(entry) for entry in _parsed(file["nodes"][()]))
+            labels = tuple(_parsed(file["labels"][()]))
+            provenance = _parsed(file["provenance"][()])
             weights = _Stored(path, {key: (item.shape, item.dtype) for key, item in file["weights"].items()})
             _check_room(path, (file["nodes"], file["labels"], file["provenance"], *file["weights"].values()))
         names = [meta["name"], meta["family"], meta["variant"], *labels, *provenance, *provenance.values()]
@@ -182,6 +184,15 @@ class _Stored(Mapping[str, NDArray[np.floating]]):
                         f"weights {node.name}.{parameter} have shape {list(shape)} of {dtype}, "
                         f"the layer wants {list(wanted)} of floats"
                     )
+
+
+def _parsed(text: str | bytes) -> Any:
+    """Return what JSON says; NaN and Infinity, which Python alone takes for JSON, are refused."""
+
+    def refuse(name: str) -> None:
+        raise NetworkError(f"{name} is no number that JSON knows")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def _node(entry: dict[str, Any]) -> Node:

@@ -7,6 +7,7 @@ bears the name of its PyTorch module, so that results compare by name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
@@ -21,6 +22,12 @@ Kind = Literal["spikes", "integers", "real"]
 
 Order = Literal["q(kv)", "(qk)v"]
 """Which product of attention is formed first; both give the same integers at another cost."""
+
+INPUT_KINDS: dict[str, Kind] = {"image": "real", "events": "integers"}
+"""What the `Input` of each kind of model emits."""
+
+LARGEST_TIMESTEPS = 65536
+"""T beyond which no model was ever trained, and no memory suffices for the frames."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,19 @@ class Node:
         """Return name and shape of each parameter array that the node needs (none by default)."""
         return {}
 
+    def _at_least(self, least: int, **values: int | tuple[int, ...]) -> None:
+        """Refuse sizes below `least`."""
+        for name, value in values.items():
+            if min(value if isinstance(value, tuple) else (value,)) < least:
+                raise NetworkError(f"{self.name}: {name} must be at least {least}, got {value}")
+
+    def _single(self, **values: float) -> None:
+        """Refuse constants that are not positive numbers of float32, in which every model can run."""
+        single = np.finfo(np.float32)
+        for name, value in values.items():
+            if not float(single.tiny) <= value <= float(single.max):
+                raise NetworkError(f"{self.name}: {name} must be a positive number within float32, got {value}")
+
     def _expect(self, fits: bool, source: Shape, wanted: str) -> None:
         if not fits:
             raise NetworkError(f"{self.name} wants {wanted}, but {self.inputs[0]} gives {source}")
@@ -80,6 +100,8 @@ class Input(Node):
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:  # noqa: ARG002 - a source has none
         """Return the declared shape."""
+        if self.kind == "spikes":
+            raise NetworkError(f"{self.name}: kind must be integers or real, got spikes")
         return Shape(self.kind, self.channels, self.height, self.width)
 
 
@@ -103,6 +125,9 @@ class Conv2d(Node):
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the map of real values that the convolution emits."""
         (source,) = sources
+        self._at_least(1, in_channels=self.in_channels, out_channels=self.out_channels)
+        self._at_least(1, kernel=self.kernel, stride=self.stride)
+        self._at_least(0, padding=self.padding)
         self._expect(source.channels == self.in_channels, source, f"{self.in_channels} input channels")
         sizes = [
             (size + 2 * pad - extent) // step + 1
@@ -140,6 +165,7 @@ class Linear(Node):
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the map of real values that the layer emits."""
         (source,) = sources
+        self._at_least(1, in_channels=self.in_channels, out_channels=self.out_channels)
         self._expect(source.channels == self.in_channels, source, f"{self.in_channels} input channels")
         return Shape("real", self.out_channels, source.height, source.width)
 
@@ -172,8 +198,7 @@ class LIF(Node):
         (source,) = sources
         if not self.tau >= 1.0:
             raise NetworkError(f"{self.name}: tau must be at least 1, got {self.tau}")
-        if not self.v_threshold > 0.0:
-            raise NetworkError(f"{self.name}: v_threshold must be positive, got {self.v_threshold}")
+        self._single(tau=self.tau, v_threshold=self.v_threshold)
         return Shape("spikes", source.channels, source.height, source.width)
 
 
@@ -188,6 +213,10 @@ class MaxPool(Node):
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the smaller map, of the source's kind."""
         (source,) = sources
+        self._at_least(1, kernel=self.kernel, stride=self.stride)
+        self._at_least(0, padding=self.padding)
+        if 2 * self.padding > self.kernel:
+            raise NetworkError(f"{self.name}: padding {self.padding} exceeds half of the kernel {self.kernel}")
         height, width = (
             (size + 2 * self.padding - self.kernel) // self.stride + 1 for size in (source.height, source.width)
         )
@@ -239,6 +268,7 @@ class SpikingSelfAttention(Node):
                 f"{self.name}: {sources[0].channels} channels do not divide into {self.heads} heads; "
                 "give another number by --heads"
             )
+        self._single(scale=self.scale)
         return Shape("real", sources[0].channels, sources[0].height, sources[0].width)
 
 
@@ -302,15 +332,27 @@ class InputSpec:
     orientation: Literal["spikingjelly", "jaer", "raw"] = "spikingjelly"
 
     def __post_init__(self) -> None:
-        if min(self.channels, self.height, self.width, self.timesteps) < 1:
-            raise NetworkError(f"input specification has a size below 1: {self}")
+        for name in ("channels", "height", "width", "timesteps"):
+            if getattr(self, name) < 1:
+                raise NetworkError(f"the input specification's {name} is below 1: {getattr(self, name)}")
+        if self.timesteps > LARGEST_TIMESTEPS:
+            raise NetworkError(f"timesteps must be at most {LARGEST_TIMESTEPS}, got {self.timesteps}")
         if self.kind == "image" and not len(self.mean) == len(self.std) == self.channels:
             raise NetworkError(
                 f"an image model of {self.channels} channels needs {self.channels} values of mean and std; "
                 "give them by --mean and --std"
             )
-        if not all(value > 0.0 for value in self.std):
-            raise NetworkError(f"std must be positive, got {self.std}; give it by --std")
+        if not all(math.isfinite(value) for value in self.mean):
+            raise NetworkError(f"mean must be finite, got {self.mean}; give it by --mean")
+        if not all(0.0 < value < math.inf for value in self.std):
+            raise NetworkError(f"std must be positive and finite, got {self.std}; give it by --std")
+        if not 0.0 < self.crop_pct <= 1.0:
+            raise NetworkError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
+
+    @property
+    def size(self) -> str:
+        """Size of one frame, for messages."""
+        return f"[{self.channels}, {self.height}, {self.width}]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,7 +397,8 @@ class Network:
             if node.name in shapes:
                 raise NetworkError(f"two nodes bear the name {node.name}")
             if len(node.inputs) != node.arity:
-                raise NetworkError(f"{node.name} takes {node.arity} inputs, got {len(node.inputs)}: {node.inputs}")
+                got = ", ".join(node.inputs) or "none"
+                raise NetworkError(f"{node.name} takes {node.arity} inputs, got {len(node.inputs)}: {got}")
             for source in node.inputs:
                 if source not in shapes:
                     raise NetworkError(f"{node.name} reads {source}, which is no earlier node: a typo or a cycle")
@@ -403,7 +446,12 @@ class Network:
             raise NetworkError(f"nothing reads the output of {', '.join(loose)}")
         source, spec = self.input, self.spec
         if (source.channels, source.height, source.width) != (spec.channels, spec.height, spec.width):
-            raise NetworkError(f"the Input {source} does not match the input specification {spec}")
+            size = f"[{source.channels}, {source.height}, {source.width}]"
+            raise NetworkError(f"{source.name} is of size {size}, but the input specification says {spec.size}")
+        if source.kind != INPUT_KINDS[spec.kind]:
+            raise NetworkError(
+                f"{source.name} is of kind {source.kind}, but a model of {spec.kind} takes {INPUT_KINDS[spec.kind]}"
+            )
         if self.labels and len(self.labels) != self.classes:
             raise NetworkError(f"{len(self.labels)} labels for {self.classes} classes; mend the file of --labels")
 

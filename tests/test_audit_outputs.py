@@ -105,10 +105,11 @@ def test_the_folder_of_counts_must_be_one(model, tmp_path):
 def test_outputs_of_different_names_pass(tmp_path):
     """New names, an existing output, standard output and None pass; a second name of one file does not."""
     (tmp_path / "old").write_text("")
-    check_outputs([tmp_path / "old", tmp_path / "new", "-", None], [tmp_path / "in", None], tmp_path / "counts", ".h5")
+    targets = {"a": tmp_path / "old", "b": tmp_path / "new", "--json": "-", "c": None}
+    check_outputs(targets, [tmp_path / "in", None], tmp_path / "counts", ".h5")
     os.link(tmp_path / "old", tmp_path / "again")
     with pytest.raises(OutputError, match="two outputs"):
-        check_outputs([tmp_path / "old", tmp_path / "again"])
+        check_outputs({"a": tmp_path / "old", "b": tmp_path / "again"})
 
 
 def test_csv_on_standard_output_stands_alone(tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ def test_option_before_preset_before_args(options, args, expected, states, tmp_p
     monkeypatch.setitem(PRESETS, "small", type(small)(**sizes, image_size=48))
     if "preset" in options and "heads" in options:
         options["preset"] = "small"
-    path = with_args(tmp_path / "c.pth.tar", states["spikingformer-imagenet"], time_step=4, **args)
+    path = with_args(tmp_path / "c.pth.tar", states["spikingformer-imagenet"], time_step=4, img_size=48, **args)
     assert convert(path, ConvertOptions(**options)).network.provenance["heads"].startswith(expected)
 
 
@@ -128,7 +128,7 @@ def test_args_of_the_dvs_scripts_tell_timesteps_alone(states, tmp_path):
         model="SEWResNet", T=5, time_step=7, num_heads=4, img_size=99, patch_size=4, dim=1, num_classes=10,
     )  # fmt: skip
     assert "--heads" in refused("convert", path, tmp_path / "m.h5")
-    network = convert(path, ConvertOptions(heads=2)).network
+    network = convert(path, ConvertOptions(heads=2, image_size=224)).network
     assert (network.spec.timesteps, network.spec.height) == (5, 224)
     assert network.provenance["timesteps"] == "5 (from the checkpoint's args.T)"
     assert network.provenance["tokenizer"].startswith("imagenet (from the keys")
@@ -154,6 +154,13 @@ def test_args_of_the_dvs_scripts_tell_timesteps_alone(states, tmp_path):
         ({}, {"preset": "spikingformer-8-512-imagenet"}, "--preset spikingformer-8-512-imagenet says dim 512"),
         ({}, {"preset": "no-such"}, "--preset no-such is unknown"),
         ({}, {"family": "no-such"}, "--family no-such is unknown"),
+        ({}, {"tokenizer": "foo"}, "--tokenizer must be one of imagenet, cifar, dvs, got foo"),
+        ({}, {"variant": "foo"}, "--variant must be one of standard, cml, got foo"),
+        ({}, {"frames": "foo"}, "--frames must be one of number, time, got foo"),
+        ({}, {"orientation": "foo"}, "--orientation must be one of spikingjelly, jaer, raw, got foo"),
+        ({}, {"family": "foo"}, "known are spikingformer, spikformer"),
+        ({"img_size": None}, {}, "--image-size"),
+        ({"model": "SEWResNet", "T": 4, "img_size": 48}, {"heads": 2}, "--image-size"),
         ({}, {"heads": 0}, "--heads"),
         ({}, {"heads": 3}, "--heads"),
         ({}, {"tau": 0.5}, "--tau"),
@@ -168,7 +175,7 @@ def test_args_of_the_dvs_scripts_tell_timesteps_alone(states, tmp_path):
 )
 def test_contradictions_and_nonsense_are_errors_that_name_the_way_out(args, options, names, states, tmp_path):
     """Two sources that disagree about what the keys say, or a value that makes no sense, stop the conversion."""
-    defaults = {} if "model" in args else {"model": "vitsnn", "num_heads": 2, "time_step": 4}
+    defaults = {} if "model" in args else {"model": "vitsnn", "num_heads": 2, "time_step": 4, "img_size": 48}
     path = with_args(tmp_path / "c.pth.tar", states["spikingformer-imagenet"], **(defaults | args))
     with pytest.raises(EvsimError) as error:
         convert(path, ConvertOptions(**options))
@@ -195,6 +202,27 @@ def test_cml_on_cifar_is_told_by_the_patch_size(states, tmp_path):
     assert convert(bare, ConvertOptions(**facts, tokenizer="cifar")).network.nodes == network.nodes
     with pytest.raises(EvsimError, match="--tokenizer"):
         convert(bare, ConvertOptions(**facts, variant="cml"))
+
+
+def test_a_tokenizer_against_the_patch_size_is_noted(states, tmp_path):
+    """An option that says another tokenizer than the checkpoint's patch size decides, and the report says so."""
+    args = {"model": "vitsnn", "num_heads": 4, "time_step": 4, "img_size": 32, "patch_size": 16}
+    path = with_args(tmp_path / "c.pth.tar", states["spikingformer-cifar-cml"], **args)
+    told = convert(path, ConvertOptions(tokenizer="cifar")).network.provenance["tokenizer"]
+    assert told == "cifar (from --tokenizer, though args.patch_size is 16)"
+    path = with_args(tmp_path / "d.pth.tar", states["spikingformer-cifar-cml"], **args | {"patch_size": 4})
+    told = convert(path, ConvertOptions(tokenizer="cifar")).network.provenance["tokenizer"]
+    assert told == "cifar (from --tokenizer)"
+
+
+@pytest.mark.parametrize(("name", "size"), [("spikingformer-dvs", 128), ("spikingformer-cifar-cml", 32)])
+def test_sizes_of_small_images_and_events_are_constants(name, size, states, tmp_path):
+    """CIFAR's 32 and DVS128's 128 pixels are those of the family, and called assumed."""
+    path = write_h5(tmp_path / "s.h5", states[name])
+    options = ConvertOptions(heads=2, timesteps=3, tokenizer="cifar" if size == 32 else None)
+    network = convert(path, options).network
+    assert network.spec.height == size
+    assert "assumed" in network.provenance["image_size"]
 
 
 def old_names(state):
@@ -253,6 +281,15 @@ def test_missing_weights_are_named(key, states, tmp_path):
     state = {name: value for name, value in states["spikingformer-dvs"].items() if name != key}
     path = write_h5(tmp_path / "s.h5", state)
     assert key in refused("convert", path, tmp_path / "m.h5", "--heads", 2, "--timesteps", 3)
+
+
+@pytest.mark.parametrize("name", ["spikingformer-dvs", "spikformer-imagenet"])
+def test_a_state_dict_without_its_first_block_names_it(name, states, tmp_path):
+    """Without block.0 no family can be told, but what is missing can."""
+    state = {key: value for key, value in states[name].items() if not key.startswith("block.0.")}
+    text = refused("convert", write_h5(tmp_path / "s.h5", state), tmp_path / "m.h5")
+    assert "block.0.attn.q_conv.weight" in text
+    assert "give the complete state_dict" in text
 
 
 def test_dataparallel_prefix_is_dropped_with_a_note(states, tmp_path):
@@ -317,7 +354,7 @@ def test_labels_must_fit_the_classes(states, tmp_path):
     for name, text in (("few.txt", "cat\ndog\n"), ("empty.txt", "\n")):
         (tmp_path / name).write_text(text)
         arguments = ("--heads", 2, "--timesteps", 3, "--labels", tmp_path / name)
-        assert "--labels" in refused("convert", path, tmp_path / "m.h5", *arguments)
+        assert f"--labels {tmp_path / name}" in refused("convert", path, tmp_path / "m.h5", *arguments)
     assert "--labels" in refused(
         "convert", path, tmp_path / "m.h5", "--heads", 2, "--timesteps", 3, "--labels", tmp_path / "none.txt"
     )

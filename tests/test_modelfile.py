@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def edit_json(attribute, **values):
     """Return an edit that sets values within a JSON attribute."""
 
     def edit(file):
-        file.attrs[attribute] = json.dumps(json.loads(file.attrs[attribute]) | values)
+        text = json.dumps(json.loads(file.attrs[attribute]) | values)
+        file.attrs[attribute] = text.replace(f'"{BEYOND}"', "1e999")
 
     return edit
 
@@ -92,7 +94,7 @@ def edit_node(name, **values):
         for node in nodes:
             node.update(values if node["name"] == name else {})
         del file["nodes"]
-        file["nodes"] = json.dumps(nodes)
+        file["nodes"] = json.dumps(nodes).replace(f'"{BEYOND}"', "1e999")
 
     return edit
 
@@ -107,6 +109,9 @@ def replace_dataset(name, value):
 
     return edit
 
+
+BEYOND = "BEYOND"
+"""Stands for 1e999, which is JSON and infinite."""
 
 DAMAGES = {
     "a newer schema": (lambda file: file.attrs.modify("schema", 2), "schema 2, this evsim reads up to 1; install"),
@@ -129,12 +134,36 @@ DAMAGES = {
     "a field of another type": (edit_node("head", in_channels="16"), "in_channels"),
     "a bad edge": (edit_node("head", inputs=["nowhere"]), "nowhere"),
     "a bad constant": (edit_node("block.0.attn.q_lif", tau=0.1), "tau"),
-    "a stride of 0": (edit_node("patch_embed.proj1_pool", stride=0), "damaged or no model"),
+    "a pool's stride of 0": (edit_node("patch_embed.proj1_pool", stride=0), "stride"),
+    "a pool's kernel of 0": (edit_node("patch_embed.proj1_pool", kernel=0), "kernel"),
+    "a pool's negative padding": (edit_node("patch_embed.proj1_pool", padding=-1), "padding"),
+    "a pool's padding beyond half its window": (edit_node("patch_embed.proj1_pool", padding=2), "padding"),
+    "a convolution's stride of 0": (edit_node("patch_embed.proj1_conv", stride=[1, 0]), "stride"),
+    "a convolution's kernel of 0": (edit_node("patch_embed.proj1_conv", kernel=[0, 3]), "kernel"),
+    "a convolution's negative padding": (edit_node("patch_embed.proj1_conv", padding=[1, -1]), "padding"),
+    "a negative number of channels": (edit_node("patch_embed.proj1_conv", out_channels=-8), "out_channels"),
+    "a linear layer of no channels": (edit_node("head", out_channels=0), "out_channels"),
+    "a scale that is no number": (edit_node("block.0.attn.ssa", scale=math.nan), "NaN"),
+    "an infinite scale": (edit_node("block.0.attn.ssa", scale=BEYOND), "scale must be"),
+    "a scale of 0": (edit_node("block.0.attn.ssa", scale=0.0), "scale must be"),
+    "an infinite tau": (edit_node("block.0.attn.q_lif", tau=BEYOND), "tau must be"),
+    "a tau beyond float32": (edit_node("block.0.attn.q_lif", tau=1e39), "tau must be"),
+    "an infinite threshold": (edit_node("block.0.attn.q_lif", v_threshold=BEYOND), "v_threshold must be"),
+    "Infinity as JSON has it not": (edit_node("block.0.attn.q_lif", v_threshold=math.inf), "Infinity"),
+    "a threshold that float32 has not": (edit_node("block.0.attn.q_lif", v_threshold=1e-60), "v_threshold must be"),
+    "an input of spikes": (edit_node("input", kind="spikes"), "kind"),
+    "an input of another kind": (edit_node("input", kind="real"), "kind"),
+    "a mean that is no number": (edit_json("input", mean=[math.nan, 0.5]), "NaN"),
+    "an infinite mean": (edit_json("input", mean=[BEYOND, 0.5]), "mean"),
+    "an infinite std": (edit_json("input", std=[BEYOND, 0.5]), "std"),
+    "a crop of 0": (edit_json("input", crop_pct=0.0), "crop_pct"),
+    "a crop of more than all": (edit_json("input", crop_pct=1.5), "crop_pct"),
+    "timesteps without end": (edit_json("input", timesteps=10**9), "65536"),
     "heads that do not divide": (edit_node("block.0.attn.ssa", heads=3), "3 heads"),
-    "an unknown input kind": (edit_json("input", kind="sound"), "kind"),
+    "an unknown kind of input": (edit_json("input", kind="sound"), "kind"),
     "timesteps of 0": (edit_json("input", timesteps=0), "below 1"),
     "no timesteps": (edit_json("input", timesteps=None), "timesteps"),
-    "another input size": (edit_json("input", height=64), "does not match"),
+    "another input size": (edit_json("input", height=64), "[2, 48, 48], but the input specification says [2, 64, 48]"),
     "a name that is no text": (edit_json("network", name=3), "texts"),
     "labels of another number": (replace_dataset("labels", '["a"]'), "1 labels for 10 classes"),
     "another format": (lambda file: file.attrs.modify("format", "nir"), "of no family"),
@@ -197,6 +226,30 @@ def test_a_failed_conversion_leaves_the_old_model(stored, tmp_path):
 
 
 BAD = np.full(10, np.nan, np.float32)
+
+
+def test_info_does_not_advise_to_overwrite_a_foreign_file(tmp_path):
+    """A file that is nothing of evsim's is called so; nobody is told to write a model over it."""
+    (tmp_path / "notes.txt").write_text("milk, bread\n" * 50)
+    text = refused("info", tmp_path / "notes.txt")
+    assert "is no model.h5" in text
+    assert f"evsim convert CHECKPOINT {tmp_path}" not in text
+
+
+def test_a_model_is_not_converted_again(stored, tmp_path):
+    """`evsim convert model.h5 out.h5` says that there is nothing to convert."""
+    text = refused("convert", stored, tmp_path / "out.h5")
+    assert "is a model.h5 already" in text
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_messages_show_no_insides_of_the_program(stored, tmp_path):
+    """Sizes that do not match are told in words, not as Python would print its objects."""
+    for edit in (edit_json("input", height=64), edit_json("input", height=0), edit_node("head", inputs=["a", "b"])):
+        text = refused("info", change(stored, tmp_path / "bad.h5", edit))
+        assert "InputSpec" not in text
+        assert "Input(" not in text
+        assert "('" not in text
 
 
 def test_info_shows_the_layer_table(stored):

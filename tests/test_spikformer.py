@@ -161,7 +161,7 @@ def test_contradictions_are_refused():
 def test_missing_and_unknown_keys_are_named(tmp_path):
     """A lost layer or a stray key is named."""
     state = dict(read_checkpoint(IMAGENET / "checkpoint.pth.tar").tensors)
-    options = ConvertOptions(family="spikformer", heads=2, timesteps=4)
+    options = ConvertOptions(family="spikformer", heads=2, timesteps=4, image_size=64)
     for change, message in (
         ({"patch_embed.proj_conv2.weight": None}, r"patch_embed\.proj_conv2\.weight"),
         ({"block.0.mlp.fc2_bn.bias": None}, r"block\.0\.mlp\.fc2_bn\.bias"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.errors import NetworkError
 from evsim.kernels.neuron import Neurons
 from evsim.kernels.synapses import Sink, Size, synapses, synapses_of_reals, units
 from evsim.kernels.threads import aligned
@@ -39,6 +40,11 @@ class Synapses:
         Shared by all layers.
     neurons
         LIF neurons that read this layer alone: they are driven at once, and `step` returns spikes.
+
+    Raises
+    ------
+    NetworkError
+        If weights with the scale of BatchNorm are beyond the precision.
     """
 
     def __init__(
@@ -57,9 +63,13 @@ class Synapses:
         weight = weights["weight"]
         if self.joined:
             weight = np.concatenate([weight, weight[:, :2]], axis=1)
-        self.weights = pack(weight.reshape(-1, node.out_channels), scale, context)
         self.shift = np.zeros(padded(node.out_channels), context.dtype)
-        self.shift[: node.out_channels] = shift
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.weights = pack(weight.reshape(-1, node.out_channels), scale, context)
+            self.shift[: node.out_channels] = shift
+        if not (np.isfinite(self.weights).all() and np.isfinite(self.shift).all()):
+            way = "run it with --precision float64" if context.dtype == np.float32 else "use sound weights"
+            raise NetworkError(f"{node.name}: its weights with BatchNorm overflow in {context.dtype.name}; {way}")
         self.membrane = Membrane(neurons, target, context) if neurons else None
         self._sizes: dict[tuple[int, int], Size] = {}
         self._empty = context.empty()
