@@ -23,8 +23,10 @@ def check(
     from evsim.audit.check import check as check_network
     from evsim.converters import load_model
     from evsim.energy import load_profile
+    from evsim.files import check_outputs
     from evsim.report.audit import check_document, check_report
 
+    check_outputs([json_file], [model, source, profile])
     prices = load_profile(profile)
     loaded = load_model(model)
     _notes(loaded.notes)
@@ -50,14 +52,17 @@ def compare(
     """Compare two models, or one with another residual: operations and energy by stage, predictions."""
     from evsim.audit.compare import compare as compare_networks
     from evsim.audit.compare import compare_residuals
+    from evsim.audit.inputs import inputs_of
     from evsim.converters import load_model
     from evsim.energy import load_profile
     from evsim.errors import OptionError
-    from evsim.report.audit import compare_document, compare_report
+    from evsim.files import check_outputs
+    from evsim.report.audit import compare_document, compare_report, skipped_note
     from evsim.report.files import CountsFolder
 
     if (second is None) == (residual is None):
         raise OptionError("compare takes a second model or --residual, one of the two")
+    check_outputs([json_file], [first, second, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
     options: dict[str, Any] = {"profile": load_profile(profile), "threads": threads, "timesteps": timesteps}
     folder = CountsFolder(counts) if counts else None
     if folder:
@@ -71,6 +76,7 @@ def compare(
         b = load_model(second)
         _notes(b.notes)
         done = compare_networks(a.network, b.network, source, **options)
+    _notes(skipped_note(done))
     _save(folder)
     _show(compare_report(done), compare_document(done), json_file)
 
@@ -80,8 +86,10 @@ def paper(
 ) -> None:
     """Recompute the paper's energy table from the published firing rates, and what the rest of it implies."""
     from evsim.audit.paper import paper_table
+    from evsim.files import check_outputs
     from evsim.report.audit import paper_document, paper_report
 
+    check_outputs([json_file])
     table = paper_table()
     _show(paper_report(table), paper_document(table), json_file)
 
@@ -95,7 +103,7 @@ def sweep(
     heads: Annotated[int | None, typer.Option(help="attention heads, if not the preset's")] = None,
     seed: Annotated[int, typer.Option(help="seed of weights and inputs")] = 0,
     threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
-    csv_file: Annotated[str | None, typer.Option("--csv", help="write as CSV")] = None,
+    csv_file: Annotated[str | None, typer.Option("--csv", help="write as CSV; - for stdout alone")] = None,
     json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
     counts: Annotated[str | None, typer.Option(help="folder: write the counts of every size")] = None,
@@ -108,10 +116,11 @@ def sweep(
     from evsim.audit.sweep import SweepOptions
     from evsim.audit.sweep import sweep as sweep_sizes
     from evsim.energy import load_profile
-    from evsim.files import write_whole
-    from evsim.report.audit import sweep_csv, sweep_document, sweep_report
+    from evsim.files import check_outputs, write_whole
+    from evsim.report.audit import sweep_csv, sweep_document, sweep_report, sweep_warnings
     from evsim.report.files import CountsFolder
 
+    check_outputs([csv_file, json_file], [profile], counts, CountsFolder.SUFFIX)
     depths, dims = _integers(depth, "--depth"), _integers(dim, "--dim")
     options = SweepOptions(preset, rates, scale_rates, seed, heads, threads)
     folder = CountsFolder(counts) if counts else None
@@ -119,10 +128,13 @@ def sweep(
     todo = sweep_sizes(depths, dims, options, load_profile(profile), keep)
     bar = tqdm(todo, total=len(depths) * len(dims), unit="model", leave=False, disable=None, file=sys.stderr)
     rows = tuple(bar)
-    if csv_file:
-        write_whole(csv_file, sweep_csv(rows).encode())
+    for warning in sweep_warnings(rows):
+        typer.echo(f"warning: {warning}", err=True)
+    if csv_file not in (None, "-"):
+        write_whole(str(csv_file), sweep_csv(rows).encode())
     _save(folder)
-    _show(sweep_report(rows), sweep_document(rows), json_file)
+    text = sweep_csv(rows).rstrip("\n") if csv_file == "-" else sweep_report(rows)
+    _show(text, sweep_document(rows), json_file)
 
 
 def _save(folder: CountsFolder | None) -> None:

@@ -11,11 +11,15 @@ counts = typer.Typer(help="Files of counts.", no_args_is_help=True)
 
 def energy(
     files: Annotated[list[str], typer.Argument(help="counts.h5, from evsim run --counts")],
-    model: Annotated[str, typer.Option(help="models with commas between, or all; evsim profiles lists them")] = (
-        "paper,exact"
-    ),
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="models with commas between, or all; evsim profiles lists them "
+            "[default: paper,exact; with --sensitivity: all]"
+        ),
+    ] = None,
     profile: Annotated[str | None, typer.Option(help="prices: a bundled profile, or a .toml file")] = None,
-    by: Annotated[str, typer.Option(help="layer, stage, block, head, timestep or cost")] = "layer",
+    by: Annotated[str | None, typer.Option(help="layer, stage, block, head, timestep or cost [default: layer]")] = None,
     against: Annotated[str | None, typer.Option(help="ann: the dense network of the same shape; or qnn")] = None,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="compare two files under all prices")] = False,
     traffic: Annotated[bool, typer.Option("--traffic", help="also what moved: weights, spikes, buffers")] = False,
@@ -48,7 +52,9 @@ def merge(
 ) -> None:
     """Add counts of several samples up."""
     from evsim import countsfile
+    from evsim.files import check_place
 
+    check_place(out)
     total, notes = countsfile.merge(files)
     countsfile.save(out, total.counts, total.origin)
     for note in notes:

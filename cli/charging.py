@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import typer
 
@@ -18,7 +19,7 @@ from evsim.energy.options import NonSpike, parsed
 from evsim.energy.result import KEYS
 from evsim.energy.sensitivity import sensitivity
 from evsim.errors import EvsimError, OptionError
-from evsim.files import write_whole
+from evsim.files import check_place, refuse_same, write_whole
 from evsim.report.breakdown import (
     SCHEMA,
     Account,
@@ -36,9 +37,9 @@ class Request:
     """The options of ``evsim energy``."""
 
     files: tuple[str, ...]
-    model: str
+    model: str | None
     profile: str | None
-    by: str
+    by: str | None
     against: str | None
     sensitivity: bool
     traffic: bool
@@ -58,8 +59,9 @@ def charge_and_print(request: Request) -> None:
         options = replace(options, time_ms=request.time_ms)
     if request.frequency_mhz is not None:
         options = replace(options, frequency_mhz=request.frequency_mhz)
-    if request.by not in KEYS:
+    if request.by not in (None, *KEYS):
         raise OptionError(f"--by takes {', '.join(KEYS)}; got {request.by}")
+    _check_outputs(request)
     if request.sensitivity:
         _compare(request, options)
         return
@@ -68,25 +70,42 @@ def charge_and_print(request: Request) -> None:
     if "-" in (request.json_file, request.csv_file):
         typer.echo(energy_csv(accounts) if request.csv_file == "-" else json.dumps(document, indent=1), nl=False)
     else:
-        bars = sys.stdout.isatty()
-        typer.echo("\n\n".join(energy_report(account, request.by, bars) for account in accounts))
+        bars, key = sys.stdout.isatty(), request.by or "layer"
+        typer.echo("\n\n".join(energy_report(account, key, bars) for account in accounts))
     if request.json_file not in (None, "-"):
         write_whole(str(request.json_file), json.dumps(document, indent=1).encode())
     if request.csv_file not in (None, "-"):
         write_whole(str(request.csv_file), energy_csv(accounts).encode())
 
 
+def _check_outputs(request: Request) -> None:
+    """Refuse outputs that cannot all be written, before anything is."""
+    if request.json_file is not None and request.csv_file is not None:
+        if request.json_file == request.csv_file == "-":
+            raise OptionError("--json - and --csv - would both fill standard output; give one of them a file")
+        if Path(request.json_file).resolve() == Path(request.csv_file).resolve():
+            raise OptionError(f"--json and --csv name one file, {request.csv_file}; give two")
+    for target in (request.json_file, request.csv_file):
+        if target not in (None, "-"):
+            check_place(str(target))
+            for source in request.files:
+                refuse_same(source, str(target))
+
+
 def _compare(request: Request, options: Options) -> None:
     if len(request.files) != 2:
         raise OptionError(f"--sensitivity compares two counts files, got {len(request.files)}")
-    if request.csv_file or request.against:
-        raise OptionError("--sensitivity goes with --json, not with --csv or --against")
+    unheeded = {"--by": request.by, "--against": request.against, "--traffic": request.traffic}
+    if given := [option for option, value in (*unheeded.items(), ("--csv", request.csv_file)) if value]:
+        raise OptionError(f"--sensitivity goes with --model, --profile and --json, not with {', '.join(given)}")
+    models = None if request.model in (None, "all") else str(request.model).split(",")
     a, b = (countsfile.load(path).counts for path in request.files)
     profiles = [load_profile(name) for name in profile_names()]
-    if request.profile or request.e_ac or request.e_mac:
-        profiles.append(_profile(request, "45nm"))
+    own = _profile(request, "45nm")
+    if not own.bundled:
+        profiles.append(own)
     names = (request.files[0], request.files[1])
-    found = sensitivity(a, b, options, profiles)
+    found = sensitivity(a, b, options, profiles, models)
     if request.json_file:
         text = json.dumps(sensitivity_document(found, names), indent=1)
         if request.json_file == "-":
@@ -100,7 +119,7 @@ def _account(path: str, request: Request, options: Options) -> Account:
     counts = countsfile.load(path).counts
     everything = request.model == "all"
     energies: list[Energy] = []
-    for name in MODELS if everything else request.model.split(","):
+    for name in MODELS if everything else dict.fromkeys((request.model or "paper,exact").split(",")):
         try:
             profile = _profile(request, known(name).profile)
             energies.append(_with_other_setting(charge(counts, name, profile, options), counts, profile, options))

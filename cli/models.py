@@ -60,9 +60,11 @@ def synthesize(
     It is for benchmarks, sweeps and tests, and predicts nothing.
     """
     from evsim.converters import synthetic
+    from evsim.files import check_outputs
     from evsim.modelfile import save
-    from evsim.report.table import rates_report
+    from evsim.report.table import rates_report, rates_warning
 
+    check_outputs([out, state_dict, sample])
     made = synthetic.synthesize(preset, rates, scale_rates, seed)
     save(made.network, out)
     if state_dict:
@@ -70,6 +72,8 @@ def synthesize(
     if sample:
         synthetic.save_sample(made.sample, sample)
     typer.echo(rates_report(made.rates, made.rates_float32))
+    if made.missed:
+        typer.echo(f"warning: {rates_warning(made.missed)}", err=True)
     typer.echo("\n" + "\n".join(f"{fact}: {source}" for fact, source in made.network.provenance.items()))
     typer.echo(f"wrote {out}: {made.network.name}, {len(made.network.nodes)} nodes")
 

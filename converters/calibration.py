@@ -12,7 +12,6 @@ its own rate all the while.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -64,6 +63,12 @@ VALUE_SPREAD = 0.25
 
 VALUE_SHARES = (1.0, 0.8, 0.65, 0.5, 0.42, 0.33, 0.2, 0.1)
 """Shares of the channels to which v keeps, tried in turn, from the most natural on."""
+
+CLOSE = 5 * TOLERANCE
+"""Relative error of q, k, v and attention at which the search for their profiles stops."""
+
+FAR_BELOW = 0.5
+"""Where attention stays below this share of its target, half of the heads are silenced at once, not one more."""
 
 SILENCING = 20.0
 """How far a channel is pushed down that is to fire only if all others fire already."""
@@ -301,14 +306,19 @@ class _Walk:
             return fits[-1].rate
 
         # few heads are needed where rates are so low that, spread evenly, nothing would ever coincide
-        for heads, share in itertools.product(range(ssa.heads, 0, -1), VALUE_SHARES):
-            if heads / ssa.heads * share < target:
-                continue
-            silent = turn > heads
-            value = self._fitted(v, VALUE_SPREAD * own - SILENCING * (silent | (own < _quantile(1.0 - share))))
-            _approach(partial(closer, silent=silent, value=value), target)
-            if best[0] <= 5 * TOLERANCE:
-                break
+        heads = ssa.heads
+        while heads and best[0] > CLOSE:
+            strongest = 0.0
+            for share in VALUE_SHARES:
+                if heads / ssa.heads * share < target:
+                    continue
+                silent = turn > heads
+                value = self._fitted(v, VALUE_SPREAD * own - SILENCING * (silent | (own < _quantile(1.0 - share))))
+                highest = _approach(partial(closer, silent=silent, value=value), target)
+                strongest = max(strongest, highest)
+                if best[0] <= CLOSE:
+                    break
+            heads = heads - 1 if strongest >= FAR_BELOW * target else heads // 2
         for lif, fit in best[1]:
             self._keep(lif, fit)
 
@@ -352,24 +362,30 @@ class _Walk:
         return last
 
 
-def _approach(rate_at: Callable[[float], float], target: float) -> None:
-    """Call `rate_at` ever closer to where it is `target`; it rises with its argument, but for the strongest ones."""
-    start = rate_at(0.0)
+def _approach(rate_at: Callable[[float], float], target: float) -> float:
+    """Call `rate_at` ever closer to where it is `target`; it rises with its argument, but for the strongest ones.
+
+    Returns the highest rate met.
+    """
+    highest = start = rate_at(0.0)
     sign = 1.0 if start < target else -1.0
     inner = outer = 0.0
     for strength in STRENGTHS:
         outer = sign * strength
-        if sign * (rate_at(outer) - target) >= 0.0:
+        rate = rate_at(outer)
+        highest = max(highest, rate)
+        if sign * (rate - target) >= 0.0:
             break
         inner = outer
     else:
-        return
+        return highest
     for _ in range(10):
         middle = (inner + outer) / 2
         rate = rate_at(middle)
         if abs(rate - target) <= TOLERANCE * target:
-            return
+            break
         inner, outer = (inner, middle) if sign * (rate - target) >= 0.0 else (middle, outer)
+    return highest
 
 
 def _rate(spikes: SpikeList) -> float:

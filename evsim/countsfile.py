@@ -150,8 +150,10 @@ def merge(paths: Sequence[str | Path]) -> tuple[Stored, tuple[str, ...]]:
     Raises
     ------
     CountsError
-        If a file cannot be read, or they are not of one model and one T.
+        If there is but one file, one cannot be read, or they are not of one model and one T.
     """
+    if len(paths) < 2:
+        raise CountsError(f"counts merge takes two files or more, got {len(paths)}; one file of counts needs no merge")
     parts = [load(path) for path in paths]
     for path, part in zip(paths, parts, strict=True):
         if part.origin.model_digest != parts[0].origin.model_digest:

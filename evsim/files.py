@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,3 +84,62 @@ def check_place(path: str | Path) -> None:
         raise OutputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"cannot write {path}: permission denied; give another place")
+
+
+def check_outputs(
+    targets: Iterable[str | Path | None],
+    inputs: Iterable[str | Path | None] = (),
+    folder: str | Path | None = None,
+    suffix: str = "",
+) -> None:
+    """Find out before any work whether every output can be written: in its place, over no input, over no other.
+
+    Parameters
+    ----------
+    targets
+        Files that will be written; None is no file, "-" standard output.
+    inputs
+        Files that are read; None is no file.
+    folder
+        Where files named ``*<suffix>`` will be written besides; made if it is missing.
+    suffix
+        Of these files.
+
+    Raises
+    ------
+    OutputError
+        If one cannot.
+    """
+    wanted = [Path(target) for target in targets if target is not None]
+    read = [Path(source) for source in inputs if source is not None]
+    for i, target in enumerate(wanted):
+        if any(_same(target, other) for other in wanted[:i]):
+            raise OutputError(f"two outputs go to {target}; give each a place of its own")
+        if str(target) != "-":
+            check_place(target)
+            for source in read:
+                refuse_same(source, target)
+    if folder is not None:
+        _check_folder(Path(folder), [path for path in (*wanted, *read) if str(path) != "-"], suffix)
+
+
+def _check_folder(folder: Path, files: Iterable[Path], suffix: str) -> None:
+    """Refuse a folder that cannot be made or written to, or whose new files could be written over these files."""
+    above = folder.absolute()
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise OutputError(f"cannot make {folder}: {above} is a file; give another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot make files in {folder}: permission denied; give another folder")
+    for file in files:
+        place = file.resolve()
+        inside = place.parent == folder.resolve() and place.name.endswith(suffix)
+        if inside or (not file.is_dir() and place in (folder.resolve(), *folder.resolve().parents)):
+            raise OutputError(f"{file} is in the way of the files that go to {folder}; give another folder")
+
+
+def _same(first: Path, second: Path) -> bool:
+    if first.exists() and second.exists():
+        return first.samefile(second)
+    return first.resolve() == second.resolve()

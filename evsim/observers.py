@@ -5,7 +5,6 @@ An observer is called after each step of a stage with the packets that it took a
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Protocol
@@ -31,6 +30,9 @@ from evsim.network import (
     TokenMean,
 )
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
+
+TOGETHER = 32
+"""Steps that are counted at once: one at a time, between kernels that fill the caches, costs twice as much."""
 
 ROWS = 10
 NONZEROS, SIZE, SUM, SOPS, MACS, ACS, SPIKES, BIAS, UPDATES, OTHER = range(ROWS)
@@ -68,42 +70,57 @@ class Counter:
         layers = _layers(network)
         rows = np.zeros((len(layers), ROWS, timesteps), np.int64)
         self._tallies = {layer.node.name: _Tally(layer, own) for layer, own in zip(layers, rows, strict=True)}
-        self._recent: deque[tuple[SpikeList, Ints, Ints]] = deque(maxlen=4)
+        self._pending: list[tuple[slice, Stage, list[SpikeList]]] = []
+        self._kept: dict[int, SpikeList] = {}
+        self._known: dict[int, tuple[Ints, Ints]] = {}
         self._other = {key: np.zeros(timesteps, np.int64) for key in ("residual_adds", "pool_comparisons", "mean_adds")}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
         """Count the step of every primitive that the stage stands for."""
         when = slice(inputs[0].start, inputs[0].start + inputs[0].steps)
-        for node in stage.nodes:
-            if isinstance(node, LIF):
-                assert isinstance(output, SpikeList)
-                self._tallies[node.name].neurons(when, self._spikes(output)[1])
-            elif isinstance(node, SpikingSelfAttention):
-                spikes = [packet for packet in inputs if isinstance(packet, SpikeList)]
-                self._tallies[node.name].attention(when, spikes, [self._spikes(packet)[1] for packet in spikes])
-            elif isinstance(node, Conv2d | Linear):
-                packet = inputs[0]
-                if isinstance(packet, SpikeList):
-                    self._tallies[node.name].gather(when, *self._spikes(packet))
-                else:
-                    self._tallies[node.name].multiply(when, packet)
-            else:
-                key, amount = _other_operations(node, self.network)
-                self._other[key][when] += amount
+        if isinstance(stage.nodes[0], Conv2d | Linear) and not isinstance(inputs[0], SpikeList):
+            self._tallies[stage.nodes[0].name].multiply(when, inputs[0])
+        spikes = [self._keep(p) for p in (*inputs, output) if isinstance(p, SpikeList)]
+        self._pending.append((when, stage, spikes))
+        if len(self._pending) == TOGETHER:
+            self._flush()
+
+    def _keep(self, packet: SpikeList) -> SpikeList:
+        """Return the packet's bits without its lists, one and the same for its maker and all its readers."""
+        key = id(packet.words)
+        if key not in self._kept:
+            self._kept[key] = SpikeList(packet.start, packet.words, packet.channels, packet.height, packet.width)
+        return self._kept[key]
+
+    def _flush(self) -> None:
+        """Count the steps seen since the last time: many at once, while the code that counts is in the cache."""
+        for when, stage, spikes in self._pending:
+            for node in stage.nodes:
+                if isinstance(node, LIF):
+                    self._tallies[node.name].neurons(when, self._spikes(spikes[-1])[1])
+                elif isinstance(node, SpikingSelfAttention):
+                    self._tallies[node.name].attention(when, spikes, [self._spikes(packet)[1] for packet in spikes])
+                elif not isinstance(node, Conv2d | Linear):
+                    key, amount = _other_operations(node, self.network)
+                    self._other[key][when] += amount
+                elif self._tallies[node.name].layer.input_kind == "spikes":
+                    self._tallies[node.name].gather(when, *self._spikes(spikes[0]))
+        self._pending.clear()
+        self._kept.clear()
+        self._known.clear()
 
     def _spikes(self, packet: SpikeList) -> tuple[Ints, Ints]:
-        """Return the spikes of each position [T, P] and timestep [T]; maker and readers of a packet follow closely."""
-        for known, by_position, by_step in self._recent:
-            if known is packet:
-                return by_position, by_step
-        by_position = np.empty(packet.words.shape[:2], np.int64)
-        spikes_per_position(packet.words, by_position)
-        by_step = by_position.sum(axis=1)
-        self._recent.append((packet, by_position, by_step))
-        return by_position, by_step
+        """Return the spikes of each position [T, P] and timestep [T]."""
+        key = id(packet.words)
+        if key not in self._known:
+            by_position = np.empty(packet.words.shape[:2], np.int64)
+            spikes_per_position(packet.words, by_position)
+            self._known[key] = by_position, by_position.sum(axis=1)
+        return self._known[key]
 
     def counts(self) -> Counts:
         """Return what was counted, once the run is over."""
+        self._flush()
         rows = tuple(tally.counts() for tally in self._tallies.values())
         return Counts(self.timesteps, rows, dict(self._other))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from console import evsim
 
 from evsim import modelfile
 from evsim.api import Sample
-from evsim.audit.check import check
+from evsim.audit.check import InputWatcher, check
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
 from evsim.converters.synthetic import skeleton, synthesize
+from evsim.engine import Simulator
 from evsim.network import LIF
 from evsim.report.audit import check_report
+from evsim.spikes import IntegerMap
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 SHARED = Path(__file__).parents[2] / "shared" / "golden"
@@ -67,6 +70,44 @@ def test_values_and_shares_are_those_of_the_run():
     attention = 1.0 - sum(layer.share["exact"] for layer in found.layers)
     assert 0.0 < attention < 0.1
     assert set(found.layers[0].share) == {"exact", "paper (binary-only)", "paper (integer-as-events)"}
+
+
+@pytest.mark.parametrize("name", ["spikingformer-imagenet", "spikformer-dvs"])
+def test_every_histogram_counts_all_timesteps(name):
+    """A histogram holds as many values as the run counts inputs: those of a static image T times."""
+    found = check(network_of(GOLDEN / name), Sample(np.load(GOLDEN / name / "input.npy")))
+    sizes = {layer.name: int(layer.input_size.sum()) for layer in found.run.counts.layers}
+    for layer in found.layers:
+        assert sum(layer.values.histogram.values()) == sizes[layer.name], layer.name
+
+
+def test_huge_event_counts_take_no_memory():
+    """One event count of 2^30 is a value like any other; no table of all values up to it is made."""
+    network = network_of(GOLDEN / "spikingformer-dvs")
+    frames = np.load(GOLDEN / "spikingformer-dvs" / "input.npy")
+    watcher = InputWatcher()
+    values = np.array([[[0, 3, 3, 1 << 30]]], np.int32)
+    stage = next(stage for stage in Simulator(network).stages if stage.nodes[0].name == "patch_embed.proj_conv")
+    tracemalloc.start()
+    watcher.observe(stage, (IntegerMap(0, values, 1, 1),), None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    seen = watcher.values("patch_embed.proj_conv")
+    assert seen.histogram == {"0": 1, "3": 2, str(1 << 30): 1}
+    assert (seen.low, seen.high) == (0, 1 << 30)
+    assert peak < 1 << 20
+    many = frames.copy()
+    many.reshape(-1)[:100] = np.arange(100)
+    assert "greater values" in check_report(check(network, Sample(many)))
+
+
+@pytest.mark.parametrize("option", ["--timesteps", "--threads"])
+@pytest.mark.parametrize("value", ["0", "-3"])
+def test_options_are_checked_without_an_input(option, value, tmp_path, monkeypatch, capsys):
+    """Numbers that no run can have are refused even where there is no run."""
+    modelfile.save(network_of(GOLDEN / "spikingformer-imagenet"), tmp_path / "model.h5")
+    assert evsim(monkeypatch, "check", tmp_path / "model.h5", option, value) == 2
+    assert f"{option} must be at least 1, got {value}" in capsys.readouterr().err
 
 
 def test_the_cause_names_the_residual_and_its_bound():

@@ -179,6 +179,62 @@ def test_an_empty_folder_is_refused(tmp_path):
         compare(network, network, tmp_path)
 
 
+def test_files_of_no_known_format_are_skipped(tmp_path, monkeypatch, capsys):
+    """A folder's notes and labels are counted and named, not run; a folder of nothing else is refused."""
+    network, image = golden("spikingformer-imagenet")
+    modelfile.save(network, tmp_path / "a.h5")
+    folder = tmp_path / "in"
+    (folder / "more").mkdir(parents=True)
+    (folder / "README.txt").write_text("about")
+    (folder / "more" / "labels.csv").write_text("")
+    arguments = ("compare", tmp_path / "a.h5", tmp_path / "a.h5", "--input", folder, "--json", tmp_path / "c.json")
+    assert evsim(monkeypatch, *arguments) == 2
+    assert "holds no file of a format" in capsys.readouterr().err
+    np.save(folder / "z.npy", image)
+    assert evsim(monkeypatch, *arguments) == 0
+    printed = capsys.readouterr()
+    assert "note: skipped 2 files of no known format" in printed.err
+    assert "README.txt" in printed.err
+    assert "labels.csv" in printed.err
+    document = json.loads((tmp_path / "c.json").read_text())
+    assert document["inputs"] == [str(folder / "z.npy")]
+    assert len(document["skipped"]) == 2
+    assert "both need the same" in printed.out
+    assert "0.00% less" not in printed.out
+
+
+@pytest.mark.parametrize(("name", "content"), [("z.npy", b"no array"), ("z.aedat", b"")])
+def test_unreadable_inputs_stop_before_any_run(name, content, tmp_path, monkeypatch):
+    """The last file of a folder is damaged: its one line comes before the first file has run."""
+    network, image = golden("spikingformer-imagenet")
+    np.save(tmp_path / "a.npy", image)
+    (tmp_path / name).write_bytes(content)
+    runs = []
+    monkeypatch.setattr("evsim.audit.compare.simulate", lambda *_, **__: runs.append(1))
+    with pytest.raises(RecordingError, match=name):
+        compare(network, network, tmp_path)
+    assert not runs
+
+
+def test_ratios_are_those_of_the_figures(tmp_path, monkeypatch, capsys):
+    """JSON and table give B / A of SOPs, MACs and every energy, by stage and in total."""
+    made = [synthesize(replace(SMALL, family=family), 0.2) for family in ("spikingformer", "spikformer")]
+    paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path, model in zip(paths, made, strict=True):
+        modelfile.save(model.network, path)
+    np.save(tmp_path / "input.npy", made[0].sample)
+    assert evsim(monkeypatch, "compare", *paths, "--input", tmp_path / "input.npy", "--json", tmp_path / "c.json") == 0
+    document = json.loads((tmp_path / "c.json").read_text())
+    for figures in (document["totals"], *document["stages"].values()):
+        for name in ("sops", "macs", "exact_mj", "paper_mj", "paper_events_mj"):
+            a, b = figures["a"][name], figures["b"][name]
+            assert figures["ratio"][name] == (pytest.approx(b / a) if a else None), name
+    assert document["stages"]["block.0.attn"]["ratio"]["macs"] is None
+    total = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("total"))
+    names = ("sops", "macs", "exact_mj", "paper_mj", "paper_events_mj")
+    assert total.split()[3::3] == [f"{document['totals']['ratio'][name]:.3f}" for name in names]
+
+
 def test_command_line(tmp_path, monkeypatch, capsys):
     """Two models, or one and --residual; both or neither is an error; the ablation warns about accuracy."""
     made = [synthesize(replace(SMALL, family=family), 0.2) for family in ("spikingformer", "spikformer")]

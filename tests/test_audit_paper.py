@@ -103,8 +103,15 @@ def test_paper_command(monkeypatch, capsys):
     assert "13.674620" in text
     assert "60.34%" in text
     assert "integer-as-events" in text
+    assert "11.5220" in text
+    row = next(line.split() for line in text.splitlines() if line.startswith("spikingformer-8-768"))
+    assert row[-4:] == ["13.68", "-0.15%", "13.674620", "-0.04%"]
     assert evsim(monkeypatch, "paper", "--json", "-") == 0
     document = json.loads(capsys.readouterr().out)
+    for entry in document["recomputed"]:
+        assert entry["table_difference"] == pytest.approx(entry["energy_mj"] / entry["table_mj"] - 1.0)
+        assert entry["own_heads_difference"] == pytest.approx(entry["own_heads_mj"] / entry["table_mj"] - 1.0)
+    assert document["implied"][2]["graded_gops"] == pytest.approx(4 * 8 * 196 * (3 * 512**2 + 2048 * 513) / 1e9)
     assert len(document["recomputed"][0]["layers"]) == 54
 
 
@@ -136,8 +143,10 @@ def test_parameters_are_those_of_pytorch():
 @pytest.mark.parametrize(
     ("depths", "dims", "options", "message"),
     [
-        ([0], [64], SweepOptions(), "--depth 0"),
-        ([1], [60], SweepOptions(), "--dim 60"),
+        ([0], [64], SweepOptions(), "--depth must be at least 1, got 0"),
+        ([1], [-8], SweepOptions(), "--dim must be at least 1, got -8"),
+        ([1], [60], SweepOptions(), "--dim must be a multiple of 8, got 60"),
+        ([1], [64], SweepOptions(threads=0), "--threads must be at least 1, got 0"),
         ([1], [64], SweepOptions(heads=7), "7 heads"),
         ([1], [64], SweepOptions(preset="none"), "--preset none"),
     ],

@@ -300,3 +300,23 @@ def test_every_model_answers_or_says_why(counts):
             assert (energy.low >= 0).all()
             assert (energy.low <= energy.high).all()
     assert answered >= set(MODELS) - {"spikesim"}
+
+
+def test_a_memory_above_the_greatest_point_is_noted():
+    """--set on_chip_kib keeps a memory on the chip at the greatest point's price, with a note; else it is DRAM."""
+    on_chip = charge(layer_c(), "counted-memory", options=Options(potentials_kib=8000, on_chip_kib=8000))
+    flat = charge(layer_c(), "counted-memory", options=Options(potentials_kib=1024))
+    dram = charge(layer_c(), "counted-memory", options=Options(potentials_kib=8000))
+    note = "a memory of 8000 KiB is above the greatest of 45 nm float32's [sram], 1024 KiB, and charged like it"
+    assert any(note in text for text in on_chip.notes)
+    assert on_chip.pj == flat.pj < dram.pj
+    assert not any("[sram]" in text for text in (*flat.notes, *dram.notes))
+
+
+def test_lemaire_notes_a_memory_above_the_greatest_point():
+    """Readings that go by the table say where a memory is beyond it; the others know no table."""
+    counts = published_counts(PUBLISHED["spikingformer-8-512"], samples=1)
+    for sram in ("piecewise", "spikingjelly", "fit", "packed"):
+        notes = charge(counts, "lemaire", options=Options(sram=sram)).notes
+        assert any("above the greatest" in note for note in notes) is (sram in ("piecewise", "spikingjelly")), sram
+    assert not any("above the greatest" in note for note in charge(layer_c(), "lemaire").notes)

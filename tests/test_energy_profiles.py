@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
-from energy_cases import layer_c
+from dataclasses import replace
 
-from evsim.energy import Price, charge, load_profile, profile_names
+import pytest
+from energy_cases import layer_c, networks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evsim.energy import Options, Price, charge, load_profile, profile_names, sensitivity
+from evsim.energy.options import parsed
 from evsim.errors import OptionError, ProfileError
 
 GOOD = 'name = "mine"\n[e_ac_pj]\nvalue = 0.5\nsource = "me"\n[e_mac_pj]\nvalue = [1.0, 3.0]\nsource = "me"\n'
+
+
+def sram(capacities, energies="[1, 2]"):
+    """Return a table of memories, before the table of an accumulate."""
+    return f"[sram]\ncapacity_bytes = {capacities}\nword_bits = 8\naccess_pj = {energies}\nsource = 'x'\n[e_ac_pj]"
 
 
 @pytest.mark.parametrize("name", profile_names())
@@ -77,6 +87,26 @@ def test_the_figures_of_45nm():
             "sram.capacity_bytes must",
         ),
         (GOOD, 'name = "mine"\n', "not one price is given"),
+        (
+            "value = 0.5",
+            "value = 1" + "0" * 399,
+            "e_ac_pj.value must be a number, not negative, got an integer of 1326",
+        ),
+        ("value = 0.5", "value = [1, 1" + "0" * 399 + "]", "e_ac_pj.value must be a number, not negative"),
+        ("value = 0.5", "value = 0x" + "f" * 9000, "e_ac_pj.value must be a number, not negative"),
+        ("value = 0.5", "value = 1" + "0" * 4999, "line 3, value, is a number of too many digits"),
+        ("value = 0.5", "value = " + "[" * 3000 + "]" * 3000, "nested too deep"),
+        ('name = "mine"', 'name = "mine"\nweight_bits = 1' + "0" * 399, "weight_bits must be a number of bits"),
+        ('name = "mine"', 'name = "mine"\nnumber = 0x' + "f" * 9000, "number must be float or int"),
+        ("[e_ac_pj]", sram("[1.5, 2.5]"), "sram.capacity_bytes must be whole numbers of bytes, got 1.5"),
+        ("[e_ac_pj]", sram("[0.2, 0.4]"), "sram.capacity_bytes must be whole numbers of bytes, got 0.2"),
+        ("[e_ac_pj]", sram("[true, 2]"), "sram.capacity_bytes must be whole numbers of bytes, got True"),
+        ("[e_ac_pj]", sram("[0, 2]"), "sram.capacity_bytes must rise from above 0"),
+        ("[e_ac_pj]", sram("[-4, 2]"), "sram.capacity_bytes must rise from above 0"),
+        ("[e_ac_pj]", sram("[2, 2]"), "sram.capacity_bytes must rise from above 0"),
+        ("[e_ac_pj]", sram("[2, 1" + "0" * 399 + "]"), "sram.capacity_bytes must be whole numbers of bytes"),
+        ("[e_ac_pj]", sram("[1, 2]", "[1, [3, 2]]"), "sram.access_pj must be a range from low to high"),
+        ("[e_ac_pj]", sram("[1, 2]", "[1, [2]]"), "sram.access_pj must be a number or a range"),
     ],
 )
 def test_invalid_profiles(old, new, says, tmp_path):
@@ -89,6 +119,7 @@ def test_invalid_profiles(old, new, says, tmp_path):
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(path))
 
 
 def test_ranges_give_ranges(tmp_path):
@@ -128,3 +159,69 @@ def test_prices_of_ones_own():
         load_profile().priced(e_ac_pj=-1.0)
     with pytest.raises(ProfileError, match="e_ac_nj has another unit"):
         load_profile().priced(e_ac_nj=1.0)
+
+
+def memory(access="[[8.0, 16.0], [80.0, 96.0]]", includes='includes = "incremental: one access"'):
+    """Return a profile of every price that models of memory need."""
+    prices = {"e_ac_pj": 1.0, "e_mac_pj": 4.0, "e_dram_bit_pj": 100.0, "e_add_pj": 0.1, "e_mul_pj": 3.1}
+    told = 'source = "me"\nincludes = "incremental: one"\n'
+    tables = "".join(f"[{key}]\nvalue = {value}\n{told}" for key, value in prices.items())
+    sram = f"capacity_bytes = [1024, 1048576]\nword_bits = 8\naccess_pj = {access}\nsource = 'me'\n{includes}\n"
+    return f'name = "mine"\n{tables}[sram]\n{sram}'
+
+
+@pytest.mark.parametrize("model", ["counted-memory", "lemaire"])
+def test_memories_as_ranges(model, tmp_path):
+    """Energies of memory accesses may be ranges; their ends are what single figures at both ends give."""
+    path, totals = tmp_path / "mine.toml", []
+    for text in (memory(), memory("[8.0, 80.0]"), memory("[16.0, 96.0]")):
+        path.write_text(text)
+        totals.append(charge(layer_c(), model, str(path)).total)
+    whole, low, high = totals
+    assert low[0] == low[1] < high[0] == high[1]
+    assert whole == pytest.approx((low[0], high[1]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(network=networks(), shares=st.lists(st.floats(0, 1), min_size=2, max_size=2))
+def test_sensitivity_holds_every_price_of_a_memory(network, shares):
+    """Whatever a memory costs within its range, the ratio lies between the ends that are given."""
+    profile = load_profile("45nm")
+    wide = replace(profile.sram, access_pj=((5.0, 15.0), (20.0, 20.0), (60.0, 140.0)))
+    first, last = (5.0 + 10.0 * shares[0],) * 2, (60.0 + 80.0 * shares[1],) * 2
+    inside = replace(profile, sram=replace(profile.sram, access_pj=(first, (20.0, 20.0), last)))
+    b = layer_c()
+    for ratio in sensitivity(network, b, profiles=[replace(profile, sram=wide)], models=["counted-memory"]).ratios:
+        options = parsed([ratio.variant])
+        x, y = (charge(counts, "counted-memory", inside, options).pj for counts in (network, b))
+        assert ratio.low - 1e-9 <= x / y <= ratio.high + 1e-9, ratio
+
+
+@pytest.mark.parametrize(
+    ("includes", "drawn"),
+    [
+        ("", True),
+        ('includes = ""', True),
+        ('includes = " Average at 20 Hz"', True),
+        ('includes = "not stated"', True),
+        ('includes = "incremental: one"', False),
+    ],
+)
+def test_what_a_price_includes(includes, drawn, tmp_path):
+    """A price that does not say what it includes draws the caveat of an average."""
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\n[e_sop_pj]\nvalue = 0.5\nsource = "me"\n{includes}\n')
+    notes = charge(layer_c(), "affine", str(path)).notes
+    assert any("e_sop_pj of mine is, or may be, an average" in note for note in notes) is drawn
+    path.write_text(memory(includes=includes))
+    notes = charge(layer_c(), "counted-memory", str(path)).notes
+    assert any("sram of mine is, or may be, an average" in note for note in notes) is drawn
+
+
+def test_powers_and_prices_of_the_command_line_draw_no_caveat(tmp_path):
+    """Static power is no average of an event, and who gives a price on the command line knows what is in it."""
+    path = tmp_path / "mine.toml"
+    price = 'includes = "incremental: one"\nvalue = 1.0\nsource = "me"\n'
+    path.write_text(f'name = "mine"\n[e_sop_pj]\n{price}[p_static_uw]\nvalue = 1.0\nsource = "me"\n')
+    assert not any("average" in note for note in charge(layer_c(), "affine", str(path), Options(time_ms=1.0)).notes)
+    assert not charge(layer_c(), "exact", load_profile().priced(e_ac_pj=0.3)).notes

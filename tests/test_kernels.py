@@ -28,8 +28,10 @@ TOLERANCE = {"float32": 2e-4, "float64": 1e-11}
 
 
 def context_of(precision="float64", threads=1, streaming=False):
-    """Return what layers share."""
-    return Context(np.dtype(precision), Workers(threads), streaming)
+    """Return what layers share; however small, work is shared among the threads."""
+    workers = Workers(threads)
+    workers.small = 0
+    return Context(np.dtype(precision), workers, streaming)
 
 
 def as_spikes(maps):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from console import evsim
 
 from evsim import modelfile
 from evsim.converters import ConvertOptions, convert
-from evsim.converters.presets import Preset
+from evsim.converters.calibration import calibrate
+from evsim.converters.presets import PRESETS, Preset
 from evsim.converters.synthetic import synthesize
 from evsim.data import published
 from evsim.engine import Simulator
@@ -120,6 +123,48 @@ def test_a_bad_preset_exits_with_2(tmp_path, monkeypatch, capsys):
     assert evsim(monkeypatch, "synthesize", "spikformer-1", "-o", tmp_path / "m.h5") == 2
     assert "known are" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missed_target_is_said(tmp_path, monkeypatch, capsys):
+    """Where attention cannot fire as often as asked, a warning names it, and the model keeps what was reached."""
+    out = tmp_path / "m.h5"
+    preset = "spikingformer-2-256-dvs128"
+    monkeypatch.setitem(PRESETS, preset, replace(PRESETS[preset], dim=32, heads=4, image_size=32))
+    assert evsim(monkeypatch, "synthesize", preset, "--scale-rates", "0.01", "-o", out) == 0
+    warning = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: "))
+    assert "missed its target at" in warning
+    made = synthesize(preset, scale=0.01)
+    worst = made.missed[0]
+    assert abs(worst.error) == max(abs(rate.error) for rate in (*made.rates, *made.rates_float32))
+    assert f"{worst.name} wanted {worst.target:.4%}, reached {worst.reached:.4%}" in warning
+    told = modelfile.load(out).provenance["calibration"]
+    assert f"worst error of a rate {abs(worst.error):.2%}" in told
+    assert "MISSED" in told
+    kept = synthesize(SMALL, 0.1)
+    assert not kept.missed
+    assert "MISSED" not in kept.network.provenance["calibration"]
+
+
+def test_targets_out_of_reach_are_not_tried_forever(monkeypatch):
+    """Calibration is drawn twice, not eight times, where the target is missed by far in float64 already."""
+    draws = []
+
+    def counted(*arguments):
+        draws.append(1)
+        return calibrate(*arguments)
+
+    monkeypatch.setattr("evsim.converters.synthetic.calibrate", counted)
+    made = synthesize(SMALL, 0.003)
+    assert made.missed[0].error < -0.1
+    assert len(draws) == 2
+
+
+@pytest.mark.parametrize("model", ["spikformer-4-384-cifar10", SMALL])
+def test_facts_are_said_to_come_from_the_preset(model):
+    """Provenance names the preset, not options of the converter that nobody gave."""
+    provenance = synthesize(model, 0.2).network.provenance
+    assert provenance["family"].endswith("(from the preset)")
+    assert not [text for text in provenance.values() if "from --" in text]
 
 
 def test_no_layer_is_silent_at_a_low_rate():

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.api import Run, Sample, simulate
+from evsim.audit.options import check_options
 from evsim.energy import Profile, load_profile
 from evsim.energy.paper import NonSpike
 from evsim.layers.plan import Stage
@@ -136,9 +137,10 @@ def check(
 
     Raises
     ------
-    RecordingError, NetworkError
+    RecordingError, OptionError, NetworkError
         As `evsim.api.simulate`.
     """
+    check_options(threads, timesteps)
     layers = [
         LayerCheck(node.name, network.shapes[node.inputs[0]].kind, _role(network, node), _cause(network, node))
         for node in network.nodes
@@ -161,7 +163,7 @@ class InputWatcher:
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[int, int]] = {}
-        self._reals: dict[str, list[NDArray[np.floating]]] = {}
+        self._reals: dict[str, list[tuple[NDArray[np.floating], int]]] = {}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
         """Take note of the input of a conv or linear layer."""
@@ -173,10 +175,12 @@ class InputWatcher:
             size = packet.steps * packet.height * packet.width * packet.channels
             self._add(name, {0: size - ones, 1: ones})
         elif isinstance(packet, IntegerMap):
-            counts = np.bincount(packet.values.reshape(-1))
-            self._add(name, {value: int(n) for value, n in enumerate(counts) if n})
+            values, counts = np.unique(packet.values, return_counts=True)
+            self._add(name, dict(zip(values.tolist(), counts.tolist(), strict=True)))
         else:
-            self._reals.setdefault(name, []).append(packet.values[..., : packet.channels])
+            # a static map stands for all of its timesteps, at each of which it is read
+            times = packet.steps if packet.static else 1
+            self._reals.setdefault(name, []).append((packet.values[..., : packet.channels], times))
 
     def values(self, name: str) -> Values:
         """Return what reached a layer."""
@@ -184,13 +188,15 @@ class InputWatcher:
             counts = {value: n for value, n in sorted(self._counts[name].items()) if n}
             histogram = {str(value): n for value, n in counts.items()}
             return Values(min(counts), max(counts), max(counts) <= 1, histogram)
-        reals = np.concatenate([values.reshape(-1) for values in self._reals[name]])
-        filled, edges = np.histogram(reals, BINS)
+        parts = [(values.reshape(-1), times) for values, times in self._reals[name]]
+        low, high = min(float(values.min()) for values, _ in parts), max(float(values.max()) for values, _ in parts)
+        edges = np.histogram_bin_edges(parts[0][0], BINS, (low, high))
+        filled = np.sum([np.histogram(values, BINS, (low, high))[0] * times for values, times in parts], axis=0)
         histogram = {
-            f"{low:.3g}..{high:.3g}": int(n) for low, high, n in zip(edges[:-1], edges[1:], filled, strict=True)
+            f"{left:.3g}..{right:.3g}": int(n) for left, right, n in zip(edges[:-1], edges[1:], filled, strict=True)
         }
-        binary = bool(((reals == 0) | (reals == 1)).all())
-        return Values(float(reals.min()), float(reals.max()), binary, histogram)
+        binary = all(bool(((values == 0) | (values == 1)).all()) for values, _ in parts)
+        return Values(low, high, binary, histogram)
 
     def _add(self, name: str, counts: Mapping[int, int]) -> None:
         known = self._counts.setdefault(name, {})

@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from evsim.api import Run, read, simulate
+from evsim.audit.inputs import readable
+from evsim.audit.options import check_options
 from evsim.audit.residual import with_residual
 from evsim.energy import Profile, load_profile
 from evsim.energy.exact import layer_energy_mj
-from evsim.errors import OptionError, RecordingError
+from evsim.errors import OptionError
 from evsim.network import Network
 
 RETRAINING = (
@@ -65,6 +67,8 @@ class Comparison:
         Of A and B.
     note
         What limits the comparison; may be empty.
+    skipped
+        Files of the folder that are of no known format.
     """
 
     networks: tuple[Network, Network]
@@ -73,6 +77,7 @@ class Comparison:
     stages: dict[str, tuple[Totals | None, Totals | None]]
     totals: tuple[Totals, Totals]
     note: str = ""
+    skipped: tuple[str, ...] = ()
 
     @property
     def agreement(self) -> float:
@@ -97,7 +102,7 @@ def compare(
     first, second
         The models, A and B.
     source
-        A file, or a folder whose files (and those of its subfolders) are all read.
+        A file, or a folder whose files (and those of its subfolders) are all read, and before the first run.
     profile
         Prices.
     threads, timesteps
@@ -111,7 +116,9 @@ def compare(
         If an input cannot be read by both models, or there is none.
     """
     profile = profile or load_profile()
-    networks, paths = (first, second), inputs_of(source)
+    check_options(threads, timesteps)
+    networks = (first, second)
+    paths, skipped = readable(source, networks, timesteps)
     sums: list[dict[str, Totals]] = [{}, {}]
     predictions = []
     for path in paths:
@@ -133,6 +140,7 @@ def compare(
         tuple(predictions),
         {name: (a.get(name), b.get(name)) for name in names},
         (_total(list(a.values())), _total(list(b.values()))),
+        skipped=tuple(map(str, skipped)),
     )
 
 
@@ -161,23 +169,6 @@ def compare_residuals(
     return replace(done, note=RETRAINING)
 
 
-def inputs_of(source: str | Path) -> list[Path]:
-    """Return the file, or all files of the folder in order, hidden ones left out.
-
-    Raises
-    ------
-    RecordingError
-        If there is none.
-    """
-    path = Path(source)
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        if not found:
-            raise RecordingError(f"{path} holds no files; give a folder of recordings or frames")
-        return found
-    return [path]
-
-
 def stage_totals(run: Run, profile: Profile) -> dict[str, Totals]:
     """Return the totals of a run by stage: tokenizer, each block's attention and MLP, head."""
     binary, events = run.paper(profile), run.paper(profile, "integer-as-events")
@@ -202,6 +193,14 @@ def stage_of(name: str) -> str:
     """Return the stage that a layer belongs to, by its PyTorch name."""
     parent, _, _ = name.rpartition(".")
     return "tokenizer" if parent == "patch_embed" else parent or name
+
+
+def ratios(a: Totals | None, b: Totals | None) -> dict[str, float | None]:
+    """Return B / A of operations and energies; None where A has none, or a model lacks the stage."""
+    return {
+        f.name: getattr(b, f.name) / getattr(a, f.name) if a and b and getattr(a, f.name) else None
+        for f in fields(Totals)
+    }
 
 
 def _ordered(first: Sequence[str], second: Sequence[str]) -> list[str]:

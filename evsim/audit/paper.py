@@ -53,6 +53,8 @@ class Recomputed:
         Heads of the model and of the log's formula; the energy with the model's own.
     table_mj
         The paper's table.
+    log_difference, table_difference, own_heads_difference
+        Relative: `energy_mj` from the log and from the table, `own_heads_mj` from the table.
     layers
         Layer to (dense operations, rate, our ACs or MACs, the log's).
     """
@@ -69,6 +71,9 @@ class Recomputed:
     log_heads: int
     own_heads_mj: float
     table_mj: float
+    log_difference: float
+    table_difference: float
+    own_heads_difference: float
     layers: Mapping[str, tuple[float, float, float, float]]
 
 
@@ -91,8 +96,9 @@ class Implied:
         read, integers counted as events.
     table_gacs
         The table's column of operations, where it has one.
-    graded_mj
-        Spikformer: energy of q, k, v and fc1 alone, if their integers are charged as dense MACs (`binary-only`).
+    graded_gops, graded_mj
+        Spikformer: dense operations of q, k, v and fc1 alone, and their energy if their integers are charged as dense
+        MACs (`binary-only`).
     residual_rate
         Spikformer: rate at which `rpe_lif`, `proj_lif` and `fc2_lif` must fire for the published energy, if all other
         neurons fire as in the Spikingformer whose rates are published (8-512; for 8-768 its own).
@@ -105,6 +111,7 @@ class Implied:
     gacs: float
     mean_rate: float
     table_gacs: float | None
+    graded_gops: float | None
     graded_mj: float | None
     residual_rate: float | None
 
@@ -169,13 +176,14 @@ def _recompute(model: str, profile: Profile) -> Recomputed:
         layers[name] = (float(dense[name]), entry["rate"], charged, entry["acs"] + entry["macs"])
     heads = {"log": log["ssa"]["heads"], "own": PRESETS[f"{model}-imagenet"].heads}
     attention = {whose: _attention(log["ssa"], count) for whose, count in heads.items()}
-    totals = log["totals"]
+    totals, table_mj = log["totals"], PUBLISHED_MJ[model]
+    ours, own = (energy_mj(acs + attention[whose], macs, profile) for whose in ("log", "own"))
     return Recomputed(
         model, log["source"],
-        (acs + attention["log"]) / 1e9, macs / 1e9, energy_mj(acs + attention["log"], macs, profile),
+        (acs + attention["log"]) / 1e9, macs / 1e9, ours,
         totals["gacs"], totals["gmacs"], totals["energy_mj"],
-        heads["own"], heads["log"], energy_mj(acs + attention["own"], macs, profile),
-        PUBLISHED_MJ[model], layers,
+        heads["own"], heads["log"], own, table_mj,
+        ours / totals["energy_mj"] - 1.0, ours / table_mj - 1.0, own / table_mj - 1.0, layers,
     )  # fmt: skip
 
 
@@ -204,6 +212,7 @@ def _imply(model: str, profile: Profile) -> Implied:
         acs / 1e9,
         acs / rest,
         PUBLISHED_GACS.get(model),
+        graded / 1e9 if spikformer else None,
         energy_mj(0.0, graded, profile) if spikformer else None,
         _residual_rate(network, dense, acs) if spikformer else None,
     )

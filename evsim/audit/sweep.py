@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from evsim.api import Run, Sample, simulate
+from evsim.audit.options import check_options
 from evsim.converters.presets import PRESETS, Preset
 from evsim.converters.synthetic import synthesize
 from evsim.energy import Profile, load_profile
@@ -101,11 +102,14 @@ def sweep(
     options = options or SweepOptions()
     if options.preset not in PRESETS:
         raise OptionError(f"--preset {options.preset} is unknown; known are {', '.join(sorted(PRESETS))}")
+    check_options(options.threads)
     base = PRESETS[options.preset]
     heads = base.heads if options.heads is None else options.heads
     for value, option, divisor in (*((d, "--depth", 1) for d in depths), *((d, "--dim", 8) for d in dims)):
-        if value < 1 or value % divisor:
-            raise OptionError(f"{option} {value} must be a positive multiple of {divisor}")
+        if value < 1:
+            raise OptionError(f"{option} must be at least 1, got {value}")
+        if value % divisor:
+            raise OptionError(f"{option} must be a multiple of {divisor}, got {value}")
     if bad := [dim for dim in dims if heads < 1 or dim % heads]:
         raise OptionError(f"--dim {bad[0]} does not divide into {heads} heads; give others by --heads")
     sizes = [replace(base, depth=depth, dim=dim, heads=heads) for depth in depths for dim in dims]

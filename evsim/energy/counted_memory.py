@@ -22,7 +22,7 @@ from evsim.counters import Counts, Ints, LayerCounts, Traffic
 from evsim.energy.baseline import once
 from evsim.energy.operations import Floats, active, has_bias, leaks, outputs
 from evsim.energy.options import Options
-from evsim.energy.profile import Price, Profile, Sram
+from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
 from evsim.errors import OptionError, ProfileError
 
@@ -37,7 +37,8 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     ProfileError
         If the profile lacks a price.
     """
-    ledger, prices = Ledger(counts, "counted-memory", profile), _Prices(profile, options)
+    ledger = Ledger(counts, "counted-memory", profile)
+    prices = _Prices(ledger, options)
     for layer in counts.layers:
         traffic = layer.traffic
         if traffic is None:
@@ -74,7 +75,8 @@ def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
 
     Maps are of `activation_bits`; attention writes and reads q k^T, N x N per head; no neurons, no additions of biases.
     """
-    ledger, prices = Ledger(counts, "ann", profile, per_timestep=False, per_head=False), _Prices(profile, options)
+    ledger = Ledger(counts, "ann", profile, per_timestep=False, per_head=False)
+    prices = _Prices(ledger, options)
     profile = prices.profile
     bits = profile.activation_bits
     mac = prices.multiply_add(profile.operand_bits, bits)
@@ -99,12 +101,12 @@ def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
 class _Prices:
     """Prices of operations by operand width, and of a bit by the size of its memory."""
 
-    def __init__(self, profile: Profile, options: Options) -> None:
+    def __init__(self, ledger: Ledger, options: Options) -> None:
         keys = ("weight_bits", "potential_bits", "activation_bits")
         given = {key: getattr(options, key) for key in keys}
         widths: dict[str, Any] = {key: int(bits) for key, bits in given.items() if bits is not None}
-        self.profile, self.options = replace(profile, **widths), options
-        self.ac = profile.price("e_ac_pj")
+        self.ledger, self.profile, self.options = ledger, replace(ledger.profile, **widths), options
+        self.ac = self.profile.price("e_ac_pj")
 
     def mac(self) -> Price:
         """Return the price of a multiply-accumulate at the profile's widths."""
@@ -124,7 +126,7 @@ class _Prices:
         add, product = self.add(bits), profile.price("e_mul_pj")
         return Price(product.low * share + add.low, product.high * share + add.high, product.source)
 
-    def bit(self, held_bits: float, size_kib: float | None = None) -> Price:
+    def bit(self, held_bits: float, size_kib: float | None = None, charged: bool = True) -> Price:
         """Return the price of a bit moved into or out of a memory that holds so many bits; its size, if given."""
         sram = self.profile.sram
         if sram is None:
@@ -132,25 +134,21 @@ class _Prices:
                 f"{self.profile.path}: the profile has no [sram], which model counted-memory needs; "
                 "choose another by --profile"
             )
-        greatest = sram.capacity_bytes[-1] if self.options.on_chip_kib is None else self.options.on_chip_kib * 1024
+        greatest = sram.greatest_bytes if self.options.on_chip_kib is None else self.options.on_chip_kib * 1024
         capacity = held_bits / 8 if size_kib is None else size_kib * 1024
         if capacity > greatest or held_bits / 8 > capacity:
             return self.profile.price("e_dram_bit_pj")
-        each = access_pj(sram, capacity) / sram.word_bits
-        return Price(each, each, sram.source)
+        if charged:
+            self.ledger.memory(capacity)
+        return _scaled(sram.access(capacity), 1 / sram.word_bits)
 
     def map_bit(self, held_bits: float) -> Price:
         """Return the price of a bit of a map between layers."""
         return self.bit(held_bits, self.options.spikes_kib)
 
-    def buffer_bit(self, held_bits: float) -> Price:
-        """Return the price of a bit of attention's buffer."""
-        return self.bit(held_bits, self.options.attention_kib)
-
-
-def access_pj(sram: Sram, capacity_bytes: float) -> float:
-    """Return the energy of one access: linear between the published sizes, flat below the least and above the last."""
-    return float(np.interp(capacity_bytes, sram.capacity_bytes, sram.access_pj))
+    def buffer_bit(self, held_bits: float, charged: bool = True) -> Price:
+        """Return the price of a bit of attention's buffer; not `charged` where it is only weighed."""
+        return self.bit(held_bits, self.options.attention_kib, charged)
 
 
 def sum_bits(weight_bits: int, addends: int) -> int:
@@ -233,7 +231,7 @@ def _ordered(layer: LayerCounts, traffic: Traffic, prices: _Prices, width: int) 
     found = {order: (order, *attention_traffic(layer, traffic, order)) for order in (declared, other)}
     if prices.options.order == "least":
         add = prices.add(width).value
-        return min(found.values(), key=lambda f: f[1].sum() * add + f[2].sum() * prices.buffer_bit(f[3]).value)
+        return min(found.values(), key=lambda f: f[1].sum() * add + f[2].sum() * prices.buffer_bit(f[3], False).value)
     return found[declared if prices.options.order == "declared" else other]
 
 

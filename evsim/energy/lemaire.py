@@ -36,7 +36,8 @@ BLOCK_PJ, BLOCK_WORD = 10.0, 64
 
 def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     """Charge operations, memory accesses and addressing."""
-    ledger, prices = Ledger(counts, "lemaire", profile), _Prices(profile, options)
+    ledger = Ledger(counts, "lemaire", profile)
+    prices = _Prices(ledger, options)
     for layer in counts.layers:
         if layer.kind == "lif":
             _neurons(ledger, layer, prices)
@@ -54,7 +55,7 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
 def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
     """Charge the dense network of the same shape, every layer once; attention by its multiply-accumulates alone."""
     ledger = Ledger(counts, "ann", profile, per_timestep=False, per_head=False)
-    prices = _Prices(profile, options)
+    prices = _Prices(ledger, options)
     for layer in counts.layers:
         samples = max(1, layer.samples)
         if layer.kind == "attention":
@@ -70,8 +71,9 @@ def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
 class _Prices:
     """Prices of operations, and of one access to a memory of some words."""
 
-    def __init__(self, profile: Profile, options: Options) -> None:
-        self.profile, self.reading = profile, options.sram
+    def __init__(self, ledger: Ledger, options: Options) -> None:
+        self.ledger, self.profile, self.reading = ledger, ledger.profile, options.sram
+        profile = self.profile
         self.add, multiply = profile.price("e_add_pj"), profile.price("e_mul_pj")
         self.mac = Price(self.add.low + multiply.low, self.add.high + multiply.high, multiply.source)
         if self.reading in ("piecewise", "spikingjelly") and profile.sram is None:
@@ -80,22 +82,26 @@ class _Prices:
                 "choose another by --profile, or --set sram=fit"
             )
 
-    def parameters(self, size: Geometry) -> tuple[float, float]:
+    def parameters(self, size: Geometry) -> tuple[Price, Price]:
         """Return the energy of one access to a layer's weights and to its biases."""
         if self.reading == "spikingjelly":
             return (self.access(size.weights + size.out_channels),) * 2
         return self.access(size.weights), self.access(size.out_channels)
 
-    def access(self, words: int) -> float:
-        """Return the energy of one access to a memory of so many words, in pJ."""
+    def access(self, words: int) -> Price:
+        """Return the price of one access to a memory of so many words."""
         bits = self.profile.operand_bits
         if self.reading == "fit":
-            return FIT[0] * words * bits + FIT[1]
+            return _fixed(FIT[0] * words * bits + FIT[1])
         if self.reading == "packed":
-            return BLOCK_PJ / max(1, BLOCK_WORD // bits)
-        sram = self.profile.sram
-        assert sram is not None
-        return float(np.interp(words * bits / 8, (0, *sram.capacity_bytes), (0.0, *sram.access_pj)))
+            return _fixed(BLOCK_PJ / max(1, BLOCK_WORD // bits))
+        assert self.profile.sram is not None
+        self.ledger.memory(words * bits / 8)
+        return self.profile.sram.access(words * bits / 8, origin=True)
+
+
+def _fixed(picojoules: float) -> Price:
+    return Price(picojoules, picojoules, "qualia-plugin-snn")
 
 
 def _spiking(ledger: Ledger, layer: LayerCounts, prices: _Prices) -> None:

@@ -41,7 +41,8 @@ class Options:
     weight_bits, potential_bits, activation_bits
         `counted-memory`: widths in place of the profile's.
     on_chip_kib
-        `counted-memory`: memories up to this size are SRAM, greater ones DRAM; by default the greatest of the profile.
+        `counted-memory`: memories up to this size are SRAM, greater ones DRAM; by default the greatest of the profile,
+        whose price, with a note, is also that of a greater SRAM.
     weights_kib, potentials_kib, spikes_kib, attention_kib
         `counted-memory`: sizes of a layer's memories, by default as large as what they hold; what does not fit is in
         DRAM.

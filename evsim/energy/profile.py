@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,12 @@ ENTRY = {"value", "source", "includes", "verified"}
 SRAM_ENTRY = {"capacity_bytes", "word_bits", "access_pj", "source", "includes", "verified"}
 VERIFIED = ("first hand", "second hand")
 UNITS = ("_uw_per_mhz", "_pj", "_uw")
+GREATEST_BYTES = 2**60
+MOST_DIGITS = 4300
+"""Digits of an integer beyond which Python does not read it."""
+
+SHOWN = 60
+"""Characters of a faulty value that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +78,43 @@ class Price:
     @property
     def average(self) -> bool:
         """Whether it is, or may be, power / rate at an operating point, which misprices every other rate."""
-        return self.includes.startswith(("average", "not stated"))
+        return _may_be_average(self.includes)
 
 
 @dataclass(frozen=True)
 class Sram:
-    """Energy `access_pj` of one access of `word_bits` to memories of `capacity_bytes`, in ascending order."""
+    """Energy `access_pj`, (low, high), of one access of `word_bits` to memories of `capacity_bytes`, which ascend."""
 
     capacity_bytes: tuple[int, ...]
     word_bits: int
-    access_pj: tuple[float, ...]
+    access_pj: tuple[tuple[float, float], ...]
     source: str
     includes: str = ""
     verified: str = ""
+
+    @property
+    def average(self) -> bool:
+        """Whether it is, or may be, power / rate at an operating point, as `Price.average`."""
+        return _may_be_average(self.includes)
+
+    @property
+    def greatest_bytes(self) -> int:
+        """The greatest memory whose price is given."""
+        return self.capacity_bytes[-1]
+
+    def access(self, capacity_bytes: float, origin: bool = False) -> Price:
+        """Return the price of one access to a memory of that size.
+
+        Linear between the sizes given, flat above the last, and below the least flat too, or down to 0 pJ at 0 bytes
+        if `origin`.
+        """
+        import numpy as np
+
+        sizes, start = (0,) * origin + self.capacity_bytes, (0.0,) * origin
+        low, high = (
+            float(np.interp(capacity_bytes, sizes, start + ends)) for ends in zip(*self.access_pj, strict=True)
+        )
+        return Price(low, high, self.source, self.includes, self.verified)
 
 
 @dataclass(frozen=True)
@@ -108,6 +139,8 @@ class Profile:
         Widths that the prices stand for, and of what is stored.
     note
         What a person should know.
+    bundled
+        Whether it comes with evsim, as it stands.
     """
 
     name: str
@@ -121,6 +154,14 @@ class Profile:
     potential_bits: int = 32
     activation_bits: int = 32
     note: str = ""
+    bundled: bool = False
+
+    @property
+    def label(self) -> str:
+        """What tells it from every other: a bundled profile's file name; else `name`, and its file if any."""
+        if self.bundled:
+            return self.path
+        return f"{self.name} ({self.path})" if self.path.endswith(".toml") else self.name
 
     def price(self, key: str) -> Price:
         """Return a price.
@@ -150,8 +191,11 @@ class Profile:
             if key not in PRICES:
                 raise ProfileError(_unknown(key))
         plain = {key: list(value) if isinstance(value, Sequence) else value for key, value in values.items()}
-        own = {key: Price(*_range(key, value), "given by the user") for key, value in plain.items()}
-        return replace(self, prices={**self.prices, **own}, name=f"{self.name}, {_spelled(own)}")
+        own = {
+            key: Price(*_range(key, value), "given by the user", "whatever the user means by it")
+            for key, value in plain.items()
+        }
+        return replace(self, prices={**self.prices, **own}, name=f"{self.name}, {_spelled(own)}", bundled=False)
 
     @property
     def e_ac_pj(self) -> float:
@@ -193,8 +237,12 @@ def load_profile(name: str = "45nm") -> Profile:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{name} is no valid TOML: {error}") from error
+    except ValueError as error:
+        raise ProfileError(f"{name}: {_endless(text)} is a number of too many digits; write it shorter") from error
+    except RecursionError as error:
+        raise ProfileError(f"{name}: lists or tables are nested too deep; docs/profiles.md shows the form") from error
     try:
-        return _validated(name, content)
+        return replace(_validated(name, content), bundled=path.suffix != ".toml")
     except ProfileError as error:
         raise ProfileError(f"{name}: {error}") from error
 
@@ -220,7 +268,7 @@ def _validated(path: str, content: Mapping[str, object]) -> Profile:
     for key, values in CHOICES.items():
         chosen[key] = content.get(key, values[0])
         if chosen[key] not in values:
-            raise ProfileError(f"{key} must be {' or '.join(values)}, got {chosen[key]!r}")
+            raise ProfileError(f"{key} must be {' or '.join(values)}, got {_shown(chosen[key])}")
     widths = {key: _width(key, content[key]) for key in WIDTHS if key in content}
     return Profile(str(content["name"]), path, prices, sram, **chosen, **widths, note=str(content.get("note", "")))  # type: ignore[arg-type]
 
@@ -250,41 +298,41 @@ def _price(key: str, entry: object) -> Price:
 def _told(key: str, entry: object, known: set[str]) -> tuple[str, str, str]:
     """Return source, includes and verified of an entry; its other keys must be `known`."""
     if not isinstance(entry, dict):
-        raise ProfileError(f"{key} must be a table [{key}] with value and source, got {entry!r}")
+        raise ProfileError(f"{key} must be a table [{key}] with value and source, got {_shown(entry)}")
     if extra := sorted(entry.keys() - known):
         raise ProfileError(f"unknown key {key}.{extra[0]}; known are {', '.join(sorted(known))}")
     texts = {word: entry.get(word, "") for word in ("source", "includes", "verified")}
     for word, text in texts.items():
         if not isinstance(text, str):
-            raise ProfileError(f"{key}.{word} must be a text, got {text!r}")
+            raise ProfileError(f"{key}.{word} must be a text, got {_shown(text)}")
     if not texts["source"].strip():
         raise ProfileError(f"{key}.source is missing; say who published the figure")
     if texts["verified"] not in ("", *VERIFIED):
-        raise ProfileError(f"{key}.verified must be {' or '.join(VERIFIED)}, got {texts['verified']!r}")
+        raise ProfileError(f"{key}.verified must be {' or '.join(VERIFIED)}, got {_shown(texts['verified'])}")
     return texts["source"], texts["includes"], texts["verified"]
 
 
 def _sram(entry: object) -> Sram:
     source, includes, verified = _told("sram", entry, SRAM_ENTRY)
     assert isinstance(entry, dict)
-    lists = {}
     for key in ("capacity_bytes", "access_pj"):
-        values = entry.get(key)
-        if not isinstance(values, list) or not values:
-            raise ProfileError(f"sram.{key} must be a list of numbers, got {values!r}")
-        lists[key] = [_number(f"sram.{key}", value) for value in values]
-    capacities, energies = lists["capacity_bytes"], lists["access_pj"]
+        if not isinstance(entry.get(key), list) or not entry[key]:
+            raise ProfileError(f"sram.{key} must be a list of numbers, got {_shown(entry.get(key))}")
+    capacities, energies = entry["capacity_bytes"], [_range("sram.access_pj", end) for end in entry["access_pj"]]
+    for size in capacities:
+        if isinstance(size, bool) or not isinstance(size, int) or size > GREATEST_BYTES:
+            raise ProfileError(f"sram.capacity_bytes must be whole numbers of bytes, got {_shown(size)}")
     if len(capacities) != len(energies):
         raise ProfileError(f"sram.access_pj has {len(energies)} numbers for {len(capacities)} of sram.capacity_bytes")
     if capacities != sorted(set(capacities)) or capacities[0] <= 0:
-        raise ProfileError(f"sram.capacity_bytes must rise from above 0, got {capacities}")
+        raise ProfileError(f"sram.capacity_bytes must rise from above 0, got {_shown(capacities)}")
     word = _width("sram.word_bits", entry.get("word_bits"))
-    return Sram(tuple(map(int, capacities)), word, tuple(energies), source, includes, verified)
+    return Sram(tuple(capacities), word, tuple(energies), source, includes, verified)
 
 
 def _width(key: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096:
-        raise ProfileError(f"{key} must be a number of bits, at least 1, got {value!r}")
+        raise ProfileError(f"{key} must be a number of bits, at least 1, got {_shown(value)}")
     return value
 
 
@@ -294,17 +342,46 @@ def _range(key: str, value: object) -> tuple[float, float]:
         number = _number(key, value)
         return number, number
     if len(value) != 2:
-        raise ProfileError(f"{key} must be a number or a range [low, high], got {value!r}")
+        raise ProfileError(f"{key} must be a number or a range [low, high], got {_shown(value)}")
     low, high = (_number(key, end) for end in value)
     if low > high:
-        raise ProfileError(f"{key} must be a range from low to high, got {value!r}")
+        raise ProfileError(f"{key} must be a range from low to high, got {_shown(value)}")
     return low, high
 
 
 def _number(key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ProfileError(f"{key} must be a number, not negative, got {value!r}")
-    return float(value)
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number < 0:
+        raise ProfileError(f"{key} must be a number, not negative, got {_shown(value)}")
+    return number
+
+
+def _may_be_average(includes: str) -> bool:
+    told = includes.strip().lower()
+    return not told or told.startswith(("average", "not stated"))
+
+
+def _endless(text: str) -> str:
+    """Return where in a TOML text an integer has more digits than Python reads."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.search(rf"[0-9_]{{{MOST_DIGITS}}}", line):
+            key, equals, _ = line.partition("=")
+            return f"line {number}, {key.strip()}," if equals else f"line {number}"
+    return "a value"
+
+
+def _shown(value: object) -> str:
+    """Return a faulty value for a message: in short, for it may be of any length or depth."""
+    if isinstance(value, int) and value.bit_length() > SHOWN:
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer within has too many digits, or lists are nested too deep
+        return f"a {type(value).__name__} that is too long to show"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _spelled(prices: Mapping[str, Price]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -173,6 +174,24 @@ class Energy:
         return Breakdown("head", tuple(labels), sums[0], sums[1])
 
 
+def quotient(a: Energy, b: Energy) -> tuple[float, float, float]:
+    """Return a / b: of the middles, the least and the greatest that the ranges of both allow.
+
+    A price that both share may stand at one end for a and at the other for b: the ends are bounds. Infinite where b may
+    be nothing, not a number where both are.
+    """
+    pairs = ((a.pj, b.pj), (a.total[0], b.total[1]), (a.total[1], b.total[0]))
+    value, low, high = (divided(x, y) for x, y in pairs)
+    return value, low, high
+
+
+def divided(a: float, b: float) -> float:
+    """Return a / b for energies: infinite where b alone is 0, not a number where both are."""
+    if b:
+        return a / b
+    return math.inf if a else math.nan
+
+
 class Ledger:
     """Where a model writes its charges, layer by layer; `energy` closes it.
 
@@ -201,6 +220,7 @@ class Ledger:
         heads = [layer for layer in counts.layers if layer.kind == "attention"] if per_head else []
         self._heads = {layer.name: np.zeros((2, len(COSTS), steps, layer.geometry.heads)) for layer in heads}
         self._notes: dict[str, None] = {}
+        self._greatest_bytes = 0.0
 
     def charge(
         self, layer: LayerCounts | None, cost: str, amount: ArrayLike, price: Price | float, heads: bool = False
@@ -235,6 +255,10 @@ class Ledger:
         """Say what the model leaves out or assumes; the same text counts once."""
         self._notes[text] = None
 
+    def memory(self, capacity_bytes: float) -> None:
+        """Take note of a memory that is charged by the profile's `[sram]`, which it may exceed."""
+        self._greatest_bytes = max(self._greatest_bytes, capacity_bytes)
+
     def energy(self, total: float | None = None) -> Energy:
         """Close the ledger; `total` in picojoules where it is known to its last digit, and prices are no ranges."""
         low, high = self._values
@@ -242,7 +266,7 @@ class Ledger:
         if total is not None and sums[0] == sums[1]:
             sums = (total, total)
         heads = {name: values for name, values in self._heads.items() if values.any()}
-        notes = (*self._notes, *_caveat(self.profile))
+        notes = (*self._notes, *_beyond(self.profile, self._greatest_bytes), *_caveat(self.profile))
         return Energy(
             self.model, self.profile.name, tuple(self._rows), low, high, heads, self.per_timestep, notes, sums
         )
@@ -262,8 +286,18 @@ def place(name: str, key: str) -> str:
     return parts[0]
 
 
+def _beyond(profile: Profile, capacity_bytes: float) -> Iterator[str]:
+    if profile.sram and capacity_bytes > profile.sram.greatest_bytes:
+        yield (
+            f"a memory of {capacity_bytes / 1024:g} KiB is above the greatest of {profile.name}'s [sram], "
+            f"{profile.sram.greatest_bytes / 1024:g} KiB, and charged like it, which is too little"
+        )
+
+
 def _caveat(profile: Profile) -> Iterator[str]:
-    averages = [key for key, price in profile.prices.items() if price.average]
+    averages = [key for key, price in profile.prices.items() if price.average and key.endswith("_pj")]
+    if profile.sram and profile.sram.average:
+        averages.append("sram")
     if averages:
         yield (
             f"{', '.join(averages)} of {profile.name} is, or may be, an average at an operating point (power / rate): "

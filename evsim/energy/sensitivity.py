@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from evsim.counters import Counts
-from evsim.energy.models import MODELS, charge
+from evsim.energy.models import MODELS, charge, known
 from evsim.energy.options import CHOICES, Options
 from evsim.energy.profile import Profile, load_profile, profile_names
-from evsim.energy.result import COSTS, Energy
+from evsim.energy.result import COSTS, Energy, divided
 from evsim.errors import EvsimError, OptionError
 
 COMPUTE = ("AC", "MAC", "neuron updates")
@@ -44,7 +44,7 @@ class Ratio:
     @property
     def value(self) -> float:
         """A / B."""
-        return self.a_mj / self.b_mj if self.b_mj else math.nan
+        return divided(self.a_mj, self.b_mj)
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,23 @@ class Sensitivity:
 
     @property
     def least(self) -> Ratio:
-        """Where A fares best."""
-        return min(self.ratios, key=lambda ratio: ratio.value)
+        """Where A fares best: the least `low` of all."""
+        return min(self.ratios, key=lambda ratio: (math.isnan(ratio.low), ratio.low))
 
     @property
     def greatest(self) -> Ratio:
-        """Where A fares worst."""
-        return max(self.ratios, key=lambda ratio: ratio.value)
+        """Where A fares worst: the greatest `high` of all."""
+        return max(self.ratios, key=lambda ratio: (not math.isnan(ratio.high), ratio.high))
 
 
 def sensitivity(
-    a: Counts, b: Counts, options: Options | None = None, profiles: Sequence[Profile] | None = None
+    a: Counts,
+    b: Counts,
+    options: Options | None = None,
+    profiles: Sequence[Profile] | None = None,
+    models: Sequence[str] | None = None,
 ) -> Sensitivity:
-    """Compare two networks under every model and profile.
+    """Compare two networks under models and profiles.
 
     Parameters
     ----------
@@ -100,34 +104,39 @@ def sensitivity(
         Of the models.
     profiles
         All bundled ones by default.
+    models
+        Names of models, all by default.
 
     Raises
     ------
     OptionError
-        If nothing can answer for both.
+        If there is no such model, or nothing can answer for both.
     """
+    names = tuple(dict.fromkeys(MODELS if models is None else models))
+    for name in names:
+        known(name)
     options = options or Options()
     priced = [load_profile(name) for name in profile_names()] if profiles is None else profiles
     ratios, refused = [], []
-    for model, variant, chosen in _variants(options):
+    for model, variant, chosen in _variants(names, options):
         for profile in priced:
             try:
                 ratios.append(_ratio(model, variant, profile, a, b, chosen))
             except EvsimError as error:
-                refused.append((model, variant, profile.path, str(error)))
+                refused.append((model, variant, profile.label, str(error)))
     if not ratios:
         raise OptionError(f"no model and profile can charge both; the first says: {refused[0][3]}")
     turns = [
         _turn(model, variant, *(_operations(counts, model, chosen) for counts in (a, b)))
-        for model, variant, chosen in _variants(options)
+        for model, variant, chosen in _variants(names, options)
         if model in ("paper", "exact")
     ]
     return Sensitivity(tuple(ratios), tuple(turns), tuple(refused))
 
 
-def _variants(options: Options) -> Iterator[tuple[str, str, Options]]:
+def _variants(models: Sequence[str], options: Options) -> Iterator[tuple[str, str, Options]]:
     """Yield model, variant and options of everything that is compared."""
-    for model in MODELS:
+    for model in models:
         if model not in VARIANTS:
             yield model, "", options
             continue
@@ -138,26 +147,31 @@ def _variants(options: Options) -> Iterator[tuple[str, str, Options]]:
 
 def _ratio(model: str, variant: str, profile: Profile, a: Counts, b: Counts, options: Options) -> Ratio:
     left, right = (charge(counts, model, profile, options) for counts in (a, b))
-    middle = left.energy_mj / right.energy_mj if right.energy_mj else math.nan
-    ends = [middle]
+    ends = [divided(left.energy_mj, right.energy_mj)]
     # a price is the same for both, and the ratio of sums that are linear in prices is extreme where each is at an end
     for corner in _corners(profile):
         x, y = (charge(counts, model, corner, options).energy_mj for counts in (a, b))
-        ends.append(x / y if y else math.nan)
+        ends.append(divided(x, y))
+    ends = [end for end in ends if not math.isnan(end)] or [math.nan]
     scale, below = _scale(left, right)
-    return Ratio(model, variant, profile.path, left.energy_mj, right.energy_mj, min(ends), max(ends), scale, below)
+    return Ratio(model, variant, profile.label, left.energy_mj, right.energy_mj, min(ends), max(ends), scale, below)
 
 
 def _corners(profile: Profile) -> Iterator[Profile]:
     """Yield the profile with every price that is a range at one of its ends, in all combinations."""
-    ranges = {key: price for key, price in profile.prices.items() if price.low != price.high}
+    prices = {key: price for key, price in profile.prices.items() if price.low != price.high}
+    accesses = profile.sram.access_pj if profile.sram else ()
+    points = [sorted(set(ends)) for ends in accesses]
+    ranges = len(prices) + sum(len(ends) > 1 for ends in points)
     if not ranges:
         return
-    if len(ranges) > MOST_RANGES:
-        raise OptionError(f"{profile.path} has {len(ranges)} prices as ranges, --sensitivity takes up to {MOST_RANGES}")
-    for ends in itertools.product(*((price.low, price.high) for price in ranges.values())):
-        fixed = {key: replace(ranges[key], low=end, high=end) for key, end in zip(ranges, ends, strict=True)}
-        yield replace(profile, prices={**profile.prices, **fixed})
+    if ranges > MOST_RANGES:
+        raise OptionError(f"{profile.label} has {ranges} prices as ranges, --sensitivity takes up to {MOST_RANGES}")
+    for chosen in itertools.product(*((price.low, price.high) for price in prices.values()), *points):
+        fixed = {key: replace(prices[key], low=end, high=end) for key, end in zip(prices, chosen, strict=False)}
+        access = tuple((end, end) for end in chosen[len(prices) :])
+        sram = profile.sram and replace(profile.sram, access_pj=access)
+        yield replace(profile, prices={**profile.prices, **fixed}, sram=sram)
 
 
 def _scale(a: Energy, b: Energy) -> tuple[float | None, str]:

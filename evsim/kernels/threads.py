@@ -17,6 +17,10 @@ PARTS = 4
 """Parts per thread: bands of a map differ in activity, so whoever is done first takes the next part."""
 
 
+SMALL = 4_000_000
+"""Additions (about 0.1 ms) below which waking another thread costs more than it brings."""
+
+
 class Workers:
     """`threads` threads that share the units of a kernel call; kernels release the GIL.
 
@@ -25,12 +29,16 @@ class Workers:
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
+        self.small = SMALL
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         self._local = threading.local()
 
-    def share(self, total: int, work: Callable[[int, int], None]) -> None:
-        """Call ``work(first, last)`` for ranges that cover 0 .. total - 1; return when all are done."""
-        if self._pool is None or total < 2:
+    def share(self, total: int, work: Callable[[int, int], None], effort: float = math.inf) -> None:
+        """Call ``work(first, last)`` for ranges that cover 0 .. total - 1; return when all are done.
+
+        `effort` is about how many additions it is: below `SMALL` one thread does all of it.
+        """
+        if self._pool is None or total < 2 or effort < self.small:
             work(0, total)
             return
         edges = [total * i // (self.threads * PARTS) for i in range(self.threads * PARTS + 1)]

@@ -38,6 +38,6 @@ class Attention:
         def work(first: int, last: int) -> None:
             attend(first, last, node.heads, self.head_dim, q, k, v, scale, context.block, out)
 
-        context.workers.share(steps * node.heads, work)
+        context.workers.share(steps * node.heads, work, 8 * steps * tokens * self.shape.channels)
         shape = self.shape
         return RealMap(packets[0].start, steps, out, shape.channels, shape.height, shape.width)

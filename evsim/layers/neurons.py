@@ -75,7 +75,7 @@ class NeuronLayer:
                 channels, context.block, currents.steps, positions,
             )  # fmt: skip
 
-        context.workers.share(positions, work)
+        context.workers.share(positions, work, 5 * currents.steps * positions * channels)
         return spikes
 
 

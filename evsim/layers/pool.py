@@ -30,7 +30,9 @@ class Pool:
         kernel = pool_words if spikes else pool_numbers
         window, stride, padding = self.node.kernel, self.node.stride, self.node.padding
         self.context.workers.share(
-            target.shape[0] * height, lambda a, b: kernel(a, b, source, target, window, stride, padding)
+            target.shape[0] * height,
+            lambda a, b: kernel(a, b, source, target, window, stride, padding),
+            20 * source.size,
         )
         pooled = target.reshape(values.shape[0], height * width, -1)
         if isinstance(packet, SpikeList):

@@ -112,7 +112,9 @@ class Synapses:
             else:
                 synapses(first, last, size, lists.index, lists.starts, lists.values, self.weights, scratch, own)
 
-        context.workers.share(units(size), work)
+        active = values.size if lists is None else lists.index.size
+        taps = 1 if lists and size.joined else size.kernel_height * size.kernel_width
+        context.workers.share(units(size), work, active * taps * size.out_channels)
 
     def _size(self, steps: int, repeats: int) -> Size:
         node, source, target, block = self.node, self.source, self.target, self.context.block

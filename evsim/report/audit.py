@@ -10,12 +10,16 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from evsim.audit.check import Check, LayerCheck
-from evsim.audit.compare import Comparison, Totals
+from evsim.audit.compare import Comparison, Totals, ratios
 from evsim.audit.paper import Implied, PaperTable, Recomputed
 from evsim.audit.sweep import SweepRow
+from evsim.converters.synthetic import TOLERANCE
 from evsim.report.text import aligned
 
 SCHEMA = 1
+
+SHOWN = 20
+"""Values that a printed histogram shows, from the least on; JSON has all."""
 
 
 def check_report(check: Check) -> str:
@@ -66,8 +70,8 @@ def compare_report(done: Comparison) -> str:
     """Return stages side by side, totals with ratios, and the agreement of predictions."""
     a, b = done.networks
     head = (
-        "stage", "", "SOPs A", "SOPs B", "MACs A", "MACs B", "exact mJ A", "exact mJ B", "B/A", "paper mJ A",
-        "paper mJ B", "B/A", "as events A", "as events B", "B/A",
+        "stage", "", "SOPs A", "SOPs B", "B/A", "MACs A", "MACs B", "B/A", "exact mJ A", "exact mJ B", "B/A",
+        "paper mJ A", "paper mJ B", "B/A", "as events A", "as events B", "B/A",
     )  # fmt: skip
     rows: list[tuple[str, ...]] = [head, *(_pair_row(stage, *pair) for stage, pair in done.stages.items())]
     rows.append(_pair_row("total", *done.totals))
@@ -91,12 +95,14 @@ def compare_document(done: Comparison) -> dict[str, Any]:
     """Return a comparison as plain lists, dicts, numbers and texts."""
 
     def pair(values: tuple[Totals | None, Totals | None]) -> dict[str, Any]:
-        return {side: asdict(value) if value else None for side, value in zip("ab", values, strict=True)}
+        sides = {side: asdict(value) if value else None for side, value in zip("ab", values, strict=True)}
+        return {**sides, "ratio": ratios(*values)}
 
     return {
         "schema": SCHEMA,
         "models": [network.name for network in done.networks],
         "inputs": list(done.paths),
+        "skipped": list(done.skipped),
         "predictions": [list(classes) for classes in done.predictions],
         "agreement": done.agreement,
         "stages": {name: pair(values) for name, values in done.stages.items()},
@@ -108,11 +114,36 @@ def compare_document(done: Comparison) -> dict[str, Any]:
 def paper_report(table: PaperTable) -> str:
     """Return the published energies beside ours, what the others imply, and what the headline rests on."""
     rows: list[tuple[str, ...]] = [
-        ("model", "", "G AC", "log", "G MAC", "log", "mJ", "log mJ", "difference", "own heads mJ", "table mJ")
+        (
+            "model",
+            "",
+            "G AC",
+            "log",
+            "G MAC",
+            "log",
+            "mJ",
+            "log mJ",
+            "from log",
+            "table mJ",
+            "from table",
+            "own heads mJ",
+            "from table",
+        )
     ]
     rows += [_recomputed_row(entry) for entry in table.recomputed]
     implied: list[tuple[str, ...]] = [
-        ("model", "", "dense G", "G MAC", "table mJ", "implied G AC", "table G", "mean input", "residual rate")
+        (
+            "model",
+            "",
+            "dense G",
+            "G MAC",
+            "table mJ",
+            "implied G AC",
+            "table G",
+            "mean input",
+            "residual rate",
+            "q k v fc1 G",
+        )
     ]
     implied += [_implied_row(entry) for entry in table.implied]
     graded = {entry.model: entry.graded_mj for entry in table.implied if entry.graded_mj}
@@ -123,6 +154,7 @@ def paper_report(table: PaperTable) -> str:
             *aligned(rows),
             "",
             "The log of 8-768 takes 12 heads for its attention, the model has 8; its rates are means over batches.",
+            "The table rounds to 0.01 mJ, and its figure for 8-768 is of another run than the log.",
             "",
             "Where only the energy is published, what it implies (all but first conv and head charged as accumulates):",
             "",
@@ -131,6 +163,7 @@ def paper_report(table: PaperTable) -> str:
             "mean input: mean firing rate; for Spikformer mean value of what its layers read, an integer k counted as",
             "k accumulates (integer-as-events). residual rate: rate of rpe_lif, proj_lif and fc2_lif that gives the",
             "published energy if all other neurons fire as Spikingformer's (of 8-768 for 8-768, else of 8-512).",
+            "q k v fc1: dense operations of the layers that read the integer stream.",
             "",
             f"Headline: 1 - 7.4635 / 18.82 = {table.saving:.2%} less energy than Spikformer-8-512.",
             "It needs integer-as-events. With binary-only, the shipped setting of the authors' tool, q, k, v and fc1",
@@ -143,6 +176,16 @@ def paper_report(table: PaperTable) -> str:
 def paper_document(table: PaperTable) -> dict[str, Any]:
     """Return the paper's table as plain lists, dicts, numbers and texts."""
     return {"schema": SCHEMA, **asdict(table)}
+
+
+def skipped_note(done: Comparison) -> tuple[str, ...]:
+    """Return a note that counts and names the files that were no inputs; none if there were none."""
+    if not done.skipped:
+        return ()
+    names = ", ".join(done.skipped[:SHOWN])
+    more = f" and {len(done.skipped) - SHOWN} more" if len(done.skipped) > SHOWN else ""
+    files = "1 file" if len(done.skipped) == 1 else f"{len(done.skipped)} files"
+    return (f"skipped {files} of no known format: {names}{more}",)
 
 
 def sweep_report(rows: Sequence[SweepRow]) -> str:
@@ -163,6 +206,15 @@ def sweep_report(rows: Sequence[SweepRow]) -> str:
         for row in rows
     ]  # fmt: skip
     return "\n".join(aligned(table))
+
+
+def sweep_warnings(rows: Sequence[SweepRow]) -> list[str]:
+    """Return a line for every size whose neurons miss their target rates."""
+    return [
+        f"{row.model}: a layer of neurons misses its target rate by {row.worst_rate_error:.2%}; see evsim synthesize"
+        for row in rows
+        if row.worst_rate_error > TOLERANCE
+    ]
 
 
 def sweep_csv(rows: Sequence[SweepRow]) -> str:
@@ -197,8 +249,11 @@ def _check_table(title: str, layers: Sequence[LayerCheck]) -> list[str]:
         lines.append(f"  {', '.join(layer.name for layer in group)}: {cause}")
         if values:
             total = sum(values.histogram.values())
-            parts = ", ".join(f"{value}: {n / total:.2%}" for value, n in values.histogram.items())
-            lines.append(f"    values {parts}")
+            shown = list(values.histogram.items())[:SHOWN]
+            parts = [f"{value}: {n / total:.2%}" for value, n in shown]
+            if more := len(values.histogram) - len(shown):
+                parts.append(f"{more} greater values: {1.0 - sum(n for _, n in shown) / total:.2%}")
+            lines.append(f"    values {', '.join(parts)}")
     return lines
 
 
@@ -208,13 +263,12 @@ def _share_line(layers: Sequence[LayerCheck]) -> str:
 
 
 def _pair_row(stage: str, a: Totals | None, b: Totals | None) -> tuple[str, ...]:
-    cells = [stage, ""]
-    for name in ("sops", "macs"):
-        cells += [f"{getattr(side, name):,.0f}" if side else "" for side in (a, b)]
-    for name in ("exact_mj", "paper_mj", "paper_events_mj"):
-        cells += [f"{getattr(side, name):.6f}" if side else "" for side in (a, b)]
-        first, second = (getattr(side, name) if side else 0.0 for side in (a, b))
-        cells.append(f"{second / first:.3f}" if a and b and first else "")
+    cells, ratio = [stage, ""], ratios(a, b)
+    for name in ("sops", "macs", "exact_mj", "paper_mj", "paper_events_mj"):
+        form = ",.0f" if name in ("sops", "macs") else ".6f"
+        cells += [format(getattr(side, name), form) if side else "" for side in (a, b)]
+        share = ratio[name]
+        cells.append("" if share is None else f"{share:.3f}")
     return tuple(cells)
 
 
@@ -229,15 +283,19 @@ def _energies(done: Comparison) -> list[tuple[str, float, float]]:
 
 def _saving(name: str, a: float, b: float) -> str:
     less, more, side = (a, b, "A") if a <= b else (b, a, "B")
-    share = f"{1.0 - less / more:.2%}" if more else "0 %"
-    return f"energy, {name}: A {a:.6f} mJ, B {b:.6f} mJ; {side} needs {share} less"
+    share = f"{1.0 - less / more:.2%}" if more else "0.00%"
+    verdict = f"{side} needs {share} less"
+    if share == "0.00%":
+        verdict = "both need the same" if a == b else f"{side} needs less, by under 0.01%"
+    return f"energy, {name}: A {a:.6f} mJ, B {b:.6f} mJ; {verdict}"
 
 
 def _recomputed_row(entry: Recomputed) -> tuple[str, ...]:
     return (
         entry.model, "", f"{entry.gacs:.6f}", f"{entry.log_gacs:.6f}", f"{entry.gmacs:.6f}", f"{entry.log_gmacs:.6f}",
-        f"{entry.energy_mj:.6f}", f"{entry.log_mj:.6f}", f"{entry.energy_mj / entry.log_mj - 1.0:+.1e}",
-        f"{entry.own_heads_mj:.6f}", f"{entry.table_mj}",
+        f"{entry.energy_mj:.6f}", f"{entry.log_mj:.6f}", f"{entry.log_difference:+.1e}",
+        f"{entry.table_mj}", f"{entry.table_difference:+.2%}", f"{entry.own_heads_mj:.6f}",
+        f"{entry.own_heads_difference:+.2%}",
     )  # fmt: skip
 
 
@@ -246,4 +304,5 @@ def _implied_row(entry: Implied) -> tuple[str, ...]:
         entry.model, "", f"{entry.dense_gops:.4f}", f"{entry.dense_gmacs:.4f}", f"{entry.table_mj}",
         f"{entry.gacs:.4f}", f"{entry.table_gacs or ''}", f"{entry.mean_rate:.4f}",
         f"{entry.residual_rate:.2%}" if entry.residual_rate is not None else "",
+        f"{entry.graded_gops:.4f}" if entry.graded_gops is not None else "",
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from evsim.energy import COSTS, KEYS, MODELS, Breakdown, Energy, Profile, Sensitivity, place
-from evsim.energy.result import PICO_TO_MILLI, Key
+from evsim.energy.result import PICO_TO_MILLI, Key, quotient
 from evsim.energy.sensitivity import Ratio
 from evsim.errors import OptionError
 from evsim.report.text import aligned
@@ -63,14 +64,13 @@ def energy_report(account: Account, key: Key = "layer", bars: bool = False) -> s
     lines = [account.title, "", *_table(shown, key, bars, digits), ""]
     lines += [f"{energy.model:<14}: {mj(energy.total, digits)} mJ  ({_whose(energy)})" for energy in account.energies]
     for model, other in account.baselines.items():
-        lines.append(_saving(next(e for e in account.energies if e.model == model), other, digits))
+        lines.append(_saving(_charged(account, model), other, digits))
     if account.bounds:
         rows = [(name, mj(energy.total, digits)) for name, energy in account.bounds.items()]
         lines += ["", *aligned([("counted-memory, if", "mJ"), *rows], 1)]
     if account.traffic_table:
         lines += ["", "what moves per inference", "", account.traffic_table, ""]
-    notes = [f"{energy.model}: {note}" for energy in account.energies for note in energy.notes]
-    lines += [f"note: {note}" for note in (*left_out, *notes)]
+    lines += [f"note: {note}" for note in (*left_out, *_notes(account))]
     return "\n".join(lines)
 
 
@@ -80,7 +80,8 @@ def energy_document(account: Account) -> dict[str, Any]:
         "title": account.title,
         "models": [_document(energy) for energy in account.energies],
         "against": {
-            model: other if isinstance(other, str) else _document(other) for model, other in account.baselines.items()
+            model: other if isinstance(other, str) else {**_document(other), **_held(_charged(account, model), other)}
+            for model, other in account.baselines.items()
         },
         "bounds": {name: _total(energy) for name, energy in account.bounds.items()},
         "traffic": list(account.traffic),
@@ -131,8 +132,8 @@ def sensitivity_report(found: Sensitivity, names: tuple[str, str]) -> str:
             "",
             *aligned(rows, 3),
             "",
-            f"A / B is least in {_named(least)}: {least.value:.4f}",
-            f"A / B is greatest in {_named(greatest)}: {greatest.value:.4f}",
+            f"A / B is least in {_named(least)}: {least.low:.4f}",
+            f"A / B is greatest in {_named(greatest)}: {greatest.high:.4f}",
             *(turn.sentence for turn in found.turns),
             "memory prices x: the factor on all prices of memory, movement and power at which A and B cost the same",
             f"{len(found.refused)} pairs of model and profile cannot answer; --json says why",
@@ -153,13 +154,15 @@ def sensitivity_document(found: Sensitivity, names: tuple[str, str]) -> dict[str
                 "profile": ratio.profile,
                 "a_mj": ratio.a_mj,
                 "b_mj": ratio.b_mj,
-                "ratio": ratio.value,
-                "range": [ratio.low, ratio.high],
+                "ratio": _finite(ratio.value),
+                "range": [_finite(ratio.low), _finite(ratio.high)],
                 "memory_scale": ratio.scale,
                 "cheaper_below": ratio.cheaper_below,
             }
             for ratio in found.ratios
         ],
+        "least": _end(found.least, found.least.low),
+        "greatest": _end(found.greatest, found.greatest.high),
         "break_even": [
             {
                 "model": turn.model,
@@ -174,6 +177,10 @@ def sensitivity_document(found: Sensitivity, names: tuple[str, str]) -> dict[str
             for model, variant, profile, reason in found.refused
         ],
     }
+
+
+def _end(ratio: Ratio, value: float) -> dict[str, Any]:
+    return {"model": ratio.model, "variant": ratio.variant, "profile": ratio.profile, "ratio": _finite(value)}
 
 
 def _named(ratio: Ratio) -> str:
@@ -191,7 +198,7 @@ def profiles_report(profiles: Sequence[Profile], sources: bool = False) -> str:
                 lines.append(f"  {key} = {ends(price.low, price.high)}  {price.source} ({told})")
             if profile.sram:
                 table = zip(profile.sram.capacity_bytes, profile.sram.access_pj, strict=True)
-                points = ", ".join(f"{size} B {energy:g} pJ" for size, energy in table)
+                points = ", ".join(f"{size} B {ends(*access)} pJ" for size, access in table)
                 lines.append(f"  sram, {profile.sram.word_bits}-bit words: {points}  {profile.sram.source}")
         return "\n".join(lines[1:])
     rows = [("profile", "what", "figures")]
@@ -255,10 +262,40 @@ def _whose(energy: Energy) -> str:
 def _saving(energy: Energy, other: Energy | str, digits: int) -> str:
     if isinstance(other, str):
         return f"{energy.model}: {other}"
-    ratio = energy.pj / other.pj if other.pj else float("nan")
-    return (
-        f"{energy.model} against {other.model}: {mj(other.total, digits)} mJ, ratio {ratio:.4f}, saving {1 - ratio:.2%}"
-    )
+    ratio, low, high = quotient(energy, other)
+    ratios, savings = f"{ratio:.4f}", f"{1 - ratio:.2%}"
+    if low != high and not math.isnan(ratio):
+        ratios, savings = f"{ratios} ({low:.4f} to {high:.4f})", f"{savings} ({1 - high:.2%} to {1 - low:.2%})"
+    return f"{energy.model} against {other.model}: {mj(other.total, digits)} mJ, ratio {ratios}, saving {savings}"
+
+
+def _held(energy: Energy, other: Energy) -> dict[str, Any]:
+    """Return ratio and saving with their ranges; null where the other is, or may be, nothing."""
+    ratio, low, high = quotient(energy, other)
+    return {
+        "ratio": _finite(ratio),
+        "ratio_range": [_finite(low), _finite(high)],
+        "saving": _finite(1 - ratio),
+        "saving_range": [_finite(1 - high), _finite(1 - low)],
+    }
+
+
+def _charged(account: Account, model: str) -> Energy:
+    return next(energy for energy in account.energies if energy.model == model)
+
+
+def _notes(account: Account) -> Iterator[str]:
+    """Yield what models leave out or assume, then what their baselines do beyond that."""
+    for energy in account.energies:
+        yield from (f"{energy.model}: {note}" for note in energy.notes)
+    for model, other in account.baselines.items():
+        if isinstance(other, Energy):
+            told = _charged(account, model).notes
+            yield from (f"{model} against {other.model}: {note}" for note in other.notes if note not in told)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _total(energy: Energy) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class CountsFolder:
         Made if it is missing; nothing is written before `save`.
     """
 
+    SUFFIX = ".counts.h5"
+
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._kept: dict[str, tuple[list[Counts], Origin]] = {}
@@ -79,6 +81,6 @@ class CountsFolder:
             raise OutputError(f"cannot make {self.folder}: {error.strerror}; give another folder") from error
         paths = []
         for name, ((counts,), source) in self._kept.items():
-            paths.append(self.folder / f"{name}.counts.h5")
+            paths.append(self.folder / f"{name}{self.SUFFIX}")
             countsfile.save(paths[-1], counts, source)
         return paths

@@ -124,6 +124,17 @@ def rates_report(rates: Sequence[Rate], single: Sequence[Rate]) -> str:
     return "\n".join([*aligned(rows), "", f"rates after the max-pool that reads the neurons; worst error {worst:.2%}"])
 
 
+def rates_warning(missed: Sequence[Rate]) -> str:
+    """Return a line that names the worst of the neurons that miss their target rates."""
+    worst = [f"{r.name} wanted {r.target:.4%}, reached {r.reached:.4%} ({r.error:+.1%})" for r in missed[:3]]
+    more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
+    where = "1 layer" if len(missed) == 1 else f"{len(missed)} layers"
+    text = f"the calibration missed its target at {where} of neurons: {'; '.join(worst)}{more}"
+    if any(rate.name.endswith("attn_lif") for rate in missed):
+        text += "; attention cannot fire as asked where q, k and v are so rare that too few coincide: give higher rates"
+    return text
+
+
 def facts(network: Network) -> list[str]:
     """Return one line per fact about the model: its value and where it came from."""
     width = max(map(len, network.provenance), default=0)

@@ -1,0 +1,63 @@
+"""The inputs of a comparison: one file, or every file of a folder that evsim can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from evsim.api import read
+from evsim.errors import RecordingError
+from evsim.events import FORMATS, head_of, images
+from evsim.events.arrays import MAGIC
+from evsim.network import Network
+
+
+def readable(source: str | Path, networks: Sequence[Network], timesteps: int | None) -> tuple[list[Path], list[Path]]:
+    """Return the inputs that all networks can read, each read once to be sure, and the files of no known format.
+
+    A file that a person names is always an input.
+
+    Raises
+    ------
+    RecordingError
+        If a file of a known format cannot be read or does not suit a network, or there is no input.
+    OptionError
+        As `evsim.api.read`.
+    """
+    found = inputs_of(source)
+    paths = [path for path in found if not Path(source).is_dir() or _known(path)]
+    if not paths:
+        raise RecordingError(f"{source} holds no file of a format that evsim reads; give recordings or frames")
+    specs = {network.spec: network for network in networks}
+    for path in paths:
+        for network in specs.values():
+            read(path, network, timesteps)
+    return paths, [path for path in found if path not in set(paths)]
+
+
+def inputs_of(source: str | Path) -> list[Path]:
+    """Return the file, or all files of the folder in order, hidden ones left out.
+
+    Raises
+    ------
+    RecordingError
+        If there is none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        if not found:
+            raise RecordingError(f"{path} holds no files; give a folder of recordings or frames")
+        return found
+    return [path]
+
+
+def _known(path: Path) -> bool:
+    """Whether a file has the suffix of a format, or begins like one."""
+    suffixes = {".npy", *(suffix for reader in FORMATS for suffix in reader.SUFFIXES)}
+    if path.suffix.lower() in suffixes:
+        return True
+    if not path.stat().st_size:
+        return False
+    head = head_of(path)
+    return head.startswith(MAGIC) or images.recognises(head) or any(reader.recognises(head) for reader in FORMATS)
