@@ -11,8 +11,10 @@ import h5py
 import numpy as np
 import pytest
 from test_events_cli import call, fails, network
+from typer.testing import CliRunner
 
-from evsim import api
+from evsim import api, demo
+from evsim.cli.main import app
 from evsim.errors import OptionError, RecordingError
 from evsim.events import ReadOptions, read
 from evsim.events.frames import to_frames
@@ -22,6 +24,9 @@ from evsim.network import InputSpec
 
 FOUR = ([1, 2, 3, 4], [10, 20, 30, 40], [5, 6, 7, 8], [1, 0, 0, 1])
 DVS128_CHIP, DAVIS_CHIP = r"ch\.unizh\.ini\.jaer\.chip\.retina\.DVS128", r"eu\.seebetter\.ini\.chips\.davis\.DAVIS240C"
+
+
+MODEL = demo.model_path()
 
 
 def write(folder, name, content):
@@ -220,3 +225,27 @@ def test_real_aedat4_files_have_their_end(tmp_path):
         for end in (len(content) - 1, table_at(content)[1]):
             with pytest.raises(RecordingError, match="truncated"):
                 read(write(tmp_path, "a.aedat4", content[:end]))
+
+
+@pytest.mark.parametrize("command", [("check", MODEL), ("compare", MODEL, MODEL)])
+def test_audits_take_the_reading_options(command, tmp_path):
+    """Check and compare read their input by the options of run, and print its notes."""
+    path = write(tmp_path, "a.bin", files.atis(*FOUR) + b"\0")
+    assert "truncated: 4 whole events" in fails(*command, "--input", path)
+    options = ("--allow-truncated", "--start", "1ev", "--split", "time", "--sensor", "50x60", "--json", tmp_path / "o")
+    result = CliRunner().invoke(app, [str(word) for word in (*command, "--input", path, *options)])
+    assert result.exit_code == 0, result.output
+    assert "the file is truncated: after 4 whole events" in result.stderr
+    assert "the sensor of 50 x 60 pixels fills the upper left" in result.stderr
+    assert "outside its sensor of 5 x 5" in fails(*command, "--input", path, "--allow-truncated", "--sensor", "5x5")
+
+
+def test_compare_shortens_the_notes_of_many_inputs(tmp_path):
+    """Notes on a folder of inputs name their files, and are cut short after eight."""
+    for i in range(6):
+        write(tmp_path, f"{i}.npz", npz_of(p=np.array([1, -1, -1, 1])))
+    result = call("compare", MODEL, MODEL, "--input", tmp_path)
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    assert notes[0].endswith("0.npz: p is -1 or 1; -1 is read as 0 (OFF)")
+    assert len(notes) == 9
+    assert notes[8] == "note: and 10 more on the inputs"  # of three notes on each of six
