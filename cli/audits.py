@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evsim.cli import reading
+
 if TYPE_CHECKING:
     from evsim.report.files import CountsFolder
+
+SHOWN_NOTES = 8
+"""Notes on inputs that are printed; a folder may give thousands."""
 
 
 def check(
@@ -17,6 +22,18 @@ def check(
     threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
     json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
+    split: reading.Split = None,
+    duration: reading.Duration = None,
+    fit: reading.Fit = None,
+    orientation: reading.Orientation = None,
+    layout: reading.Layout = None,
+    sensor: reading.Sensor = None,
+    start: reading.Start = None,
+    stop: reading.Stop = None,
+    trial: reading.Trial = None,
+    trials: reading.Trials = None,
+    allow_truncated: reading.AllowTruncated = False,
+    honour_validity: reading.HonourValidity = False,
 ) -> None:
     """Name every layer that reads other values than spikes.
 
@@ -30,10 +47,15 @@ def check(
     from evsim.report.audit import check_document, check_report
 
     check_outputs({"--json": json_file}, [model, source, profile])
+    options = reading.read_options(
+        split=split, duration=duration, fit=fit, orientation=orientation, layout=layout, sensor=sensor, start=start,
+        stop=stop, trial=trial, trials=trials, allow_truncated=allow_truncated, honour_validity=honour_validity,
+    )  # fmt: skip
     prices = load_profile(profile)
     loaded = load_model(model)
     _notes(loaded.notes)
-    sample = None if source is None else api.read(source, loaded.network, timesteps)
+    sample = None if source is None else api.read(source, loaded.network, timesteps, options)
+    _notes(sample.notes if sample else ())
     done = check_network(loaded.network, sample, prices, threads, timesteps)
     _show(check_report(done), check_document(done), json_file)
     raise typer.Exit(0 if done.spike_driven else 1)
@@ -51,6 +73,18 @@ def compare(
     json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
     profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
     counts: Annotated[str | None, typer.Option(help="folder: write the counts of A and B, summed over inputs")] = None,
+    split: reading.Split = None,
+    duration: reading.Duration = None,
+    fit: reading.Fit = None,
+    orientation: reading.Orientation = None,
+    layout: reading.Layout = None,
+    sensor: reading.Sensor = None,
+    start: reading.Start = None,
+    stop: reading.Stop = None,
+    trial: reading.Trial = None,
+    trials: reading.Trials = None,
+    allow_truncated: reading.AllowTruncated = False,
+    honour_validity: reading.HonourValidity = False,
 ) -> None:
     """Compare two models, or one with another residual.
 
@@ -70,6 +104,10 @@ def compare(
         raise OptionError("compare takes a second model or --residual, one of the two")
     check_outputs({"--json": json_file}, [first, second, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
     options: dict[str, Any] = {"profile": load_profile(profile), "threads": threads, "timesteps": timesteps}
+    options["options"] = reading.read_options(
+        split=split, duration=duration, fit=fit, orientation=orientation, layout=layout, sensor=sensor, start=start,
+        stop=stop, trial=trial, trials=trials, allow_truncated=allow_truncated, honour_validity=honour_validity,
+    )  # fmt: skip
     folder = CountsFolder(counts) if counts else None
     if folder:
         options["keep"] = lambda which, run: folder.add(f"{'ab'[which]}-{run.network.name}", run)
@@ -82,7 +120,8 @@ def compare(
         b = load_model(second)
         _notes(b.notes)
         done = compare_networks(a.network, b.network, source, **options)
-    _notes(skipped_note(done))
+    more = (f"and {len(done.notes) - SHOWN_NOTES} more on the inputs",) if len(done.notes) > SHOWN_NOTES else ()
+    _notes((*done.notes[:SHOWN_NOTES], *more, *skipped_note(done)))
     _save(folder)
     _show(compare_report(done), compare_document(done), json_file)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -19,21 +20,37 @@ def record(
     refractory: Annotated[int, typer.Option(help="silence after an event, in microseconds")] = 1000,
     noise: Annotated[float, typer.Option(help="spread of the threshold from pixel to pixel, as a share")] = 0.0,
     seed: Annotated[int, typer.Option(help="seed of the noise")] = 0,
+    darkest: Annotated[
+        float | None, typer.Option(help="intensity that the darkest grey is stretched to, and of the surround (64)")
+    ] = None,
+    no_stretch: Annotated[
+        bool, typer.Option("--no-stretch", help="take intensities as they are, 0 to 255, on the image's darkest grey")
+    ] = False,
     aedat: Aedat = None,
 ) -> None:
-    """Play an image before a simulated DVS128 event camera and write the recording."""
-    from evsim.errors import RecordingError
+    """Play an image before a simulated DVS128 event camera and write the recording.
+
+    The image's contrast is stretched: its darkest grey becomes 64 (or --darkest), its brightest 255; else --no-stretch.
+    """
+    from evsim.errors import OptionError, RecordingError
     from evsim.events.convert import write
     from evsim.events.images import read_grey
     from evsim.events.recorder import RecorderSettings
     from evsim.events.recorder import record as play
 
-    settings = RecorderSettings(motion, threshold, refractory, noise, seed)  # type: ignore[arg-type]
-    recording = play(read_grey(image), settings)
+    if no_stretch and darkest is not None:
+        raise OptionError("--darkest is what the image is stretched to, which --no-stretch rules out; give one of them")
+    settings = RecorderSettings(motion, threshold, refractory, noise, seed, stretch=not no_stretch)  # type: ignore[arg-type]
+    if darkest is not None:
+        settings = replace(settings, darkest=darkest)
+    scene = read_grey(image)
+    recording = play(scene, settings)
     if not len(recording):
         raise RecordingError(f"{image} gives no events with --threshold {threshold}; give a lower one")
     kind = write(recording, out, aedat)
-    typer.echo(f"wrote {out} ({kind}): {len(recording):,} events in {int(recording.t[-1]) / 1000:.0f} ms")
+    seen = f"intensities {scene.min():g} to {scene.max():g} "
+    seen += "as they are" if no_stretch else f"stretched to {settings.darkest:g} to 255"
+    typer.echo(f"wrote {out} ({kind}): {len(recording):,} events in {int(recording.t[-1]) / 1000:.0f} ms; {seen}")
 
 
 def events(

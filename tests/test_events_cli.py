@@ -223,10 +223,10 @@ def test_run_takes_the_options(tmp_path, model):
     assert [tuple(place) for place in np.argwhere(binned)] == [(0, 1, 2, 0), (1, 1, 2, 1), (2, 0, 3, 1), (3, 1, 15, 15)]
     by_time = fed("--stop", "3ev", "--split", "time", "--timesteps", "2")
     assert by_time.sum(axis=(1, 2, 3)).tolist() == [2, 0]
-    by_duration = fed("--stop", "95", "--split", "duration", "--duration", "10us")
+    by_duration = fed("--stop", "3ev", "--split", "duration", "--duration", "10us")
     assert by_duration.sum(axis=(1, 2, 3)).tolist() == [1, 1, 1]
     result = call(
-        "run", model, "--input", path, "--stop", "95", "--split", "duration", "--duration", "10us", "--json", "-"
+        "run", model, "--input", path, "--stop", "3ev", "--split", "duration", "--duration", "10us", "--json", "-"
     )
     assert json.loads(result.stdout)["model"]["timesteps"] == 3
     assert "T = 3" in result.stderr

@@ -59,7 +59,7 @@ def test_default_recordings_never_change(motion):
 
 def test_defaults():
     """Defaults are those of the bundled model's training."""
-    assert RecorderSettings() == RecorderSettings("saccade", 0.2, 1000, 0.0, 0, 8.0, 96, 64.0)
+    assert RecorderSettings() == RecorderSettings("saccade", 0.2, 1000, 0.0, 0, 8.0, 96, 64.0, True)
 
 
 def pixel(intensities, theta, refractory):
@@ -233,7 +233,7 @@ def test_bad_settings_and_images():
     for change, words in (
         ({"motion": "walk"}, "--motion"), ({"threshold": 0.0}, "--threshold"), ({"threshold": nan}, "--threshold"),
         ({"threshold": 1e-9}, "--threshold"), ({"refractory_us": -1}, "--refractory"), ({"noise": nan}, "--noise"),
-        ({"seed": -1}, "--seed"), ({"darkest": 255.0}, "darkest"), ({"extent": 200}, "2 to 128 pixels"),
+        ({"seed": -1}, "--seed"), ({"darkest": 255.0}, "--darkest"), ({"extent": 200}, "2 to 128 pixels"),
     ):  # fmt: skip
         with pytest.raises(OptionError, match=words):
             record(digit(), RecorderSettings(**change))
@@ -261,6 +261,48 @@ def test_record_command(tmp_path, version, form, kind):
     back = read(out)
     assert (back.format, columns(back)) == (form, columns(made))
     assert f"{len(made):,} events" in result.output
+
+
+def test_record_without_stretching(tmp_path):
+    """--no-stretch plays intensities as they are on the image's darkest grey; stretching says from what to what."""
+    from evsim.events.recorder import _scene
+
+    image = np.full((8, 8), 40.0)
+    image[2:6, 3:5] = 120.0
+    settings_ = RecorderSettings(stretch=False)
+    scene = _scene(image, settings_)
+    assert (scene.min(), scene.max(), scene[0, 0]) == pytest.approx((40.0, 120.0, 40.0))
+    np.save(tmp_path / "a.npy", image)
+    as_is = record_command(tmp_path, "--no-stretch")
+    assert columns(read(tmp_path / "out.aedat")) == columns(record(image, settings_))
+    assert "intensities 40 to 120 as they are" in as_is.output
+    assert "intensities 40 to 120 stretched to 64 to 255" in record_command(tmp_path).output
+    assert columns(read(tmp_path / "out.aedat")) == columns(record(image))
+    assert "40 to 120 stretched to 30 to 255" in record_command(tmp_path, "--darkest", "30").output
+    assert columns(read(tmp_path / "out.aedat")) == columns(record(image, RecorderSettings(darkest=30.0)))
+
+
+def record_command(folder, *options):
+    """Record a.npy of a folder as out.aedat."""
+    arguments = ["record", str(folder / "a.npy"), str(folder / "out.aedat"), *options]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.mark.parametrize("values", [(-1.0, 200.0), (0.0, 255.5), (0.0, 65535.0)])
+def test_intensities_that_cannot_be_taken_as_they_are(tmp_path, values):
+    """--no-stretch refuses values outside 0 to 255, and --darkest, which only stretching uses; nothing is written."""
+    image = np.full((8, 8), values[0])
+    image[2:6] = values[1]
+    np.save(tmp_path / "a.npy", image)
+    with pytest.raises(RecordingError, match=rf"holds {values[0]:g} to {values[1]:g}.* 0 to 255"):
+        record_command(tmp_path, "--no-stretch")
+    with pytest.raises(OptionError, match=r"--darkest .* --no-stretch"):
+        record_command(tmp_path, "--no-stretch", "--darkest", "10")
+    with pytest.raises(OptionError, match="--darkest must lie in 0 to 254"):
+        record_command(tmp_path, "--darkest", "255")
+    assert not (tmp_path / "out.aedat").exists()
 
 
 def test_pictures_of_16_bits_are_not_cut_off(tmp_path):

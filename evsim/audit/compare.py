@@ -13,6 +13,7 @@ from evsim.audit.residual import with_residual
 from evsim.energy import Profile, load_profile
 from evsim.energy.exact import layer_energy_mj
 from evsim.errors import OptionError
+from evsim.events import ReadOptions
 from evsim.network import Network
 
 RETRAINING = (
@@ -69,6 +70,8 @@ class Comparison:
         What limits the comparison; may be empty.
     skipped
         Files of the folder that are of no known format.
+    notes
+        What was said of the inputs as they were read, each behind its path.
     """
 
     networks: tuple[Network, Network]
@@ -78,6 +81,7 @@ class Comparison:
     totals: tuple[Totals, Totals]
     note: str = ""
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def agreement(self) -> float:
@@ -94,6 +98,7 @@ def compare(
     threads: int = 1,
     timesteps: int | None = None,
     keep: Callable[[int, Run], None] | None = None,
+    options: ReadOptions | None = None,
 ) -> Comparison:
     """Run two models on the same inputs.
 
@@ -109,6 +114,8 @@ def compare(
         As `evsim.api.simulate` takes them.
     keep
         Called with 0 (A) or 1 (B) and each run, counted in detail, such as `evsim.report.files.CountsFolder.add`.
+    options
+        How recordings are read and become frames, as `evsim.api.read` takes them.
 
     Raises
     ------
@@ -118,13 +125,15 @@ def compare(
     profile = profile or load_profile()
     check_options(threads, timesteps)
     networks = (first, second)
-    paths, skipped = readable(source, networks, timesteps)
+    paths, skipped = readable(source, networks, timesteps, options)
     sums: list[dict[str, Totals]] = [{}, {}]
     predictions = []
+    notes: dict[str, None] = {}
     for path in paths:
         pair = []
         for which, (network, stages) in enumerate(zip(networks, sums, strict=True)):
-            sample = read(path, network, timesteps)
+            sample = read(path, network, timesteps, options)
+            notes |= dict.fromkeys(f"{path}: {note}" for note in sample.notes)
             run = simulate(network, sample, timesteps=timesteps, threads=threads, detail=keep is not None)
             if keep:
                 keep(which, run)
@@ -141,6 +150,7 @@ def compare(
         {name: (a.get(name), b.get(name)) for name in names},
         (_total(list(a.values())), _total(list(b.values()))),
         skipped=tuple(map(str, skipped)),
+        notes=tuple(notes),
     )
 
 
@@ -153,6 +163,7 @@ def compare_residuals(
     threads: int = 1,
     timesteps: int | None = None,
     keep: Callable[[int, Run], None] | None = None,
+    options: ReadOptions | None = None,
 ) -> Comparison:
     """Run one model as it is, and the same weights with its residual placed otherwise; parameters as `compare`.
 
@@ -165,7 +176,9 @@ def compare_residuals(
     if other is network:
         instead = "sew" if residual == "spike-driven" else "spike-driven"
         raise OptionError(f"{network.name} already has a {residual} residual; give --residual {instead}")
-    done = compare(network, other, source, profile=profile, threads=threads, timesteps=timesteps, keep=keep)
+    done = compare(
+        network, other, source, profile=profile, threads=threads, timesteps=timesteps, keep=keep, options=options
+    )
     return replace(done, note=RETRAINING)
 
 

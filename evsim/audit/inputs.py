@@ -7,12 +7,14 @@ from pathlib import Path
 
 from evsim.api import read
 from evsim.errors import RecordingError
-from evsim.events import FORMATS, head_of, images
+from evsim.events import FORMATS, ReadOptions, head_of, images
 from evsim.events.arrays import MAGIC
 from evsim.network import Network
 
 
-def readable(source: str | Path, networks: Sequence[Network], timesteps: int | None) -> tuple[list[Path], list[Path]]:
+def readable(
+    source: str | Path, networks: Sequence[Network], timesteps: int | None, options: ReadOptions | None = None
+) -> tuple[list[Path], list[Path]]:
     """Return the inputs that all networks can read, each read once to be sure, and the files of no known format.
 
     A file that a person names is always an input.
@@ -31,7 +33,7 @@ def readable(source: str | Path, networks: Sequence[Network], timesteps: int | N
     specs = {network.spec: network for network in networks}
     for path in paths:
         for network in specs.values():
-            read(path, network, timesteps)
+            read(path, network, timesteps, options)
     return paths, [path for path in found if path not in set(paths)]
 
 

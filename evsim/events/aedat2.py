@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.errors import RecordingError
+from evsim.errors import OptionError, RecordingError
 from evsim.events.binary import header_lines, printable, records, rest
 from evsim.events.options import Layout, Orientation, ReadOptions
 from evsim.events.types import Piece, Recording, Size, Stream, empty_piece
@@ -51,6 +51,8 @@ def stream(path: Path, options: ReadOptions) -> Stream:
     ------
     RecordingError
         If nothing tells the layout of its addresses.
+    OptionError
+        If the layout asked for is not that of the chip in the header.
     """
     offset, chip = _header(path)
     layout, notes = _layout(path, offset, chip, options)
@@ -115,12 +117,14 @@ def _header(path: Path) -> tuple[int, str]:
 
 
 def _layout(path: Path, offset: int, chip: str, options: ReadOptions) -> tuple[Layout, tuple[str, ...]]:
-    if options.layout:
-        return options.layout, ()
-    if "davis" in chip.lower():
-        return "davis", ()
-    if any(name in chip.lower() for name in DVS128_CHIPS):
-        return "dvs128", ()
+    named = _layout_of(chip)
+    if named and options.layout not in (None, named):
+        raise OptionError(
+            f"--layout {options.layout} contradicts the header of {path}, which names the chip {chip[:60]} "
+            f"(layout {named}); leave out --layout"
+        )
+    if known := named or options.layout:
+        return known, ()
     if chip:
         raise RecordingError(
             f"{path} comes from the chip {chip[:60]}, which evsim does not know; give --layout dvs128 or davis"
@@ -131,6 +135,12 @@ def _layout(path: Path, offset: int, chip: str, options: ReadOptions) -> tuple[L
             f"{path} does not name its chip, and its addresses are not a DVS128's; give --layout dvs128 or davis"
         )
     return "dvs128", ("the header names no chip; all addresses are a DVS128's",)
+
+
+def _layout_of(chip: str) -> Layout | None:
+    if "davis" in chip.lower():
+        return "davis"
+    return "dvs128" if any(name in chip.lower() for name in DVS128_CHIPS) else None
 
 
 def _dvs128(path: Path, offset: int, orientation: Orientation) -> Iterator[Piece]:

@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from evsim.errors import RecordingError
+from evsim.events.aedat4_end import NO_TABLE, lost_end
 from evsim.events.options import ReadOptions
 from evsim.events.types import Piece, Size, Stream, empty_piece
 
@@ -52,10 +53,13 @@ def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothin
     size = Size(width, height, "the header") if width > 0 and height > 0 else None
     others = ", ".join(f"{number}" for number, _ in events[1:])
     notes = (f"of several streams of events, stream {events[0][0]} is read, not {others}",) if others else ()
-    return Stream(NAME, path, size, _pieces(path, messages), notes)
+    end = lost_end(path)
+    if end == NO_TABLE:
+        return Stream(NAME, path, size, _pieces(path, messages), (*notes, NO_TABLE))
+    return Stream(NAME, path, size, _pieces(path, messages, end), notes)
 
 
-def _pieces(path: Path, messages: Iterator[tuple[str, Any, bytes]]) -> Iterator[Piece]:
+def _pieces(path: Path, messages: Iterator[tuple[str, Any, bytes]], lost: str = "") -> Iterator[Piece]:
     skipped: dict[str, int] = {}
     for kind, fact, body in messages:
         if kind == "skip":
@@ -70,7 +74,7 @@ def _pieces(path: Path, messages: Iterator[tuple[str, Any, bytes]]) -> Iterator[
             if n and int(t.min()) < 0:
                 raise RecordingError(f"{path} holds times of more than 63 bits; it is damaged")
             yield Piece(t, x, y, np.frombuffer(body, np.uint8, n, 12 * n))
-    yield empty_piece(skipped)
+    yield empty_piece(skipped, cut=lost)
 
 
 def _messages(path: Path) -> Iterator[tuple[str, Any, bytes]]:

@@ -12,8 +12,6 @@ from evsim.errors import RecordingError
 from evsim.events.types import Piece
 
 KEYS = ("t", "x", "y", "p")
-SECONDS_BELOW = 1e6
-"""Times of a float type whose greatest is below this are seconds; others are microseconds."""
 
 
 class Column(NamedTuple):
@@ -37,11 +35,6 @@ def check_columns(path: Path, columns: dict[str, Column]) -> None:
             raise RecordingError(
                 f"{path}: {key} has shape {list(shape)} of {dtype}, wanted {list(length[:1])} of whole numbers"
             )
-
-
-def time_scale(greatest: float) -> float:
-    """Return how many microseconds a unit of float times is, given the greatest of them."""
-    return 1e6 if greatest < SECONDS_BELOW else 1.0
 
 
 class Columns:
@@ -70,7 +63,9 @@ class Columns:
             If a value is out of range.
         """
         self._zero |= bool((p == 0).any())
-        self._minus |= bool(p.dtype.kind == "i" and (p == -1).any())
+        notes: tuple[str, ...] = ()
+        if not self._minus and p.dtype.kind == "i" and (p == -1).any():
+            self._minus, notes = True, ("p is -1 or 1; -1 is read as 0 (OFF)",)
         if self._zero and self._minus:
             raise RecordingError(f"{self._path}: p holds 0 and -1; wanted 0 and 1, or -1 and 1")
         return Piece(
@@ -78,6 +73,7 @@ class Columns:
             self._within("x", x, 0, 65535).astype(np.uint16),
             self._within("y", y, 0, 65535).astype(np.uint16),
             (self._within("p", p, -1, 1) > 0).astype(np.uint8),
+            notes=notes,
         )
 
     def _times(self, t: NDArray[Any]) -> NDArray[np.int64]:

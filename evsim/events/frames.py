@@ -140,13 +140,15 @@ def _empty_notes(edges: list[tuple[int, int]], n: int, split: Split) -> list[str
 def _fitted(recording: Recording, height: int, width: int, fit: Fit, where: str) -> tuple[Columns, list[str]]:
     """Coordinates within the frames, by the policy for larger sensors; and what to say of it."""
     columns = recording.x, recording.y, recording.p, recording.t
-    inside = int(recording.x.max()) < width and int(recording.y.max()) < height
-    if (recording.width <= width and recording.height <= height) or (not recording.size_known and inside):
-        if recording.size_known and (recording.width, recording.height) != (width, height):
-            size = f"{recording.width} x {recording.height}"
+    size = f"{recording.width} x {recording.height}"
+    if recording.width <= width and recording.height <= height:
+        if not recording.size_known:
+            found = f"the file names no sensor size ({recording.size_from}: {size})"
+            return columns, [f"{found}; the model's {width} x {height} is taken; if it is another, give --sensor WxH"]
+        if (recording.width, recording.height) != (width, height):
             return columns, [f"the sensor of {size} pixels fills the upper left of the model's {width} x {height}"]
         return columns, []
-    size = f"{recording.width} x {recording.height} pixels"
+    size = f"{size} pixels"
     if not recording.size_known:
         raise RecordingError(
             f"{where} names no sensor size and holds events outside the model's {width} x {height} "

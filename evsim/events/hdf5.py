@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from evsim.errors import RecordingError
-from evsim.events.columns import KEYS, Column, Columns, check_columns, time_scale
+from evsim.events.columns import KEYS, Column, Columns, check_columns
 from evsim.events.options import ReadOptions
-from evsim.events.types import PIECE, Piece, Stream
+from evsim.events.types import PIECE, Piece, Stream, empty_piece
 
 NAME = "hdf5"
 SUFFIXES = (".h5", ".hdf5")
@@ -23,6 +23,9 @@ HARMLESS = 64 << 20
 
 LARGEST_RATIO = 1100
 """Beyond, datasets are mostly fill values that were never written."""
+
+SECONDS_BELOW = 1e6
+"""Times of a float type below this are seconds, unless all are whole; others are microseconds."""
 
 DAMAGE = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, OverflowError, MemoryError)
 """What h5py raises about damaged files."""
@@ -105,9 +108,9 @@ def _pieces(path: Path, name: str, columns: dict[str, Column], shift: int) -> It
         with h5py.File(path, "r") as file:
             group = file[name]
             scale = 1.0
-            if columns["t"].dtype.kind == "f":
-                blocks = (group["t"][begin : begin + PIECE] for begin in range(0, length, PIECE))
-                scale = time_scale(max((float(np.max(block)) for block in blocks), default=0.0))
+            if columns["t"].dtype.kind == "f" and length:
+                scale, note = _unit(group["t"])
+                yield empty_piece(notes=(note,))
             made = Columns(path, scale, shift)
             for begin in range(0, length, PIECE):
                 t, x, y, p = (np.asarray(group[key][begin : begin + PIECE]) for key in KEYS)
@@ -117,3 +120,18 @@ def _pieces(path: Path, name: str, columns: dict[str, Column], shift: int) -> It
     except DAMAGE as error:
         hint = "; for data compressed by Blosc: pip install hdf5plugin" if "filter" in str(error) else "; copy it again"
         raise RecordingError(f"{path} is a damaged HDF5 file ({error}){hint}") from error
+
+
+def _unit(times: Any) -> tuple[float, str]:
+    """Microseconds per unit of times of a float type, and a note that says which unit that is."""
+    greatest, whole = -np.inf, True
+    for begin in range(0, times.shape[0], PIECE):
+        block = np.asarray(times[begin : begin + PIECE])
+        greatest = np.maximum(greatest, block.max())  # NaN stays, and is refused with its piece
+        whole = whole and bool((block == np.rint(block)).all())
+    said = f"times of type {times.dtype} up to {greatest:g}"
+    if whole:
+        return 1.0, f"{said}, all whole, are taken for microseconds"
+    if greatest < SECONDS_BELOW:
+        return 1e6, f"{said}, below a million, are taken for seconds, and become microseconds"
+    return 1.0, f"{said}, not below a million, are taken for microseconds, and rounded"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
 from evsim.events import arrays
-from evsim.events.columns import KEYS, Column, Columns, check_columns, time_scale
+from evsim.events.columns import KEYS, Column, Columns, check_columns
 from evsim.events.options import ReadOptions
 from evsim.events.types import PIECE, Piece, Recording, Stream
 from evsim.files import replacing
@@ -58,7 +58,9 @@ def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothin
     except DAMAGE as error:
         raise RecordingError(f"{path} is a damaged .npz file ({error}); copy it again") from error
     check_columns(path, columns)
-    return Stream(NAME, path, None, _pieces(path, columns))
+    kind = columns["t"].dtype
+    said = f"times of type {kind} are taken for microseconds as SpikingJelly does, and rounded"
+    return Stream(NAME, path, None, _pieces(path, columns), (said,) if kind.kind == "f" else ())
 
 
 def write(recording: Recording, path: str | Path) -> None:
@@ -103,25 +105,22 @@ def _column(path: Path, key: str, member: IO[bytes], size: int) -> Column:
 
 
 def _pieces(path: Path, columns: dict[str, Column]) -> Iterator[Piece]:
-    scale = 1.0
-    if columns["t"].dtype.kind == "f":
-        scale = time_scale(max((float(np.max(t)) for (t,) in _blocks(path, columns, ("t",))), default=0.0))
-    made = Columns(path, scale)
-    for t, x, y, p in _blocks(path, columns, KEYS):
+    made = Columns(path)
+    for t, x, y, p in _blocks(path, columns):
         yield made.piece(t, x, y, p)
 
 
-def _blocks(path: Path, columns: dict[str, Column], keys: tuple[str, ...]) -> Iterator[list[NDArray[Any]]]:
-    """Yield the named arrays side by side, some events at a time."""
+def _blocks(path: Path, columns: dict[str, Column]) -> Iterator[list[NDArray[Any]]]:
+    """Yield the arrays side by side, some events at a time."""
     try:
         with ExitStack() as stack:
             archive = stack.enter_context(zipfile.ZipFile(path))
-            members = [stack.enter_context(archive.open(f"{key}.npy")) for key in keys]
-            for key, member in zip(keys, members, strict=True):
+            members = [stack.enter_context(archive.open(f"{key}.npy")) for key in KEYS]
+            for key, member in zip(KEYS, members, strict=True):
                 _column(path, key, member, archive.getinfo(f"{key}.npy").file_size)
             for begin in range(0, columns["t"].shape[0], PIECE):
                 number = min(PIECE, columns["t"].shape[0] - begin)
-                yield [_exactly(member, columns[key].dtype, number) for key, member in zip(keys, members, strict=True)]
+                yield [_exactly(member, columns[key].dtype, number) for key, member in zip(KEYS, members, strict=True)]
     except RecordingError:
         raise
     except DAMAGE as error:

@@ -34,13 +34,13 @@ class ReadOptions:
         Axis convention of jAER's recordings (AEDAT 2.0): as SpikingJelly's CIFAR10-DVS loader turns them, as jAER
         shows them, or as they are stored. None: "spikingjelly", or the model's own. Other formats have one only.
     layout
-        Address layout of an AEDAT 2.0 file whose header does not name its chip.
+        Address layout of an AEDAT 2.0 file whose header does not name its chip; an error if it is not that chip's.
     allow_truncated
         Whether to read the whole events of a file that ends within one.
     honour_validity
         Whether to leave out events of AEDAT 3.1 that their validity bit calls invalid; public readers keep them.
     sensor
-        Width and height of the sensor, against what the file says.
+        Width and height of the sensor; goes before what the file says, and a note names both.
     start, stop
         Keep events from `start` on and before `stop`.
     trial, trials

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evsim.errors import OptionError, RecordingError
 from evsim.events.options import Bound, ReadOptions
-from evsim.events.types import GREATEST_INDEX, Piece, Recording, Size, Stream
+from evsim.events.types import GREATEST_INDEX, GREATEST_SELECTED, Piece, Recording, Size, Stream
 
 Number = TypeVar("Number", bound=np.integer[Any])
 
@@ -30,7 +30,7 @@ class Reading:
     seen
         Events met so far, inside or outside the range.
     greatest_x, greatest_y
-        -1 before the first event kept.
+        Of the events kept; -1 before the first.
     backward_steps
         How often time ran backward between neighbours of those kept.
     skipped, notes
@@ -41,6 +41,11 @@ class Reading:
         self._stream, self._options = stream, options
         self.size = Size(*options.sensor, "--sensor") if options.sensor else stream.size
         self.notes = list(stream.notes)
+        if options.sensor and stream.size and options.sensor != stream.size[:2]:
+            width, height, source = stream.size
+            self.notes.append(
+                "--sensor {}x{} is taken, not {} x {} ({})".format(*options.sensor, width, height, source)
+            )
         self._range = (options.start, options.stop)
         if options.trial is not None:
             self._range, note = _trial(stream.path, options)
@@ -48,6 +53,8 @@ class Reading:
         self.skipped: dict[str, int] = {}
         self.count = self.seen = self.backward_steps = 0
         self.greatest_x = self.greatest_y = -1
+        self._all_x = self._all_y = -1  # of all events met, where the file names no sensor size
+        self._ended = False
         self._last: int | None = None
 
     def pieces(self) -> Iterator[Piece]:
@@ -64,6 +71,8 @@ class Reading:
                 self.skipped[kind] = self.skipped.get(kind, 0) + number
             self.notes += piece.notes
             kept = self._within(piece)
+            if self.size is None and len(piece.t):
+                self._all_x, self._all_y = max(self._all_x, int(piece.x.max())), max(self._all_y, int(piece.y.max()))
             self.seen += len(piece.t)
             if len(kept.t):
                 self._account(kept)
@@ -72,6 +81,7 @@ class Reading:
                 self._truncated(piece.cut)
             if stop and stop.unit == "event" and self.seen >= stop.value:
                 return
+        self._ended = True
 
     def _within(self, piece: Piece) -> Piece:
         start, stop = self._range
@@ -120,7 +130,11 @@ class Reading:
             notes.append(f"time runs backward {self.backward_steps} times")
         if self.seen and not self.count:
             notes.append(f"none of the {self.seen} events lies in the range")
-        return self.size or Size(self.greatest_x + 1, self.greatest_y + 1, GREATEST_INDEX), tuple(notes)
+        if self.size:
+            return self.size, tuple(notes)
+        if self._ended:
+            return Size(self._all_x + 1, self._all_y + 1, GREATEST_INDEX), tuple(notes)
+        return Size(self.greatest_x + 1, self.greatest_y + 1, GREATEST_SELECTED), tuple(notes)
 
 
 def collect(stream: Stream, options: ReadOptions) -> Recording:

@@ -52,6 +52,9 @@ class RecorderSettings:
         Pixels per side that the image is enlarged to.
     darkest
         Intensity (of 255) of the image's darkest grey and of what surrounds it: no real scene is black.
+    stretch
+        Whether the image's contrast is stretched to `darkest` .. 255. If not, its values are the intensities, and its
+        least value is also what surrounds it; `darkest` is not used.
     """
 
     motion: Literal["saccade", "loop"] = "saccade"
@@ -62,6 +65,7 @@ class RecorderSettings:
     amplitude: float = 8.0
     extent: int = 96
     darkest: float = 64.0
+    stretch: bool = True
 
 
 def record(image: NDArray[np.generic], settings: RecorderSettings | None = None) -> Recording:
@@ -70,7 +74,7 @@ def record(image: NDArray[np.generic], settings: RecorderSettings | None = None)
     Parameters
     ----------
     image
-        [H, W], intensities from dark (its least value) to bright (its greatest).
+        [H, W], intensities from dark to bright: stretched from its least and greatest value, or 0 .. 255 as they are.
     settings
         Motion and pixel model.
 
@@ -82,7 +86,7 @@ def record(image: NDArray[np.generic], settings: RecorderSettings | None = None)
     Raises
     ------
     RecordingError
-        If the image is not two-dimensional, not finite, or of one brightness.
+        If the image is not two-dimensional, not finite, of one brightness, or outside 0 .. 255 and not stretched.
     OptionError
         If a setting has no such value.
     """
@@ -116,7 +120,7 @@ def _check(settings: RecorderSettings) -> None:
     if settings.seed < 0:
         raise OptionError(f"--seed must not be negative, got {settings.seed}")
     if not 0.0 <= settings.darkest < 255.0:
-        raise OptionError(f"the darkest intensity must lie in 0 .. 254, got {settings.darkest}")
+        raise OptionError(f"--darkest must lie in 0 to 254, got {settings.darkest}")
     if not 2 <= settings.extent <= SENSOR:
         raise OptionError(f"the image must fill 2 to {SENSOR} pixels of the sensor, got {settings.extent}")
 
@@ -130,11 +134,20 @@ def _scene(image: NDArray[np.generic], settings: RecorderSettings) -> NDArray[np
     values = np.asarray(image, np.float64)
     if not np.isfinite(values).all() or np.ptp(values) == 0.0:
         raise RecordingError("the image holds NaN or infinite values, or is of one brightness: nothing would move")
-    values = settings.darkest + (values - values.min()) / np.ptp(values) * (255.0 - settings.darkest)
-    values = np.pad(values, 1, constant_values=settings.darkest)  # strokes at the edge end softly
+    darkest = settings.darkest
+    if settings.stretch:
+        values = darkest + (values - values.min()) / np.ptp(values) * (255.0 - darkest)
+    elif values.min() < 0.0 or values.max() > 255.0:
+        raise RecordingError(
+            f"the image holds {values.min():g} to {values.max():g}; as they are, without stretching, intensities must "
+            "lie in 0 to 255: scale the image, or let it be stretched"
+        )
+    else:
+        darkest = float(values.min())
+    values = np.pad(values, 1, constant_values=darkest)  # strokes at the edge end softly
     factor = settings.extent / max(values.shape)
     large = np.clip(zoom(values, factor, order=1, grid_mode=True, mode="nearest"), 0.0, 255.0)
-    scene = np.full((SENSOR, SENSOR), settings.darkest)
+    scene = np.full((SENSOR, SENSOR), darkest)
     top, left = ((SENSOR - size) // 2 for size in large.shape)
     scene[top : top + large.shape[0], left : left + large.shape[1]] = large
     return scene

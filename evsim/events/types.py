@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 GREATEST_INDEX = "greatest index + 1"
-"""`Recording.size_from` where a file names no sensor size."""
+"""`Recording.size_from` where a file names no sensor size: it is that of all its events, whatever range is read."""
+
+GREATEST_SELECTED = "greatest index + 1 of the selected events"
+"""The same where reading ended with the range, so that the rest of the file is not known."""
 
 PIECE = 1 << 18
 """Events that a reader decodes at a time: small enough for the cache, large enough for NumPy."""
@@ -32,7 +35,7 @@ class Recording:
     width, height
         Size of the sensor in pixels.
     size_from
-        Where the sensor size came from, in words; "greatest index + 1" means that the file names none.
+        Where the sensor size came from, in words; "greatest index + 1 ..." means that the file names none.
     format
         Name of the format, e.g. "aedat2".
     skipped
@@ -61,7 +64,7 @@ class Recording:
     @property
     def size_known(self) -> bool:
         """Whether the file, its format or the user names the sensor size."""
-        return self.size_from != GREATEST_INDEX
+        return self.size_from not in (GREATEST_INDEX, GREATEST_SELECTED)
 
 
 class Size(NamedTuple):
