@@ -10,7 +10,7 @@ counts = typer.Typer(help="Files of counts.", no_args_is_help=True)
 
 
 def energy(
-    files: Annotated[list[str], typer.Argument(help="counts.h5, from evsim run --counts")],
+    files: Annotated[list[str], typer.Argument(metavar="FILES", help="counts.h5, from evsim run --counts")],
     model: Annotated[
         str | None,
         typer.Option(
@@ -34,7 +34,10 @@ def energy(
     json_file: Annotated[str | None, typer.Option("--json", help="write all breakdowns as JSON; - for stdout")] = None,
     csv_file: Annotated[str | None, typer.Option("--csv", help="write every entry as CSV; - for stdout")] = None,
 ) -> None:
-    """Charge counts by any energy model and profile, without the model or the recording."""
+    """Charge stored counts by any energy model and profile.
+
+    Neither the model nor the recording is needed.
+    """
     from evsim.cli.charging import Request, charge_and_print
 
     charge_and_print(
@@ -47,7 +50,7 @@ def energy(
 
 @counts.command()
 def merge(
-    files: Annotated[list[str], typer.Argument(help="counts.h5 of one model, two or more")],
+    files: Annotated[list[str], typer.Argument(metavar="FILES", help="counts.h5 of one model, two or more")],
     out: Annotated[str, typer.Option(help="counts.h5 to write")],
 ) -> None:
     """Add counts of several samples up."""

@@ -13,8 +13,10 @@ Aedat = Annotated[str | None, typer.Option("--aedat", help="version of AEDAT to 
 
 
 def record(
-    image: Annotated[str, typer.Argument(help="image [H, W]: .npy, or PNG and the like with the extra 'images'")],
-    out: Annotated[str, typer.Argument(help="recording to write (.aedat)")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="image [H, W]: .npy, or PNG and the like with the extra 'images'")
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="recording to write (.aedat)")],
     motion: Annotated[str, typer.Option(help="saccade (three moves) or loop (closed diamond)")] = "saccade",
     threshold: Annotated[float, typer.Option(help="change of log intensity per event")] = 0.2,
     refractory: Annotated[int, typer.Option(help="silence after an event, in microseconds")] = 1000,
@@ -28,7 +30,7 @@ def record(
     ] = False,
     aedat: Aedat = None,
 ) -> None:
-    """Play an image before a simulated DVS128 event camera and write the recording.
+    """Play an image before a simulated event camera.
 
     The image's contrast is stretched: its darkest grey becomes 64 (or --darkest), its brightest 255; else --no-stretch.
     """
@@ -54,7 +56,7 @@ def record(
 
 
 def events(
-    file: Annotated[str, typer.Argument(help="recording of any format")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="recording of any format")],
     json_file: Annotated[str | None, typer.Option("--json", help="write the facts as JSON; - for stdout alone")] = None,
     png: Annotated[str | None, typer.Option(help="draw the first frames (.png)")] = None,
     to: Annotated[str | None, typer.Option(help="convert: write .aedat, .npz or .csv")] = None,
@@ -69,7 +71,10 @@ def events(
     allow_truncated: reading.AllowTruncated = False,
     honour_validity: reading.HonourValidity = False,
 ) -> None:
-    """Tell what is in a recording: format, sensor, events, rate over time, hot pixels, what was skipped."""
+    """Tell what is in a recording, or convert it.
+
+    Format, sensor, number of events, their rate over time, hot pixels, and what was skipped.
+    """
     from evsim.cli.listing import list_recording
 
     options = reading.read_options(
