@@ -6,6 +6,7 @@ import numpy as np
 
 from evsim.errors import NetworkError
 from evsim.kernels.attention import attend
+from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context
 from evsim.network import Shape, SpikingSelfAttention
@@ -32,7 +33,8 @@ class Attention:
         q, k, v = (packet.words for packet in packets if isinstance(packet, SpikeList))
         steps, tokens, _ = q.shape
         context, node = self.context, self.node
-        out = np.zeros((steps, tokens, padded(self.shape.channels)), context.dtype)
+        out = aligned((steps, tokens, padded(self.shape.channels)), context.dtype)
+        out[..., self.shape.channels :] = 0.0
         scale = context.dtype.type(node.scale)
 
         def work(first: int, last: int) -> None:

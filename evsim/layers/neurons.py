@@ -30,7 +30,10 @@ class Membrane:
     def neurons(self, start: int, steps: int) -> tuple[SpikeList, Neurons]:
         """Return a spike list for `steps` timesteps from `start` on, and the neurons that will fill it."""
         shape, real = self.shape, self.context.dtype.type
-        words = np.zeros((steps, shape.positions, -(-shape.channels // 64)), np.uint64)
+        width = -(-shape.channels // 64)
+        # neurons write half words: where theirs fill whole ones, nothing is left to clear
+        make = np.empty if padded(shape.channels) == 64 * width else np.zeros
+        words = make((steps, shape.positions, width), np.uint64)
         leak = real(self.node.tau if self._divide else 1.0 / self.node.tau)
         neurons = Neurons(
             words.view(np.uint32).reshape(-1),
