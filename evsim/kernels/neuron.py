@@ -2,8 +2,9 @@
 
 The membrane potential of a block of channels lives in 256 bytes: loaded, leaked towards the input, compared, reset and
 stored by `lif_step` with a handful of vector instructions; the comparison's mask is the spike word itself, so spikes
-are never written as numbers. A neuron's timesteps follow each other directly, so that its potential stays in the L1
-cache, whether the currents come from a map in memory or from sums still in the cache.
+are never written as numbers. All timesteps of a group of positions follow each other directly, so that potentials stay
+in the L1 cache. One position at a time would too, but maps of 2^n positions put all its timesteps in the same few
+lines of every cache.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from evsim.kernels.vector import lif_step
 LOW_HALF = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
 
+GROUP = 16
+"""Positions whose timesteps are done before the next group's."""
+
 
 class Neurons(NamedTuple):
     """LIF neurons of a map, and where their spikes go. Without neurons `words` has size 0.
 
     words [T * P * W * 2] uint32: the two halves of each word of a spike list. potential: [P * C] where `kept` over
-    calls, else [block], working memory of one thread, and each call begins at rest. `leak` is tau where `divide`,
+    calls, else [16 * block], working memory of one thread, and each call begins at rest. `leak` is tau where `divide`,
     else 1 / tau (exact for powers of two).
     """
 
@@ -56,30 +60,32 @@ def fire(
     is C, padded to 32.
     """
     halves = (channels + 63) // 64 * 2
-    for p in range(begin, end):
-        v = p * channels + channel if neurons.kept else 0
-        if not neurons.kept:
-            neurons.potential[:lanes] = 0.0
-        at = (p - begin) * strides[1]
-        word = p * halves + channel // 32
-        for _ in range(steps):
-            bits = lif_step(
-                current,
-                at,
-                shift,
-                channel,
-                neurons.potential,
-                v,
-                neurons.leak,
-                neurons.divide,
-                neurons.threshold,
-                lanes,
-            )
-            neurons.words[word] = np.uint32(bits & LOW_HALF)
-            if lanes == 64:
-                neurons.words[word + 1] = np.uint32(bits >> HALF)
-            at += strides[0]
-            word += positions * halves
+    words, potential = neurons.words, neurons.potential  # taken out once: reference counts stay out of the loop
+    for first in range(begin, end, GROUP):
+        for t in range(steps):
+            for p in range(first, min(first + GROUP, end)):
+                bits = lif_step(
+                    current,
+                    t * strides[0] + (p - begin) * strides[1],
+                    shift,
+                    channel,
+                    potential,
+                    p * channels + channel if neurons.kept else (p - first) * lanes,
+                    t == 0 and not neurons.kept,
+                    neurons.leak,
+                    neurons.divide,
+                    neurons.threshold,
+                    lanes,
+                )
+                put_spikes(words, (t * positions + p) * halves + channel // 32, bits, lanes)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def put_spikes(words: NDArray[np.uint32], word: int, bits: np.uint64, lanes: int) -> None:
+    """Store the spikes of a block of 64 or 32 neurons as half words."""
+    words[word] = np.uint32(bits & LOW_HALF)
+    if lanes == 64:
+        words[word + 1] = np.uint32(bits >> HALF)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -97,8 +103,9 @@ def fire_map(
 ) -> None:
     """Drive the neurons of positions ``first .. last - 1`` by a map [T * P * C] ([P * C] where `static`)."""
     step = 0 if static else positions * channels
-    for p in range(first, last):
+    for p in range(first, last, GROUP):
+        end = min(p + GROUP, last)
         for channel in range(0, channels, block):
             lanes = min(block, channels - channel)
             here = current[p * channels + channel :]
-            fire(neurons, here, (step, 0), shift, channels, channel, lanes, steps, positions, p, p + 1)
+            fire(neurons, here, (step, channels), shift, channels, channel, lanes, steps, positions, p, end)

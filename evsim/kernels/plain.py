@@ -13,12 +13,68 @@ Reals = NDArray[np.floating]
 
 
 def add_rows(
-    sums: Reals, at: int, rows: Reals, base: int, index: NDArray[np.unsignedinteger], start: int, stop: int, lanes: int
+    sums: Reals,
+    at: int,
+    fresh: bool,
+    rows: Reals,
+    base: int,
+    index: NDArray[np.unsignedinteger],
+    values: Reals | None,
+    start: int,
+    stop: int,
+    lanes: int,
 ) -> None:
-    """Add the rows that `index` names to the sums, one after the other."""
-    for i in range(start, stop):
-        row = base + int(index[i]) * lanes
-        sums[at : at + lanes] += _whole(rows[row : row + lanes], lanes)
+    """Add the rows that `index` names to the sums (or to zeros), one after the other, each times its value if any."""
+    _whole(sums[at : at + lanes], lanes)[:] = _sum_rows(sums, at, fresh, rows, base, index, values, start, stop, lanes)
+
+
+def put_rows(
+    sums: Reals,
+    at: int,
+    fresh: bool,
+    rows: Reals,
+    base: int,
+    index: NDArray[np.unsignedinteger],
+    values: Reals | None,
+    start: int,
+    stop: int,
+    lanes: int,
+    out: Reals,
+    out_at: int,
+    shift: Reals,
+    shift_at: int,
+    stream: Reals,
+    stream_at: int,
+    added: bool,
+) -> None:
+    """Store the sums of `add_rows` plus shift, plus a stream where `added`."""
+    total = _sum_rows(sums, at, fresh, rows, base, index, values, start, stop, lanes)
+    add_maps(out, out_at, total, 0, shift, shift_at, stream, stream_at, added, lanes)
+
+
+def fire_rows(
+    sums: Reals,
+    at: int,
+    fresh: bool,
+    rows: Reals,
+    base: int,
+    index: NDArray[np.unsignedinteger],
+    values: Reals | None,
+    start: int,
+    stop: int,
+    lanes: int,
+    shift: Reals,
+    shift_at: int,
+    potential: Reals,
+    potential_at: int,
+    rest: bool,
+    leak: np.floating,
+    divide: bool,
+    threshold: np.floating,
+) -> np.uint64:
+    """Drive LIF neurons by the sums of `add_rows`."""
+    total = _sum_rows(sums, at, fresh, rows, base, index, values, start, stop, lanes)
+    return lif_step(total, 0, shift, shift_at, potential, potential_at, rest, leak, divide, threshold, lanes)
 
 
 def add_rows_of_bits(sums: Reals, at: int, rows: Reals, base: int, word: np.uint64, lanes: int) -> None:
@@ -49,23 +105,6 @@ def tally_bits(counts: NDArray[np.uint16], at: int, words: NDArray[np.uint64], b
         counts[at : at + 64] += np.unpackbits(octets, bitorder="little")
 
 
-def add_scaled_rows(
-    sums: Reals,
-    at: int,
-    rows: Reals,
-    base: int,
-    index: NDArray[np.unsignedinteger],
-    values: Reals,
-    start: int,
-    stop: int,
-    lanes: int,
-) -> None:
-    """Add the rows that `index` names, each times its value."""
-    for i in range(start, stop):
-        row = base + int(index[i]) * lanes
-        sums[at : at + lanes] += values[i] * _whole(rows[row : row + lanes], lanes)
-
-
 def add_scaled_run(
     sums: Reals, at: int, rows: Reals, base: int, values: Reals, start: int, stop: int, lanes: int
 ) -> None:
@@ -82,6 +121,7 @@ def lif_step(
     shift_at: int,
     potential: Reals,
     potential_at: int,
+    rest: bool,
     leak: np.floating,
     divide: bool,
     threshold: np.floating,
@@ -89,6 +129,8 @@ def lif_step(
 ) -> np.uint64:
     """Advance `lanes` LIF neurons by one timestep and return their spikes as bits."""
     v = _whole(potential[potential_at : potential_at + lanes], lanes)
+    if rest:
+        v[:] = 0.0
     drive = (current[at : at + lanes] + shift[shift_at : shift_at + lanes]) - v
     v += drive / leak if divide else drive * leak
     fired = v >= threshold
@@ -143,6 +185,26 @@ def lowest_bit(word: np.uint64) -> int:
     """Return the position of the lowest set bit; the word is not 0."""
     bits = int(word)
     return (bits & -bits).bit_length() - 1
+
+
+def _sum_rows(
+    sums: Reals,
+    at: int,
+    fresh: bool,
+    rows: Reals,
+    base: int,
+    index: NDArray[np.unsignedinteger],
+    values: Reals | None,
+    start: int,
+    stop: int,
+    lanes: int,
+) -> Reals:
+    total = np.zeros(lanes, rows.dtype) if fresh else _whole(sums[at : at + lanes], lanes).copy()
+    for i in range(start, stop):
+        row = base + int(index[i]) * lanes
+        added = _whole(rows[row : row + lanes], lanes)
+        total += added if values is None else values[i] * added
+    return total
 
 
 def _bits(word: np.uint64) -> list[int]:

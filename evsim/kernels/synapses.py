@@ -13,8 +13,9 @@ window fits into the L1 cache (few input channels), its three taps are *joined*:
 lie side by side, so one run of entries ``x % 3 * C_in + c`` serves all three, against weight rows turned to match.
 
 What a layer does with its finished sums is its *sink*: store them as real values (plus the residual stream), or drive
-LIF neurons at once, so that the membrane currents never leave the cache. Each output adds in the order
-(tap, channel), whatever the tile, band, schedule or number of threads: results do not depend on them.
+LIF neurons. The last tile's sums go to the sink straight from the registers, all timesteps of a few positions at a
+time, so that potentials stay in the L1 cache; those of the first tile begin in registers, at zero. Each output adds in
+the order (tap, channel), whatever the tile, band, schedule or number of threads: results do not depend on them.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.neuron import Neurons, fire
-from evsim.kernels.vector import add_maps, add_rows, add_scaled_rows, add_scaled_run, prefetch
+from evsim.kernels.neuron import GROUP, Neurons, fire, put_spikes
+from evsim.kernels.vector import add_maps, add_rows, add_scaled_run, fire_rows, prefetch, put_rows
 
 LINE = 16
 """Elements from one prefetch to the next: a cache line of float32, two of float64."""
@@ -76,21 +77,20 @@ def units(size: Size) -> int:
     return -(-size.out_channels // size.block) * -(-positions // size.band)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def synapses(
-    first: int,
-    last: int,
-    size: Size,
-    index: NDArray[np.uint16],
-    starts: NDArray[np.int64],
-    values: NDArray[np.floating] | None,
-    weights: NDArray[np.floating],
-    scratch: NDArray[np.floating],
-    sink: Sink,
-) -> None:
-    """Run units ``first .. last - 1`` on lists of active channels (`Segments`); scratch [steps * band * block].
+class Lists(NamedTuple):
+    """What a layer reads: lists of active channels (see `Segments`), and its packed weights."""
 
-    Without `values` one addition per spike and output reached, with them one multiplication and one addition.
+    entries: NDArray[np.uint16]
+    starts: NDArray[np.int64]
+    values: NDArray[np.floating] | None
+    weights: NDArray[np.floating]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink) -> None:
+    """Run units ``first .. last - 1`` on lists of active channels; scratch [steps * band * block].
+
+    One addition per spike and output reached; where entries have values, one multiplication and one addition.
     """
     in_positions = size.in_height * size.in_width
     taps = size.kernel_height * size.kernel_width
@@ -98,10 +98,8 @@ def synapses(
     for unit in range(first, last):
         channel, lanes, begin, end = _unit(size, unit)
         span = (end - begin) * lanes
-        scratch[: size.steps * span] = 0.0
         if size.joined:
-            _gather_joined(size, channel, lanes, begin, end, index, starts, values, weights, scratch)
-            _drain(size, sink, scratch, channel, lanes, begin, end)
+            _gather_joined(size, lists, scratch, sink, channel, lanes, begin, end)
             continue
         # a tile that is used once comes from afar: ask for the next while this one is at work
         pace = 0
@@ -111,77 +109,192 @@ def synapses(
             for tile in range(tiles):
                 row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
                 ahead = row + lanes * min(size.tile, size.in_channels - tile * size.tile)
+                fresh = tap + tile == 0
+                if tap == taps - 1 and tile == tiles - 1:
+                    ky, kx = tap // size.kernel_width, tap % size.kernel_width
+                    place = Place(tile * size.steps * in_positions, row, ky, kx)
+                    _finish(size, lists, scratch, sink, channel, lanes, begin, end, place, fresh, ahead, pace)
+                    continue
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
                     left, right, source = _run(size, begin, end, y, tap)
+                    if fresh:
+                        _clear(size, scratch, lanes, begin, end, y, left, right)
                     for t in range(size.steps):
                         s = (tile * size.steps + t) * in_positions + source
                         at = t * span + (y * size.out_width + left - begin) * lanes
                         count = right - left
-                        if values is None:
-                            gather(
-                                scratch,
-                                at,
-                                weights,
-                                row,
-                                index,
-                                starts,
-                                s,
-                                size.stride_width,
-                                count,
-                                lanes,
-                                ahead,
-                                pace,
-                            )
-                        else:
-                            gather_scaled(
-                                scratch, at, weights, row, index, values, starts, s, size.stride_width, count, lanes
-                            )
+                        _gather(lists, scratch, at, fresh, row, s, size.stride_width, count, lanes, ahead, pace)
                         ahead += count * pace * LINE
-        _drain(size, sink, scratch, channel, lanes, begin, end)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gather(
+    lists: Lists,
+    sums: NDArray[np.floating],
+    at: int,
+    fresh: bool,
+    row: int,
+    first: int,
+    stride: int,
+    count: int,
+    lanes: int,
+    ahead: int,
+    pace: int,
+) -> None:
+    """Add to `count` neighbouring sums the weight rows that segments ``first, first + stride, ..`` name.
+
+    With each, ask for `pace` (0, 1 or 2) cache lines of weights from `ahead` on.
+    """
+    index, starts, values, weights = lists
+    s = np.uint64(first)
+    for _ in range(count):
+        if pace > 0:
+            prefetch(weights, ahead)
+            if pace > 1:
+                prefetch(weights, ahead + LINE)
+            ahead += pace * LINE
+        start, stop = starts[s], starts[s + np.uint64(1)]
+        add_rows(sums, at, fresh, weights, row, index, values, start, stop, lanes)
+        s += np.uint64(stride)
+        at += lanes
+
+
+class Place(NamedTuple):
+    """Which tile of which tap: the tile's first segment, its first row of weights, the tap's row and column."""
+
+    segment: int
+    row: int
+    ky: int
+    kx: int
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _finish(
+    size: Size,
+    lists: Lists,
+    scratch: NDArray[np.floating],
+    sink: Sink,
+    channel: int,
+    lanes: int,
+    begin: int,
+    end: int,
+    place: Place,
+    fresh: bool,
+    ahead: int,
+    pace: int,
+) -> None:
+    """Add a unit's last tile and empty the sums into the sink, for a group of positions after the other."""
+    index, starts, values, weights = lists  # taken out once: reference counts stay out of the loop
+    shift, residual, real, neurons = sink
+    words, potential = neurons.words, neurons.potential
+    driven, added = words.size > 0, residual.size > 0
+    positions = size.out_height * size.out_width
+    halves = (size.out_channels + 63) // 64 * 2
+    extent = size.in_channels * lanes
+    soon = 16 * size.out_channels  # positions lie far apart in memory, where no hardware prefetcher follows
+    for first in range(begin, end, GROUP):
+        for t in range(size.steps):
+            column = first % size.out_width
+            y = first // size.out_width * size.stride_height - size.pad_height + place.ky
+            tick = place.segment + t * size.in_height * size.in_width
+            for p in range(first, min(first + GROUP, end)):
+                x = column * size.stride_width - size.pad_width + place.kx
+                row = place.row
+                left, right = x, x + 1
+                if size.joined:
+                    left, right = max(0, x - 1), min(size.in_width, x + 2)
+                    row += (2 * x + 1) % 3 * extent
+                if y < 0 or y >= size.in_height or left < 0 or right > size.in_width:
+                    left = right = -y * size.in_width
+                column += 1
+                if column == size.out_width:
+                    column = 0
+                s = tick + y * size.in_width
+                y += size.stride_height if column == 0 else 0
+                start, stop = starts[np.uint64(s + left)], starts[np.uint64(s + right)]
+                if pace > 0:
+                    prefetch(weights, ahead)
+                    if pace > 1:
+                        prefetch(weights, ahead + LINE)
+                    ahead += pace * LINE
+                at = (t * (end - begin) + p - begin) * lanes
+                to = (t * positions + p) * size.out_channels + channel
+                if driven:
+                    v = p * size.out_channels + channel if neurons.kept else (p - first) * lanes
+                    rest = t == 0 and not neurons.kept
+                    bits = fire_rows(
+                        scratch, at, fresh, weights, row, index, values, start, stop, lanes,
+                        shift, channel, potential, v, rest, neurons.leak, neurons.divide, neurons.threshold,
+                    )  # fmt: skip
+                    put_spikes(words, (t * positions + p) * halves + channel // 32, bits, lanes)
+                else:
+                    for line in range(0, lanes, LINE):
+                        prefetch(real, to + soon + line)
+                        if added:
+                            prefetch(residual, to + soon + line)
+                    put_rows(
+                        scratch, at, fresh, weights, row, index, values, start, stop, lanes,
+                        real, to, shift, channel, residual, to, added,
+                    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gather_joined(
     size: Size,
+    lists: Lists,
+    scratch: NDArray[np.floating],
+    sink: Sink,
     channel: int,
     lanes: int,
     begin: int,
     end: int,
-    index: NDArray[np.uint16],
-    starts: NDArray[np.int64],
-    values: NDArray[np.floating] | None,
-    weights: NDArray[np.floating],
-    scratch: NDArray[np.floating],
 ) -> None:
     """Gather a unit of a convolution of width 3, stride 1 and padding 1, a row of the window at a time.
 
     Weights are packed ``[block][ky][5 * C_in][lanes]`` with the taps 0 1 2 0 1 of each row: wherever an output lies,
     some three of them follow each other in the order in which the entries of its neighbours are numbered.
     """
+    index, starts, values, weights = lists
     width = size.in_width
     in_positions = size.in_height * width
     extent = size.in_channels * lanes
     for ky in range(size.kernel_height):
         row = (channel * size.kernel_height + lanes * ky) * 5 * size.in_channels
+        fresh = ky == 0
+        if ky == size.kernel_height - 1:
+            _finish(size, lists, scratch, sink, channel, lanes, begin, end, Place(0, row, ky, 1), fresh, 0, 0)
+            return
         for t in range(size.steps):
             for y in range(begin // width, (end - 1) // width + 1):
                 source_y = y * size.stride_height - size.pad_height + ky
+                left, right = max(0, begin - y * width), min(width, end - y * width)
                 if source_y < 0 or source_y >= size.in_height:
+                    if fresh:
+                        _clear(size, scratch, lanes, begin, end, y, left, left)
                     continue
                 s = t * in_positions + source_y * width
-                left, right = max(0, begin - y * width), min(width, end - y * width)
                 at = (t * (end - begin) + y * width + left - begin) * lanes
                 turn = left % 3
                 for x in range(left, right):
                     start = starts[np.uint64(s + max(0, x - 1))]
                     stop = starts[np.uint64(s + min(width, x + 2))]
                     turned = row + (1 - turn if turn < 2 else 2) * extent
-                    if values is None:
-                        add_rows(scratch, at, weights, turned, index, start, stop, lanes)
-                    elif start < stop:
-                        add_scaled_rows(scratch, at, weights, turned, index, values, start, stop, lanes)
+                    add_rows(scratch, at, fresh, weights, turned, index, values, start, stop, lanes)
                     turn = turn + 1 if turn < 2 else 0
                     at += lanes
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _clear(
+    size: Size, scratch: NDArray[np.floating], lanes: int, begin: int, end: int, y: int, left: int, right: int
+) -> None:
+    """Set to zero the sums of the band's outputs in row y outside columns ``left .. right - 1``."""
+    first, last = max(y * size.out_width, begin) - begin, min((y + 1) * size.out_width, end) - begin
+    inner, outer = y * size.out_width + left - begin, y * size.out_width + right - begin
+    for t in range(size.steps):
+        at = t * (end - begin)
+        scratch[(at + first) * lanes : (at + inner) * lanes] = 0.0
+        scratch[(at + outer) * lanes : (at + last) * lanes] = 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -219,61 +332,6 @@ def synapses_of_reals(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def gather(
-    sums: NDArray[np.floating],
-    at: int,
-    weights: NDArray[np.floating],
-    row: int,
-    index: NDArray[np.uint16],
-    starts: NDArray[np.int64],
-    first: int,
-    stride: int,
-    count: int,
-    lanes: int,
-    ahead: int,
-    pace: int,
-) -> None:
-    """Add to `count` neighbouring sums the weight rows that segments ``first, first + stride, ..`` name.
-
-    With each, ask for `pace` (0, 1 or 2) cache lines of weights from `ahead` on.
-    """
-    s = np.uint64(first)
-    for _ in range(count):
-        if pace > 0:
-            prefetch(weights, ahead)
-            if pace > 1:
-                prefetch(weights, ahead + LINE)
-            ahead += pace * LINE
-        add_rows(sums, at, weights, row, index, starts[s], starts[s + np.uint64(1)], lanes)
-        s += np.uint64(stride)
-        at += lanes
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def gather_scaled(
-    sums: NDArray[np.floating],
-    at: int,
-    weights: NDArray[np.floating],
-    row: int,
-    index: NDArray[np.uint16],
-    values: NDArray[np.floating],
-    starts: NDArray[np.int64],
-    first: int,
-    stride: int,
-    count: int,
-    lanes: int,
-) -> None:
-    """Like `gather`, each row times the value of its entry."""
-    s = np.uint64(first)
-    for _ in range(count):
-        start, stop = starts[s], starts[s + np.uint64(1)]
-        if start < stop:
-            add_scaled_rows(sums, at, weights, row, index, values, start, stop, lanes)
-        s += np.uint64(stride)
-        at += lanes
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _unit(size: Size, unit: int) -> tuple[int, int, int, int]:
     """First channel, lanes, first position and end of positions of a unit; bands of a block follow each other."""
     positions = size.out_height * size.out_width
@@ -285,13 +343,17 @@ def _unit(size: Size, unit: int) -> tuple[int, int, int, int]:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run(size: Size, begin: int, end: int, y: int, tap: int) -> tuple[int, int, int]:
-    """Columns ``left .. right - 1`` of output row y that lie in the band and see an input at `tap`, and which first."""
+    """Columns ``left .. right - 1`` of output row y that lie in the band and see an input at `tap`, and which first.
+
+    Where none does, left = right = the first column in the band.
+    """
     source_y = y * size.stride_height - size.pad_height + tap // size.kernel_width
     shift = tap % size.kernel_width - size.pad_width
-    left = max(0, begin - y * size.out_width, -(shift // size.stride_width))
+    edge = max(0, begin - y * size.out_width)
+    left = max(edge, -(shift // size.stride_width))
     right = min(size.out_width, end - y * size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
     if source_y < 0 or source_y >= size.in_height or right <= left:
-        return 0, 0, 0
+        return edge, edge, 0
     return left, right, source_y * size.in_width + left * size.stride_width + shift
 
 

@@ -30,25 +30,69 @@ def padded(channels: int) -> int:
 
 
 @intrinsic
-def add_rows(typingctx, sums, at, rows, base, index, start, stop, lanes):
+def add_rows(typingctx, sums, at, fresh, rows, base, index, values, start, stop, lanes):
     """``for i in start..stop: sums[at : at + lanes] += rows[base + index[i] * lanes :]``, sums held in registers.
 
-    `sums`, `rows` 1-d float32 or float64; `index` 1-d uint16 or uint32, a row number; offsets in elements.
+    `sums`, `rows` 1-d float32 or float64; `index` 1-d uint16 or uint32, a row number; offsets in elements. Where
+    `fresh`, the sums start from zero whatever stands in memory. `values` is None, or the factor of each entry's row:
+    one multiply and one add, not fused, per lane.
     """
-    signature = types.void(sums, at, rows, base, index, start, stop, lanes)
+    signature = types.void(sums, at, fresh, rows, base, index, values, start, stop, lanes)
 
     def codegen(context, builder, sig, args):
         frame = _Frame(context, builder, sig, args)
 
         def emit(width):
-            def term(i, acc):
-                row = builder.zext(frame.element(4, i), ir.IntType(64))
-                return builder.fadd(acc, frame.load(2, 3, width, row))
+            frame.store(0, 1, width, frame.sum_rows(width))
 
-            frame.accumulate(width, args[5], args[6], term)
-
-        frame.by_lanes(args[7], emit)
+        frame.by_lanes(args[9], emit)
         return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def put_rows(
+    typingctx, sums, at, fresh, rows, base, index, values, start, stop, lanes,
+    out, out_at, shift, shift_at, stream, stream_at, added,
+):  # fmt: skip
+    """``out[out_at:] = `` the sums of `add_rows` ``+ shift[shift_at:]``, plus ``stream[stream_at:]`` where `added`.
+
+    The sums themselves are not stored.
+    """
+    signature = types.void(
+        sums, at, fresh, rows, base, index, values, start, stop, lanes,
+        out, out_at, shift, shift_at, stream, stream_at, added,
+    )  # fmt: skip
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+
+        def emit(width):
+            total = builder.fadd(frame.sum_rows(width), frame.load(12, 13, width))
+            frame.store_map(10, width, total, 14, args[16])
+
+        frame.by_lanes(args[9], emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def fire_rows(
+    typingctx, sums, at, fresh, rows, base, index, values, start, stop, lanes,
+    shift, shift_at, potential, potential_at, rest, leak, divide, threshold,
+):  # fmt: skip
+    """Drive LIF neurons, as `lif_step` does, by the sums of `add_rows`; return their spikes. Sums are not stored."""
+    real = sums.dtype
+    signature = types.uint64(
+        sums, at, fresh, rows, base, index, values, start, stop, lanes,
+        shift, shift_at, potential, potential_at, rest, real, divide, real,
+    )  # fmt: skip
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+        return frame.fire(args[9], frame.sum_rows, 10)
 
     return signature, codegen
 
@@ -82,12 +126,10 @@ def put_rows_of_bits(typingctx, out, at, rows, base, word, scale, lanes):
         frame = _Frame(context, builder, sig, args)
 
         def emit(width):
-            zeros = ir.Constant(ir.VectorType(context.get_data_type(sig.args[2].dtype), width), [0.0] * width)
-
             def term(row, acc):
                 return builder.fadd(acc, frame.load(2, 3, width, row))
 
-            total = frame.sum_bits(zeros, args[4], term)
+            total = frame.sum_bits(frame.zeros(width), args[4], term)
             frame.store(0, 1, width, builder.fmul(total, _splat(builder, args[5], width)))
 
         frame.by_lanes(args[6], emit)
@@ -133,28 +175,6 @@ def tally_bits(typingctx, counts, at, words, base, word):
 
 
 @intrinsic
-def add_scaled_rows(typingctx, sums, at, rows, base, index, values, start, stop, lanes):
-    """Like `add_rows`, each row times ``values[i]``: one multiply and one add, not fused, per lane."""
-    signature = types.void(sums, at, rows, base, index, values, start, stop, lanes)
-
-    def codegen(context, builder, sig, args):
-        frame = _Frame(context, builder, sig, args)
-
-        def emit(width):
-            def term(i, acc):
-                row = builder.zext(frame.element(4, i), ir.IntType(64))
-                factor = _splat(builder, frame.element(5, i), width)
-                return builder.fadd(acc, builder.fmul(factor, frame.load(2, 3, width, row)))
-
-            frame.accumulate(width, args[6], args[7], term)
-
-        frame.by_lanes(args[8], emit)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
 def add_scaled_run(typingctx, sums, at, rows, base, values, start, stop, lanes):
     """``for i in start..stop: sums[at:] += values[i] * rows[base + (i - start) * lanes :]``: a run without gaps."""
     signature = types.void(sums, at, rows, base, values, start, stop, lanes)
@@ -167,7 +187,7 @@ def add_scaled_run(typingctx, sums, at, rows, base, values, start, stop, lanes):
                 factor = _splat(builder, frame.element(4, i), width)
                 return builder.fadd(acc, builder.fmul(factor, frame.load(2, 3, width, builder.sub(i, args[5]))))
 
-            frame.accumulate(width, args[5], args[6], term)
+            frame.store(0, 1, width, frame.accumulate(frame.load(0, 1, width), args[5], args[6], term))
 
         frame.by_lanes(args[7], emit)
         return context.get_dummy_value()
@@ -176,38 +196,19 @@ def add_scaled_run(typingctx, sums, at, rows, base, values, start, stop, lanes):
 
 
 @intrinsic
-def lif_step(typingctx, current, at, shift, shift_at, potential, potential_at, leak, divide, threshold, lanes):
+def lif_step(typingctx, current, at, shift, shift_at, potential, potential_at, rest, leak, divide, threshold, lanes):
     """One timestep of `lanes` LIF neurons; returns their spikes as bits of a uint64, lane 0 in bit 0.
 
     ``x = current + shift; v += (x - v) / leak`` where `divide`, else ``v += (x - v) * leak``; a spike where
-    ``v >= threshold``; ``v = 0`` there. `current`, `shift`, `potential` 1-d of one float type; offsets in elements.
+    ``v >= threshold``; ``v = 0`` there. Where `rest`, v was 0 whatever stands in memory. `current`, `shift`,
+    `potential` 1-d of one float type; offsets in elements.
     """
     real = current.dtype
-    signature = types.uint64(current, at, shift, shift_at, potential, potential_at, real, divide, real, lanes)
+    signature = types.uint64(current, at, shift, shift_at, potential, potential_at, rest, real, divide, real, lanes)
 
     def codegen(context, builder, sig, args):
         frame = _Frame(context, builder, sig, args)
-        bits = cgutils.alloca_once(builder, ir.IntType(64))
-
-        def emit(width):
-            x = builder.fadd(frame.load(0, 1, width), frame.load(2, 3, width))
-            v = frame.load(4, 5, width)
-            drive = builder.fsub(x, v)
-            factor = _splat(builder, args[6], width)
-            change = cgutils.alloca_once(builder, v.type)
-            with builder.if_else(builder.trunc(args[7], ir.IntType(1))) as (by_division, by_product):
-                with by_division:
-                    builder.store(builder.fdiv(drive, factor), change)
-                with by_product:
-                    builder.store(builder.fmul(drive, factor), change)
-            v = builder.fadd(v, builder.load(change))
-            fired = builder.fcmp_ordered(">=", v, _splat(builder, args[8], width))
-            frame.store(4, 5, width, builder.select(fired, ir.Constant(v.type, [0.0] * width), v))
-            word = builder.bitcast(fired, ir.IntType(width))
-            builder.store(builder.zext(word, ir.IntType(64)) if width < 64 else word, bits)
-
-        frame.by_lanes(args[9], emit)
-        return builder.load(bits)
+        return frame.fire(args[10], lambda width: frame.load(0, 1, width), 2)
 
     return signature, codegen
 
@@ -222,11 +223,7 @@ def add_maps(typingctx, out, out_at, sums, at, shift, shift_at, stream, stream_a
 
         def emit(width):
             total = builder.fadd(frame.load(2, 3, width), frame.load(4, 5, width))
-            with builder.if_else(builder.trunc(args[8], ir.IntType(1))) as (with_stream, alone):
-                with with_stream:
-                    frame.store(0, 1, width, builder.fadd(total, frame.load(6, 7, width)))
-                with alone:
-                    frame.store(0, 1, width, total)
+            frame.store_map(0, width, total, 6, args[8])
 
         frame.by_lanes(args[9], emit)
         return context.get_dummy_value()
@@ -351,10 +348,68 @@ class _Frame:
     def store(self, array, offset, width, value):
         self.builder.store(value, self.pointer(array, offset, width)).align = self.item
 
-    def accumulate(self, width, start, stop, term):
-        """``for i in range(start, stop): sums = term(i, sums)``: the sums are a phi, so they stay in registers."""
+    def sum_rows(self, width):
+        """Return the sums of `add_rows`, whose arguments come first in all intrinsics that call this."""
+        builder, values = self.builder, self.types[6]
+        first = self.choose(self.args[2], lambda: self.zeros(width), lambda: self.load(0, 1, width))
+
+        def term(i, acc):
+            row = self.load(3, 4, width, builder.zext(self.element(5, i), ir.IntType(64)))
+            if not isinstance(values, types.NoneType):
+                row = builder.fmul(_splat(builder, self.element(6, i), width), row)
+            return builder.fadd(acc, row)
+
+        return self.accumulate(first, self.args[7], self.args[8], term)
+
+    def fire(self, lanes, current, arguments):
+        """Drive `lanes` neurons by ``current(width)``; from number `arguments` on come those of `lif_step`."""
+        builder, shift = self.builder, arguments
+        potential, rest, leak, divide, threshold = (arguments + n for n in (2, 4, 5, 6, 7))
+        bits = cgutils.alloca_once(builder, ir.IntType(64))
+
+        def emit(width):
+            x = builder.fadd(current(width), self.load(shift, shift + 1, width))
+            kept = lambda: self.load(potential, potential + 1, width)  # noqa: E731
+            v = self.choose(self.args[rest], lambda: self.zeros(width), kept)
+            drive = builder.fsub(x, v)
+            factor = _splat(builder, self.args[leak], width)
+            by_division, by_product = (lambda: builder.fdiv(drive, factor)), (lambda: builder.fmul(drive, factor))
+            v = builder.fadd(v, self.choose(self.args[divide], by_division, by_product))
+            fired = builder.fcmp_ordered(">=", v, _splat(builder, self.args[threshold], width))
+            self.store(potential, potential + 1, width, builder.select(fired, self.zeros(width), v))
+            word = builder.bitcast(fired, ir.IntType(width))
+            builder.store(builder.zext(word, ir.IntType(64)) if width < 64 else word, bits)
+
+        self.by_lanes(lanes, emit)
+        return builder.load(bits)
+
+    def store_map(self, out, width, total, stream, added):
+        """Store `total`, plus the stream where `added`: array numbers, each followed by its offset's."""
+        with_stream = lambda: self.builder.fadd(total, self.load(stream, stream + 1, width))  # noqa: E731
+        self.store(out, out + 1, width, self.choose(added, with_stream, lambda: total))
+
+    def zeros(self, width):
+        real = self.context.get_data_type(self.types[0].dtype)
+        return ir.Constant(ir.VectorType(real, width), [0.0] * width)
+
+    def choose(self, condition, yes, no):
+        """Return ``yes()`` or ``no()``, of which only one is computed."""
         builder = self.builder
-        first = self.load(0, 1, width)
+        with builder.if_else(builder.trunc(condition, ir.IntType(1))) as (then, otherwise):
+            with then:
+                first = yes()
+                from_yes = builder.block
+            with otherwise:
+                second = no()
+                from_no = builder.block
+        result = builder.phi(first.type)
+        result.add_incoming(first, from_yes)
+        result.add_incoming(second, from_no)
+        return result
+
+    def accumulate(self, first, start, stop, term):
+        """``for i in range(start, stop): first = term(i, first)``; return the last: a phi, so it stays in registers."""
+        builder = self.builder
         before = builder.block
         loop, after = builder.append_basic_block("sum"), builder.append_basic_block("sum.end")
         builder.cbranch(builder.icmp_signed("<", start, stop), loop, after)
@@ -371,7 +426,7 @@ class _Frame:
         result = builder.phi(first.type)
         result.add_incoming(first, before)
         result.add_incoming(total, last)
-        self.store(0, 1, width, result)
+        return result
 
     def accumulate_bits(self, width, word, term):
         """Add ``term(n, sums)`` for each set bit n of `word` to the sums of arguments 0 and 1."""
@@ -423,14 +478,15 @@ if config.DISABLE_JIT:
         add_maps,
         add_rows,
         add_rows_of_bits,
-        add_scaled_rows,
         add_scaled_run,
+        fire_rows,
         lif_step,
         lowest_bit,
         popcount,
         prefetch,
         put_bits,
         put_few_bits,
+        put_rows,
         put_rows_of_bits,
         tally_bits,
         write_counts,

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from evsim.kernels.neuron import Neurons, fire_map
+from evsim.kernels.neuron import GROUP, Neurons, fire_map
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context
 from evsim.network import LIF, Shape
@@ -47,8 +47,8 @@ class Membrane:
 
 
 def working(neurons: Neurons, context: Context) -> Neurons:
-    """Return the neurons with potentials to work in: the kept ones, or a block for the calling thread alone."""
-    return neurons if neurons.kept else neurons._replace(potential=np.empty(context.block, context.dtype))
+    """Return the neurons with potentials to work in: the kept ones, or a group's for the calling thread alone."""
+    return neurons if neurons.kept else neurons._replace(potential=np.empty(GROUP * context.block, context.dtype))
 
 
 class NeuronLayer:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.neuron import Neurons
-from evsim.kernels.synapses import Sink, Size, synapses, synapses_of_reals, units
+from evsim.kernels.synapses import Lists, Sink, Size, synapses, synapses_of_reals, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
 from evsim.layers.context import EMPTY_WORDS, Context, segments
@@ -109,21 +109,22 @@ class Synapses:
     def _run(self, packet: Packet, size: Size, sink: Sink) -> None:
         context = self.context
         if isinstance(packet, RealMap):
-            lists, values = None, np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
+            made, values = None, np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         else:
-            lists = segments(packet, context, self.joined)
-            size = size._replace(tile=lists.tile)
+            made = segments(packet, context, self.joined)
+            size = size._replace(tile=made.tile)
+            lists = Lists(made.index, made.starts, made.values, self.weights)
 
         def work(first: int, last: int) -> None:
             scratch = context.workers.scratch(size.steps * size.band * size.block, context.dtype)
             own = sink._replace(neurons=working(sink.neurons, context))
-            if lists is None:
+            if made is None:
                 synapses_of_reals(first, last, size, values, self.weights, scratch, own)
             else:
-                synapses(first, last, size, lists.index, lists.starts, lists.values, self.weights, scratch, own)
+                synapses(first, last, size, lists, scratch, own)
 
-        active = values.size if lists is None else lists.index.size
-        taps = 1 if lists and size.joined else size.kernel_height * size.kernel_width
+        active = values.size if made is None else made.index.size
+        taps = 1 if made and size.joined else size.kernel_height * size.kernel_width
         context.workers.share(units(size), work, active * taps * size.out_channels)
 
     def _size(self, steps: int, repeats: int) -> Size:

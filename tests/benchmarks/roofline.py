@@ -21,7 +21,7 @@ ROWS = 64
 @njit(nogil=True, error_model="numpy")
 def _add(repeats, sums, rows, index):
     for _ in range(repeats):
-        add_rows(sums, 0, rows, 0, index, 0, index.size, LANES)
+        add_rows(sums, 0, False, rows, 0, index, None, 0, index.size, LANES)
 
 
 def roofline(trials: int = 40) -> float:
