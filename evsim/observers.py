@@ -31,7 +31,7 @@ from evsim.network import (
 )
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
 
-TOGETHER = 32
+TOGETHER = 128
 """Steps that are counted at once: one at a time, between kernels that fill the caches, costs twice as much."""
 
 ROWS = 10
@@ -67,9 +67,11 @@ class Counter:
 
     def __init__(self, network: Network, timesteps: int) -> None:
         self.network, self.timesteps = network, timesteps
-        layers = _layers(network)
-        rows = np.zeros((len(layers), ROWS, timesteps), np.int64)
-        self._tallies = {layer.node.name: _Tally(layer, own) for layer, own in zip(layers, rows, strict=True)}
+        self._layers = _layers(network)
+        self._rows = np.zeros((len(self._layers), ROWS, timesteps), np.int64)
+        self._seen = np.zeros((len(self._layers), timesteps), np.bool_)
+        parts = zip(self._layers, self._rows, self._seen, strict=True)
+        self._tallies = {layer.node.name: _Tally(layer, rows, seen) for layer, rows, seen in parts}
         self._pending: list[tuple[slice, Stage, list[SpikeList]]] = []
         self._kept: dict[int, SpikeList] = {}
         self._known: dict[int, tuple[Ints, Ints]] = {}
@@ -121,8 +123,18 @@ class Counter:
     def counts(self) -> Counts:
         """Return what was counted, once the run is over."""
         self._flush()
-        rows = tuple(tally.counts() for tally in self._tallies.values())
-        return Counts(self.timesteps, rows, dict(self._other))
+        rows, layers, tallies = self._rows, self._layers, self._tallies.values()
+        constants = np.array([layer.constants for layer in layers], np.int64).reshape(-1, 3, 1)
+        rows[:, [SIZE, BIAS, UPDATES]] = constants * self._seen[:, np.newaxis]
+        for tally in tallies:
+            if tally.layer.kind == "attention":
+                tally.rows[NONZEROS] = tally.operands.sum(axis=0)
+        spiking = np.array([layer.input_kind == "spikes" for layer in layers], np.bool_)
+        rows[:, SUM] = np.where(spiking[:, np.newaxis], rows[:, NONZEROS], rows[:, SUM])
+        steps = np.count_nonzero(rows[:, SIZE], axis=1).tolist()
+        nonzeros = rows[:, NONZEROS].sum(axis=1).tolist()
+        counted = tuple(map(_Tally.counts, tallies, steps, nonzeros))
+        return Counts(self.timesteps, counted, dict(self._other))
 
 
 @dataclass(frozen=True)
@@ -134,31 +146,35 @@ class _Layer:
     input_kind: Kind
     geometry: Geometry
     reads_input: bool
+    constants: tuple[int, int, int]
+    """Of each timestep, whatever fires: size of the input, additions of a shift, membrane potentials updated."""
 
 
 @lru_cache(maxsize=4)
 def _layers(network: Network) -> tuple[_Layer, ...]:
     """List the layers that have a row; kept for the runs to come."""
-    return tuple(
-        _Layer(
-            node,
-            KINDS[type(node)],
-            network.shapes[node.inputs[0]].kind,
-            geometry(node, network),
-            _reads_input(node, network),
-        )
-        for node in network.nodes
-        if type(node) in KINDS
-    )
+    layers = []
+    for node in network.nodes:
+        if type(node) in KINDS:
+            kind, size = KINDS[type(node)], geometry(node, network)
+            outputs = size.out_positions * size.out_channels
+            shifted = kind != "lif" and (size.bias or size.batch_norm)
+            constants = (
+                (3 if kind == "attention" else 1) * size.tokens * size.in_channels,
+                outputs if shifted else 0,
+                outputs if kind == "lif" else 0,
+            )
+            source = network.shapes[node.inputs[0]].kind
+            layers.append(_Layer(node, kind, source, size, _reads_input(node, network), constants))
+    return tuple(layers)
 
 
 class _Tally:
     """Running counts of one layer."""
 
-    def __init__(self, layer: _Layer, rows: Ints) -> None:
-        self.layer, self.geometry, self.rows = layer, layer.geometry, rows
+    def __init__(self, layer: _Layer, rows: Ints, seen: NDArray[np.bool_]) -> None:
+        self.layer, self.geometry, self.rows, self.seen = layer, layer.geometry, rows, seen
         timesteps = rows.shape[1]
-        self.seen = np.zeros(timesteps, np.bool_)
         self.binary = True
         if layer.kind == "attention":
             self.heads = {key: np.zeros((timesteps, self.geometry.heads), np.int64) for key in ("kv", "qk")}
@@ -201,26 +217,9 @@ class _Tally:
         self.rows[SOPS, when] += declared.sum(axis=1)
         self.rows[OTHER, when] += other.sum(axis=1)
 
-    def _constants(self) -> None:
-        """Fill in what is the same for every timestep that was seen, whatever fired."""
-        rows, size, steps, kind = self.rows, self.geometry, self.seen.astype(np.int64), self.layer.kind
-        outputs = size.out_positions * size.out_channels
-        if kind == "attention":
-            rows[NONZEROS] = self.operands.sum(axis=0)
-            rows[SIZE] = steps * (3 * size.tokens * size.in_channels)
-        else:
-            rows[SIZE] = steps * (size.tokens * size.in_channels)
-        if self.layer.input_kind == "spikes":
-            rows[SUM] = rows[NONZEROS]
-        if kind == "lif":
-            rows[UPDATES] = steps * outputs
-        elif size.bias or size.batch_norm:
-            rows[BIAS] = steps * outputs
-
-    def counts(self) -> LayerCounts:
-        """Return the counts in their final form."""
+    def counts(self, steps: int, nonzeros: int) -> LayerCounts:
+        """Return the counts in their final form; of how many timesteps, and the sum of input nonzeros, is known."""
         layer, rows, kind = self.layer, self.rows, self.layer.kind
-        self._constants()
         attention, lif, graded = kind == "attention", kind == "lif", layer.input_kind == "integers"
         declared, other = ("kv", "qk") if self.geometry.order == "q(kv)" else ("qk", "kv")
         binary = self.binary and kind in ("conv", "linear")
@@ -229,7 +228,7 @@ class _Tally:
             kind=kind,
             input_kind=layer.input_kind,
             geometry=self.geometry,
-            steps=int(np.count_nonzero(rows[SIZE])),
+            steps=steps,
             input_nonzeros=rows[NONZEROS],
             input_size=rows[SIZE],
             input_sum=rows[SUM],
@@ -244,7 +243,7 @@ class _Tally:
             sops_other_order_per_head=self.heads[other] if attention else None,
             operand_nonzeros=self.operands if attention else None,
             binary_samples=int(binary),
-            binary_nonzeros=int(rows[NONZEROS].sum()) if binary else 0,
+            binary_nonzeros=nonzeros if binary else 0,
             reads_input=layer.reads_input,
         )
 
