@@ -45,16 +45,18 @@ def tally_values(
         for p in range(values.shape[1]):
             nonzeros = np.int64(0)
             total = np.int64(0)
-            for c in range(channels):
+            ones = np.int64(0)
+            for c in range(channels):  # without a branch: it could be guessed wrong at every event
                 value = values[t, p, c]
-                if value != 0:
-                    nonzeros += 1
-                    total += np.int64(value)
-                    binary &= value == 1
-            counts[0, t] += nonzeros
-            counts[1, t] += nonzeros * fan_out[p]
-            counts[2, t] += total
-            counts[3, t] += total * fan_out[p]
+                nonzeros += value != 0
+                total += np.int64(value)
+                ones += value == 1
+            if nonzeros > 0:
+                binary &= ones == nonzeros
+                counts[0, t] += nonzeros
+                counts[1, t] += nonzeros * fan_out[p]
+                counts[2, t] += total
+                counts[3, t] += total * fan_out[p]
     return binary
 
 

@@ -108,11 +108,16 @@ def graded_segments(
     for c in range(0, channels, tile):
         end = min(c + tile, channels)
         for r in range(rows):
-            for j in range(c, end):
-                if values[r, j] != 0:
-                    index[at] = np.uint16(r % turn % 3 * extent + j - c)
-                    amounts[at] = values[r, j]
-                    at += 1
+            some = values[r, c]
+            for j in range(c + 1, end):
+                some |= values[r, j]
+            if some != 0:  # most positions of a frame saw no event
+                base = r % turn % 3 * extent - c
+                for j in range(c, end):
+                    if values[r, j] != 0:
+                        index[at] = np.uint16(base + j)
+                        amounts[at] = values[r, j]
+                        at += 1
             s += 1
             starts[s] = at
     return at
