@@ -2,10 +2,12 @@
 
 A kernel that adds one weight row per spike wants the spikes' numbers, not their bits. Two passes: count the bits of
 every (tile, timestep, position), whose running sum says where each segment starts; then fill, without a branch that
-the processor could guess wrong. Of a word of few spikes the five lowest bits' numbers are written, whether there are
-five or not; a word of more is taken octet by octet, each an entry of a table: the numbers of its set bits. What was
-written too much, the next word overwrites. Bit by bit (a loop per spike) cost three times as much. Both passes cost
-far less than the additions that the list steers, and the list is made once for all layers that read it.
+the processor could guess wrong. A CPU that can compress a vector by a mask does a word in two steps. On others, of a
+word of few spikes the five lowest bits' numbers are written, whether there are five or not; a word of more is taken
+octet by octet, each an entry of a table: the numbers of its set bits. What was written too much, the next word
+overwrites. Bit by bit (a loop per spike) cost three times as much as the table, the table twice as much as to
+compress. Both passes cost far less than the additions that the list steers, and the list is made once for all layers
+that read it.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.vector import lowest_bit, popcount, put_bits, put_few_bits
+from evsim.kernels.vector import COMPRESSES, lowest_bit, popcount, put_bits, put_few_bits
 
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
 
-FEW = 5
+FEW = -1 if COMPRESSES else 5
 """Spikes of a word up to which their numbers are written bit by bit."""
 
 
@@ -67,27 +69,30 @@ def fill_segments(
     To each is added ``x % 3 * extent`` (see `Segments.joined`), with x the position in rows of `turn` positions.
     """
     rows, width = words.shape
-    room = starts[last] - 72  # eight whole octets must not reach into what another thread fills
-    for s in range(first, last):
+    room = starts[last] - 72  # what is written too much must not reach into what another thread fills
+    s = first
+    while s < last:
         k = s // rows
-        r = s - k * rows
-        at = starts[s]
-        base = r % turn % 3 * extent
-        for j in range(k * tile_words, min((k + 1) * tile_words, width)):
-            word = words[r, j]
-            offset = base + (j - k * tile_words) * 64
-            if at <= room:
-                count = np.int64(popcount(word))
-                if count > FEW:
-                    put_bits(index, at, OCTETS, word, offset)
-                else:
-                    put_few_bits(index, at, word, offset)
-                at += count
-                continue
-            while word != ZERO:
-                index[at] = np.uint16(offset + np.int64(lowest_bit(word)))
-                at += 1
-                word &= word - ONE
+        end = min(last, (k + 1) * rows)
+        for r in range(s - k * rows, end - k * rows):
+            at = starts[np.uint64(s)]
+            s += 1
+            base = r % turn % 3 * extent if extent > 0 else 0
+            for j in range(k * tile_words, min((k + 1) * tile_words, width)):
+                word = words[np.uint64(r), np.uint64(j)]
+                offset = base + (j - k * tile_words) * 64
+                if at <= room:
+                    count = np.int64(popcount(word))
+                    if count > FEW:
+                        put_bits(index, at, OCTETS, word, offset)
+                    else:
+                        put_few_bits(index, at, word, offset)
+                    at += count
+                    continue
+                while word != ZERO:
+                    index[at] = np.uint16(offset + np.int64(lowest_bit(word)))
+                    at += 1
+                    word &= word - ONE
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

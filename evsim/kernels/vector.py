@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -27,6 +28,17 @@ LANES = 32
 def padded(channels: int) -> int:
     """Return `channels` rounded up to whole half blocks: the channel axis of every real-valued map in memory."""
     return -(-channels // LANES) * LANES
+
+
+def _has(feature):
+    """Whether the CPU for which Numba compiles has a feature, named as LLVM does."""
+    if config.CPU_FEATURES is not None:
+        return f"+{feature}" in config.CPU_FEATURES.split(",")
+    return config.CPU_NAME is None and get_host_cpu_features().get(feature, False)
+
+
+COMPRESSES = _has("avx512vbmi2") and not config.DISABLE_JIT
+"""Whether the CPU moves the lanes of a vector that a mask names to its front, 16 bits each."""
 
 
 @intrinsic
@@ -252,22 +264,40 @@ def prefetch(typingctx, array, at):
 def put_bits(typingctx, index, at, table, word, offset):
     """Write the numbers of a word's set bits, plus `offset`, to ``index[at:]``, uint16; return how many.
 
-    `table` holds, for each octet, the numbers of its set bits in 8 entries: they are written eight at a time, and the
-    next octet overwrites those that are too many. So up to 8 entries more than there are set bits are touched.
+    Up to 64 entries more than there are set bits may be touched. A CPU with AVX-512 VBMI2 compresses the numbers
+    0 .. 31 and 32 .. 63 by the word's halves. On others `table` holds, for each octet, the numbers of its set bits in
+    8 entries: they are written eight at a time, and the next octet overwrites those that are too many.
     """
     signature = types.int64(index, at, table, word, offset)
 
     def codegen(context, builder, sig, args):
         frame = _Frame(context, builder, sig, args)
-        long, short, eight = ir.IntType(64), ir.IntType(16), ir.VectorType(ir.IntType(16), 8)
-        entries = builder.bitcast(frame.data(2), eight.as_pointer())
+        long, short = ir.IntType(64), ir.IntType(16)
         target = builder.gep(frame.data(0), [args[1]])
+        offset = builder.trunc(args[4], short)
         count = long(0)
+        if COMPRESSES:
+            many, mask = ir.VectorType(short, 32), ir.VectorType(ir.IntType(1), 32)
+            compress = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(many, [many, many, mask]), "llvm.x86.avx512.mask.compress.v32i16"
+            )
+            for half in range(2):
+                numbers = builder.add(
+                    ir.Constant(many, list(range(32 * half, 32 * half + 32))), _splat(builder, offset, 32)
+                )
+                bits = builder.trunc(builder.lshr(args[3], long(32 * half)), ir.IntType(32))
+                found = builder.call(compress, [numbers, numbers, builder.bitcast(bits, mask)])
+                place = builder.bitcast(builder.gep(target, [count]), many.as_pointer())
+                builder.store(found, place).align = 2
+                count = builder.add(count, builder.zext(builder.ctpop(bits), long))
+            return count
+        eight = ir.VectorType(short, 8)
+        entries = builder.bitcast(frame.data(2), eight.as_pointer())
         for j in range(8):
             octet = builder.and_(builder.lshr(args[3], long(8 * j)), long(255))
             numbers = builder.load(builder.gep(entries, [octet]))
             numbers.align = 2
-            base = _splat(builder, builder.trunc(builder.add(args[4], long(8 * j)), short), 8)
+            base = _splat(builder, builder.add(offset, short(8 * j)), 8)
             place = builder.bitcast(builder.gep(target, [count]), eight.as_pointer())
             builder.store(builder.add(numbers, base), place).align = 2
             count = builder.add(count, builder.ctpop(octet))
