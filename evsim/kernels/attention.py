@@ -23,18 +23,33 @@ SIXTY_FOUR = np.uint64(64)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def head_word(row: NDArray[np.uint64], channel: int, size: int, part: int) -> np.uint64:
-    """Return bits ``64 * part ..`` of the `size` channels from `channel` on of one position's words, others 0."""
+def head_words(
+    words: NDArray[np.uint64],
+    first: int,
+    count: int,
+    channel: int,
+    size: int,
+    part: int,
+    out: NDArray[np.uint64],
+    at: int,
+) -> None:
+    """Write bits ``64 * part ..`` of the `size` channels from `channel` on, other bits 0, of `count` positions.
+
+    words [T, N, W]; positions ``first ..`` of all T * N; their words go to ``out[at:]``.
+    """
     begin = channel + 64 * part
-    word = begin // 64
+    word = np.uint64(begin // 64)
     shift = np.uint64(begin % 64)
-    bits = row[word] >> shift
-    if shift > ZERO and word + 1 < row.size:
-        bits |= row[word + 1] << (SIXTY_FOUR - shift)
-    left = size - 64 * part
-    if left < 64:
-        bits &= (ONE << np.uint64(left)) - ONE
-    return np.uint64(bits)
+    wanted = min(64, size - 64 * part)
+    mask = ~ZERO >> np.uint64(64 - wanted)
+    rows = words.reshape(-1, words.shape[2])
+    split = begin % 64 + wanted > 64
+    for n in range(count):
+        row = np.uint64(first + n)
+        bits = rows[row, word] >> shift
+        if split:
+            bits |= rows[row, word + ONE] << (SIXTY_FOUR - shift)
+        out[np.uint64(at + n)] = bits & mask
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -58,24 +73,26 @@ def attend(
     parts = (size + 63) // 64
     spans = (tokens + 63) // 64
     width = (size + 31) // 32 * 32
-    words_q = np.zeros((parts, spans * 64), np.uint64)
-    words_k = np.zeros((parts, spans * 64), np.uint64)
+    words_q = np.zeros(parts * spans * 64, np.uint64)
+    words_k = np.zeros(parts * spans * 64, np.uint64)
     words_v = np.zeros(parts * spans * 64, np.uint64)
     fired = np.empty((spans, 64), np.uint64)
     counts = np.empty(64, np.uint16)
     rows = np.zeros(parts * 64 * width, out.dtype)
     sums = np.empty(width, out.dtype)
+    flat = out.reshape(-1)
     for unit in range(first, last):
         t = unit // heads
         channel = unit % heads * size
         for part in range(parts):
-            for n in range(tokens):
-                words_q[part, n] = head_word(q[t, n], channel, size, part)
-                words_k[part, n] = head_word(k[t, n], channel, size, part)
-                words_v[part * spans * 64 + n] = head_word(v[t, n], channel, size, part)
+            at = part * spans * 64
+            head_words(q, t * tokens, tokens, channel, size, part, words_q, at)
+            head_words(k, t * tokens, tokens, channel, size, part, words_k, at)
+            head_words(v, t * tokens, tokens, channel, size, part, words_v, at)
         for part in range(parts):
             for span in range(spans):
-                transpose_bits(words_k[part, span * 64 : span * 64 + 64], fired[span])
+                at = (part * spans + span) * 64
+                transpose_bits(words_k[at : at + 64], fired[span])
             for i in range(64 * part, min(64 * part + 64, size)):
                 for other in range(parts):
                     counts[:] = 0
@@ -84,9 +101,10 @@ def attend(
                     _write_row(counts, i, 64 * other, size, block, width, rows)
         if size == width and parts == 1:  # whole blocks: sums go from registers to the map
             for n in range(tokens):
+                to = (t * tokens + n) * out.shape[2] + channel
                 for begin in range(0, width, block):
                     lanes = min(block, width - begin)
-                    put_rows_of_bits(out[t, n], channel + begin, rows, begin * size, words_q[0, n], scale, lanes)
+                    put_rows_of_bits(flat, to + begin, rows, begin * size, words_q[n], scale, lanes)
             continue
         for n in range(tokens):
             sums[:] = 0.0
@@ -94,7 +112,7 @@ def attend(
                 lanes = min(block, width - begin)
                 for part in range(parts):
                     base = begin * size + 64 * part * lanes
-                    add_rows_of_bits(sums, begin, rows, base, words_q[part, n], lanes)
+                    add_rows_of_bits(sums, begin, rows, base, words_q[part * spans * 64 + n], lanes)
             for j in range(size):
                 out[t, n, channel + j] = sums[j] * scale
 

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.attention import head_word
+from evsim.kernels.attention import head_words
 from evsim.kernels.vector import lowest_bit, popcount
 
 ONE = np.uint64(1)
@@ -75,32 +75,33 @@ def attention_operations(
     parts = (size + 63) // 64
     bits_q = np.empty((parts, tokens), np.uint64)
     bits_k = np.empty((parts, tokens), np.uint64)
+    bits_v = np.empty((parts, tokens), np.uint64)
     spikes_v = np.empty(tokens, np.int64)
     reached = np.empty((size, parts), np.uint64)
     fired_q = np.empty(size, np.int64)
     fired_k = np.empty(size, np.int64)
     for t in range(q.shape[0]):
         for h in range(heads):
-            channel = h * size
             fired_q[:] = 0
             fired_k[:] = 0
             reached[:] = ZERO
             coincidences = np.int64(0)
+            for part in range(parts):
+                for words, bits in ((q, bits_q), (k, bits_k), (v, bits_v)):
+                    head_words(words, t * tokens, tokens, h * size, size, part, bits[part], 0)
             for n in range(tokens):
                 spikes_k = np.int64(0)
                 spikes_v[n] = 0
                 for part in range(parts):
-                    bits_q[part, n] = head_word(q[t, n], channel, size, part)
-                    bits_k[part, n] = head_word(k[t, n], channel, size, part)
                     spikes_k += np.int64(popcount(bits_k[part, n]))
-                    spikes_v[n] += np.int64(popcount(head_word(v[t, n], channel, size, part)))
+                    spikes_v[n] += np.int64(popcount(bits_v[part, n]))
                     _tally(bits_q[part, n], part, fired_q)
                     _tally(bits_k[part, n], part, fired_k)
                     word = bits_k[part, n]
                     while word != ZERO:
                         row = 64 * part + np.int64(lowest_bit(word))
                         for other in range(parts):
-                            reached[row, other] |= head_word(v[t, n], channel, size, other)
+                            reached[row, other] |= bits_v[other, n]
                         word &= word - ONE
                 coincidences += spikes_k * spikes_v[n]
             kv_first[t, h] = coincidences

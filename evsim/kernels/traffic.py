@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.attention import head_word
+from evsim.kernels.attention import head_words
 from evsim.kernels.vector import lowest_bit, popcount
 
 ONE = np.uint64(1)
@@ -107,22 +107,22 @@ def attention_buffers(
     tokens = q.shape[1]
     parts = (size + 63) // 64
     over_tokens = (tokens + 63) // 64
-    bits_q = np.empty((tokens, parts), np.uint64)
-    bits_k = np.empty((tokens, parts), np.uint64)
+    bits = np.empty((3, parts, tokens), np.uint64)
     columns_k = np.empty((size, over_tokens), np.uint64)
     columns_v = np.empty((size, over_tokens), np.uint64)
     for t in range(q.shape[0]):
         for h in range(heads):
             columns_k[:] = ZERO
             columns_v[:] = ZERO
-            for n in range(tokens):
-                for part in range(parts):
-                    bits_q[n, part] = head_word(q[t, n], h * size, size, part)
-                    bits_k[n, part] = head_word(k[t, n], h * size, size, part)
-                    _transpose(bits_k[n, part], part, n, columns_k)
-                    _transpose(head_word(v[t, n], h * size, size, part), part, n, columns_v)
+            for part in range(parts):
+                head_words(q, t * tokens, tokens, h * size, size, part, bits[0, part], 0)
+                head_words(k, t * tokens, tokens, h * size, size, part, bits[1, part], 0)
+                head_words(v, t * tokens, tokens, h * size, size, part, bits[2, part], 0)
+                for n in range(tokens):
+                    _transpose(bits[1, part, n], part, n, columns_k)
+                    _transpose(bits[2, part, n], part, n, columns_v)
             coincidences[0, t, h], greatest[0, t, h], _ = _product(columns_k, columns_v)
-            coincidences[1, t, h], greatest[1, t, h], entries[t, h] = _product(bits_q, bits_k)
+            coincidences[1, t, h], greatest[1, t, h], entries[t, h] = _product(bits[0].T, bits[1].T)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
