@@ -104,7 +104,8 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
         # a tile that is used once comes from afar: ask for the next while this one is at work
         pace = 0
         if end - begin == size.out_height * size.out_width:
-            pace = min(2, (size.tile * lanes // LINE) // (size.steps * (end - begin)) + 1)
+            pace = min(4, (size.tile * lanes // LINE) // (size.steps * (end - begin)) + 1)
+            pace += pace == 3
         for tap in range(taps):
             for tile in range(tiles):
                 row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
@@ -147,14 +148,21 @@ def _gather(
     """
     index, starts, values, weights = lists
     s = np.uint64(first)
+    if pace == 0:
+        for _ in range(count):
+            add_rows(sums, at, fresh, weights, row, index, values, starts[s], starts[s + np.uint64(1)], lanes)
+            s += np.uint64(stride)
+            at += lanes
+        return
     for _ in range(count):
-        if pace > 0:
-            prefetch(weights, ahead)
-            if pace > 1:
-                prefetch(weights, ahead + LINE)
-            ahead += pace * LINE
-        start, stop = starts[s], starts[s + np.uint64(1)]
-        add_rows(sums, at, fresh, weights, row, index, values, start, stop, lanes)
+        prefetch(weights, ahead)
+        if pace > 1:
+            prefetch(weights, ahead + LINE)
+            if pace > 2:
+                prefetch(weights, ahead + 2 * LINE)
+                prefetch(weights, ahead + 3 * LINE)
+        ahead += pace * LINE
+        add_rows(sums, at, fresh, weights, row, index, values, starts[s], starts[s + np.uint64(1)], lanes)
         s += np.uint64(stride)
         at += lanes
 
@@ -216,6 +224,9 @@ def _finish(
                     prefetch(weights, ahead)
                     if pace > 1:
                         prefetch(weights, ahead + LINE)
+                        if pace > 2:
+                            prefetch(weights, ahead + 2 * LINE)
+                            prefetch(weights, ahead + 3 * LINE)
                     ahead += pace * LINE
                 at = (t * (end - begin) + p - begin) * lanes
                 to = (t * positions + p) * size.out_channels + channel
