@@ -75,7 +75,7 @@ def test_spikes_gather_what_a_dense_convolution_sums(maps, window, out_channels,
 def test_integers_gather_scaled_rows(maps, window, out_channels, precision, seed):
     """A graded spike adds its weight row as often as its value says."""
     rng = np.random.default_rng(seed)
-    layer, dense, shift = synapses_of(maps, window, out_channels, rng, context_of(precision))
+    layer, dense, shift = synapses_of(maps, window, out_channels, rng, context_of(precision), kind="integers")
     values = (maps * rng.integers(1, 18, maps.shape)).astype(np.int32)
     steps, height, width, count = maps.shape
     got = layer.step(IntegerMap(0, values.reshape(steps, height * width, count), height, width))

@@ -21,6 +21,9 @@ from evsim.kernels.vector import COMPRESSES, lowest_bit, popcount, put_bits, put
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
 
+ROOM = 72
+"""Entries that writing a word may touch, most of them more than it has spikes."""
+
 FEW = -1 if COMPRESSES else 5
 """Spikes of a word up to which their numbers are written bit by bit."""
 
@@ -69,7 +72,6 @@ def fill_segments(
     To each is added ``x % 3 * extent`` (see `Segments.joined`), with x the position in rows of `turn` positions.
     """
     rows, width = words.shape
-    room = starts[last] - 72  # what is written too much must not reach into what another thread fills
     s = first
     while s < last:
         k = s // rows
@@ -80,19 +82,26 @@ def fill_segments(
             base = r % turn % 3 * extent if extent > 0 else 0
             for j in range(k * tile_words, min((k + 1) * tile_words, width)):
                 word = words[np.uint64(r), np.uint64(j)]
-                offset = base + (j - k * tile_words) * 64
-                if at <= room:
-                    count = np.int64(popcount(word))
-                    if count > FEW:
-                        put_bits(index, at, OCTETS, word, offset)
-                    else:
-                        put_few_bits(index, at, word, offset)
-                    at += count
-                    continue
-                while word != ZERO:
-                    index[at] = np.uint16(offset + np.int64(lowest_bit(word)))
-                    at += 1
-                    word &= word - ONE
+                at += put_word(index, at, starts[last], word, base + (j - k * tile_words) * 64)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def put_word(index: NDArray[np.uint16], at: int, end: int, word: np.uint64, offset: int) -> int:
+    """Write the numbers of a word's set bits, plus `offset`, to ``index[at:]``; return how many.
+
+    Nothing from `end` on is touched: it belongs to another thread.
+    """
+    count = np.int64(popcount(word))
+    if at + ROOM > end:
+        while word != ZERO:
+            index[at] = np.uint16(offset + np.int64(lowest_bit(word)))
+            at += 1
+            word &= word - ONE
+    elif count > FEW:
+        put_bits(index, at, OCTETS, word, offset)
+    else:
+        put_few_bits(index, at, word, offset)
+    return count
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

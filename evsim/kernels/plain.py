@@ -28,6 +28,31 @@ def add_rows(
     _whole(sums[at : at + lanes], lanes)[:] = _sum_rows(sums, at, fresh, rows, base, index, values, start, stop, lanes)
 
 
+def add_quad(
+    sums: Reals,
+    at: int,
+    low: int,
+    high: int,
+    fresh: bool,
+    rows: Reals,
+    base: int,
+    index: NDArray[np.unsignedinteger],
+    starts: NDArray[np.int64],
+    s: int,
+    lanes: int,
+) -> None:
+    """Add the rows of a quad's seven lists to the sums of positions ``low .. high - 1``; shared ones come first."""
+    edges = [int(edge) for edge in starts[s : s + 8]]
+    every = _sum_rows(sums, 0, True, rows, base, index, None, edges[0], edges[1], lanes)
+    for position in range(low, high):
+        pair = 1 + position // 2
+        shared = _sum_rows(every, 0, False, rows, base, index, None, edges[pair], edges[pair + 1], lanes)
+        place = at + position * lanes
+        target = _whole(sums[place : place + lanes], lanes)
+        first = shared if fresh else target + shared
+        target[:] = _sum_rows(first, 0, False, rows, base, index, None, edges[3 + position], edges[4 + position], lanes)
+
+
 def put_rows(
     sums: Reals,
     at: int,

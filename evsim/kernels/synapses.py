@@ -96,7 +96,7 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     for unit in range(first, last):
-        channel, lanes, begin, end = _unit(size, unit)
+        channel, lanes, begin, end = unit_of(size, unit)
         span = (end - begin) * lanes
         if size.joined:
             _gather_joined(size, lists, scratch, sink, channel, lanes, begin, end)
@@ -117,9 +117,9 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
                     _finish(size, lists, scratch, sink, channel, lanes, begin, end, place, fresh, ahead, pace)
                     continue
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
-                    left, right, source = _run(size, begin, end, y, tap)
+                    left, right, source = run_of(size, begin, end, y, tap)
                     if fresh:
-                        _clear(size, scratch, lanes, begin, end, y, left, right)
+                        clear(size, scratch, lanes, begin, end, y, left, right)
                     for t in range(size.steps):
                         s = (tile * size.steps + t) * in_positions + source
                         at = t * span + (y * size.out_width + left - begin) * lanes
@@ -281,7 +281,7 @@ def _gather_joined(
                 left, right = max(0, begin - y * width), min(width, end - y * width)
                 if source_y < 0 or source_y >= size.in_height:
                     if fresh:
-                        _clear(size, scratch, lanes, begin, end, y, left, left)
+                        clear(size, scratch, lanes, begin, end, y, left, left)
                     continue
                 s = t * in_positions + source_y * width
                 at = (t * (end - begin) + y * width + left - begin) * lanes
@@ -296,7 +296,7 @@ def _gather_joined(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _clear(
+def clear(
     size: Size, scratch: NDArray[np.floating], lanes: int, begin: int, end: int, y: int, left: int, right: int
 ) -> None:
     """Set to zero the sums of the band's outputs in row y outside columns ``left .. right - 1``."""
@@ -324,7 +324,7 @@ def synapses_of_reals(
     """
     taps = size.kernel_height * size.kernel_width
     for unit in range(first, last):
-        channel, lanes, begin, end = _unit(size, unit)
+        channel, lanes, begin, end = unit_of(size, unit)
         scratch[: size.steps * (end - begin) * lanes] = 0.0
         at = 0
         for t in range(size.steps):
@@ -339,11 +339,11 @@ def synapses_of_reals(
                     stop = start + (right - left) * size.in_channels
                     add_scaled_run(scratch, at, weights, row, inputs, start, stop, lanes)
                 at += lanes
-        _drain(size, sink, scratch, channel, lanes, begin, end)
+        drain(size, sink, scratch, channel, lanes, begin, end)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _unit(size: Size, unit: int) -> tuple[int, int, int, int]:
+def unit_of(size: Size, unit: int) -> tuple[int, int, int, int]:
     """First channel, lanes, first position and end of positions of a unit; bands of a block follow each other."""
     positions = size.out_height * size.out_width
     bands = -(-positions // size.band)
@@ -353,7 +353,7 @@ def _unit(size: Size, unit: int) -> tuple[int, int, int, int]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run(size: Size, begin: int, end: int, y: int, tap: int) -> tuple[int, int, int]:
+def run_of(size: Size, begin: int, end: int, y: int, tap: int) -> tuple[int, int, int]:
     """Columns ``left .. right - 1`` of output row y that lie in the band and see an input at `tap`, and which first.
 
     Where none does, left = right = the first column in the band.
@@ -369,7 +369,7 @@ def _run(size: Size, begin: int, end: int, y: int, tap: int) -> tuple[int, int, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _drain(
+def drain(
     size: Size, sink: Sink, scratch: NDArray[np.floating], channel: int, lanes: int, begin: int, end: int
 ) -> None:
     """Empty a unit's sums [steps, end - begin, lanes] into the sink."""

@@ -64,6 +64,56 @@ def add_rows(typingctx, sums, at, fresh, rows, base, index, values, start, stop,
 
 
 @intrinsic
+def add_quad(typingctx, sums, at, low, high, fresh, rows, base, index, starts, s, lanes):
+    """Add rows to positions ``low .. high - 1`` of a quad, whose sums follow each other from `at` on.
+
+    Lists ``s .. s + 6`` of `starts` name the rows of all four positions, of the first pair, of the second pair, and of
+    each: what positions share is summed up first, from zero, in registers. Otherwise as `add_rows`.
+    """
+    signature = types.void(sums, at, low, high, fresh, rows, base, index, starts, s, lanes)
+
+    def codegen(context, builder, sig, args):
+        frame = _Frame(context, builder, sig, args)
+        long = ir.IntType(64)
+
+        def emit(width):
+            edges = [frame.element(8, builder.add(args[9], long(i))) for i in range(8)]
+
+            def term(i, acc):
+                row = builder.zext(frame.element(7, i), long)
+                return builder.fadd(acc, frame.load(5, 6, width, row))
+
+            def own(position, shared):
+                inside = builder.and_(
+                    builder.icmp_signed("<=", args[2], args[2].type(position)),
+                    builder.icmp_signed(">", args[3], args[3].type(position)),
+                )
+                with builder.if_then(inside):
+                    place = builder.add(args[1], builder.mul(args[10], args[10].type(position)))
+                    target = frame.pointer_at(0, place, width)
+
+                    def with_sums():
+                        before = builder.load(target)
+                        before.align = frame.item
+                        return builder.fadd(before, shared)
+
+                    first = frame.choose(args[4], lambda: shared, with_sums)
+                    total = frame.accumulate(first, edges[3 + position], edges[4 + position], term)
+                    builder.store(total, target).align = frame.item
+
+            every = frame.accumulate(frame.zeros(width), edges[0], edges[1], term)
+            for pair in (0, 1):
+                shared = frame.accumulate(every, edges[1 + pair], edges[2 + pair], term)
+                own(2 * pair, shared)
+                own(2 * pair + 1, shared)
+
+        frame.by_lanes(args[10], emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def put_rows(
     typingctx, sums, at, fresh, rows, base, index, values, start, stop, lanes,
     out, out_at, shift, shift_at, stream, stream_at, added,
@@ -363,7 +413,10 @@ class _Frame:
         return self.builder.load(self.builder.gep(self.data(array), [i]))
 
     def pointer(self, array, offset, width):
-        start = self.builder.gep(self.data(array), [self.args[offset]])
+        return self.pointer_at(array, self.args[offset], width)
+
+    def pointer_at(self, array, place, width):
+        start = self.builder.gep(self.data(array), [place])
         vector = ir.VectorType(self.context.get_data_type(self.types[array].dtype), width)
         return self.builder.bitcast(start, vector.as_pointer())
 
@@ -506,6 +559,7 @@ def _splat(builder, scalar, width):
 if config.DISABLE_JIT:
     from evsim.kernels.plain import (  # noqa: F401 - they take the place of the intrinsics above
         add_maps,
+        add_quad,
         add_rows,
         add_rows_of_bits,
         add_scaled_run,

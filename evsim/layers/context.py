@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.lists import count_segments, fill_segments, graded_segments
+from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import Workers, aligned
 from evsim.kernels.vector import BLOCK
 from evsim.spikes import IntegerMap, Packet, Segments, SpikeList
@@ -60,17 +61,41 @@ class Layer(Protocol):
         """Take one packet per input, of the same timesteps; return the output, or None while still gathering."""
 
 
-def segments(packet: SpikeList | IntegerMap, context: Context, joined: bool = False) -> Segments:
-    """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike."""
-    key = (context.dtype.char, joined)
+Layout = Literal["tiles", "joined", "quads"]
+"""How active channels are listed: by position and tile, joined (see `Segments`), or by quad (`evsim.kernels.quads`)."""
+
+
+def segments(
+    packet: SpikeList | IntegerMap, context: Context, layout: Layout = "tiles", flat: bool = False
+) -> Segments:
+    """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike.
+
+    `flat` takes the map as one row, for layers in which positions do not mix: quads reach over the ends of its rows.
+    """
+    key = (context.dtype.char, layout, flat)
     made = packet.lists.get(key)
     if made is None:
-        if isinstance(packet, SpikeList):
-            made = _spike_segments(packet, context, joined)
+        if isinstance(packet, IntegerMap):
+            made = _graded(packet, context, layout == "joined")
+        elif layout == "quads":
+            made = _quads(packet, context, flat)
         else:
-            made = _graded(packet, context, joined)
+            made = _spike_segments(packet, context, layout == "joined")
         packet.lists[key] = made
     return made
+
+
+def _quads(packet: SpikeList, context: Context, flat: bool) -> Segments:
+    steps, positions, width = packet.words.shape
+    words = packet.words.reshape(steps * positions, width)
+    line = positions if flat else packet.width
+    quads = quads_of(steps * positions // line, line, width)
+    starts = np.empty(quads * LISTS + 1, np.int64)
+    count_quads(words, line, starts)
+    index = np.empty(int(starts[-1]), np.uint16)
+    fill = 40 * len(index)  # some 1 ns per entry
+    context.workers.share(quads, lambda a, b: fill_quads(a, b, words, line, starts, index), fill)
+    return Segments(index, starts, TILE_WORDS * 64)
 
 
 def _spike_segments(packet: SpikeList, context: Context, joined: bool) -> Segments:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.neuron import Neurons
+from evsim.kernels.quads import synapses_of_quads
 from evsim.kernels.synapses import Lists, Sink, Size, synapses, synapses_of_reals, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
-from evsim.layers.context import EMPTY_WORDS, Context, segments
+from evsim.layers.context import EMPTY_WORDS, Context, Layout, segments
 from evsim.layers.neurons import Membrane, working
 from evsim.network import LIF, Conv2d, Linear, Shape
 from evsim.spikes import Packet, RealMap
@@ -23,6 +24,9 @@ SUMS_BYTES = 250_000
 
 JOINED_CHANNELS = 48
 """Input channels up to which the taps of a window row are joined: 3 * 48 rows of 256 bytes, all but the L1 cache."""
+
+SHARED_CHANNELS = 1024
+"""Input channels up to which neighbours share sums. The hidden layers of MLPs have more, and next to no spikes."""
 
 
 class Synapses:
@@ -59,7 +63,8 @@ class Synapses:
         self.node, self.source, self.target, self.context = node, source, target, context
         scale = weights.get("bn_scale", np.ones(node.out_channels))
         shift = weights.get("bn_shift", np.zeros(node.out_channels)) + weights.get("bias", 0.0) * scale
-        self.joined = source.kind != "real" and _joins(node)
+        self.layout = _layout(node, source, target, context)
+        self.joined = self.layout == "joined"
         weight = weights["weight"]
         if self.joined:
             weight = np.concatenate([weight, weight[:, :2]], axis=1)
@@ -111,7 +116,7 @@ class Synapses:
         if isinstance(packet, RealMap):
             made, values = None, np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         else:
-            made = segments(packet, context, self.joined)
+            made = segments(packet, context, self.layout, _is_flat(self.node))
             size = size._replace(tile=made.tile)
             lists = Lists(made.index, made.starts, made.values, self.weights)
 
@@ -120,6 +125,8 @@ class Synapses:
             own = sink._replace(neurons=working(sink.neurons, context))
             if made is None:
                 synapses_of_reals(first, last, size, values, self.weights, scratch, own)
+            elif self.layout == "quads":
+                synapses_of_quads(first, last, size, lists, scratch, own)
             else:
                 synapses(first, last, size, lists, scratch, own)
 
@@ -129,10 +136,8 @@ class Synapses:
 
     def _size(self, steps: int, repeats: int) -> Size:
         node, source, target, block = self.node, self.source, self.target, self.context.block
-        kernel, stride, padding = (
-            (node.kernel, node.stride, node.padding) if isinstance(node, Conv2d) else ((1, 1), (1, 1), (0, 0))
-        )
-        flat = (kernel, stride, padding) == ((1, 1), (1, 1), (0, 0))  # positions do not mix: one long row
+        kernel, stride, padding = _window(node)
+        flat = _is_flat(node)  # positions do not mix: one long row
         wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
         bands = -(-target.positions // max(1, wanted))
         size = self._sizes[steps, repeats] = Size(
@@ -153,11 +158,27 @@ class Synapses:
         return size
 
 
-def _joins(node: Conv2d | Linear) -> bool:
-    """Whether the three taps of a window row are gathered at once: 3 x C_in rows of 256 bytes lie in the L1 cache."""
-    if not isinstance(node, Conv2d) or node.in_channels > JOINED_CHANNELS:
-        return False
-    return (node.kernel[1], node.stride[1], node.padding[1]) == (3, 1, 1)
+def _window(node: Conv2d | Linear) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Kernel, stride and padding."""
+    return (node.kernel, node.stride, node.padding) if isinstance(node, Conv2d) else ((1, 1), (1, 1), (0, 0))
+
+
+def _is_flat(node: Conv2d | Linear) -> bool:
+    """Whether positions do not mix."""
+    return _window(node) == ((1, 1), (1, 1), (0, 0))
+
+
+def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Context) -> Layout:
+    """How the layer wants its input listed. It follows from the layer alone, never from data: results depend on it."""
+    kernel, stride, padding = _window(node)
+    if (
+        source.kind != "real"
+        and node.in_channels <= JOINED_CHANNELS
+        and (kernel[1], stride[1], padding[1]) == (3, 1, 1)
+    ):
+        return "joined"
+    shares = source.kind == "spikes" and context.dtype == np.float32 and stride == (1, 1) and target.positions > 1
+    return "quads" if shares and node.in_channels <= SHARED_CHANNELS else "tiles"
 
 
 def pack(weight: NDArray[np.floating], scale: NDArray[np.floating], context: Context) -> NDArray[np.floating]:
