@@ -14,7 +14,7 @@ precisions = st.sampled_from(["float32", "float64"])
 @st.composite
 def spike_maps(draw, most_channels=130):
     """Booleans [T, H, W, C] at some rate."""
-    shape = draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
+    shape = draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 9)))
     width = draw(channels.filter(lambda c: c <= most_channels))
     return np.random.default_rng(draw(seeds)).random((*shape, width)) < draw(rates)
 

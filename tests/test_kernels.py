@@ -13,7 +13,8 @@ from strategies import channels, precisions, rates, seeds, spike_maps, windows
 
 from evsim.kernels.attention import transpose_bits
 from evsim.kernels.counting import attention_operations, spikes_per_position
-from evsim.kernels.lists import count_segments, fill_segments
+from evsim.kernels.lists import TILE_WORDS, count_segments, fill_segments
+from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import Workers
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context, segments
@@ -220,6 +221,47 @@ def test_lists_name_every_spike_once(maps, tile_words, cuts):
     want = [np.flatnonzero(row[k * tile_words * 64 : (k + 1) * tile_words * 64]) for k in range(tiles) for row in dense]
     assert index.tolist() == np.concatenate(want).tolist()
     assert np.diff(starts).tolist() == [len(part) for part in want]
+
+
+@property_test
+@given(spike_maps(), st.integers(1, 5))
+def test_quads_list_what_neighbours_have_in_common(maps, cuts):
+    """Lists of a quad hold the channels of all four, then of each pair, then of each position, whoever fills them."""
+    spikes = as_spikes(maps)
+    words = spikes.words.reshape(-1, spikes.words.shape[2])
+    width, tile = spikes.width, 64 * TILE_WORDS
+    rows = len(words) // width
+    total = quads_of(rows, width, words.shape[1])
+    starts = np.empty(total * LISTS + 1, np.int64)
+    count_quads(words, width, starts)
+    index = np.empty(int(starts[-1]), np.uint16)
+    for first, last in reversed(list(pairwise(np.linspace(0, total, cuts + 1).astype(int)))):
+        fill_quads(first, last, words, width, starts, index)
+    lists = iter([index[a:b].tolist() for a, b in pairwise(starts)])
+    dense = spikes.dense().reshape(rows, width, -1)
+    for begin in range(0, dense.shape[2], tile):
+        for row in dense[..., begin : begin + tile]:
+            for x in range(0, width, 4):
+                four = [set(np.flatnonzero(row[i])) if i < width else set() for i in range(x, x + 4)]
+                pairs = [four[0] & four[1], four[2] & four[3]]
+                every = pairs[0] & pairs[1]
+                own = [mine - pairs[i // 2] for i, mine in enumerate(four)]
+                for want in (every, pairs[0] - every, pairs[1] - every, *own):
+                    assert next(lists) == sorted(want)
+
+
+@property_test
+@given(spike_maps(), windows(), channels, precisions, seeds, st.integers(1, 7))
+def test_results_do_not_depend_on_bands(maps, window, out_channels, precision, seed, positions):
+    """However few output positions a band has, whatever quads it cuts through: every bit is the same."""
+    context = context_of(precision)
+    outcomes = []
+    with pytest.MonkeyPatch.context() as patch:
+        for band in (10**6, positions):
+            patch.setattr("evsim.layers.synapses.SUMS_BYTES", band * context.block * context.dtype.itemsize * len(maps))
+            layer, *_ = synapses_of(maps, window, out_channels, np.random.default_rng(seed), context)
+            outcomes.append(layer.step(as_spikes(maps)).values)
+    assert (outcomes[0] == outcomes[1]).all()
 
 
 @property_test

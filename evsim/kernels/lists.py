@@ -21,6 +21,9 @@ from evsim.kernels.vector import COMPRESSES, lowest_bit, popcount, put_bits, put
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
 
+TILE_WORDS = 2
+"""Words of a tile: 128 channels, whose weights for a block of outputs (32 KB) fill the L1 cache."""
+
 ROOM = 72
 """Entries that writing a word may touch, most of them more than it has spikes."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.lists import put_word
+from evsim.kernels.lists import TILE_WORDS, put_word
 from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, run_of, unit_of
 from evsim.kernels.vector import add_quad, popcount, prefetch
 
@@ -28,9 +28,6 @@ QUAD = 4
 
 LISTS = 7
 """Lists of a quad: of all four, of the first pair, of the second pair, of each position alone."""
-
-TILE_WORDS = 2
-"""Words of a tile: 128 channels, whose weights for a block of outputs (32 KB) fill the L1 cache."""
 
 ZERO = np.uint64(0)
 

@@ -98,12 +98,12 @@ def add_quad(typingctx, sums, at, low, high, fresh, rows, base, index, starts, s
                         return builder.fadd(before, shared)
 
                     first = frame.choose(args[4], lambda: shared, with_sums)
-                    total = frame.accumulate(first, edges[3 + position], edges[4 + position], term)
+                    total = frame.accumulate(first, edges[3 + position], edges[4 + position], term, unroll=False)
                     builder.store(total, target).align = frame.item
 
-            every = frame.accumulate(frame.zeros(width), edges[0], edges[1], term)
+            every = frame.accumulate(frame.zeros(width), edges[0], edges[1], term, unroll=False)
             for pair in (0, 1):
-                shared = frame.accumulate(every, edges[1 + pair], edges[2 + pair], term)
+                shared = frame.accumulate(every, edges[1 + pair], edges[2 + pair], term, unroll=False)
                 own(2 * pair, shared)
                 own(2 * pair + 1, shared)
 
@@ -490,16 +490,22 @@ class _Frame:
         result.add_incoming(second, from_no)
         return result
 
-    def accumulate(self, first, start, stop, term):
-        """``for i in range(start, stop): first = term(i, first)``; return the last: a phi, so it stays in registers."""
+    def accumulate(self, first, start, stop, term, unroll=True):
+        """``for i in range(start, stop): first = term(i, first)``; return the last: a phi, so it stays in registers.
+
+        LLVM unrolls such a loop, whose end is then guessed wrong twice: bad where lists are short.
+        """
         builder = self.builder
+        step = start.type(1)
+        if not unroll:  # a step that LLVM does not know is one it cannot multiply
+            step = builder.call(ir.InlineAsm(ir.FunctionType(start.type, [start.type]), "", "=r,0"), [step])
         before = builder.block
         loop, after = builder.append_basic_block("sum"), builder.append_basic_block("sum.end")
         builder.cbranch(builder.icmp_signed("<", start, stop), loop, after)
         builder.position_at_end(loop)
         i, acc = builder.phi(start.type), builder.phi(first.type)
         total = term(i, acc)
-        following = builder.add(i, start.type(1))
+        following = builder.add(i, step)
         for phi, initial, next_value in ((i, start, following), (acc, first, total)):
             phi.add_incoming(initial, before)
             phi.add_incoming(next_value, builder.block)

@@ -8,14 +8,11 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.kernels.lists import count_segments, fill_segments, graded_segments
+from evsim.kernels.lists import TILE_WORDS, count_segments, fill_segments, graded_segments
 from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import Workers, aligned
 from evsim.kernels.vector import BLOCK
 from evsim.spikes import IntegerMap, Packet, Segments, SpikeList
-
-TILE_WORDS = 2
-"""Words of a tile: 128 channels, whose weights for a block of outputs (32 KB) fill the L1 cache."""
 
 SPARSE = 0.06
 """Rate below which a tile is twice as long: its segments would be all but empty."""
