@@ -24,8 +24,8 @@ ZERO = np.uint64(0)
 TILE_WORDS = 2
 """Words of a tile: 128 channels, whose weights for a block of outputs (32 KB) fill the L1 cache."""
 
-ROOM = 72
-"""Entries that writing a word may touch, most of them more than it has spikes."""
+ROOM = 64
+"""Entries past those of its spikes that writing a word may touch."""
 
 FEW = -1 if COMPRESSES else 5
 """Spikes of a word up to which their numbers are written bit by bit."""
@@ -75,6 +75,7 @@ def fill_segments(
     To each is added ``x % 3 * extent`` (see `Segments.joined`), with x the position in rows of `turn` positions.
     """
     rows, width = words.shape
+    room = starts[last] - ROOM  # what is written too much must not reach into what another thread fills
     s = first
     while s < last:
         k = s // rows
@@ -82,20 +83,21 @@ def fill_segments(
         for r in range(s - k * rows, end - k * rows):
             at = starts[np.uint64(s)]
             s += 1
+            roomy = starts[np.uint64(s)] <= room
             base = r % turn % 3 * extent if extent > 0 else 0
             for j in range(k * tile_words, min((k + 1) * tile_words, width)):
                 word = words[np.uint64(r), np.uint64(j)]
-                at += put_word(index, at, starts[last], word, base + (j - k * tile_words) * 64)
+                at += put_word(index, at, roomy, word, base + (j - k * tile_words) * 64)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def put_word(index: NDArray[np.uint16], at: int, end: int, word: np.uint64, offset: int) -> int:
+def put_word(index: NDArray[np.uint16], at: int, roomy: bool, word: np.uint64, offset: int) -> int:
     """Write the numbers of a word's set bits, plus `offset`, to ``index[at:]``; return how many.
 
-    Nothing from `end` on is touched: it belongs to another thread.
+    Where there is no room for `ROOM` entries more than there are spikes, not one more is written.
     """
     count = np.int64(popcount(word))
-    if at + ROOM > end:
+    if not roomy:
         while word != ZERO:
             index[at] = np.uint16(offset + np.int64(lowest_bit(word)))
             at += 1
@@ -104,7 +106,7 @@ def put_word(index: NDArray[np.uint16], at: int, end: int, word: np.uint64, offs
         put_bits(index, at, OCTETS, word, offset)
     else:
         put_few_bits(index, at, word, offset)
-    return count
+    return count  # type: ignore[return-value]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

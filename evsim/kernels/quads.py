@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.lists import TILE_WORDS, put_word
+from evsim.kernels.lists import ROOM, TILE_WORDS, put_word
 from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, run_of, unit_of
 from evsim.kernels.vector import add_quad, popcount, prefetch
 
@@ -45,16 +45,17 @@ def count_quads(words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]
     Quad (k * rows + row) * ceil(width / 4) + j holds, of tile k, the positions from 4 j on of a row.
     """
     rows = words.shape[0] // width
+    parts = np.zeros(LISTS * TILE_WORDS, np.uint64)
     total = np.int64(0)
     s = 0
     starts[0] = 0
     for tile in range(0, words.shape[1], TILE_WORDS):
+        parts[:] = ZERO  # the last tile may have one word
         for row in range(rows):
             for x in range(0, width, QUAD):
-                left = _cut(words, row * width + x, width - x, tile)
-                right = _cut(words, row * width + x, width - x, tile + 1)
+                _cut(words, row * width + x, width - x, tile, parts)
                 for i in range(LISTS):
-                    total += np.int64(popcount(left[i]) + popcount(right[i]))
+                    total += np.int64(popcount(parts[2 * i]) + popcount(parts[2 * i + 1]))
                     s += 1
                     starts[s] = total
 
@@ -64,33 +65,36 @@ def fill_quads(
     first: int, last: int, words: NDArray[np.uint64], width: int, starts: NDArray[np.int64], index: NDArray[np.uint16]
 ) -> None:
     """Write the channel numbers of quads ``first .. last - 1``: words [rows * width, W]; index [entries] uint16."""
-    rows, quads = words.shape[0] // width, -(-width // QUAD)
-    end = starts[last * LISTS]
-    for quad in range(first, last):
-        tile = quad // (rows * quads) * TILE_WORDS
-        x = quad % quads * QUAD
-        position = quad // quads % rows * width + x
-        left, right = _cut(words, position, width - x, tile), _cut(words, position, width - x, tile + 1)
-        at = starts[quad * LISTS]
-        for i in range(LISTS):
-            at += put_word(index, at, end, left[i], 0)
-            at += put_word(index, at, end, right[i], 64)
+    quads = -(-width // QUAD)
+    rows = words.shape[0] // width
+    room = starts[last * LISTS] - ROOM  # what is written too much must not reach into what another thread fills
+    parts = np.zeros(LISTS * TILE_WORDS, np.uint64)
+    quad = first
+    while quad < last:  # row by row of the map, so that nothing is divided per quad
+        row, begin = quad // quads, quad % quads
+        tile = row // rows * TILE_WORDS
+        step = 1 if tile + 1 < words.shape[1] else 2
+        for place in range(begin, min(quads, begin + last - quad)):
+            _cut(words, row % rows * width + place * QUAD, width - place * QUAD, tile, parts)
+            at = starts[np.uint64(quad * LISTS)]
+            quad += 1
+            roomy = starts[np.uint64(quad * LISTS)] <= room
+            for i in range(0, LISTS * TILE_WORDS, step):
+                at += put_word(index, at, roomy, parts[i], i % 2 * 64)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _cut(
-    words: NDArray[np.uint64], position: int, count: int, word: int
-) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Cut a word of the quad at `position` into those of its lists; a row has `count` more positions."""
-    if word >= words.shape[1]:
-        return ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
-    a = words[position, word]
-    b = words[position + 1, word] if count > 1 else ZERO
-    c = words[position + 2, word] if count > 2 else ZERO
-    d = words[position + 3, word] if count > 3 else ZERO
-    first, second = a & b, c & d
-    every = first & second
-    return every, first & ~every, second & ~every, a & ~first, b & ~first, c & ~second, d & ~second
+def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts: NDArray[np.uint64]) -> None:
+    """Cut the words of the quad at `position` into those of its lists, [7 * 2]; a row has `count` more positions."""
+    for w in range(min(TILE_WORDS, words.shape[1] - tile)):
+        a = words[position, tile + w]
+        b = words[position + 1, tile + w] if count > 1 else ZERO
+        c = words[position + 2, tile + w] if count > 2 else ZERO
+        d = words[position + 3, tile + w] if count > 3 else ZERO
+        left, right = a & b, c & d
+        every = left & right
+        parts[w], parts[2 + w], parts[4 + w] = every, left & ~every, right & ~every
+        parts[6 + w], parts[8 + w], parts[10 + w], parts[12 + w] = a & ~left, b & ~left, c & ~right, d & ~right
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
