@@ -120,7 +120,8 @@ def attend(
 @njit(cache=True, nogil=True, error_model="numpy")
 def transpose_bits(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> None:
     """Write word c of `columns` [64]: its bit r is bit c of ``rows[r]`` [64]; quadrants swap, then their quadrants."""
-    columns[:] = rows
+    for r in range(64):
+        columns[r] = rows[r]
     mask = np.uint64(0xFFFFFFFF)
     step = 32
     while step > 0:

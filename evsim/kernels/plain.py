@@ -53,55 +53,6 @@ def add_quad(
         target[:] = _sum_rows(first, 0, False, rows, base, index, None, edges[3 + position], edges[4 + position], lanes)
 
 
-def put_rows(
-    sums: Reals,
-    at: int,
-    fresh: bool,
-    rows: Reals,
-    base: int,
-    index: NDArray[np.unsignedinteger],
-    values: Reals | None,
-    start: int,
-    stop: int,
-    lanes: int,
-    out: Reals,
-    out_at: int,
-    shift: Reals,
-    shift_at: int,
-    stream: Reals,
-    stream_at: int,
-    added: bool,
-) -> None:
-    """Store the sums of `add_rows` plus shift, plus a stream where `added`."""
-    total = _sum_rows(sums, at, fresh, rows, base, index, values, start, stop, lanes)
-    add_maps(out, out_at, total, 0, shift, shift_at, stream, stream_at, added, lanes)
-
-
-def fire_rows(
-    sums: Reals,
-    at: int,
-    fresh: bool,
-    rows: Reals,
-    base: int,
-    index: NDArray[np.unsignedinteger],
-    values: Reals | None,
-    start: int,
-    stop: int,
-    lanes: int,
-    shift: Reals,
-    shift_at: int,
-    potential: Reals,
-    potential_at: int,
-    rest: bool,
-    leak: np.floating,
-    divide: bool,
-    threshold: np.floating,
-) -> np.uint64:
-    """Drive LIF neurons by the sums of `add_rows`."""
-    total = _sum_rows(sums, at, fresh, rows, base, index, values, start, stop, lanes)
-    return lif_step(total, 0, shift, shift_at, potential, potential_at, rest, leak, divide, threshold, lanes)
-
-
 def add_rows_of_bits(sums: Reals, at: int, rows: Reals, base: int, word: np.uint64, lanes: int) -> None:
     """Add the rows whose numbers are the set bits of a word."""
     for bit in _bits(word):

@@ -31,7 +31,8 @@ def pool_numbers(
             x0 = max(0, left)
             y0 = max(0, top)
             out = target[t, row % out_height, x]
-            out[:] = source[t, y0, x0]
+            for c in range(channels):
+                out[c] = source[t, y0, x0, c]
             for yy in range(y0, min(height, top + window)):
                 for xx in range(x0, min(width, left + window)):
                     for c in range(channels):
@@ -59,9 +60,13 @@ def pool_words(
         t = row // out_height
         top = row % out_height * stride - padding
         y0 = max(0, top)
-        line[:] = source[t, y0].reshape(-1)
+        above = source[t, y0].reshape(-1)
+        for i in range(line.size):  # assigning arrays would compile Numba's error message, for two seconds
+            line[i] = above[i]
         for y in range(y0 + 1, min(height, top + window)):
-            line |= source[t, y].reshape(-1)
+            below = source[t, y].reshape(-1)
+            for i in range(line.size):
+                line[i] |= below[i]
         out = target[t, row % out_height].reshape(-1)
         for x in range(out_width):
             left = x * stride - padding

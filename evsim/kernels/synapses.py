@@ -13,9 +13,9 @@ window fits into the L1 cache (few input channels), its three taps are *joined*:
 lie side by side, so one run of entries ``x % 3 * C_in + c`` serves all three, against weight rows turned to match.
 
 What a layer does with its finished sums is its *sink*: store them as real values (plus the residual stream), or drive
-LIF neurons. The last tile's sums go to the sink straight from the registers, all timesteps of a few positions at a
-time, so that potentials stay in the L1 cache; those of the first tile begin in registers, at zero. Each output adds in
-the order (tap, channel), whatever the tile, band, schedule or number of threads: results do not depend on them.
+LIF neurons at once, so that the membrane currents never leave the cache. The sums of the first tile begin in
+registers, at zero. Each output adds in the order (tap, channel), whatever the tile, band, schedule or number of
+threads: results do not depend on them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.neuron import GROUP, Neurons, fire, put_spikes
-from evsim.kernels.vector import add_maps, add_rows, add_scaled_run, fire_rows, prefetch, put_rows
+from evsim.kernels.neuron import Neurons, fire
+from evsim.kernels.vector import add_maps, add_rows, add_scaled_run, prefetch
 
 LINE = 16
 """Elements from one prefetch to the next: a cache line of float32, two of float64."""
@@ -99,7 +99,8 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
         channel, lanes, begin, end = unit_of(size, unit)
         span = (end - begin) * lanes
         if size.joined:
-            _gather_joined(size, lists, scratch, sink, channel, lanes, begin, end)
+            _gather_joined(size, lists, scratch, channel, lanes, begin, end)
+            drain(size, sink, scratch, channel, lanes, begin, end)
             continue
         # a tile that is used once comes from afar: ask for the next while this one is at work
         pace = 0
@@ -111,11 +112,6 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
                 row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
                 ahead = row + lanes * min(size.tile, size.in_channels - tile * size.tile)
                 fresh = tap + tile == 0
-                if tap == taps - 1 and tile == tiles - 1:
-                    ky, kx = tap // size.kernel_width, tap % size.kernel_width
-                    place = Place(tile * size.steps * in_positions, row, ky, kx)
-                    _finish(size, lists, scratch, sink, channel, lanes, begin, end, place, fresh, ahead, pace)
-                    continue
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
                     left, right, source = run_of(size, begin, end, y, tap)
                     if fresh:
@@ -126,6 +122,7 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
                         count = right - left
                         _gather(lists, scratch, at, fresh, row, s, size.stride_width, count, lanes, ahead, pace)
                         ahead += count * pace * LINE
+        drain(size, sink, scratch, channel, lanes, begin, end)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -167,94 +164,11 @@ def _gather(
         at += lanes
 
 
-class Place(NamedTuple):
-    """Which tile of which tap: the tile's first segment, its first row of weights, the tap's row and column."""
-
-    segment: int
-    row: int
-    ky: int
-    kx: int
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _finish(
-    size: Size,
-    lists: Lists,
-    scratch: NDArray[np.floating],
-    sink: Sink,
-    channel: int,
-    lanes: int,
-    begin: int,
-    end: int,
-    place: Place,
-    fresh: bool,
-    ahead: int,
-    pace: int,
-) -> None:
-    """Add a unit's last tile and empty the sums into the sink, for a group of positions after the other."""
-    index, starts, values, weights = lists  # taken out once: reference counts stay out of the loop
-    shift, residual, real, neurons = sink
-    words, potential = neurons.words, neurons.potential
-    driven, added = words.size > 0, residual.size > 0
-    positions = size.out_height * size.out_width
-    halves = (size.out_channels + 63) // 64 * 2
-    extent = size.in_channels * lanes
-    soon = 16 * size.out_channels  # positions lie far apart in memory, where no hardware prefetcher follows
-    for first in range(begin, end, GROUP):
-        for t in range(size.steps):
-            column = first % size.out_width
-            y = first // size.out_width * size.stride_height - size.pad_height + place.ky
-            tick = place.segment + t * size.in_height * size.in_width
-            for p in range(first, min(first + GROUP, end)):
-                x = column * size.stride_width - size.pad_width + place.kx
-                row = place.row
-                left, right = x, x + 1
-                if size.joined:
-                    left, right = max(0, x - 1), min(size.in_width, x + 2)
-                    row += (2 * x + 1) % 3 * extent
-                if y < 0 or y >= size.in_height or left < 0 or right > size.in_width:
-                    left = right = -y * size.in_width
-                column += 1
-                if column == size.out_width:
-                    column = 0
-                s = tick + y * size.in_width
-                y += size.stride_height if column == 0 else 0
-                start, stop = starts[np.uint64(s + left)], starts[np.uint64(s + right)]
-                if pace > 0:
-                    prefetch(weights, ahead)
-                    if pace > 1:
-                        prefetch(weights, ahead + LINE)
-                        if pace > 2:
-                            prefetch(weights, ahead + 2 * LINE)
-                            prefetch(weights, ahead + 3 * LINE)
-                    ahead += pace * LINE
-                at = (t * (end - begin) + p - begin) * lanes
-                to = (t * positions + p) * size.out_channels + channel
-                if driven:
-                    v = p * size.out_channels + channel if neurons.kept else (p - first) * lanes
-                    rest = t == 0 and not neurons.kept
-                    bits = fire_rows(
-                        scratch, at, fresh, weights, row, index, values, start, stop, lanes,
-                        shift, channel, potential, v, rest, neurons.leak, neurons.divide, neurons.threshold,
-                    )  # fmt: skip
-                    put_spikes(words, (t * positions + p) * halves + channel // 32, bits, lanes)
-                else:
-                    for line in range(0, lanes, LINE):
-                        prefetch(real, to + soon + line)
-                        if added:
-                            prefetch(residual, to + soon + line)
-                    put_rows(
-                        scratch, at, fresh, weights, row, index, values, start, stop, lanes,
-                        real, to, shift, channel, residual, to, added,
-                    )  # fmt: skip
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gather_joined(
     size: Size,
     lists: Lists,
     scratch: NDArray[np.floating],
-    sink: Sink,
     channel: int,
     lanes: int,
     begin: int,
@@ -272,9 +186,6 @@ def _gather_joined(
     for ky in range(size.kernel_height):
         row = (channel * size.kernel_height + lanes * ky) * 5 * size.in_channels
         fresh = ky == 0
-        if ky == size.kernel_height - 1:
-            _finish(size, lists, scratch, sink, channel, lanes, begin, end, Place(0, row, ky, 1), fresh, 0, 0)
-            return
         for t in range(size.steps):
             for y in range(begin // width, (end - 1) // width + 1):
                 source_y = y * size.stride_height - size.pad_height + ky

@@ -55,7 +55,14 @@ def add_rows(typingctx, sums, at, fresh, rows, base, index, values, start, stop,
         frame = _Frame(context, builder, sig, args)
 
         def emit(width):
-            frame.store(0, 1, width, frame.sum_rows(width))
+            def term(i, acc):
+                row = frame.load(3, 4, width, builder.zext(frame.element(5, i), ir.IntType(64)))
+                if not isinstance(values, types.NoneType):
+                    row = builder.fmul(_splat(builder, frame.element(6, i), width), row)
+                return builder.fadd(acc, row)
+
+            first = frame.choose(args[2], lambda: frame.zeros(width), lambda: frame.load(0, 1, width))
+            frame.store(0, 1, width, frame.accumulate(first, args[7], args[8], term))
 
         frame.by_lanes(args[9], emit)
         return context.get_dummy_value()
@@ -109,52 +116,6 @@ def add_quad(typingctx, sums, at, low, high, fresh, rows, base, index, starts, s
 
         frame.by_lanes(args[10], emit)
         return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
-def put_rows(
-    typingctx, sums, at, fresh, rows, base, index, values, start, stop, lanes,
-    out, out_at, shift, shift_at, stream, stream_at, added,
-):  # fmt: skip
-    """``out[out_at:] = `` the sums of `add_rows` ``+ shift[shift_at:]``, plus ``stream[stream_at:]`` where `added`.
-
-    The sums themselves are not stored.
-    """
-    signature = types.void(
-        sums, at, fresh, rows, base, index, values, start, stop, lanes,
-        out, out_at, shift, shift_at, stream, stream_at, added,
-    )  # fmt: skip
-
-    def codegen(context, builder, sig, args):
-        frame = _Frame(context, builder, sig, args)
-
-        def emit(width):
-            total = builder.fadd(frame.sum_rows(width), frame.load(12, 13, width))
-            frame.store_map(10, width, total, 14, args[16])
-
-        frame.by_lanes(args[9], emit)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
-def fire_rows(
-    typingctx, sums, at, fresh, rows, base, index, values, start, stop, lanes,
-    shift, shift_at, potential, potential_at, rest, leak, divide, threshold,
-):  # fmt: skip
-    """Drive LIF neurons, as `lif_step` does, by the sums of `add_rows`; return their spikes. Sums are not stored."""
-    real = sums.dtype
-    signature = types.uint64(
-        sums, at, fresh, rows, base, index, values, start, stop, lanes,
-        shift, shift_at, potential, potential_at, rest, real, divide, real,
-    )  # fmt: skip
-
-    def codegen(context, builder, sig, args):
-        frame = _Frame(context, builder, sig, args)
-        return frame.fire(args[9], frame.sum_rows, 10)
 
     return signature, codegen
 
@@ -270,7 +231,22 @@ def lif_step(typingctx, current, at, shift, shift_at, potential, potential_at, r
 
     def codegen(context, builder, sig, args):
         frame = _Frame(context, builder, sig, args)
-        return frame.fire(args[10], lambda width: frame.load(0, 1, width), 2)
+        bits = cgutils.alloca_once(builder, ir.IntType(64))
+
+        def emit(width):
+            x = builder.fadd(frame.load(0, 1, width), frame.load(2, 3, width))
+            v = frame.choose(args[6], lambda: frame.zeros(width), lambda: frame.load(4, 5, width))
+            drive = builder.fsub(x, v)
+            factor = _splat(builder, args[7], width)
+            change = frame.choose(args[8], lambda: builder.fdiv(drive, factor), lambda: builder.fmul(drive, factor))
+            v = builder.fadd(v, change)
+            fired = builder.fcmp_ordered(">=", v, _splat(builder, args[9], width))
+            frame.store(4, 5, width, builder.select(fired, frame.zeros(width), v))
+            word = builder.bitcast(fired, ir.IntType(width))
+            builder.store(builder.zext(word, ir.IntType(64)) if width < 64 else word, bits)
+
+        frame.by_lanes(args[10], emit)
+        return builder.load(bits)
 
     return signature, codegen
 
@@ -285,7 +261,8 @@ def add_maps(typingctx, out, out_at, sums, at, shift, shift_at, stream, stream_a
 
         def emit(width):
             total = builder.fadd(frame.load(2, 3, width), frame.load(4, 5, width))
-            frame.store_map(0, width, total, 6, args[8])
+            with_stream = lambda: builder.fadd(total, frame.load(6, 7, width))  # noqa: E731
+            frame.store(0, 1, width, frame.choose(args[8], with_stream, lambda: total))
 
         frame.by_lanes(args[9], emit)
         return context.get_dummy_value()
@@ -431,46 +408,6 @@ class _Frame:
     def store(self, array, offset, width, value):
         self.builder.store(value, self.pointer(array, offset, width)).align = self.item
 
-    def sum_rows(self, width):
-        """Return the sums of `add_rows`, whose arguments come first in all intrinsics that call this."""
-        builder, values = self.builder, self.types[6]
-        first = self.choose(self.args[2], lambda: self.zeros(width), lambda: self.load(0, 1, width))
-
-        def term(i, acc):
-            row = self.load(3, 4, width, builder.zext(self.element(5, i), ir.IntType(64)))
-            if not isinstance(values, types.NoneType):
-                row = builder.fmul(_splat(builder, self.element(6, i), width), row)
-            return builder.fadd(acc, row)
-
-        return self.accumulate(first, self.args[7], self.args[8], term)
-
-    def fire(self, lanes, current, arguments):
-        """Drive `lanes` neurons by ``current(width)``; from number `arguments` on come those of `lif_step`."""
-        builder, shift = self.builder, arguments
-        potential, rest, leak, divide, threshold = (arguments + n for n in (2, 4, 5, 6, 7))
-        bits = cgutils.alloca_once(builder, ir.IntType(64))
-
-        def emit(width):
-            x = builder.fadd(current(width), self.load(shift, shift + 1, width))
-            kept = lambda: self.load(potential, potential + 1, width)  # noqa: E731
-            v = self.choose(self.args[rest], lambda: self.zeros(width), kept)
-            drive = builder.fsub(x, v)
-            factor = _splat(builder, self.args[leak], width)
-            by_division, by_product = (lambda: builder.fdiv(drive, factor)), (lambda: builder.fmul(drive, factor))
-            v = builder.fadd(v, self.choose(self.args[divide], by_division, by_product))
-            fired = builder.fcmp_ordered(">=", v, _splat(builder, self.args[threshold], width))
-            self.store(potential, potential + 1, width, builder.select(fired, self.zeros(width), v))
-            word = builder.bitcast(fired, ir.IntType(width))
-            builder.store(builder.zext(word, ir.IntType(64)) if width < 64 else word, bits)
-
-        self.by_lanes(lanes, emit)
-        return builder.load(bits)
-
-    def store_map(self, out, width, total, stream, added):
-        """Store `total`, plus the stream where `added`: array numbers, each followed by its offset's."""
-        with_stream = lambda: self.builder.fadd(total, self.load(stream, stream + 1, width))  # noqa: E731
-        self.store(out, out + 1, width, self.choose(added, with_stream, lambda: total))
-
     def zeros(self, width):
         real = self.context.get_data_type(self.types[0].dtype)
         return ir.Constant(ir.VectorType(real, width), [0.0] * width)
@@ -569,14 +506,12 @@ if config.DISABLE_JIT:
         add_rows,
         add_rows_of_bits,
         add_scaled_run,
-        fire_rows,
         lif_step,
         lowest_bit,
         popcount,
         prefetch,
         put_bits,
         put_few_bits,
-        put_rows,
         put_rows_of_bits,
         tally_bits,
         write_counts,
