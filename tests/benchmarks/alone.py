@@ -31,8 +31,9 @@ def run_times(workload: Workload, images: int) -> tuple[list[float], int]:
         counter = Counter(network, simulator.timesteps)
         begin = time.perf_counter()
         simulator.run(sample, [counter])
+        counts = counter.counts()
         times.append(time.perf_counter() - begin)
-    return times[1:], counter.counts().sops
+    return times[1:], counts.sops
 
 
 def activity() -> list[dict]:
@@ -51,8 +52,8 @@ def activity() -> list[dict]:
             counter = Counter(networks[scale], simulator.timesteps)
             begin = time.perf_counter()
             simulator.run(samples[scale], [counter])
-            times[scale].append(time.perf_counter() - begin)
             sops[scale] = counter.counts().sops
+            times[scale].append(time.perf_counter() - begin)
     medians = {scale: round(1e3 * statistics.median(times[scale][1:]), 2) for scale in SCALES}
     return [{"workload": base.name, "scale": scale, "sops": sops[scale], "ms": medians[scale]} for scale in SCALES]
 

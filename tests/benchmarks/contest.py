@@ -99,9 +99,9 @@ def contest(workload: Workload, threads: int, rounds: int) -> dict:
     def run_evsim():
         counter = Counter(network, simulator.timesteps)
         simulator.run(sample, [counter])
-        return counter
+        return counter.counts()
 
-    counts = run_evsim().counts()
+    counts = run_evsim()
     with torch.inference_mode():
         for model in built.values():
             model(x)
