@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import typer
 
@@ -19,7 +18,7 @@ from evsim.energy.options import NonSpike, parsed
 from evsim.energy.result import KEYS
 from evsim.energy.sensitivity import sensitivity
 from evsim.errors import EvsimError, OptionError
-from evsim.files import check_place, refuse_same, write_whole
+from evsim.files import check_outputs, write_whole
 from evsim.report.breakdown import (
     SCHEMA,
     Account,
@@ -61,7 +60,7 @@ def charge_and_print(request: Request) -> None:
         options = replace(options, frequency_mhz=request.frequency_mhz)
     if request.by not in (None, *KEYS):
         raise OptionError(f"--by takes {', '.join(KEYS)}; got {request.by}")
-    _check_outputs(request)
+    check_outputs({"--json": request.json_file, "--csv": request.csv_file}, request.files)
     if request.sensitivity:
         _compare(request, options)
         return
@@ -76,20 +75,6 @@ def charge_and_print(request: Request) -> None:
         write_whole(str(request.json_file), json.dumps(document, indent=1).encode())
     if request.csv_file not in (None, "-"):
         write_whole(str(request.csv_file), energy_csv(accounts).encode())
-
-
-def _check_outputs(request: Request) -> None:
-    """Refuse outputs that cannot all be written, before anything is."""
-    if request.json_file is not None and request.csv_file is not None:
-        if request.json_file == request.csv_file == "-":
-            raise OptionError("--json - and --csv - would both fill standard output; give one of them a file")
-        if Path(request.json_file).resolve() == Path(request.csv_file).resolve():
-            raise OptionError(f"--json and --csv name one file, {request.csv_file}; give two")
-    for target in (request.json_file, request.csv_file):
-        if target not in (None, "-"):
-            check_place(str(target))
-            for source in request.files:
-                refuse_same(source, str(target))
 
 
 def _compare(request: Request, options: Options) -> None:

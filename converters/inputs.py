@@ -7,7 +7,7 @@ from functools import partial
 
 from evsim.converters.facts import Facts
 from evsim.converters.presets import CIFAR10, IMAGENET
-from evsim.network import InputSpec
+from evsim.inputspec import InputSpec
 
 
 def input_spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> InputSpec:

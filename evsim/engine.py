@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import NetworkError, OptionError, RecordingError
+from evsim.inputspec import LARGEST_TIMESTEPS
 from evsim.kernels.threads import Workers
 from evsim.layers.context import Context
 from evsim.layers.plan import plan
-from evsim.network import LARGEST_TIMESTEPS, Add, Conv2d, Linear, MaxPool, Network, TimeMean
+from evsim.network import Add, Conv2d, Linear, MaxPool, Network, TimeMean
 from evsim.observers import Observer
 from evsim.spikes import IntegerMap, Packet, RealMap
 
@@ -280,7 +281,7 @@ def check_timesteps(timesteps: int) -> None:
     Raises
     ------
     OptionError
-        If it is below 1 or above `evsim.network.LARGEST_TIMESTEPS`.
+        If it is below 1 or above `evsim.inputspec.LARGEST_TIMESTEPS`.
     """
     if timesteps < 1:
         raise OptionError(f"--timesteps must be at least 1, got {timesteps}")

@@ -99,6 +99,8 @@ def check_outputs(
         if str(target) == "-" and option not in ("--json", "--csv"):
             raise OutputError(f"{option} - names no file, and standard output is for --json alone; give a file name")
         for other in list(wanted)[:i]:
+            if str(target) == str(wanted[other]) == "-":
+                raise OutputError(f"{other} - and {option} - would both fill standard output; give one of them a file")
             if _same(target, wanted[other]):
                 raise OutputError(f"{other} and {option} both write {target}; give each a file of its own")
         if str(target) != "-":

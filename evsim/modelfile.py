@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from evsim.errors import ModelFileError, NetworkError
 from evsim.files import replacing
-from evsim.network import NODE_TYPES, InputSpec, Network, Node, attributes
+from evsim.inputspec import InputSpec
+from evsim.network import NODE_TYPES, Network, Node, attributes
 
 SCHEMA = 1
 """Version of the layout; a reader refuses newer ones."""

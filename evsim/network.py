@@ -7,7 +7,6 @@ bears the name of its PyTorch module, so that results compare by name.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
+from evsim.inputspec import InputSpec
 
 Kind = Literal["spikes", "integers", "real"]
 """What a map holds: 0/1 spikes, small integers (event counts, sums of spikes), or real values."""
@@ -25,9 +25,6 @@ Order = Literal["q(kv)", "(qk)v"]
 
 INPUT_KINDS: dict[str, Kind] = {"image": "real", "events": "integers"}
 """What the `Input` of each kind of model emits."""
-
-LARGEST_TIMESTEPS = 65536
-"""T beyond which no model was ever trained, and no memory suffices for the frames."""
 
 
 @dataclass(frozen=True)
@@ -296,63 +293,6 @@ NODE_TYPES: dict[str, type[Node]] = {
     for kind in (Input, Conv2d, Linear, LIF, MaxPool, Add, SpikingSelfAttention, TokenMean, TimeMean)
 }
 """Every primitive by its class name, as model.h5 spells it."""
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """How a recording or image becomes the network's input.
-
-    Attributes
-    ----------
-    kind
-        "image" (real [C, H, W], the same at every timestep) or "events" (frames of event counts [T, 2, H, W]).
-    channels, height, width
-        Size of one frame.
-    timesteps
-        T that the model was trained with.
-    mean, std
-        Per-channel normalisation of images in [0, 1]; empty for events.
-    crop_pct
-        Share of the resized image that the centre crop keeps (timm's evaluation transform).
-    frames
-        How events become T frames: "number" (equally many events each) or "time" (equally long).
-    orientation
-        Axis convention of DVS128 recordings that the model was trained on.
-    """
-
-    kind: Literal["image", "events"]
-    channels: int
-    height: int
-    width: int
-    timesteps: int
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    crop_pct: float = 1.0
-    frames: Literal["number", "time"] = "number"
-    orientation: Literal["spikingjelly", "jaer", "raw"] = "spikingjelly"
-
-    def __post_init__(self) -> None:
-        for name in ("channels", "height", "width", "timesteps"):
-            if getattr(self, name) < 1:
-                raise NetworkError(f"the input specification's {name} is below 1: {getattr(self, name)}")
-        if self.timesteps > LARGEST_TIMESTEPS:
-            raise NetworkError(f"timesteps must be at most {LARGEST_TIMESTEPS}, got {self.timesteps}")
-        if self.kind == "image" and not len(self.mean) == len(self.std) == self.channels:
-            raise NetworkError(
-                f"an image model of {self.channels} channels needs {self.channels} values of mean and std; "
-                "give them by --mean and --std"
-            )
-        if not all(math.isfinite(value) for value in self.mean):
-            raise NetworkError(f"mean must be finite, got {self.mean}; give it by --mean")
-        if not all(0.0 < value < math.inf for value in self.std):
-            raise NetworkError(f"std must be positive and finite, got {self.std}; give it by --std")
-        if not 0.0 < self.crop_pct <= 1.0:
-            raise NetworkError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
-
-    @property
-    def size(self) -> str:
-        """Size of one frame, for messages."""
-        return f"[{self.channels}, {self.height}, {self.width}]"
 
 
 @dataclass(frozen=True, eq=False)

@@ -170,7 +170,7 @@ def test_sensitivity_refuses_what_it_does_not_heed(words, says):
     ("words", "says"),
     [
         (("--json", "-", "--csv", "-"), "--json - and --csv - would both"),
-        (("--json", "x", "--csv", "./x"), "--json and --csv name one file"),
+        (("--json", "x", "--csv", "./x"), "--json and --csv both write"),
         (("--json", "x", "--csv", "no/such/y"), "cannot write no/such/y"),
         (("--csv", "x", "--json", "no/such/y"), "cannot write no/such/y"),
         (("--json", "a.h5"), "a.h5 is the very file that is read"),

@@ -17,8 +17,9 @@ from evsim.cli.main import app
 from evsim.errors import OptionError, RecordingError
 from evsim.events import ReadOptions, read
 from evsim.events.frames import to_frames
+from evsim.inputspec import InputSpec
 from evsim.modelfile import save
-from evsim.network import Conv2d, Input, InputSpec, Linear, Network, TimeMean, TokenMean
+from evsim.network import Conv2d, Input, Linear, Network, TimeMean, TokenMean
 from evsim.report.recordings import sparkline
 
 KEYS = [

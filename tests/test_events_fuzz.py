@@ -21,7 +21,7 @@ from evsim.events.arrays import read_array
 from evsim.events.frames import to_frames
 from evsim.events.images import read_grey, read_picture
 from evsim.events.reading import collect
-from evsim.network import InputSpec
+from evsim.inputspec import InputSpec
 
 N = 60
 RNG = np.random.default_rng(7)

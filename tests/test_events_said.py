@@ -20,7 +20,7 @@ from evsim.events import ReadOptions, read
 from evsim.events.frames import to_frames
 from evsim.events.options import Bound
 from evsim.events.types import GREATEST_INDEX, GREATEST_SELECTED
-from evsim.network import InputSpec
+from evsim.inputspec import InputSpec
 
 FOUR = ([1, 2, 3, 4], [10, 20, 30, 40], [5, 6, 7, 8], [1, 0, 0, 1])
 DVS128_CHIP, DAVIS_CHIP = r"ch\.unizh\.ini\.jaer\.chip\.retina\.DVS128", r"eu\.seebetter\.ini\.chips\.davis\.DAVIS240C"

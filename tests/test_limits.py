@@ -19,7 +19,8 @@ from evsim.converters import convert
 from evsim.converters.checkpoint import read_checkpoint
 from evsim.engine import Simulator
 from evsim.errors import NetworkError, OptionError, RecordingError
-from evsim.network import Add, Conv2d, Input, InputSpec, Linear, Network, TimeMean, TokenMean
+from evsim.inputspec import InputSpec
+from evsim.network import Add, Conv2d, Input, Linear, Network, TimeMean, TokenMean
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 DVS = GOLDEN / "spikingformer-dvs"

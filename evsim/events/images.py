@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
 from evsim.events.arrays import MAGIC, read_array
-from evsim.network import InputSpec
+from evsim.inputspec import InputSpec
 
 PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 """How PNG, JPEG, GIF, BMP and TIFF begin."""
