@@ -69,6 +69,8 @@ def run_and_print(request: Request) -> None:
         raise OptionError(f"--nonspike must be {' or '.join(get_args(NonSpike))}, got {request.nonspike}")
     _check_outputs(request)
     profile = load_profile(request.profile)
+    for price in ("e_ac_pj", "e_mac_pj"):  # asked for now, so that nothing runs or is written in vain
+        profile.price(price)
     model = load_model(request.model)
     sample = api.read(request.source, model.network, request.timesteps, request.options)
     run = _simulate(request, model.network, sample)

@@ -211,6 +211,15 @@ def test_errors_are_one_line(evsim, words, says):
     assert "Traceback" not in err
 
 
+def test_run_asks_for_its_prices_first(evsim, tmp_path):
+    """A profile without the prices that a run prints is refused before anything is simulated or written."""
+    counts = tmp_path / "counts.h5"
+    code, out, err = evsim("run", "model.h5", "--input", "no.npy", "--profile", "loihi", "--counts", counts)
+    assert (code, out) == (2, "")
+    assert "gives no e_ac_pj" in err
+    assert not counts.exists()
+
+
 def test_qnn_with_a_price_of_ones_own(evsim):
     """Given e_mac, the bit-matched network is charged, as a range while its share of zeros is unknown."""
     code, out, _ = evsim("energy", "counts.h5", "--model", "qnn", "--against", "qnn", "--e-mac", "0.2")

@@ -1,21 +1,30 @@
-"""How many additions shared sums save: for each layer, rows that are listed against spikes.
+"""How many additions shared sums save, and what they cost where there is nothing to share.
 
-Run as ``python tests/benchmarks/sharing.py MODEL INPUT``; INPUT is an array of the model's own shape (.npy) or a
-recording. Layers whose neighbours share no sums (see docs/performance.md) add one row per spike.
+Run as ``python tests/benchmarks/sharing.py MODEL INPUT``: for each layer, rows that are listed against spikes; INPUT is
+an array of the model's own shape (.npy) or a recording. Layers whose neighbours share no sums (see docs/performance.md)
+add one row per spike. Without arguments: one layer (512 inputs, 1536 outputs, 196 tokens, T = 4) with shared sums and
+without, at several rates, of which a share comes from channels that fire everywhere; the rest fires independently.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections import defaultdict
 
 import numpy as np
 
 from evsim import api
 from evsim.engine import Simulator
-from evsim.network import Conv2d, Linear
+from evsim.kernels.threads import Workers
+from evsim.layers.context import Context
+from evsim.layers.synapses import Synapses
+from evsim.network import LIF, Conv2d, Linear, Shape
 from evsim.observers import Counter
 from evsim.spikes import SpikeList
+
+STEPS, SIDE, INPUTS, OUTPUTS = 4, 14, 512, 1536
+ROUNDS = 25
 
 
 class Rows:
@@ -35,12 +44,51 @@ class Rows:
             self.spikes[node.name] += int(np.bitwise_count(packet.words).sum())
 
 
+def layer_times(rate: float, common: float) -> tuple[float, dict[str, float]]:
+    """Time a layer with lists of quads and of single positions, in turn; return rows per spike, and milliseconds."""
+    rng = np.random.default_rng(0)
+    shape = (STEPS, SIDE * SIDE, INPUTS)
+    always = rng.random(INPUTS) < rate * common
+    spikes = (rng.random(shape) < rate * (1 - common) / (1 - rate * common)) | always
+    node = Conv2d("conv", ("x",), INPUTS, OUTPUTS)
+    weights = {
+        "weight": rng.standard_normal((1, 1, INPUTS, OUTPUTS)),
+        "bn_scale": np.ones(OUTPUTS),
+        "bn_shift": np.zeros(OUTPUTS),
+    }
+    source, target = Shape("spikes", INPUTS, SIDE, SIDE), Shape("real", OUTPUTS, SIDE, SIDE)
+    layer = Synapses(
+        node, source, target, weights, Context(np.dtype(np.float32), Workers(1), False), LIF("lif", ("x",))
+    )
+    times: dict[str, list[float]] = {"quads": [], "tiles": []}
+    rows = {}
+    for _ in range(ROUNDS):
+        for layout, spent in times.items():
+            packet = SpikeList.from_dense(spikes, SIDE, SIDE)
+            layer.layout = layout
+            layer.reset()
+            begin = time.thread_time()
+            layer.step(packet)
+            spent.append(time.thread_time() - begin)
+            rows[layout] = sum(len(lists.index) for lists in packet.lists.values())
+    best = {layout: 1e3 * min(spent) for layout, spent in times.items()}
+    return rows["quads"] / rows["tiles"], best
+
+
 def main() -> None:
-    """Print one line per layer, and the share of all synaptic operations of conv and linear layers."""
+    """Print a table of one layer or, of a model, one line per layer and the share of all synaptic operations."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model")
-    parser.add_argument("input")
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("input", nargs="?")
     given = parser.parse_args()
+    if given.input is None:
+        print("| rate | of it common | rows per spike | shared ms | unshared ms | ratio |\n|---|---|---|---|---|---|")
+        for rate in (0.02, 0.05, 0.13, 0.2, 0.33, 0.5):
+            for common in (0.0, 0.3, 0.6):
+                share, best = layer_times(rate, common)
+                shared, apart = best["quads"], best["tiles"]
+                print(f"| {rate} | {common} | {share:.2f} | {shared:.2f} | {apart:.2f} | {apart / shared:.2f} |")
+        return
     network = api.load(given.model)
     sample = api.read(given.input, network).values
     rows, counter = Rows(), Counter(network, network.spec.timesteps)
