@@ -231,19 +231,32 @@ def lif_step(typingctx, current, at, shift, shift_at, potential, potential_at, r
 
     def codegen(context, builder, sig, args):
         frame = _Frame(context, builder, sig, args)
-        bits = cgutils.alloca_once(builder, ir.IntType(64))
+        long = ir.IntType(64)
+        piece = 64 // frame.item  # lanes of 64 bytes: few enough for all that a step needs to stay in registers
+        bits = cgutils.alloca_once_value(builder, long(0))
+        rest, divide = (builder.trunc(args[i], ir.IntType(1)) for i in (6, 8))
 
         def emit(width):
-            x = builder.fadd(frame.load(0, 1, width), frame.load(2, 3, width))
-            v = frame.choose(args[6], lambda: frame.zeros(width), lambda: frame.load(4, 5, width))
-            drive = builder.fsub(x, v)
-            factor = _splat(builder, args[7], width)
-            change = frame.choose(args[8], lambda: builder.fdiv(drive, factor), lambda: builder.fmul(drive, factor))
-            v = builder.fadd(v, change)
-            fired = builder.fcmp_ordered(">=", v, _splat(builder, args[9], width))
-            frame.store(4, 5, width, builder.select(fired, frame.zeros(width), v))
-            word = builder.bitcast(fired, ir.IntType(width))
-            builder.store(builder.zext(word, ir.IntType(64)) if width < 64 else word, bits)
+            factor, threshold = _splat(builder, args[7], piece), _splat(builder, args[9], piece)
+            zeros = frame.zeros(piece)
+
+            def step(change):
+                fired = long(0)
+                for i in range(width // piece):
+                    x = builder.fadd(frame.load(0, 1, piece, long(i)), frame.load(2, 3, piece, long(i)))
+                    v = builder.select(rest, zeros, frame.load(4, 5, piece, long(i)))
+                    v = builder.fadd(v, change(builder.fsub(x, v), factor))
+                    above = builder.fcmp_ordered(">=", v, threshold)
+                    frame.store(4, 5, piece, builder.select(above, zeros, v), long(i))
+                    word = builder.zext(builder.bitcast(above, ir.IntType(piece)), long)
+                    fired = builder.or_(fired, builder.shl(word, long(i * piece)))
+                builder.store(fired, bits)
+
+            with builder.if_else(divide) as (by_division, by_product):
+                with by_division:
+                    step(builder.fdiv)
+                with by_product:
+                    step(builder.fmul)
 
         frame.by_lanes(args[10], emit)
         return builder.load(bits)
@@ -389,8 +402,10 @@ class _Frame:
     def element(self, array, i):
         return self.builder.load(self.builder.gep(self.data(array), [i]))
 
-    def pointer(self, array, offset, width):
-        return self.pointer_at(array, self.args[offset], width)
+    def pointer(self, array, offset, width, row=None):
+        """Where a vector of an array lies: at an offset, and `row` vectors of that width further on."""
+        start = self.pointer_at(array, self.args[offset], width)
+        return start if row is None else self.builder.gep(start, [row])
 
     def pointer_at(self, array, place, width):
         start = self.builder.gep(self.data(array), [place])
@@ -398,15 +413,13 @@ class _Frame:
         return self.builder.bitcast(start, vector.as_pointer())
 
     def load(self, array, offset, width, row=None):
-        pointer = self.pointer(array, offset, width)
-        if row is not None:
-            pointer = self.builder.gep(pointer, [row])
+        pointer = self.pointer(array, offset, width, row)
         value = self.builder.load(pointer)
         value.align = self.item  # blocks do lie on cache lines, but NumPy guarantees no more than this
         return value
 
-    def store(self, array, offset, width, value):
-        self.builder.store(value, self.pointer(array, offset, width)).align = self.item
+    def store(self, array, offset, width, value, row=None):
+        self.builder.store(value, self.pointer(array, offset, width, row)).align = self.item
 
     def zeros(self, width):
         real = self.context.get_data_type(self.types[0].dtype)
