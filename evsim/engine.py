@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from evsim.errors import NetworkError, OptionError, RecordingError
 from evsim.inputspec import LARGEST_TIMESTEPS
 from evsim.kernels.threads import Workers
-from evsim.layers.context import Context
+from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
 from evsim.network import Add, Conv2d, Linear, MaxPool, Network, TimeMean
 from evsim.observers import Observer
@@ -150,8 +150,8 @@ class Simulator:
         with np.errstate(over="ignore", invalid="ignore"):  # the logits tell
             logits = self._run(source, observers)
         if not np.isfinite(logits).all():
-            way = "run it with --precision float64" if self.dtype == np.float32 else "use sound weights"
-            raise NetworkError(f"{self.network.name}: logits are not finite, sums overflow in {self.dtype.name}; {way}")
+            reason = f"logits are not finite, sums overflow in {self.dtype.name}"
+            raise NetworkError(f"{self.network.name}: {reason}; {remedy(self.dtype)}")
         return logits
 
     def _run(self, source: NDArray[np.generic], observers: Sequence[Observer]) -> NDArray[np.floating]:

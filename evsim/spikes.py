@@ -65,7 +65,7 @@ class SpikeList:
     channels: int
     height: int
     width: int
-    lists: dict[tuple[str, str, bool], Segments] = field(default_factory=dict, repr=False)
+    lists: dict[tuple[str, str], Segments] = field(default_factory=dict, repr=False)
 
     @property
     def steps(self) -> int:
@@ -103,7 +103,7 @@ class IntegerMap:
     values: NDArray[np.int32]
     height: int
     width: int
-    lists: dict[tuple[str, str, bool], Segments] = field(default_factory=dict, repr=False)
+    lists: dict[tuple[str, str], Segments] = field(default_factory=dict, repr=False)
 
     @property
     def steps(self) -> int:

@@ -5,7 +5,7 @@ every (tile, timestep, position), whose running sum says where each segment star
 the processor could guess wrong. A CPU that can compress a vector by a mask does a word in two steps. On others, of a
 word of few spikes the five lowest bits' numbers are written, whether there are five or not; a word of more is taken
 octet by octet, each an entry of a table: the numbers of its set bits. What was written too much, the next word
-overwrites. Bit by bit (a loop per spike) cost three times as much as the table, the table twice as much as to
+overwrites. Bit by bit (a loop per spike) cost three times as much as the table, the table four times as much as to
 compress. Both passes cost far less than the additions that the list steers, and the list is made once for all layers
 that read it.
 """
@@ -72,7 +72,7 @@ def fill_segments(
 ) -> None:
     """Write the channel numbers of segments ``first .. last - 1``: words [R, W], index [spikes] uint16.
 
-    To each is added ``x % 3 * extent`` (see `Segments.joined`), with x the position in rows of `turn` positions.
+    To each is added ``x % 3 * extent`` (see `Segments`), with x the position in rows of `turn` positions.
     """
     rows, width = words.shape
     room = starts[last] - ROOM  # what is written too much must not reach into what another thread fills

@@ -25,7 +25,13 @@ def add_rows(
     lanes: int,
 ) -> None:
     """Add the rows that `index` names to the sums (or to zeros), one after the other, each times its value if any."""
-    _whole(sums[at : at + lanes], lanes)[:] = _sum_rows(sums, at, fresh, rows, base, index, values, start, stop, lanes)
+    total = _whole(sums[at : at + lanes], lanes)
+    if fresh:
+        total[:] = 0.0
+    for i in range(start, stop):
+        row = base + int(index[i]) * lanes
+        added = _whole(rows[row : row + lanes], lanes)
+        total += added if values is None else values[i] * added
 
 
 def add_quad(
@@ -43,14 +49,16 @@ def add_quad(
 ) -> None:
     """Add the rows of a quad's seven lists to the sums of positions ``low .. high - 1``; shared ones come first."""
     edges = [int(edge) for edge in starts[s : s + 8]]
-    every = _sum_rows(sums, 0, True, rows, base, index, None, edges[0], edges[1], lanes)
+    every = np.empty(lanes, rows.dtype)
+    add_rows(every, 0, True, rows, base, index, None, edges[0], edges[1], lanes)
     for position in range(low, high):
         pair = 1 + position // 2
-        shared = _sum_rows(every, 0, False, rows, base, index, None, edges[pair], edges[pair + 1], lanes)
+        total = every.copy()
+        add_rows(total, 0, False, rows, base, index, None, edges[pair], edges[pair + 1], lanes)
         place = at + position * lanes
         target = _whole(sums[place : place + lanes], lanes)
-        first = shared if fresh else target + shared
-        target[:] = _sum_rows(first, 0, False, rows, base, index, None, edges[3 + position], edges[4 + position], lanes)
+        target[:] = total if fresh else target + total
+        add_rows(target, 0, False, rows, base, index, None, edges[3 + position], edges[4 + position], lanes)
 
 
 def add_rows_of_bits(sums: Reals, at: int, rows: Reals, base: int, word: np.uint64, lanes: int) -> None:
@@ -161,26 +169,6 @@ def lowest_bit(word: np.uint64) -> int:
     """Return the position of the lowest set bit; the word is not 0."""
     bits = int(word)
     return (bits & -bits).bit_length() - 1
-
-
-def _sum_rows(
-    sums: Reals,
-    at: int,
-    fresh: bool,
-    rows: Reals,
-    base: int,
-    index: NDArray[np.unsignedinteger],
-    values: Reals | None,
-    start: int,
-    stop: int,
-    lanes: int,
-) -> Reals:
-    total = np.zeros(lanes, rows.dtype) if fresh else _whole(sums[at : at + lanes], lanes).copy()
-    for i in range(start, stop):
-        row = base + int(index[i]) * lanes
-        added = _whole(rows[row : row + lanes], lanes)
-        total += added if values is None else values[i] * added
-    return total
 
 
 def _bits(word: np.uint64) -> list[int]:

@@ -20,7 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from evsim.kernels.lists import ROOM, TILE_WORDS, put_word
-from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, run_of, unit_of
+from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, pace_of, rows_of, run_of, unit_of
 from evsim.kernels.vector import add_quad, popcount, prefetch
 
 QUAD = 4
@@ -109,15 +109,11 @@ def synapses_of_quads(
     for unit in range(first, last):
         channel, lanes, begin, end = unit_of(size, unit)
         span = (end - begin) * lanes
-        # a tile that is used once comes from afar: ask for the next while this one is at work
-        pace = 0
-        if end - begin == size.out_height * size.out_width:
-            pace = QUAD * (size.tile * lanes // LINE) // (size.steps * (end - begin)) + 1
+        pace = pace_of(size, lanes, begin, end, QUAD)
         for tap in range(taps):
             shift = tap % size.kernel_width - size.pad_width
             for tile in range(tiles):
-                row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
-                ahead = row + lanes * min(size.tile, size.in_channels - tile * size.tile)
+                row, ahead = rows_of(size, channel, lanes, tap, tile)
                 fresh = tap + tile == 0
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
                     left, right, source = run_of(size, begin, end, y, tap)

@@ -102,15 +102,11 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
             _gather_joined(size, lists, scratch, channel, lanes, begin, end)
             drain(size, sink, scratch, channel, lanes, begin, end)
             continue
-        # a tile that is used once comes from afar: ask for the next while this one is at work
-        pace = 0
-        if end - begin == size.out_height * size.out_width:
-            pace = min(4, (size.tile * lanes // LINE) // (size.steps * (end - begin)) + 1)
-            pace += pace == 3
+        pace = min(4, pace_of(size, lanes, begin, end, 1))
+        pace += pace == 3
         for tap in range(taps):
             for tile in range(tiles):
-                row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
-                ahead = row + lanes * min(size.tile, size.in_channels - tile * size.tile)
+                row, ahead = rows_of(size, channel, lanes, tap, tile)
                 fresh = tap + tile == 0
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
                     left, right, source = run_of(size, begin, end, y, tap)
@@ -141,7 +137,7 @@ def _gather(
 ) -> None:
     """Add to `count` neighbouring sums the weight rows that segments ``first, first + stride, ..`` name.
 
-    With each, ask for `pace` (0, 1 or 2) cache lines of weights from `ahead` on.
+    With each, ask for `pace` (0, 1, 2 or 4) cache lines of weights from `ahead` on.
     """
     index, starts, values, weights = lists
     s = np.uint64(first)
@@ -261,6 +257,25 @@ def unit_of(size: Size, unit: int) -> tuple[int, int, int, int]:
     channel = unit // bands * size.block
     begin = unit % bands * size.band
     return channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pace_of(size: Size, lanes: int, begin: int, end: int, together: int) -> int:
+    """How many cache lines of weights to ask for with each visit of `together` positions, 0 where bands reuse a tile.
+
+    A tile that is used once comes from afar: the next is asked for while this one is at work.
+    """
+    if end - begin < size.out_height * size.out_width:
+        return 0
+    return together * (size.tile * lanes // LINE) // (size.steps * (end - begin)) + 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rows_of(size: Size, channel: int, lanes: int, tap: int, tile: int) -> tuple[int, int]:
+    """Where the weight rows of a tile begin and end, in elements."""
+    taps = size.kernel_height * size.kernel_width
+    row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
+    return row, row + lanes * min(size.tile, size.in_channels - tile * size.tile)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -48,6 +49,11 @@ class Context:
         return np.empty(0, self.dtype)
 
 
+def remedy(dtype: np.dtype[np.floating]) -> str:
+    """Say what to do where numbers overflow in a precision, for messages."""
+    return "run it with --precision float64" if dtype == np.float32 else "use sound weights"
+
+
 class Layer(Protocol):
     """The running form of a primitive, or of two that are fused: state, and one step."""
 
@@ -58,24 +64,22 @@ class Layer(Protocol):
         """Take one packet per input, of the same timesteps; return the output, or None while still gathering."""
 
 
-Layout = Literal["tiles", "joined", "quads"]
-"""How active channels are listed: by position and tile, joined (see `Segments`), or by quad (`evsim.kernels.quads`)."""
+Layout = Literal["tiles", "joined", "quads", "flat quads"]
+"""How active channels are listed: by position and tile, joined (see `Segments`), or by quad (`evsim.kernels.quads`).
+
+Flat quads take the map as one row, for layers in which positions do not mix: they reach over the ends of its rows.
+"""
 
 
-def segments(
-    packet: SpikeList | IntegerMap, context: Context, layout: Layout = "tiles", flat: bool = False
-) -> Segments:
-    """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike.
-
-    `flat` takes the map as one row, for layers in which positions do not mix: quads reach over the ends of its rows.
-    """
-    key = (context.dtype.char, layout, flat)
+def segments(packet: SpikeList | IntegerMap, context: Context, layout: Layout = "tiles") -> Segments:
+    """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike."""
+    key = (context.dtype.char, layout)
     made = packet.lists.get(key)
     if made is None:
         if isinstance(packet, IntegerMap):
             made = _graded(packet, context, layout == "joined")
-        elif layout == "quads":
-            made = _quads(packet, context, flat)
+        elif layout in ("quads", "flat quads"):
+            made = _quads(packet, context, layout == "flat quads")
         else:
             made = _spike_segments(packet, context, layout == "joined")
         packet.lists[key] = made
@@ -89,9 +93,7 @@ def _quads(packet: SpikeList, context: Context, flat: bool) -> Segments:
     quads = quads_of(steps * positions // line, line, width)
     starts = np.empty(quads * LISTS + 1, np.int64)
     count_quads(words, line, starts)
-    index = np.empty(int(starts[-1]), np.uint16)
-    fill = 40 * len(index)  # some 1 ns per entry
-    context.workers.share(quads, lambda a, b: fill_quads(a, b, words, line, starts, index), fill)
+    index = _filled(context, quads, starts, lambda a, b, index: fill_quads(a, b, words, line, starts, index))
     return Segments(index, starts, TILE_WORDS * 64)
 
 
@@ -103,12 +105,27 @@ def _spike_segments(packet: SpikeList, context: Context, joined: bool) -> Segmen
     if not joined and int(starts[-1]) < SPARSE * len(words) * packet.channels:
         tile_words *= 2
         starts = _starts(words, tile_words)
-    count = len(starts) - 1
-    index = np.empty(int(starts[-1]), np.uint16)
     turn = packet.width
-    fill = 40 * len(index)  # some 1 ns per spike
-    context.workers.share(count, lambda a, b: fill_segments(a, b, words, tile_words, starts, index, turn, extent), fill)
+    index = _filled(
+        context,
+        len(starts) - 1,
+        starts,
+        lambda a, b, index: fill_segments(a, b, words, tile_words, starts, index, turn, extent),
+    )
     return Segments(index, starts, tile_words * 64)
+
+
+def _filled(
+    context: Context,
+    count: int,
+    starts: NDArray[np.int64],
+    fill: Callable[[int, int, NDArray[np.uint16]], None],
+) -> NDArray[np.uint16]:
+    """Return an index of all entries, of which ``fill(first, last, index)`` writes those of some of `count` parts."""
+    index = np.empty(int(starts[-1]), np.uint16)
+    effort = 40 * len(index)  # up to 1 ns per entry
+    context.workers.share(count, lambda first, last: fill(first, last, index), effort)
+    return index
 
 
 def _starts(words: NDArray[np.uint64], tile_words: int) -> NDArray[np.int64]:
@@ -119,7 +136,7 @@ def _starts(words: NDArray[np.uint64], tile_words: int) -> NDArray[np.int64]:
 
 
 def _graded(packet: IntegerMap, context: Context, joined: bool) -> Segments:
-    tile = 128
+    tile = TILE_WORDS * 64
     steps, positions, channels = packet.values.shape
     values = packet.values.reshape(steps * positions, channels)
     starts = np.empty(-(-channels // tile) * steps * positions + 1, np.int64)

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
+from evsim.kernels.lists import TILE_WORDS
 from evsim.kernels.neuron import Neurons
 from evsim.kernels.quads import synapses_of_quads
 from evsim.kernels.synapses import Lists, Sink, Size, synapses, synapses_of_reals, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
-from evsim.layers.context import EMPTY_WORDS, Context, Layout, segments
+from evsim.layers.context import EMPTY_WORDS, Context, Layout, remedy, segments
 from evsim.layers.neurons import Membrane, working
 from evsim.network import LIF, Conv2d, Linear, Shape
 from evsim.spikes import Packet, RealMap
@@ -64,17 +65,16 @@ class Synapses:
         scale = weights.get("bn_scale", np.ones(node.out_channels))
         shift = weights.get("bn_shift", np.zeros(node.out_channels)) + weights.get("bias", 0.0) * scale
         self.layout = _layout(node, source, target, context)
-        self.joined = self.layout == "joined"
         weight = weights["weight"]
-        if self.joined:
+        if self.layout == "joined":
             weight = np.concatenate([weight, weight[:, :2]], axis=1)
         self.shift = np.zeros(padded(node.out_channels), context.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             self.weights = pack(weight.reshape(-1, node.out_channels), scale, context)
             self.shift[: node.out_channels] = shift
         if not (np.isfinite(self.weights).all() and np.isfinite(self.shift).all()):
-            way = "run it with --precision float64" if context.dtype == np.float32 else "use sound weights"
-            raise NetworkError(f"{node.name}: its weights with BatchNorm overflow in {context.dtype.name}; {way}")
+            reason = f"its weights with BatchNorm overflow in {context.dtype.name}"
+            raise NetworkError(f"{node.name}: {reason}; {remedy(context.dtype)}")
         self.membrane = Membrane(neurons, target, context) if neurons else None
         self._sizes: dict[tuple[int, int], Size] = {}
         self._empty = context.empty()
@@ -116,7 +116,7 @@ class Synapses:
         if isinstance(packet, RealMap):
             made, values = None, np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         else:
-            made = segments(packet, context, self.layout, _is_flat(self.node))
+            made = segments(packet, context, self.layout)
             size = size._replace(tile=made.tile)
             lists = Lists(made.index, made.starts, made.values, self.weights)
 
@@ -125,7 +125,7 @@ class Synapses:
             own = sink._replace(neurons=working(sink.neurons, context))
             if made is None:
                 synapses_of_reals(first, last, size, values, self.weights, scratch, own)
-            elif self.layout == "quads":
+            elif self.layout in ("quads", "flat quads"):
                 synapses_of_quads(first, last, size, lists, scratch, own)
             else:
                 synapses(first, last, size, lists, scratch, own)
@@ -150,10 +150,10 @@ class Synapses:
             *kernel,
             *stride,
             *padding,
-            tile=128,
+            tile=TILE_WORDS * 64,
             block=block,
             band=-(-target.positions // bands),
-            joined=self.joined,
+            joined=self.layout == "joined",
         )
         return size
 
@@ -178,7 +178,9 @@ def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Contex
     ):
         return "joined"
     shares = source.kind == "spikes" and context.dtype == np.float32 and stride == (1, 1) and target.positions > 1
-    return "quads" if shares and node.in_channels <= SHARED_CHANNELS else "tiles"
+    if not shares or node.in_channels > SHARED_CHANNELS:
+        return "tiles"
+    return "flat quads" if _is_flat(node) else "quads"
 
 
 def pack(weight: NDArray[np.floating], scale: NDArray[np.floating], context: Context) -> NDArray[np.floating]:

@@ -17,7 +17,7 @@ import numpy as np
 from evsim import api
 from evsim.engine import Simulator
 from evsim.kernels.threads import Workers
-from evsim.layers.context import Context
+from evsim.layers.context import Context, segments
 from evsim.layers.synapses import Synapses
 from evsim.network import LIF, Conv2d, Linear, Shape
 from evsim.observers import Counter
@@ -38,8 +38,7 @@ class Rows:
         """Look at the lists that the layer has just read."""
         node, packet = stage.nodes[0], inputs[0]
         if isinstance(node, Conv2d | Linear) and isinstance(packet, SpikeList):
-            layout = stage.layer.layout
-            made = next(lists for key, lists in packet.lists.items() if layout in key)
+            made = segments(packet, stage.layer.context, stage.layer.layout)
             self.rows[node.name] += len(made.index)
             self.spikes[node.name] += int(np.bitwise_count(packet.words).sum())
 
@@ -60,7 +59,7 @@ def layer_times(rate: float, common: float) -> tuple[float, dict[str, float]]:
     layer = Synapses(
         node, source, target, weights, Context(np.dtype(np.float32), Workers(1), False), LIF("lif", ("x",))
     )
-    times: dict[str, list[float]] = {"quads": [], "tiles": []}
+    times: dict[str, list[float]] = {"flat quads": [], "tiles": []}
     rows = {}
     for _ in range(ROUNDS):
         for layout, spent in times.items():
@@ -72,7 +71,7 @@ def layer_times(rate: float, common: float) -> tuple[float, dict[str, float]]:
             spent.append(time.thread_time() - begin)
             rows[layout] = sum(len(lists.index) for lists in packet.lists.values())
     best = {layout: 1e3 * min(spent) for layout, spent in times.items()}
-    return rows["quads"] / rows["tiles"], best
+    return rows["flat quads"] / rows["tiles"], best
 
 
 def main() -> None:
@@ -86,7 +85,7 @@ def main() -> None:
         for rate in (0.02, 0.05, 0.13, 0.2, 0.33, 0.5):
             for common in (0.0, 0.3, 0.6):
                 share, best = layer_times(rate, common)
-                shared, apart = best["quads"], best["tiles"]
+                shared, apart = best["flat quads"], best["tiles"]
                 print(f"| {rate} | {common} | {share:.2f} | {shared:.2f} | {apart:.2f} | {apart / shared:.2f} |")
         return
     network = api.load(given.model)
