@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from evsim.cli import audits, charges, models, recordings
-from evsim.errors import EvsimError
+from evsim.cli.words import spell
+from evsim.errors import EvsimError, spelled
 
 app = typer.Typer(
     name="evsim",
@@ -69,7 +70,7 @@ def main() -> None:
         code = app(standalone_mode=False, prog_name="evsim")
         sys.stdout.flush()
     except EvsimError as error:
-        _fail(str(error))
+        _fail(spelled(str(error), spell))
     except UsageError as error:
         message = getattr(error, "format_message", str)()
         context = getattr(error, "ctx", None)

@@ -43,7 +43,7 @@ from evsim.network import (
     SpikingSelfAttention,
     TokenMean,
 )
-from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 TOLERANCE = 1e-3
 """Relative error of a rate at which a bisection stops."""
@@ -93,7 +93,7 @@ class Fit(NamedTuple):
 
     lever: str
     offset: NDArray[np.floating]
-    spikes: SpikeList
+    spikes: SpikeMap
     rate: float
 
 
@@ -144,7 +144,7 @@ class _RateCounter:
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
         """Take note of the spikes that a stage emits."""
-        if stage.name in self._lifs and isinstance(output, SpikeList):
+        if stage.name in self._lifs and isinstance(output, SpikeMap):
             self.rates[self._lifs[stage.name]] = _rate(output)
 
 
@@ -249,7 +249,7 @@ class _Walk:
             layer.reset()
             spikes = layer.step(_plus(currents, offset))
             read = pool.step(spikes) if pool else spikes
-            assert isinstance(read, SpikeList)
+            assert isinstance(read, SpikeMap)
             return Fit(lever, offset, spikes, _rate(read))
 
         low, high = -4.0, 4.0
@@ -322,7 +322,7 @@ class _Walk:
         for lif, fit in best[1]:
             self._keep(lif, fit)
 
-    def _attend(self, node: SpikingSelfAttention, inputs: list[Packet] | list[SpikeList]) -> RealMap:
+    def _attend(self, node: SpikingSelfAttention, inputs: list[Packet] | list[SpikeMap]) -> RealMap:
         return Attention(node, self.network.shapes[node.name], self.context).step(*inputs)
 
     def _profile(self, heads: int, width: int) -> NDArray[np.floating]:
@@ -388,7 +388,7 @@ def _approach(rate_at: Callable[[float], float], target: float) -> float:
     return highest
 
 
-def _rate(spikes: SpikeList) -> float:
+def _rate(spikes: SpikeMap) -> float:
     fired = int(np.bitwise_count(spikes.words).sum(dtype=np.int64))
     return fired / (spikes.steps * spikes.height * spikes.width * spikes.channels)
 

@@ -1,8 +1,31 @@
-"""The errors that a person meets: one line that says what is wrong, where, and what to do."""
+"""The errors that a person meets: one line that says what is wrong, where, and what to do.
+
+An option is named in backticks, as Python spells it: ``give `timesteps=4` to run as many``. So a message carries the
+names of its options as data, and whoever shows it spells them in its own way: the command line writes ``--timesteps
+4``, Python shows the message as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+OPTION = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
+"""An option in a message: its name, and its value where there is one."""
 
 
 class EvsimError(ValueError):
     """Base of every error that evsim raises about its input; the command line prints it and exits with 2."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options that the message speaks of, in order."""
+        return tuple(name for name, _ in OPTION.findall(str(self)))
+
+
+def spelled(text: str, spell: Callable[[str, str], str]) -> str:
+    """Return a message or note with every option spelled by ``spell(name, value)``; no value is ""."""
+    return OPTION.sub(lambda match: spell(match[1], match[2] or ""), text)
 
 
 class OptionError(EvsimError):

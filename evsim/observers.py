@@ -29,7 +29,7 @@ from evsim.network import (
     TimeMean,
     TokenMean,
 )
-from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 TOGETHER = 128
 """Steps that are counted at once: one at a time, between kernels that fill the caches, costs twice as much."""
@@ -72,26 +72,26 @@ class Counter:
         self._seen = np.zeros((len(self._layers), timesteps), np.bool_)
         parts = zip(self._layers, self._rows, self._seen, strict=True)
         self._tallies = {layer.node.name: _Tally(layer, rows, seen) for layer, rows, seen in parts}
-        self._pending: list[tuple[slice, Stage, list[SpikeList]]] = []
-        self._kept: dict[int, SpikeList] = {}
+        self._pending: list[tuple[slice, Stage, list[SpikeMap]]] = []
+        self._kept: dict[int, SpikeMap] = {}
         self._known: dict[int, tuple[Ints, Ints]] = {}
         self._other = {key: np.zeros(timesteps, np.int64) for key in ("residual_adds", "pool_comparisons", "mean_adds")}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
         """Count the step of every primitive that the stage stands for."""
         when = slice(inputs[0].start, inputs[0].start + inputs[0].steps)
-        if isinstance(stage.nodes[0], Conv2d | Linear) and not isinstance(inputs[0], SpikeList):
+        if isinstance(stage.nodes[0], Conv2d | Linear) and not isinstance(inputs[0], SpikeMap):
             self._tallies[stage.nodes[0].name].multiply(when, inputs[0])
-        spikes = [self._keep(p) for p in (*inputs, output) if isinstance(p, SpikeList)]
+        spikes = [self._keep(p) for p in (*inputs, output) if isinstance(p, SpikeMap)]
         self._pending.append((when, stage, spikes))
         if len(self._pending) == TOGETHER:
             self._flush()
 
-    def _keep(self, packet: SpikeList) -> SpikeList:
+    def _keep(self, packet: SpikeMap) -> SpikeMap:
         """Return the packet's bits without its lists, one and the same for its maker and all its readers."""
         key = id(packet.words)
         if key not in self._kept:
-            self._kept[key] = SpikeList(packet.start, packet.words, packet.channels, packet.height, packet.width)
+            self._kept[key] = SpikeMap(packet.start, packet.words, packet.channels, packet.height, packet.width)
         return self._kept[key]
 
     def _flush(self) -> None:
@@ -111,7 +111,7 @@ class Counter:
         self._kept.clear()
         self._known.clear()
 
-    def _spikes(self, packet: SpikeList) -> tuple[Ints, Ints]:
+    def _spikes(self, packet: SpikeMap) -> tuple[Ints, Ints]:
         """Return the spikes of each position [T, P] and timestep [T]."""
         key = id(packet.words)
         if key not in self._known:
@@ -206,7 +206,7 @@ class _Tally:
         self.seen[when] = True
         self.rows[SPIKES, when] += by_step
 
-    def attention(self, when: slice, packets: list[SpikeList], by_step: list[Ints]) -> None:
+    def attention(self, when: slice, packets: list[SpikeMap], by_step: list[Ints]) -> None:
         """Count both orders of attention, per head."""
         size = self.geometry
         self.seen[when] = True
@@ -260,11 +260,11 @@ class SpikeRecorder:
 
     def __init__(self, network: Network) -> None:
         self._layouts = {node.name: node.layout for node in network.nodes if isinstance(node, LIF)}
-        self._parts: dict[str, list[SpikeList]] = {name: [] for name in self._layouts}
+        self._parts: dict[str, list[SpikeMap]] = {name: [] for name in self._layouts}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
         """Keep the packet if it comes from a LIF."""
-        if stage.name in self._parts and isinstance(output, SpikeList):
+        if stage.name in self._parts and isinstance(output, SpikeMap):
             self._parts[stage.name].append(output)
 
     @property
@@ -272,7 +272,7 @@ class SpikeRecorder:
         """Return the packed spike trains and their shapes, by layer."""
         return {name: self._pack(name, parts) for name, parts in self._parts.items() if parts}
 
-    def _pack(self, name: str, parts: list[SpikeList]) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    def _pack(self, name: str, parts: list[SpikeMap]) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
         first = parts[0]
         spikes = np.concatenate([part.dense() for part in sorted(parts, key=lambda part: part.start)])
         if self._layouts[name] != "rows":

@@ -1,7 +1,7 @@
 """What travels between layers: packets of spikes, of integers (graded spikes) or of real values.
 
 A packet carries one or more consecutive timesteps of one node's output, channels-last: positions x channels. The type
-says which of the three it is, so "is this network spike-driven?" is a question to the types. A `SpikeList` is the
+says which of the three it is, so "is this network spike-driven?" is a question to the types. A `SpikeMap` is the
 sparse coding of a 0/1 map: one bit per neuron on the way, from which `Segments`, the lists of active channels that the
 kernels walk, are made once for all layers that read it.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORD = 64
-"""Channels per machine word of a spike list."""
+"""Channels per machine word of a spike map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Segments:
 
 
 @dataclass(frozen=True, eq=False)
-class SpikeList:
+class SpikeMap:
     """Spikes of timesteps ``start .. start + T - 1``.
 
     Attributes
@@ -79,8 +79,8 @@ class SpikeList:
         return np.unpackbits(octets, axis=-1, count=self.channels, bitorder="little").astype(np.bool_)
 
     @classmethod
-    def from_dense(cls, spikes: NDArray[np.bool_], height: int, width: int, start: int = 0) -> SpikeList:
-        """Make a spike list from booleans [T, P, channels]."""
+    def from_dense(cls, spikes: NDArray[np.bool_], height: int, width: int, start: int = 0) -> SpikeMap:
+        """Make a spike map from booleans [T, P, channels]."""
         steps, positions, channels = spikes.shape
         words = -(-channels // WORD)
         octets = np.zeros((steps, positions, words * 8), np.uint8)
@@ -141,4 +141,4 @@ class RealMap:
         return bool(self.values.shape[0] < self.steps)
 
 
-Packet: TypeAlias = SpikeList | IntegerMap | RealMap
+Packet: TypeAlias = SpikeMap | IntegerMap | RealMap

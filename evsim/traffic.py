@@ -17,7 +17,7 @@ from evsim.kernels.traffic import attention_buffers, run_length_bits, touched_ro
 from evsim.layers.plan import Stage
 from evsim.network import LIF, Conv2d, Linear, Network, Node, SpikingSelfAttention
 from evsim.observers import geometry
-from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 
 class TrafficMeter:
@@ -47,7 +47,7 @@ class TrafficMeter:
                 reached = self._meters[node.name].synapses(when, inputs[0])
             elif isinstance(node, SpikingSelfAttention) and isinstance(output, RealMap):
                 self._meters[node.name].attention(when, inputs, output, node.scale)
-            elif isinstance(node, LIF) and isinstance(output, SpikeList):
+            elif isinstance(node, LIF) and isinstance(output, SpikeMap):
                 # neurons fused behind their layer: its outputs that a nonzero input reached; else nonzero currents
                 touched = reached if reached is not None else _nonzeros(inputs[0]).sum(axis=1)
                 self._meters[node.name].neurons(when, output, touched)
@@ -86,14 +86,14 @@ class _Meter:
         self._coded(when, packet, words)
         return reached * size.out_channels
 
-    def neurons(self, when: slice, output: SpikeList, touched: Ints) -> None:
+    def neurons(self, when: slice, output: SpikeMap, touched: Ints) -> None:
         """Measure a LIF layer by its output, and by how many of its neurons anything reached."""
         self.rows["neurons"][when] += touched
         self._coded(when, output, output.words)
 
     def attention(self, when: slice, operands: tuple[Packet, ...], output: RealMap, scale: float) -> None:
         """Measure attention: its operands, its two possible buffers, its greatest output."""
-        words = [packet.words for packet in operands if isinstance(packet, SpikeList)]
+        words = [packet.words for packet in operands if isinstance(packet, SpikeMap)]
         for packet in operands:
             self._coded(when, packet, _words(packet))
         attention_buffers(
@@ -158,15 +158,15 @@ def bit_length(values: Ints) -> Ints:
 
 def _words(packet: Packet) -> NDArray[np.uint64]:
     """Return the packet's nonzero values as bits, [T, P, words]."""
-    if isinstance(packet, SpikeList):
+    if isinstance(packet, SpikeMap):
         return packet.words
     values = packet.values[..., : packet.channels]
-    return SpikeList.from_dense(values != 0, packet.height, packet.width).words
+    return SpikeMap.from_dense(values != 0, packet.height, packet.width).words
 
 
 def _nonzeros(packet: Packet) -> Ints:
     """Return the number of nonzero values at each position, [T, P]."""
-    if not isinstance(packet, SpikeList):
+    if not isinstance(packet, SpikeMap):
         nonzeros: Ints = np.count_nonzero(packet.values[..., : packet.channels], axis=2)
         return nonzeros
     active = np.empty(packet.words.shape[:2], np.int64)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from evsim import api
 from evsim.kernels.traffic import attention_buffers, run_length_bits, touched_rows, windows
-from evsim.spikes import SpikeList
+from evsim.spikes import SpikeMap
 
 
 def words_of(spikes):
     """Return booleans [T, P, C] as bit words."""
-    return SpikeList.from_dense(spikes, spikes.shape[1], 1).words
+    return SpikeMap.from_dense(spikes, spikes.shape[1], 1).words
 
 
 @st.composite

@@ -22,7 +22,7 @@ from evsim.layers.neurons import NeuronLayer
 from evsim.layers.pool import Pool
 from evsim.layers.synapses import Synapses
 from evsim.network import LIF, Conv2d, MaxPool, Shape, SpikingSelfAttention
-from evsim.spikes import IntegerMap, RealMap, SpikeList
+from evsim.spikes import IntegerMap, RealMap, SpikeMap
 
 property_test = settings(max_examples=40, deadline=None)
 TOLERANCE = {"float32": 2e-4, "float64": 1e-11}
@@ -36,9 +36,9 @@ def context_of(precision="float64", threads=1, streaming=False):
 
 
 def as_spikes(maps):
-    """Return a spike list of booleans [T, H, W, C]."""
+    """Return a spike map of booleans [T, H, W, C]."""
     steps, height, width, count = maps.shape
-    return SpikeList.from_dense(maps.reshape(steps, height * width, count), height, width)
+    return SpikeMap.from_dense(maps.reshape(steps, height * width, count), height, width)
 
 
 def synapses_of(maps, window, out_channels, rng, context, neurons=None, kind="spikes"):
@@ -140,9 +140,9 @@ def test_results_do_not_depend_on_threads_or_packets(maps, window, out_channels,
         layer, *_ = synapses_of(maps, window, out_channels, np.random.default_rng(seed), context, neurons)
         layer.reset()
         packets = (
-            [SpikeList(t, spikes.words[t : t + 1], *maps.shape[3:], *maps.shape[1:3]) for t in range(len(maps))]
+            [SpikeMap(t, spikes.words[t : t + 1], *maps.shape[3:], *maps.shape[1:3]) for t in range(len(maps))]
             if streaming
-            else [SpikeList(0, spikes.words, *maps.shape[3:], *maps.shape[1:3])]
+            else [SpikeMap(0, spikes.words, *maps.shape[3:], *maps.shape[1:3])]
         )
         outcomes.append(np.concatenate([layer.step(packet).words for packet in packets]))
     assert (outcomes[0] == outcomes[1]).all()
@@ -166,7 +166,7 @@ def test_pools(maps, window, stride, padding, seed):
     for kind, (packet, dense) in packets.items():
         target = node.infer((Shape(kind, count, height, width),))
         got = Pool(node, target, context_of()).step(packet)
-        got = got.dense() if isinstance(got, SpikeList) else got.values
+        got = got.dense() if isinstance(got, SpikeMap) else got.values
         assert (got.reshape(steps, target.height, target.width, count)
                 == naive.max_pool(dense, window, stride, padding)).all()  # fmt: skip
 

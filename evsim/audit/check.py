@@ -21,7 +21,7 @@ from evsim.energy import Profile, load_profile
 from evsim.energy.paper import NonSpike
 from evsim.layers.plan import Stage
 from evsim.network import Add, Conv2d, Input, Kind, Linear, MaxPool, Network, TimeMean, TokenMean
-from evsim.spikes import IntegerMap, Packet, SpikeList
+from evsim.spikes import IntegerMap, Packet, SpikeMap
 
 Role = Literal["first", "hidden", "head"]
 BINS = 8
@@ -170,7 +170,7 @@ class InputWatcher:
         if not isinstance(stage.nodes[0], Conv2d | Linear):
             return
         name, packet = stage.nodes[0].name, inputs[0]
-        if isinstance(packet, SpikeList):
+        if isinstance(packet, SpikeMap):
             ones = int(np.bitwise_count(packet.words).sum(dtype=np.int64))
             size = packet.steps * packet.height * packet.width * packet.channels
             self._add(name, {0: size - ones, 1: ones})

@@ -27,7 +27,7 @@ GROUP = 16
 class Neurons(NamedTuple):
     """LIF neurons of a map, and where their spikes go. Without neurons `words` has size 0.
 
-    words [T * P * W * 2] uint32: the two halves of each word of a spike list. potential: [P * C] where `kept` over
+    words [T * P * W * 2] uint32: the two halves of each word of a spike map. potential: [P * C] where `kept` over
     calls, else [16 * block], working memory of one thread, and each call begins at rest. `leak` is tau where `divide`,
     else 1 / tau (exact for powers of two).
     """

@@ -10,14 +10,14 @@ from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context
 from evsim.network import Shape, SpikingSelfAttention
-from evsim.spikes import Packet, RealMap, SpikeList
+from evsim.spikes import Packet, RealMap, SpikeMap
 
 EXACT = {np.dtype(np.float32): 2**24, np.dtype(np.float64): 2**53}
 """Integers up to here are exact."""
 
 
 class Attention:
-    """Attention on spike lists of q, k and v."""
+    """Attention on spike maps of q, k and v."""
 
     def __init__(self, node: SpikingSelfAttention, shape: Shape, context: Context) -> None:
         self.node, self.shape, self.context = node, shape, context
@@ -30,7 +30,7 @@ class Attention:
 
     def step(self, *packets: Packet) -> RealMap:
         """Take q, k and v of some timesteps and return scale * q (k^T v)."""
-        q, k, v = (packet.words for packet in packets if isinstance(packet, SpikeList))
+        q, k, v = (packet.words for packet in packets if isinstance(packet, SpikeMap))
         steps, tokens, _ = q.shape
         context, node = self.context, self.node
         out = aligned((steps, tokens, padded(self.shape.channels)), context.dtype)

@@ -13,7 +13,7 @@ from evsim.kernels.lists import TILE_WORDS, count_segments, fill_segments, grade
 from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import Workers, aligned
 from evsim.kernels.vector import BLOCK
-from evsim.spikes import IntegerMap, Packet, Segments, SpikeList
+from evsim.spikes import IntegerMap, Packet, Segments, SpikeMap
 
 SPARSE = 0.06
 """Rate below which a tile is twice as long: its segments would be all but empty."""
@@ -71,7 +71,7 @@ Flat quads take the map as one row, for layers in which positions do not mix: th
 """
 
 
-def segments(packet: SpikeList | IntegerMap, context: Context, layout: Layout = "tiles") -> Segments:
+def segments(packet: SpikeMap | IntegerMap, context: Context, layout: Layout = "tiles") -> Segments:
     """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike."""
     key = (context.dtype.char, layout)
     made = packet.lists.get(key)
@@ -86,7 +86,7 @@ def segments(packet: SpikeList | IntegerMap, context: Context, layout: Layout = 
     return made
 
 
-def _quads(packet: SpikeList, context: Context, flat: bool) -> Segments:
+def _quads(packet: SpikeMap, context: Context, flat: bool) -> Segments:
     steps, positions, width = packet.words.shape
     words = packet.words.reshape(steps * positions, width)
     line = positions if flat else packet.width
@@ -97,7 +97,7 @@ def _quads(packet: SpikeList, context: Context, flat: bool) -> Segments:
     return Segments(index, starts, TILE_WORDS * 64)
 
 
-def _spike_segments(packet: SpikeList, context: Context, joined: bool) -> Segments:
+def _spike_segments(packet: SpikeMap, context: Context, joined: bool) -> Segments:
     steps, positions, width = packet.words.shape
     words = packet.words.reshape(steps * positions, width)
     tile_words, extent = (width, packet.channels) if joined else (TILE_WORDS, 0)

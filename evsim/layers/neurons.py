@@ -10,7 +10,7 @@ from evsim.kernels.neuron import GROUP, Neurons, fire_map
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context
 from evsim.network import LIF, Shape
-from evsim.spikes import Packet, RealMap, SpikeList
+from evsim.spikes import Packet, RealMap, SpikeMap
 
 
 class Membrane:
@@ -27,8 +27,8 @@ class Membrane:
         """Return all potentials to rest."""
         self._kept[:] = 0.0
 
-    def neurons(self, start: int, steps: int) -> tuple[SpikeList, Neurons]:
-        """Return a spike list for `steps` timesteps from `start` on, and the neurons that will fill it."""
+    def neurons(self, start: int, steps: int) -> tuple[SpikeMap, Neurons]:
+        """Return a spike map for `steps` timesteps from `start` on, and the neurons that will fill it."""
         shape, real = self.shape, self.context.dtype.type
         width = -(-shape.channels // 64)
         # neurons write half words: where theirs fill whole ones, nothing is left to clear
@@ -43,7 +43,7 @@ class Membrane:
             self._divide,
             real(self.node.v_threshold),
         )
-        return SpikeList(start, words, shape.channels, shape.height, shape.width), neurons
+        return SpikeMap(start, words, shape.channels, shape.height, shape.width), neurons
 
 
 def working(neurons: Neurons, context: Context) -> Neurons:
@@ -63,7 +63,7 @@ class NeuronLayer:
         """Return all potentials to rest."""
         self.membrane.reset()
 
-    def step(self, *packets: Packet) -> SpikeList:
+    def step(self, *packets: Packet) -> SpikeMap:
         """Take the membrane currents of some timesteps and return the spikes."""
         (packet,) = packets
         currents = as_real(packet, self.context)
@@ -86,7 +86,7 @@ def as_real(packet: Packet, context: Context) -> RealMap:
     """Return the packet's values as real numbers, channels padded to whole blocks."""
     if isinstance(packet, RealMap) and packet.values.shape[-1] == padded(packet.channels):
         return packet
-    dense = packet.dense() if isinstance(packet, SpikeList) else packet.values
+    dense = packet.dense() if isinstance(packet, SpikeMap) else packet.values
     values = np.zeros((*dense.shape[:2], padded(packet.channels)), context.dtype)
     values[..., : packet.channels] = dense
     return RealMap(packet.start, packet.steps, values, packet.channels, packet.height, packet.width)

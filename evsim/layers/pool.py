@@ -7,7 +7,7 @@ import numpy as np
 from evsim.kernels.pool import pool_numbers, pool_words
 from evsim.layers.context import Context
 from evsim.network import MaxPool, Shape
-from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 
 class Pool:
@@ -22,8 +22,8 @@ class Pool:
     def step(self, *packets: Packet) -> Packet:
         """Return the smaller map, of the packet's own kind."""
         (packet,) = packets
-        spikes = isinstance(packet, SpikeList)
-        values = packet.words if isinstance(packet, SpikeList) else packet.values
+        spikes = isinstance(packet, SpikeMap)
+        values = packet.words if isinstance(packet, SpikeMap) else packet.values
         height, width = self.target.height, self.target.width
         source = values.reshape(values.shape[0], packet.height, packet.width, -1)
         target = np.empty((values.shape[0], height, width, source.shape[-1]), source.dtype)
@@ -35,8 +35,8 @@ class Pool:
             20 * source.size,
         )
         pooled = target.reshape(values.shape[0], height * width, -1)
-        if isinstance(packet, SpikeList):
-            return SpikeList(packet.start, pooled, packet.channels, height, width)
+        if isinstance(packet, SpikeMap):
+            return SpikeMap(packet.start, pooled, packet.channels, height, width)
         if isinstance(packet, IntegerMap):
             return IntegerMap(packet.start, pooled, height, width)
         return RealMap(packet.start, packet.steps, pooled, packet.channels, height, width)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evsim.layers.context import Context
 from evsim.layers.neurons import as_real
-from evsim.spikes import IntegerMap, Packet, RealMap, SpikeList
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 
 class Addition:
@@ -70,7 +70,7 @@ class TimeAverage:
 
 
 def _integers(packet: Packet) -> NDArray[np.int32]:
-    if isinstance(packet, SpikeList):
+    if isinstance(packet, SpikeMap):
         return packet.dense().astype(np.int32)
     assert isinstance(packet, IntegerMap)
     return packet.values

@@ -21,7 +21,7 @@ from evsim.layers.context import Context, segments
 from evsim.layers.synapses import Synapses
 from evsim.network import LIF, Conv2d, Linear, Shape
 from evsim.observers import Counter
-from evsim.spikes import SpikeList
+from evsim.spikes import SpikeMap
 
 STEPS, SIDE, INPUTS, OUTPUTS = 4, 14, 512, 1536
 ROUNDS = 25
@@ -37,7 +37,7 @@ class Rows:
     def observe(self, stage, inputs, output) -> None:  # noqa: ARG002
         """Look at the lists that the layer has just read."""
         node, packet = stage.nodes[0], inputs[0]
-        if isinstance(node, Conv2d | Linear) and isinstance(packet, SpikeList):
+        if isinstance(node, Conv2d | Linear) and isinstance(packet, SpikeMap):
             made = segments(packet, stage.layer.context, stage.layer.layout)
             self.rows[node.name] += len(made.index)
             self.spikes[node.name] += int(np.bitwise_count(packet.words).sum())
@@ -63,7 +63,7 @@ def layer_times(rate: float, common: float) -> tuple[float, dict[str, float]]:
     rows = {}
     for _ in range(ROUNDS):
         for layout, spent in times.items():
-            packet = SpikeList.from_dense(spikes, SIDE, SIDE)
+            packet = SpikeMap.from_dense(spikes, SIDE, SIDE)
             layer.layout = layout
             layer.reset()
             begin = time.thread_time()
