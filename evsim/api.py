@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evsim import countsfile
 from evsim.converters import load_model
 from evsim.counters import Counts
-from evsim.energy import Energy, ExactView, Options, PaperView, Profile, charge, exact_view, load_profile, paper_view
+from evsim.energy import Energy, Options, Profile, charge
 from evsim.energy.paper import NonSpike
 from evsim.engine import Precision, Schedule, Simulator, check_timesteps
 from evsim.errors import NetworkError, OptionError, RecordingError
@@ -24,7 +24,7 @@ from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
 from evsim.traffic import TrafficMeter
 
-__all__ = ["Run", "Sample", "load", "read", "run_on", "simulate"]
+__all__ = ["Run", "Sample", "check_run", "load", "read", "run_on", "simulate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,34 +88,34 @@ class Run:
         """Return the name of a class, None where it is not known."""
         return self.network.labels[number] if self.network.labels else None
 
-    def paper(self, profile: Profile | None = None, nonspike: NonSpike = "binary-only") -> PaperView:
-        """Return the paper's estimate of the energy."""
-        return paper_view(self.counts, profile or load_profile(), nonspike)
+    def paper(self, profile: Profile | None = None, nonspike: NonSpike = "binary-only") -> Energy:
+        """Return the paper's estimate of the energy; `evsim.energy.paper.estimate` has its operations and rates."""
+        return self.energy("paper", profile, Options(nonspike=nonspike))
 
-    def exact(self, profile: Profile | None = None) -> ExactView:
+    def exact(self, profile: Profile | None = None) -> Energy:
         """Return the energy of the counted operations."""
-        return exact_view(self.counts, profile or load_profile())
+        return self.energy("exact", profile)
 
     def energy(
-        self, model: str = "exact", profile: str | Profile | None = None, options: Options | None = None
+        self, method: str = "exact", profile: str | Profile | None = None, options: Options | None = None
     ) -> Energy:
-        """Return the energy by any model of `evsim.energy.MODELS`, e.g. ``run.energy("lemaire").by("layer")``.
+        """Return the energy by any method of `evsim.energy.METHODS`, e.g. ``run.energy("lemaire").by("layer")``.
 
         Parameters
         ----------
-        model
-            Name of the model; "counted-memory" needs ``simulate(..., detail=True)``.
+        method
+            Name of the method; "counted-memory" needs ``simulate(..., detail=True)``.
         profile
-            Bundled name, TOML file or `Profile`; by default one that the model can use.
+            Bundled name, TOML file or `Profile`; by default one that the method can use.
         options
-            What the model leaves open.
+            What the method leaves open.
 
         Raises
         ------
         OptionError, ProfileError
-            If there is no such model or profile, or the model cannot answer for this run.
+            If there is no such method, option or profile, or the method cannot answer for this run.
         """
-        return charge(self.counts, model, profile, options)
+        return charge(self.counts, method, profile, options)
 
     def save_counts(self, path: str | Path) -> None:
         """Write the counts as counts.h5, see docs/counts-format.md; OutputError if that place cannot be written to."""
@@ -212,7 +212,7 @@ def simulate(
     record_spikes
         Whether to keep the spikes of every LIF layer.
     detail
-        Whether to measure what moves in every layer too, for the energy model "counted-memory".
+        Whether to measure what moves in every layer too, for the energy method "counted-memory".
     observers
         Further observers.
 
@@ -252,6 +252,20 @@ def run_on(
     spikes = recorder.trains if record_spikes else {}
     counts = meter.attached(counter.counts()) if meter else counter.counts()
     return Run(network, taken, simulator.timesteps, simulator.dtype.name, logits, counts, spikes)
+
+
+def check_run(threads: int, timesteps: int | None = None) -> None:
+    """Refuse numbers that no run can have, for those who do long work before they run.
+
+    Raises
+    ------
+    OptionError
+        If one is too small or too great.
+    """
+    if threads < 1:
+        raise OptionError(f"`threads` must be at least 1, got {threads}")
+    if timesteps is not None:
+        check_timesteps(timesteps)
 
 
 def _refuse(options: ReadOptions, path: str | Path) -> None:

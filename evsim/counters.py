@@ -1,4 +1,4 @@
-"""What happened in a run, as 64-bit integers: one `LayerCounts` per layer, arrays over timesteps (and heads).
+"""What happened in a run, as 64-bit integers: one `LayerCounts` per row, arrays over timesteps (and heads).
 
 Data only: `evsim.observers` fills it, `evsim.energy` charges it, `evsim.report` shows it. Everything that an energy
 model needs is here, so energies can be recomputed without the model or the recording.
@@ -8,62 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, Never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import OptionError
-from evsim.network import Kind, Order
+from evsim.network import Kind
+from evsim.workload import Geometry, RowKind, dense_macs
 
 Ints = NDArray[np.int64]
 
-
-@dataclass(frozen=True)
-class Geometry:
-    """Sizes of one layer, as counted per timestep; those that have no meaning for a kind keep their defaults.
-
-    `module` is the PyTorch class. Convolutions over tokens have kernel (1, 1) and height x width = tokens.
-    For attention: `heads`, `head_dim`, `order`; `in_channels` = `out_channels` = heads * head_dim.
-    """
-
-    module: str
-    in_channels: int
-    out_channels: int
-    in_height: int
-    in_width: int
-    out_height: int
-    out_width: int
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    bias: bool = False
-    batch_norm: bool = False
-    heads: int = 0
-    head_dim: int = 0
-    order: Order | None = None
-    tau: float = 0.0
-    v_threshold: float = 0.0
-
-    @property
-    def tokens(self) -> int:
-        """Positions of the input map."""
-        return self.in_height * self.in_width
-
-    @property
-    def out_positions(self) -> int:
-        """Positions of the output map."""
-        return self.out_height * self.out_width
-
-    @property
-    def dense_macs(self) -> int:
-        """Dense multiply-accumulates per timestep, padding taps included, bias left out (conv and linear)."""
-        return self.out_positions * self.out_channels * self.in_channels * self.kernel[0] * self.kernel[1]
-
-    @property
-    def weights(self) -> int:
-        """Number of weights, bias left out (conv and linear)."""
-        return self.out_channels * self.in_channels * self.kernel[0] * self.kernel[1]
+SynapseKind = Literal["conv", "linear"]
+"""Kinds of rows that multiply their input by weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +75,9 @@ class Traffic:
     qk_entries: Ints | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class LayerCounts:
-    """Counts of one layer. Arrays are int64 of shape [T], those of heads [T, heads]; None where meaningless.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RowCounts:
+    """What the counts of all kinds of rows share. Arrays are int64 of shape [T], those of heads [T, heads].
 
     Attributes
     ----------
@@ -128,33 +85,10 @@ class LayerCounts:
         `kind` is the row's kind; `input_kind` the declared kind of its input (never guessed from data).
     steps
         How many timesteps the layer runs: T, or 1 for a head behind the mean over time.
-    input_nonzeros, input_size
-        Nonzero and all input values. For attention: of q, k and v together.
-    input_sum
-        Sum of the input values (spikes and integers; zeros for real input).
-    sops
-        Synaptic operations: one per active input spike and output that it reaches, padding not counted.
-        For attention: in the declared order.
-    sops_other_order
-        Attention: synaptic operations had it multiplied in the other order.
-    macs
-        Real or integer input: one per nonzero input and output reached.
-    acs_unrolled
-        Integer input: value-many accumulates per output reached.
-    spikes
-        LIF: spikes emitted.
-    bias_adds
-        Additions of bias or BatchNorm shift (output values of a layer that has either).
-    neuron_updates
-        LIF: membrane potentials updated.
-    sops_per_head, sops_other_order_per_head
-        Attention: the same by head.
-    operand_nonzeros
-        Attention: int64 [3, T], spikes of q, k and v.
+    input_size
+        Input values. For attention: of q, k and v together.
     samples
         Number of samples summed here.
-    binary_samples, binary_nonzeros
-        Samples whose whole input was 0/1, and the nonzeros in those: the paper's test looks at the data.
     reads_input
         Whether the layer reads the network's input: image or frames, at most a max-pooling in between.
     traffic
@@ -162,43 +96,164 @@ class LayerCounts:
     """
 
     name: str
-    kind: Literal["conv", "linear", "attention", "lif"]
+    kind: RowKind
     input_kind: Kind
     geometry: Geometry
     steps: int
-    input_nonzeros: Ints
     input_size: Ints
-    input_sum: Ints
-    sops: Ints
-    macs: Ints
-    bias_adds: Ints
-    neuron_updates: Ints
-    sops_other_order: Ints | None = None
-    acs_unrolled: Ints | None = None
-    spikes: Ints | None = None
-    sops_per_head: Ints | None = None
-    sops_other_order_per_head: Ints | None = None
-    operand_nonzeros: Ints | None = None
     samples: int = 1
-    binary_samples: int = 0
-    binary_nonzeros: int = 0
     reads_input: bool = False
     traffic: Traffic | None = None
 
     @property
     def dense_macs(self) -> int:
-        """Dense multiply-accumulates over all timesteps of one sample.
+        """Multiply-accumulates of a dense implementation over all timesteps of one sample."""
+        return self.steps * dense_macs(self.kind, self.geometry)
 
-        Conv and linear: padding taps included, bias left out. Attention: both products in the declared order,
-        ``T * heads * N * dh * dh * 2`` or ``T * heads * N * N * dh * 2``. LIF: 0.
-        """
-        size = self.geometry
-        if self.kind == "attention":
-            inner = size.head_dim if size.order == "q(kv)" else size.tokens
-            return self.steps * size.heads * size.tokens * inner * size.head_dim * 2
-        if self.kind == "lif":
-            return 0
-        return self.steps * size.dense_macs
+    def _nothing(self) -> Ints:
+        return np.zeros_like(self.input_size)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SynapseCounts(RowCounts):
+    """Counts of a convolution or linear layer.
+
+    Attributes
+    ----------
+    input_nonzeros
+        Nonzero input values.
+    input_sum
+        Sum of the input values (spikes and integers; zeros for real input).
+    sops
+        Spike input: synaptic operations, one per spike and output that it reaches, padding not counted.
+    macs
+        Real or integer input: one per nonzero input and output reached.
+    bias_adds
+        Additions of bias or BatchNorm shift (output values of a layer that has either).
+    acs_unrolled
+        Integer input: value-many accumulates per output reached; else None.
+    binary_samples, binary_nonzeros
+        Samples whose whole input was 0/1, and the nonzeros in those: the paper's test looks at the data.
+    """
+
+    kind: SynapseKind
+    input_nonzeros: Ints
+    input_sum: Ints
+    sops: Ints
+    macs: Ints
+    bias_adds: Ints
+    acs_unrolled: Ints | None = None
+    binary_samples: int = 0
+    binary_nonzeros: int = 0
+
+    @property
+    def neuron_updates(self) -> Ints:
+        """None happen: zeros [T]."""
+        return self._nothing()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AttentionCounts(RowCounts):
+    """Counts of attention on spikes.
+
+    Attributes
+    ----------
+    sops_per_head, sops_other_order_per_head
+        Synaptic operations in the declared order, and had it been multiplied in the other; [T, heads].
+    operand_nonzeros
+        int64 [3, T], spikes of q, k and v.
+    """
+
+    kind: Literal["attention"] = "attention"
+    sops_per_head: Ints
+    sops_other_order_per_head: Ints
+    operand_nonzeros: Ints
+
+    @property
+    def input_nonzeros(self) -> Ints:
+        """Spikes of q, k and v together, [T]."""
+        return self.operand_nonzeros.sum(axis=0)
+
+    @property
+    def input_sum(self) -> Ints:
+        """Sum of the input values, which are spikes, [T]."""
+        return self.input_nonzeros
+
+    @property
+    def sops(self) -> Ints:
+        """Synaptic operations in the declared order, [T]."""
+        return self.sops_per_head.sum(axis=1)
+
+    @property
+    def sops_other_order(self) -> Ints:
+        """Synaptic operations in the other order, [T]."""
+        return self.sops_other_order_per_head.sum(axis=1)
+
+    @property
+    def macs(self) -> Ints:
+        """None happen: zeros [T]."""
+        return self._nothing()
+
+    bias_adds = neuron_updates = macs
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NeuronCounts(RowCounts):
+    """Counts of a layer of neurons.
+
+    Attributes
+    ----------
+    spikes
+        Spikes emitted.
+    neuron_updates
+        Membrane potentials updated.
+    """
+
+    kind: Literal["lif"] = "lif"
+    spikes: Ints
+    neuron_updates: Ints
+
+    @property
+    def sops(self) -> Ints:
+        """None happen: zeros [T]."""
+        return self._nothing()
+
+    macs = bias_adds = sops
+
+    @property
+    def input_nonzeros(self) -> Ints:
+        """Not counted, for nothing is done by input value: zeros [T]."""
+        return self._nothing()
+
+    input_sum = input_nonzeros
+
+
+LayerCounts = SynapseCounts | AttentionCounts | NeuronCounts
+"""The counts of one row, by its kind."""
+
+ROW_TYPES: Mapping[RowKind, type[LayerCounts]] = {
+    "conv": SynapseCounts,
+    "linear": SynapseCounts,
+    "attention": AttentionCounts,
+    "lif": NeuronCounts,
+}
+"""Kind of row to what holds its counts."""
+
+
+def unknown_row(layer: Never, who: str, advice: str) -> OptionError:
+    """Return the error of a row of a kind that somebody has no rule for: it is never taken for another.
+
+    Parameters
+    ----------
+    layer
+        The row, of which no known kind is left: so mypy names every place that a new kind reaches.
+    who
+        Who refuses it, such as "method lemaire".
+    advice
+        What to do.
+    """
+    row: Any = layer
+    return OptionError(f"{who} has no rule for {row.name}, a row of kind {row.kind}; {advice}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +298,7 @@ class Counts:
     @property
     def dense_macs(self) -> int:
         """Dense multiply-accumulates of conv and linear layers, attention left out."""
-        return sum(layer.dense_macs for layer in self.layers if layer.kind in ("conv", "linear"))
+        return sum(layer.dense_macs for layer in self.layers if isinstance(layer, SynapseCounts))
 
 
 def merged(parts: Sequence[Counts]) -> Counts:

@@ -16,15 +16,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.counters import Counts, Geometry, Ints, LayerCounts, Traffic, merged
+from evsim.counters import (
+    ROW_TYPES,
+    AttentionCounts,
+    Counts,
+    Ints,
+    LayerCounts,
+    NeuronCounts,
+    RowCounts,
+    SynapseCounts,
+    Traffic,
+    merged,
+    unknown_row,
+)
 from evsim.errors import EvsimError, OptionError
 from evsim.files import replacing
 from evsim.network import Kind, Network, attributes
+from evsim.workload import Geometry
 
 SCHEMA = 1
 """Version of the layout; a reader refuses newer ones."""
 
 FORMAT = "evsim-counts"
+
+SCALARS = (
+    "name", "kind", "input_kind", "steps", "samples", "binary_samples", "binary_nonzeros", "reads_input"
+)  # fmt: skip
+"""What the list of layers says of each row; a number that a kind does not have is 0 there."""
+
+COUNTERS = (
+    "input_nonzeros", "input_size", "input_sum", "sops", "macs", "bias_adds", "neuron_updates", "sops_other_order",
+    "acs_unrolled", "spikes", "sops_per_head", "sops_other_order_per_head", "operand_nonzeros",
+)  # fmt: skip
+"""Datasets of counters; a kind of row has a part of them, some by its other counters."""
 
 
 class CountsError(EvsimError):
@@ -107,10 +131,10 @@ def save(path: str | Path, counts: Counts, source: Origin) -> None:
         other = file.create_group("other")
         for key, values in counts.other.items():
             other.create_dataset(key, data=values)
-        _write_arrays(file.create_group("counters"), LayerCounts, counts.layers)
+        _write_arrays(file.create_group("counters"), COUNTERS, counts.layers)
         traffic = [layer.traffic for layer in counts.layers]
         if all(row is not None for row in traffic):
-            _write_arrays(file.create_group("traffic"), Traffic, traffic)
+            _write_arrays(file.create_group("traffic"), [f.name for f in fields(Traffic)], traffic)
 
 
 def load(path: str | Path) -> Stored:
@@ -182,8 +206,12 @@ def per_head(name: str) -> bool:
 
 def _entry(layer: LayerCounts) -> dict[str, Any]:
     """Return all of a row that is no array, for JSON."""
-    entry = {f.name: getattr(layer, f.name) for f in fields(layer) if f.name not in ("traffic", "geometry")}
-    entry = {key: value for key, value in entry.items() if isinstance(value, str | int)}
+    match layer:
+        case SynapseCounts() | AttentionCounts() | NeuronCounts():
+            pass
+        case _:
+            raise unknown_row(layer, "counts.h5", "a file of this schema cannot hold it")
+    entry = {key: getattr(layer, key, 0) for key in SCALARS}
     entry["geometry"] = asdict(layer.geometry)
     if layer.traffic is not None:
         pairs = ((f.name, getattr(layer.traffic, f.name)) for f in fields(layer.traffic))
@@ -191,10 +219,10 @@ def _entry(layer: LayerCounts) -> dict[str, Any]:
     return entry
 
 
-def _write_arrays(group: Any, kind: type[Any], rows: Sequence[Any]) -> None:
+def _write_arrays(group: Any, names: Sequence[str], rows: Sequence[Any]) -> None:
     """Write each array attribute as one dataset, stacked over the rows that have it; attribute `rows` says which."""
-    for name in (f.name for f in fields(kind)):
-        having = [i for i, row in enumerate(rows) if isinstance(getattr(row, name), np.ndarray)]
+    for name in names:
+        having = [i for i, row in enumerate(rows) if isinstance(getattr(row, name, None), np.ndarray)]
         if not having:
             continue
         arrays = [getattr(rows[i], name) for i in having]
@@ -219,8 +247,7 @@ def _read(file: Any) -> Stored:
         scalars = entry.pop("traffic", {})
         if moved is not None:
             traffic = Traffic(**scalars, **moved[i])
-        _check(entry)
-        layers.append(LayerCounts(geometry=size, traffic=traffic, **entry, **arrays[i]))
+        layers.append(_row(entry, arrays[i], geometry=size, traffic=traffic))
     other = {key: _integers(item[()], (steps,)) for key, item in file["other"].items()}
     return Stored(Counts(steps, tuple(layers), other, samples), Origin(**told))
 
@@ -230,10 +257,15 @@ def _geometry(values: dict[str, Any]) -> Geometry:
     return Geometry(**sizes)
 
 
-def _check(entry: Mapping[str, Any]) -> None:
-    kinds = typing.get_args(typing.get_type_hints(LayerCounts)["kind"])
-    if entry["kind"] not in kinds or entry["input_kind"] not in typing.get_args(Kind):
+def _row(entry: Mapping[str, Any], arrays: Mapping[str, Ints], **more: Any) -> LayerCounts:
+    """Return a row of the type of its kind, which takes what it has of its own; the rest follows from that."""
+    if entry["kind"] not in ROW_TYPES or entry["input_kind"] not in typing.get_args(Kind):
         raise ValueError(f"layer {entry['name']} is of unknown kind {entry['kind']}, {entry['input_kind']}")
+    if extra := (entry.keys() - set(SCALARS)) | (arrays.keys() - set(COUNTERS)):
+        raise ValueError(f"layer {entry['name']} has an unknown counter {min(extra)}")
+    row: type[RowCounts] = ROW_TYPES[entry["kind"]]
+    own = {f.name for f in fields(row)}
+    return typing.cast("LayerCounts", row(**{k: v for k, v in {**entry, **arrays, **more}.items() if k in own}))
 
 
 def _read_arrays(group: Any, sizes: Sequence[Geometry], steps: int) -> list[dict[str, Any]]:

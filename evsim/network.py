@@ -23,6 +23,9 @@ Kind = Literal["spikes", "integers", "real"]
 Order = Literal["q(kv)", "(qk)v"]
 """Which product of attention is formed first; both give the same integers at another cost."""
 
+Layout = Literal["map", "tokens", "rows"]
+"""Axis order of a PyTorch module's output: [C, H, W], [C, N] or [N, C]."""
+
 INPUT_KINDS: dict[str, Kind] = {"image": "real", "events": "integers"}
 """What the `Input` of each kind of model emits."""
 
@@ -137,13 +140,7 @@ class Conv2d(Node):
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Return shapes of weight, bias and the folded BatchNorm."""
-        out = (self.out_channels,)
-        shapes: dict[str, tuple[int, ...]] = {"weight": (*self.kernel, self.in_channels, self.out_channels)}
-        if self.bias:
-            shapes["bias"] = out
-        if self.batch_norm:
-            shapes |= {"bn_scale": out, "bn_shift": out}
-        return shapes
+        return _affine((*self.kernel, self.in_channels, self.out_channels), self.bias, self.batch_norm)
 
 
 @dataclass(frozen=True)
@@ -168,13 +165,7 @@ class Linear(Node):
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Return shapes of weight, bias and the folded BatchNorm."""
-        out = (self.out_channels,)
-        shapes: dict[str, tuple[int, ...]] = {"weight": (self.in_channels, self.out_channels)}
-        if self.bias:
-            shapes["bias"] = out
-        if self.batch_norm:
-            shapes |= {"bn_scale": out, "bn_shift": out}
-        return shapes
+        return _affine((self.in_channels, self.out_channels), self.bias, self.batch_norm)
 
 
 @dataclass(frozen=True)
@@ -188,7 +179,7 @@ class LIF(Node):
 
     tau: float = 2.0
     v_threshold: float = 1.0
-    layout: Literal["map", "tokens", "rows"] = "map"
+    layout: Layout = "map"
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return a map of spikes of the source's size."""
@@ -406,3 +397,9 @@ class Network:
 def attributes(node: Node) -> dict[str, object]:
     """Return the fields of a node that are its own (without name and inputs), for tables and files."""
     return {f.name: getattr(node, f.name) for f in fields(node) if f.name not in ("name", "inputs")}
+
+
+def _affine(weight: tuple[int, ...], bias: bool, batch_norm: bool) -> dict[str, tuple[int, ...]]:
+    """Return the parameters of a layer with such a weight, whose last axis are its outputs."""
+    names = ("bias",) * bias + ("bn_scale", "bn_shift") * batch_norm
+    return {"weight": weight} | dict.fromkeys(names, weight[-1:])

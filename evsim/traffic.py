@@ -6,18 +6,18 @@ Only `evsim.energy.counted_memory` asks for these figures, so a run gathers them
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.counters import Counts, Geometry, Ints, Traffic
+from evsim.counters import Counts, Ints, Traffic
 from evsim.kernels.counting import spikes_per_position
 from evsim.kernels.traffic import attention_buffers, run_length_bits, touched_rows, windows
 from evsim.layers.plan import Stage
-from evsim.network import LIF, Conv2d, Linear, Network, Node, SpikingSelfAttention
-from evsim.observers import geometry
+from evsim.network import Network
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
+from evsim.workload import Row, rows
 
 
 class TrafficMeter:
@@ -32,25 +32,29 @@ class TrafficMeter:
     """
 
     def __init__(self, network: Network, timesteps: int) -> None:
-        self._meters = {
-            node.name: _Meter(node, geometry(node, network), timesteps)
-            for node in network.nodes
-            if isinstance(node, Conv2d | Linear | SpikingSelfAttention | LIF)
-        }
+        self._meters = {work.name: _Meter(row, timesteps) for work, row in rows(network)}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
         """Measure the step of every primitive that the stage stands for."""
         when = slice(inputs[0].start, inputs[0].start + inputs[0].steps)
         reached: Ints | None = None
         for node in stage.nodes:
-            if isinstance(node, Conv2d | Linear):
-                reached = self._meters[node.name].synapses(when, inputs[0])
-            elif isinstance(node, SpikingSelfAttention) and isinstance(output, RealMap):
-                self._meters[node.name].attention(when, inputs, output, node.scale)
-            elif isinstance(node, LIF) and isinstance(output, SpikeMap):
-                # neurons fused behind their layer: its outputs that a nonzero input reached; else nonzero currents
-                touched = reached if reached is not None else _nonzeros(inputs[0]).sum(axis=1)
-                self._meters[node.name].neurons(when, output, touched)
+            meter = self._meters.get(node.name)
+            if meter is None:
+                continue
+            match meter.row.kind:
+                case "conv" | "linear":
+                    reached = meter.synapses(when, inputs[0])
+                case "attention":
+                    assert isinstance(output, RealMap)
+                    meter.attention(when, inputs, output)
+                case "lif":
+                    assert isinstance(output, SpikeMap)
+                    # neurons fused behind their layer: its outputs that a nonzero input reached; else nonzero currents
+                    touched = reached if reached is not None else _nonzeros(inputs[0]).sum(axis=1)
+                    meter.neurons(when, output, touched)
+                case _:
+                    assert_never(meter.row.kind)
 
     def attached(self, counts: Counts) -> Counts:
         """Return the counts with the traffic of every layer."""
@@ -59,12 +63,13 @@ class TrafficMeter:
 
 
 class _Meter:
-    """Running figures of one layer."""
+    """Running figures of one row."""
 
-    def __init__(self, node: Node, size: Geometry, timesteps: int) -> None:
-        self.node, self.size = node, size
+    def __init__(self, row: Row, timesteps: int) -> None:
+        self.row, self.size = row, row.geometry
+        size = self.size
         keys = ("run_length", "least", "value", "events", "sum", "rows", "neurons")
-        self.rows: dict[str, Ints] = {key: np.zeros(timesteps, np.int64) for key in keys}
+        self.figures: dict[str, Ints] = {key: np.zeros(timesteps, np.int64) for key in keys}
         self.once = np.zeros((size.kernel[0] * size.kernel[1], -(-size.in_channels // 64)), np.uint64)
         self.coincidences, self.greatest = (np.zeros((2, timesteps, size.heads), np.int64) for _ in range(2))
         self.entries = np.zeros((timesteps, size.heads), np.int64)
@@ -77,21 +82,21 @@ class _Meter:
         touched = np.zeros((len(words), *self.once.shape), np.uint64)
         touched_rows(words, *layout, touched)
         self.once |= np.bitwise_or.reduce(touched, axis=0)
-        self.rows["rows"][when] += np.bitwise_count(touched).sum(axis=(1, 2), dtype=np.int64)
+        self.figures["rows"][when] += np.bitwise_count(touched).sum(axis=(1, 2), dtype=np.int64)
         greatest, reached = np.zeros(len(words), np.int64), np.zeros(len(words), np.int64)
         totals = packet.values.sum(axis=2, dtype=np.int64) if isinstance(packet, IntegerMap) else _nonzeros(packet)
         windows(totals, *layout, greatest, reached)
-        self.rows["sum"][when] += greatest
-        self.rows["neurons"][when] += reached * size.out_channels
+        self.figures["sum"][when] += greatest
+        self.figures["neurons"][when] += reached * size.out_channels
         self._coded(when, packet, words)
         return reached * size.out_channels
 
     def neurons(self, when: slice, output: SpikeMap, touched: Ints) -> None:
         """Measure a LIF layer by its output, and by how many of its neurons anything reached."""
-        self.rows["neurons"][when] += touched
+        self.figures["neurons"][when] += touched
         self._coded(when, output, output.words)
 
-    def attention(self, when: slice, operands: tuple[Packet, ...], output: RealMap, scale: float) -> None:
+    def attention(self, when: slice, operands: tuple[Packet, ...], output: RealMap) -> None:
         """Measure attention: its operands, its two possible buffers, its greatest output."""
         words = [packet.words for packet in operands if isinstance(packet, SpikeMap)]
         for packet in operands:
@@ -100,12 +105,12 @@ class _Meter:
             self.size.heads, self.size.head_dim, *words,
             self.coincidences[:, when], self.greatest[:, when], self.entries[when],
         )  # fmt: skip
-        self.rows["sum"][when] += np.rint(output.values.max(axis=(1, 2)) / scale).astype(np.int64)
+        self.figures["sum"][when] += np.rint(output.values.max(axis=(1, 2)) / self.row.unit).astype(np.int64)
 
     def _coded(self, when: slice, packet: Packet, words: NDArray[np.uint64]) -> None:
         """Add the bits of a map in its cheapest code; real values are always moved whole, and not coded here."""
         events = np.bitwise_count(words).sum(axis=(1, 2), dtype=np.int64)
-        self.rows["events"][when] += events
+        self.figures["events"][when] += events
         if isinstance(packet, RealMap):
             return
         runs = np.zeros(len(words), np.int64)
@@ -120,34 +125,41 @@ class _Meter:
             events * (address + value),
             runs + events * value,
         )
-        self.rows["run_length"][when] += runs
-        self.rows["least"][when] += np.minimum.reduce(codes)
-        self.rows["value"][when] = np.maximum(self.rows["value"][when], greatest)
+        self.figures["run_length"][when] += runs
+        self.figures["least"][when] += np.minimum.reduce(codes)
+        self.figures["value"][when] = np.maximum(self.figures["value"][when], greatest)
 
     def traffic(self) -> Traffic:
         """Return the figures in their final form."""
-        rows = self.rows
-        synapses, attention = isinstance(self.node, Conv2d | Linear), isinstance(self.node, SpikingSelfAttention)
-        found: dict[str, Any] = {}
-        if synapses:
-            found = {"rows_touched": rows["rows"], "rows_touched_once": int(np.bitwise_count(self.once).sum())}
-        if attention:
-            found = {
-                "kv_coincidences": self.coincidences[0],
-                "qk_coincidences": self.coincidences[1],
-                "kv_greatest": self.greatest[0],
-                "qk_greatest": self.greatest[1],
-                "qk_entries": self.entries,
-            }
-        return Traffic(
-            run_length_bits=rows["run_length"],
-            least_bits=rows["least"],
-            greatest_value=rows["value"],
-            peak_events=int(rows["events"].max()),
-            greatest_sum=rows["sum"] if synapses or attention else None,
-            neurons_touched=None if attention else rows["neurons"],
-            **found,
-        )
+        figures = self.figures
+        common: dict[str, Any] = {
+            "run_length_bits": figures["run_length"],
+            "least_bits": figures["least"],
+            "greatest_value": figures["value"],
+            "peak_events": int(figures["events"].max()),
+        }
+        match self.row.kind:
+            case "conv" | "linear":
+                return Traffic(
+                    **common,
+                    greatest_sum=figures["sum"],
+                    rows_touched=figures["rows"],
+                    rows_touched_once=int(np.bitwise_count(self.once).sum()),
+                    neurons_touched=figures["neurons"],
+                )
+            case "attention":
+                return Traffic(
+                    **common,
+                    greatest_sum=figures["sum"],
+                    kv_coincidences=self.coincidences[0],
+                    qk_coincidences=self.coincidences[1],
+                    kv_greatest=self.greatest[0],
+                    qk_greatest=self.greatest[1],
+                    qk_entries=self.entries,
+                )
+            case "lif":
+                return Traffic(**common, neurons_touched=figures["neurons"])
+        assert_never(self.row.kind)
 
 
 def bit_length(values: Ints) -> Ints:

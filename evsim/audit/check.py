@@ -10,20 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import assert_never, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.api import Run, Sample, simulate
-from evsim.audit.options import check_options
-from evsim.energy import Profile, load_profile
-from evsim.energy.paper import NonSpike
+from evsim.api import Run, Sample, check_run, simulate
+from evsim.energy import Energy, Profile, exact, load_profile, paper
 from evsim.layers.plan import Stage
-from evsim.network import Add, Conv2d, Input, Kind, Linear, MaxPool, Network, TimeMean, TokenMean
+from evsim.network import Kind, Network
 from evsim.spikes import IntegerMap, Packet, SpikeMap
+from evsim.workload import Role, Work, rows, workload
 
-Role = Literal["first", "hidden", "head"]
 BINS = 8
 """Bins of the histogram of real values."""
 
@@ -140,15 +138,16 @@ def check(
     RecordingError, OptionError, NetworkError
         As `evsim.api.simulate`.
     """
-    check_options(threads, timesteps)
+    check_run(threads, timesteps)
+    works = workload(network)
     layers = [
-        LayerCheck(node.name, network.shapes[node.inputs[0]].kind, _role(network, node), _cause(network, node))
-        for node in network.nodes
-        if isinstance(node, Conv2d | Linear)
+        LayerCheck(work.name, work.input_kind, work.role, _cause(network, works, work))
+        for work, row in rows(network)
+        if row.synaptic
     ]
     if sample is None:
         return Check(network, tuple(layers), None)
-    watcher = InputWatcher()
+    watcher = InputWatcher(network)
     run = simulate(network, sample, timesteps=timesteps, threads=threads, observers=[watcher])
     shares = _shares(run, profile or load_profile())
     seen = [
@@ -159,17 +158,18 @@ def check(
 
 
 class InputWatcher:
-    """Observer that keeps the distinct integers, or the values, that reach each synaptic layer."""
+    """Observer that keeps the distinct integers, or the values, that reach each synaptic layer of a network."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network) -> None:
+        self._synaptic = {work.name for work, row in rows(network) if row.synaptic}
         self._counts: dict[str, dict[int, int]] = {}
         self._reals: dict[str, list[tuple[NDArray[np.floating], int]]] = {}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
         """Take note of the input of a conv or linear layer."""
-        if not isinstance(stage.nodes[0], Conv2d | Linear):
-            return
         name, packet = stage.nodes[0].name, inputs[0]
+        if name not in self._synaptic:
+            return
         if isinstance(packet, SpikeMap):
             ones = int(np.bitwise_count(packet.words).sum(dtype=np.int64))
             size = packet.steps * packet.height * packet.width * packet.channels
@@ -204,56 +204,46 @@ class InputWatcher:
             known[value] = known.get(value, 0) + n
 
 
-def _role(network: Network, node: Conv2d | Linear) -> Role:
-    source = network.node(node.inputs[0])
-    while isinstance(source, MaxPool):
-        source = network.node(source.inputs[0])
-    if isinstance(source, Input):
-        return "first"
-    return "head" if isinstance(source, TokenMean | TimeMean) else "hidden"
-
-
-def _cause(network: Network, node: Conv2d | Linear) -> str:
+def _cause(network: Network, works: Mapping[str, Work], work: Work) -> str:
     """Say why a layer's input is no spikes; "" if it is."""
-    kind = network.shapes[node.inputs[0]].kind
-    if kind == "spikes":
+    if work.input_kind == "spikes":
         return ""
-    source = network.node(node.inputs[0])
-    while isinstance(source, MaxPool):
-        source = network.node(source.inputs[0])
-    match source:
-        case Input():
-            return "reads the event counts themselves" if kind == "integers" else "reads the image itself"
-        case TokenMean() | TimeMean():
+    source, graded = works[work.source], work.input_kind == "integers"
+    match source.nature:
+        case "input":
+            return "reads the event counts themselves" if graded else "reads the image itself"
+        case "mean":
             return f"reads a mean ({source.name})"
-        case Add() if kind == "integers":
-            summands = _summands(network, source.name)
+        case "sum" if graded:
+            summands = _summands(network, works, source.name)
             return (
                 f"residual {source.name} adds spikes to spikes: {len(summands)} spike trains so far, values up to "
                 f"{len(summands)}"
             )
-        case Add():
+        case "sum":
             return f"residual {source.name} adds real values, and no neurons stand behind it"
-    return f"no neurons stand behind {source.name}"
+        case "layer" | "pool":
+            return f"no neurons stand behind {source.name}"
+    assert_never(source.nature)
 
 
-def _summands(network: Network, name: str) -> list[str]:
+def _summands(network: Network, works: Mapping[str, Work], name: str) -> list[str]:
     """Return the spike trains that a chain of additions sums up, repeats included."""
-    node = network.node(name)
-    if isinstance(node, Add):
-        return [train for source in node.inputs for train in _summands(network, source)]
-    return [name]
+    if works[name].nature != "sum":
+        return [name]
+    return [train for source in network.node(name).inputs for train in _summands(network, works, source)]
 
 
 def _shares(run: Run, profile: Profile) -> dict[str, dict[str, float]]:
     """Return each layer's share of the energy, exact and in both settings of the paper's estimate."""
-    exact = run.exact(profile)
-    views = {"exact": (exact.rows, exact.energy_mj)}
-    settings: tuple[NonSpike, ...] = ("binary-only", "integer-as-events")
-    for setting in settings:
-        paper = run.paper(profile, setting)
-        views[f"paper ({setting})"] = ({key: row.energy_mj for key, row in paper.rows.items()}, paper.energy_mj)
+    views: dict[str, tuple[dict[str, float], Energy]]
+    views = {"exact": (exact.layers_mj(run.counts, profile), run.exact(profile))}
+    for setting in get_args(paper.NonSpike):
+        views[f"paper ({setting})"] = (paper.layers_mj(run.counts, profile, setting), run.paper(profile, setting))
     return {
-        layer.name: {view: rows[layer.name] / total if total else 0.0 for view, (rows, total) in views.items()}
+        layer.name: {
+            view: each[layer.name] / energy.energy_mj if energy.energy_mj else 0.0
+            for view, (each, energy) in views.items()
+        }
         for layer in run.counts.layers
     }

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import get_args
 
-from evsim.api import Run, read, simulate
+from evsim.api import Run, check_run, read, simulate
 from evsim.audit.inputs import readable
-from evsim.audit.options import check_options
 from evsim.audit.residual import with_residual
-from evsim.energy import Profile, load_profile
-from evsim.energy.exact import layer_energy_mj
+from evsim.counters import NeuronCounts, SynapseCounts
+from evsim.energy import Profile, exact, load_profile, paper
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
 from evsim.network import Network
@@ -123,7 +123,7 @@ def compare(
         If an input cannot be read by both models, or there is none.
     """
     profile = profile or load_profile()
-    check_options(threads, timesteps)
+    check_run(threads, timesteps)
     networks = (first, second)
     paths, skipped = readable(source, networks, timesteps, options)
     sums: list[dict[str, Totals]] = [{}, {}]
@@ -184,18 +184,20 @@ def compare_residuals(
 
 def stage_totals(run: Run, profile: Profile) -> dict[str, Totals]:
     """Return the totals of a run by stage: tokenizer, each block's attention and MLP, head."""
-    binary, events = run.paper(profile), run.paper(profile, "integer-as-events")
+    mine = exact.layers_mj(run.counts, profile)
+    binary, events = (paper.layers_mj(run.counts, profile, setting) for setting in get_args(paper.NonSpike))
     stages: dict[str, Totals] = {}
     for layer in run.counts.layers:
-        if layer.kind == "lif":
+        if isinstance(layer, NeuronCounts):
             continue
+        unrolled = layer.acs_unrolled if isinstance(layer, SynapseCounts) else None
         totals = Totals(
             int(layer.sops.sum()),
             int(layer.macs.sum()),
-            0 if layer.acs_unrolled is None else int(layer.acs_unrolled.sum()),
-            layer_energy_mj(layer, profile),
-            binary.rows[layer.name].energy_mj,
-            events.rows[layer.name].energy_mj,
+            0 if unrolled is None else int(unrolled.sum()),
+            mine[layer.name],
+            binary[layer.name],
+            events[layer.name],
         )
         stage = stage_of(layer.name)
         stages[stage] = stages.get(stage, Totals()).plus(totals)

@@ -15,7 +15,8 @@ from evsim.converters.synthetic import skeleton
 from evsim.data import published
 from evsim.energy import Profile, load_profile
 from evsim.energy.paper import attention_acs, energy_mj
-from evsim.network import Conv2d, Linear, Network, SpikingSelfAttention
+from evsim.network import Network
+from evsim.workload import rows
 
 PUBLISHED_MJ = {
     "spikingformer-8-384": 4.69,
@@ -146,19 +147,9 @@ def dense_operations_of(network: Network) -> dict[str, int]:
     A bias counts once per output of a conv, once per timestep of a linear layer; attention
     ``2 * T * heads * N * dh^2``; the head, behind the mean over time, runs once.
     """
-    steps, operations = network.spec.timesteps, {}
-    for node in network.nodes:
-        shape = network.shapes[node.name]
-        if isinstance(node, Conv2d):
-            taps = node.in_channels * node.kernel[0] * node.kernel[1] + node.bias
-            operations[node.name] = steps * shape.positions * shape.channels * taps
-        elif isinstance(node, Linear):
-            times = steps if shape.positions > 1 else 1
-            operations[node.name] = times * shape.channels * (shape.positions * node.in_channels + node.bias)
-        elif isinstance(node, SpikingSelfAttention):
-            width = shape.channels // node.heads
-            operations[node.name] = 2 * steps * node.heads * shape.positions * width * width
-    return operations
+    steps = network.spec.timesteps
+    works = [(work, row) for work, row in rows(network) if row.dense_operations]
+    return {work.name: (1 if work.once else steps) * row.dense_operations for work, row in works}
 
 
 def _recompute(model: str, profile: Profile) -> Recomputed:
@@ -167,7 +158,7 @@ def _recompute(model: str, profile: Profile) -> Recomputed:
     dense = dense_operations_of(network)
     layers = {}
     acs = macs = 0.0
-    synaptic = [node.name for node in network.nodes if isinstance(node, Conv2d | Linear)]
+    synaptic = [work.name for work, row in rows(network) if row.synaptic]
     for name, entry in zip(synaptic, log["layers"], strict=True):
         charged = dense[name] * entry["rate"]
         # the log's mark of a layer whose input is no spikes
@@ -224,7 +215,7 @@ def _residual_rate(network: Network, dense: Mapping[str, int], acs: float) -> fl
     rates = {entry["name"].replace("mlp.mlp", "mlp.fc"): entry["rate"] for entry in log["layers"]}
     first = [entry["rate"] for entry in log["layers"] if entry["name"].startswith("patch_embed.")]
     tokenizer = [name for name in dense if name.startswith("patch_embed.")]
-    heads = next(node.heads for node in network.nodes if isinstance(node, SpikingSelfAttention))
+    heads = next(row.geometry.heads for _, row in rows(network) if row.kind == "attention")
     fixed = sum(dense[name] * rate for name, rate in zip(tokenizer[1:], first[1:], strict=True))
     fixed += _attention(log["ssa"] | {"embed_dim": network.shapes["patch_embed.add"].channels}, heads)
     slope = 0.0

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from evsim.api import Run, Sample, simulate
-from evsim.audit.options import check_options
+from evsim.api import Run, Sample, check_run, simulate
 from evsim.converters.presets import PRESETS, Preset
 from evsim.converters.synthetic import synthesize
 from evsim.energy import Profile, load_profile
@@ -102,7 +101,7 @@ def sweep(
     options = options or SweepOptions()
     if options.preset not in PRESETS:
         raise OptionError(f"--preset {options.preset} is unknown; known are {', '.join(sorted(PRESETS))}")
-    check_options(options.threads)
+    check_run(options.threads)
     base = PRESETS[options.preset]
     heads = base.heads if options.heads is None else options.heads
     for value, option, divisor in (*((d, "--depth", 1) for d in depths), *((d, "--dim", 8) for d in dims)):

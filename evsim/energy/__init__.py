@@ -1,9 +1,9 @@
 """Counts times prices are joules: every published way to charge one count, and evsim's own."""
 
-from evsim.energy.exact import ExactView, exact_view
-from evsim.energy.models import BASELINES, MODELS, charge, charge_baseline
+from evsim.energy.charging import charge, charge_baseline, check_options
+from evsim.energy.method import Method
+from evsim.energy.methods import BASELINES, METHODS
 from evsim.energy.options import Options
-from evsim.energy.paper import PaperRow, PaperView, paper_view
 from evsim.energy.profile import Price, Profile, load_profile, profile_names
 from evsim.energy.result import COSTS, KEYS, NO_LAYER, Breakdown, Energy, place
 from evsim.energy.sensitivity import Sensitivity, sensitivity
@@ -12,22 +12,19 @@ __all__ = [
     "BASELINES",
     "COSTS",
     "KEYS",
-    "MODELS",
+    "METHODS",
     "NO_LAYER",
     "Breakdown",
     "Energy",
-    "ExactView",
+    "Method",
     "Options",
-    "PaperRow",
-    "PaperView",
     "Price",
     "Profile",
     "Sensitivity",
     "charge",
     "charge_baseline",
-    "exact_view",
+    "check_options",
     "load_profile",
-    "paper_view",
     "place",
     "profile_names",
     "sensitivity",

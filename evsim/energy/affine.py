@@ -6,11 +6,14 @@ powers (a published average at an operating point holds them already) needs neit
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from evsim.counters import Counts
-from evsim.energy.operations import synaptic_events
-from evsim.energy.options import Options
+from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
+from evsim.energy.method import Method
+from evsim.energy.operations import charge_events
+from evsim.energy.options import checked
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
 from evsim.errors import OptionError
@@ -19,22 +22,35 @@ MICROWATT_MS_TO_PICO = 1e3
 """1 uW for 1 ms is 1 nJ."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """Duration of one inference and clock, for the powers that a profile gives; never taken from the simulation."""
+
+    time_ms: float | None = None
+    frequency_mhz: float | None = None
+
+    def __post_init__(self) -> None:
+        checked(self)
+
+
 def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     """Charge synaptic operations, and the powers that the profile gives over the time of an inference."""
-    ledger, e_sop = Ledger(counts, "affine", profile), profile.price("e_sop_pj")
+    ledger, e_sop = Ledger(counts, METHOD.name, profile), profile.price("e_sop_pj")
     for layer in counts.layers:
-        if layer.sops_per_head is not None:
-            synaptic_events(ledger, layer)
-            ledger.charge(layer, "AC", layer.sops_per_head, e_sop, heads=True)
-        elif layer.kind != "lif":
-            ledger.charge(layer, "AC", synaptic_events(ledger, layer), e_sop)
+        match layer:
+            case SynapseCounts() | AttentionCounts():
+                charge_events(ledger, layer, e_sop)
+            case NeuronCounts():
+                pass  # such a chip's energy per operation holds its neurons
+            case _:
+                raise ledger.refusal(layer)
     if profile.gives("p_static_uw"):
-        charge_power(ledger, counts, profile.price("p_static_uw"), _given(options.time_ms, "time-ms", profile))
+        charge_power(ledger, counts, profile.price("p_static_uw"), _given(options.time_ms, "time_ms", profile))
     if profile.gives("p_idle_uw_per_mhz"):
-        frequency = _given(options.frequency_mhz, "frequency-mhz", profile)
+        frequency = _given(options.frequency_mhz, "frequency_mhz", profile)
         idle = profile.price("p_idle_uw_per_mhz")
         power = Price(idle.low * frequency, idle.high * frequency, idle.source)
-        charge_power(ledger, counts, power, _given(options.time_ms, "time-ms", profile))
+        charge_power(ledger, counts, power, _given(options.time_ms, "time_ms", profile))
     return ledger.energy()
 
 
@@ -47,5 +63,15 @@ def charge_power(ledger: Ledger, counts: Counts, power_uw: Price, time_ms: float
 
 def _given(value: float | None, option: str, profile: Profile) -> float:
     if value is None:
-        raise OptionError(f"model affine with profile {profile.path} needs --{option}: it gives power, not energy")
+        raise OptionError(f"method affine with profile {profile.path} needs `{option}`: it gives power, not energy")
     return value
+
+
+METHOD = Method(
+    "affine",
+    "power times time, and operations",
+    needs="e_sop_pj; with powers time_ms",
+    profile="truenorth",
+    energy=energy,
+    options=Options,
+)

@@ -8,40 +8,32 @@ against them.
 
 from __future__ import annotations
 
-from evsim.counters import Counts, LayerCounts
-from evsim.energy.memory_bytes import WORD_BYTES
-from evsim.energy.operations import has_bias, outputs
-from evsim.energy.options import Options
-from evsim.energy.paper import dense_operations
+from evsim.counters import AttentionCounts, Counts, LayerCounts, NeuronCounts, SynapseCounts
 from evsim.energy.profile import Profile
 from evsim.energy.result import Energy, Ledger
+from evsim.workload import dense_operations
 
 
-def macs(counts: Counts, profile: Profile, options: Options) -> Energy:  # noqa: ARG001 - nothing is left open
+def dense_ledger(counts: Counts, profile: Profile, name: str = "ann") -> Ledger:
+    """Return the ledger of a dense network, which has neither timesteps nor heads."""
+    return Ledger(counts, name, profile, per_timestep=False, per_head=False)
+
+
+def macs(counts: Counts, profile: Profile, options: object) -> Energy:  # noqa: ARG001 - nothing is left open
     """Charge every layer of the dense network once, at E_MAC."""
-    ledger = Ledger(counts, "ann", profile, per_timestep=False, per_head=False)
+    ledger = dense_ledger(counts, profile)
     for layer in counts.layers:
-        ledger.charge(layer, "MAC", once(layer) * max(1, layer.samples), profile.price("e_mac_pj"))
+        ledger.charge(layer, "MAC", once(ledger, layer) * max(1, layer.samples), profile.price("e_mac_pj"))
     return ledger.energy()
 
 
-def bytes_moved(counts: Counts, profile: Profile, options: Options) -> Energy:  # noqa: ARG001 - nothing is left open
-    """Charge the dense network by model `bytes`: one weight per multiply-accumulate, one bias per output."""
-    ledger = Ledger(counts, "ann", profile, per_timestep=False, per_head=False)
-    e_byte = profile.price("e_byte_pj")
-    for layer in counts.layers:
-        samples = max(1, layer.samples)
-        ledger.charge(layer, "MAC", once(layer) * samples, profile.price("e_mac_pj"))
-        if layer.kind in ("conv", "linear"):
-            moved = layer.geometry.dense_macs + (outputs(layer) if has_bias(layer) else 0)
-            ledger.charge(layer, "weights read", WORD_BYTES * moved * samples, e_byte)
-    return ledger.energy()
-
-
-def once(layer: LayerCounts) -> int:
+def once(ledger: Ledger, layer: LayerCounts) -> int:
     """Return the dense operations of one pass through a layer."""
-    if layer.kind == "lif":
-        return 0
-    if layer.kind == "attention":
-        return 2 * layer.geometry.tokens**2 * layer.geometry.in_channels
-    return dense_operations(layer) // max(1, layer.steps)
+    match layer:
+        case SynapseCounts():
+            return dense_operations(layer.kind, layer.geometry)
+        case AttentionCounts():
+            return 2 * layer.geometry.tokens**2 * layer.geometry.in_channels
+        case NeuronCounts():
+            return 0
+    raise ledger.refusal(layer)

@@ -10,16 +10,41 @@ Which of the two it is follows from the prices that the profile gives.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from evsim.counters import Counts, LayerCounts
+from evsim import workload
+from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
 from evsim.energy.affine import charge_power
-from evsim.energy.operations import Floats, dense_macs, outputs, synaptic_events
-from evsim.energy.options import Options
+from evsim.energy.method import Method
+from evsim.energy.operations import Floats, charge_events, dense_macs, note_coincidences
+from evsim.energy.options import checked
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
 
 EVENTS = ("e_sop_pj", "e_neuron_active_pj", "e_neuron_inactive_pj", "e_packet_pj", "e_hop_x_pj", "e_hop_y_pj")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a chip's events leave open.
+
+    Attributes
+    ----------
+    packets_per_spike, hops_x, hops_y
+        A placement's packets and mean hops.
+    time_ms
+        Duration of one inference, for static power; never taken from the simulation.
+    """
+
+    packets_per_spike: float = 1.0
+    hops_x: float = 0.0
+    hops_y: float = 0.0
+    time_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        checked(self)
 
 
 def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
@@ -30,45 +55,46 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
 
 
 def _by_events(counts: Counts, profile: Profile, options: Options) -> Energy:
-    ledger = Ledger(counts, "chip", profile)
+    ledger = Ledger(counts, METHOD.name, profile)
     e_sop, active, inactive, packet, hop_x, hop_y = (profile.price(key) for key in EVENTS)
-    way = [p + options.hops_x * x + options.hops_y * y for p, x, y in (_ends(packet, hop_x, hop_y))]
+    ends = ((packet.low, hop_x.low, hop_y.low), (packet.high, hop_x.high, hop_y.high))
+    way = tuple(within + options.hops_x * x + options.hops_y * y for within, x, y in ends)
     for layer in counts.layers:
-        if layer.spikes is None:
-            heads = layer.sops_per_head is not None
-            events = synaptic_events(ledger, layer)
-            ledger.charge(layer, "AC", layer.sops_per_head if heads else events, e_sop, heads=heads)  # type: ignore[arg-type]
-            continue
-        ledger.charge(layer, "neuron updates", layer.spikes, active)
-        ledger.charge(layer, "neuron updates", layer.neuron_updates - layer.spikes, inactive)
-        ledger.charge(layer, "spikes moved", options.packets_per_spike * layer.spikes, Price(way[0], way[1], ""))
+        match layer:
+            case SynapseCounts() | AttentionCounts():
+                charge_events(ledger, layer, e_sop)
+            case NeuronCounts():
+                ledger.charge(layer, "neuron updates", layer.spikes, active)
+                ledger.charge(layer, "neuron updates", layer.neuron_updates - layer.spikes, inactive)
+                ledger.charge(layer, "spikes moved", options.packets_per_spike * layer.spikes, Price(*way, ""))
+            case _:
+                raise ledger.refusal(layer)
     if profile.gives("p_static_uw"):
         if options.time_ms is None:
-            ledger.note("static power is left out; give the duration of an inference by --time-ms")
+            ledger.note("static power is left out; give the duration of an inference by `time_ms`")
         else:
             charge_power(ledger, counts, profile.price("p_static_uw"), options.time_ms)
     return ledger.energy()
 
 
-def _ends(*prices: Price) -> list[tuple[float, ...]]:
-    return [tuple(price.low for price in prices), tuple(price.high for price in prices)]
-
-
 def _by_table(counts: Counts, profile: Profile) -> Energy:
-    ledger = Ledger(counts, "chip", profile)
+    ledger = Ledger(counts, METHOD.name, profile)
     e_synop, e_neuron = profile.price("e_synop_pj"), profile.price("e_neuron_pj")
     for layer in counts.layers:
-        if layer.kind == "lif":
-            ledger.charge(layer, "neuron updates", layer.neuron_updates, e_neuron)
-        elif layer.sops_per_head is not None:
-            synaptic_events(ledger, layer)
-            ledger.charge(layer, "AC", layer.sops_per_head, e_synop, heads=True)
-        else:
-            ledger.charge(layer, "AC", _nominal(ledger, layer), e_synop)
+        match layer:
+            case SynapseCounts():
+                ledger.charge(layer, "AC", _nominal(ledger, layer), e_synop)
+            case AttentionCounts():
+                note_coincidences(ledger)
+                ledger.charge(layer, "AC", layer.sops_per_head, e_synop, heads=True)
+            case NeuronCounts():
+                ledger.charge(layer, "neuron updates", layer.neuron_updates, e_neuron)
+            case _:
+                raise ledger.refusal(layer)
     return ledger.energy()
 
 
-def _nominal(ledger: Ledger, layer: LayerCounts) -> Floats:
+def _nominal(ledger: Ledger, layer: SynapseCounts) -> Floats:
     """Return dense connections times mean input, [T]; of real values the mean is not counted, and taken as 1."""
     dense = dense_macs(layer)
     if layer.input_kind == "real":
@@ -78,13 +104,26 @@ def _nominal(ledger: Ledger, layer: LayerCounts) -> Floats:
 
 
 def _once(counts: Counts, profile: Profile) -> Energy:
-    ledger = Ledger(counts, "chip", profile, per_timestep=False)
+    ledger = Ledger(counts, METHOD.name, profile, per_timestep=False)
     e_synop, e_neuron = profile.price("e_synop_pj"), profile.price("e_neuron_pj")
     ledger.note("the device is not spiking: every connection is computed once, and T counts as 1")
     for layer in counts.layers:
         samples = max(1, layer.samples)
-        if layer.kind == "lif":
-            ledger.charge(layer, "neuron updates", outputs(layer) * samples, e_neuron)
-        else:
-            ledger.charge(layer, "MAC", layer.dense_macs // max(1, layer.steps) * samples, e_synop)
+        match layer:
+            case SynapseCounts() | AttentionCounts():
+                ledger.charge(layer, "MAC", workload.dense_macs(layer.kind, layer.geometry) * samples, e_synop)
+            case NeuronCounts():
+                ledger.charge(layer, "neuron updates", layer.geometry.outputs * samples, e_neuron)
+            case _:
+                raise ledger.refusal(layer)
     return ledger.energy()
+
+
+METHOD = Method(
+    "chip",
+    "a chip's events or table",
+    needs="e_sop_pj, e_neuron_active_pj, …; or e_synop_pj, e_neuron_pj",
+    profile="loihi",
+    energy=energy,
+    options=Options,
+)

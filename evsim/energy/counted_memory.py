@@ -1,4 +1,4 @@
-"""evsim's own model: memory traffic from what really happened, which no published model has.
+"""evsim's own method: memory traffic from what really happened, which no published method has.
 
 Operations as counted, and for every memory the bits that really moved: weight rows that some spike needed, spikes in
 the cheapest of three codes, potentials of all neurons or of those reached, attention's buffer at the width that its
@@ -13,18 +13,58 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
-from evsim.counters import Counts, Ints, LayerCounts, Traffic
-from evsim.energy.baseline import once
-from evsim.energy.operations import Floats, active, has_bias, leaks, outputs
-from evsim.energy.options import Options
+from evsim.counters import AttentionCounts, Counts, Ints, NeuronCounts, RowCounts, SynapseCounts, Traffic
+from evsim.energy.baseline import dense_ledger, once
+from evsim.energy.method import Method
+from evsim.energy.operations import Floats, active, leaks
+from evsim.energy.options import checked, choices
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
 from evsim.errors import OptionError, ProfileError
+
+WIDTHS = ("weight_bits", "potential_bits", "activation_bits")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the method leaves open.
+
+    Attributes
+    ----------
+    weights, potentials, order
+        How often weights are fetched, which potentials are read, which product of attention comes first.
+    weight_bits, potential_bits, activation_bits
+        Widths in place of the profile's.
+    on_chip_kib
+        Memories up to this size are SRAM, greater ones DRAM; by default the greatest of the profile, whose price, with
+        a note, is also that of a greater SRAM.
+    weights_kib, potentials_kib, spikes_kib, attention_kib
+        Sizes of a layer's memories, by default as large as what they hold; what does not fit is in DRAM.
+    """
+
+    weights: Literal["per-sop", "per-timestep", "once"] = "per-timestep"
+    potentials: Literal["all", "touched"] = "all"
+    order: Literal["declared", "other", "least"] = "declared"
+    weight_bits: float | None = None
+    potential_bits: float | None = None
+    activation_bits: float | None = None
+    on_chip_kib: float | None = None
+    weights_kib: float | None = None
+    potentials_kib: float | None = None
+    spikes_kib: float | None = None
+    attention_kib: float | None = None
+
+    def __post_init__(self) -> None:
+        checked(self)
+        for key in WIDTHS:
+            bits = getattr(self, key)
+            if bits is not None and (bits < 1 or bits != int(bits)):
+                raise OptionError(f"{key} is a whole number of bits, at least 1, got {bits:g}")
 
 
 def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
@@ -37,21 +77,18 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     ProfileError
         If the profile lacks a price.
     """
-    ledger = Ledger(counts, "counted-memory", profile)
+    ledger = Ledger(counts, METHOD.name, profile)
     prices = _Prices(ledger, options)
     for layer in counts.layers:
-        traffic = layer.traffic
-        if traffic is None:
-            raise OptionError(
-                f"the counts of {layer.name} lack the traffic that model counted-memory needs; count again by "
-                "evsim run --counts, or simulate(..., detail=True)"
-            )
-        if layer.kind == "lif":
-            _neurons(ledger, layer, traffic, prices, counts.timesteps)
-        elif layer.kind == "attention":
-            _attention(ledger, layer, traffic, prices)
-        else:
-            _synapses(ledger, layer, traffic, prices)
+        match layer:
+            case SynapseCounts():
+                _synapses(ledger, layer, measured(layer), prices)
+            case AttentionCounts():
+                _attention(ledger, layer, measured(layer), prices)
+            case NeuronCounts():
+                _neurons(ledger, layer, measured(layer), prices, counts.timesteps)
+            case _:
+                raise ledger.refusal(layer)
     additions = sum((values for values in counts.other.values()), np.zeros(counts.timesteps, np.int64))
     if additions.any():
         ledger.charge(None, "AC", additions, profile.price("e_ac_pj"))
@@ -59,14 +96,26 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     return ledger.energy()
 
 
+def measured(layer: RowCounts) -> Traffic:
+    """Return what moved in a layer.
+
+    Raises
+    ------
+    OptionError
+        If the counts were taken without traffic.
+    """
+    if layer.traffic is None:
+        raise OptionError(
+            f"the counts of {layer.name} lack the traffic that method counted-memory needs; count again by "
+            "evsim run --counts, or simulate(..., detail=True)"
+        )
+    return layer.traffic
+
+
 def bounds(counts: Counts, profile: Profile, options: Options) -> Iterator[tuple[str, Energy]]:
-    """Yield the energy under every choice that the model leaves open, one changed at a time."""
-    for key, values in (
-        ("weights", ("per-sop", "per-timestep", "once")),
-        ("potentials", ("all", "touched")),
-        ("order", ("declared", "other", "least")),
-    ):
-        for value in values:
+    """Yield the energy under every choice that the method leaves open, one changed at a time."""
+    for key in ("weights", "potentials", "order"):
+        for value in choices(Options, key):
             yield f"{key}={value}", energy(counts, profile, replace(options, **{key: value}))  # type: ignore[arg-type]
 
 
@@ -75,24 +124,27 @@ def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
 
     Maps are of `activation_bits`; attention writes and reads q k^T, N x N per head; no neurons, no additions of biases.
     """
-    ledger = Ledger(counts, "ann", profile, per_timestep=False, per_head=False)
+    ledger = dense_ledger(counts, profile)
     prices = _Prices(ledger, options)
     profile = prices.profile
     bits = profile.activation_bits
     mac = prices.multiply_add(profile.operand_bits, bits)
     for layer in counts.layers:
         size, samples = layer.geometry, max(1, layer.samples)
-        ledger.charge(layer, "MAC", once(layer) * samples, mac)
-        read, written = size.tokens * size.in_channels, outputs(layer)
-        if layer.kind == "attention":
-            read *= 3
-            buffer = size.heads * size.tokens**2 * bits
-            ledger.charge(layer, "attention buffer", 2 * buffer * samples, prices.buffer_bit(buffer))
-        elif layer.kind == "lif":
-            continue
-        else:
-            stored = (size.weights + (size.out_channels if has_bias(layer) else 0)) * profile.weight_bits
-            ledger.charge(layer, "weights read", stored * samples, prices.bit(stored, options.weights_kib))
+        ledger.charge(layer, "MAC", once(ledger, layer) * samples, mac)
+        read, written = size.tokens * size.in_channels, size.outputs
+        match layer:
+            case SynapseCounts():
+                stored = (size.weights + size.out_channels * size.shifted) * profile.weight_bits
+                ledger.charge(layer, "weights read", stored * samples, prices.bit(stored, options.weights_kib))
+            case AttentionCounts():
+                read *= 3
+                buffer = size.heads * size.tokens**2 * bits
+                ledger.charge(layer, "attention buffer", 2 * buffer * samples, prices.buffer_bit(buffer))
+            case NeuronCounts():
+                continue
+            case _:
+                raise ledger.refusal(layer)
         for values in (read, written):
             ledger.charge(layer, "spikes moved", values * bits * samples, prices.map_bit(values * bits))
     return ledger.energy()
@@ -102,8 +154,7 @@ class _Prices:
     """Prices of operations by operand width, and of a bit by the size of its memory."""
 
     def __init__(self, ledger: Ledger, options: Options) -> None:
-        keys = ("weight_bits", "potential_bits", "activation_bits")
-        given = {key: getattr(options, key) for key in keys}
+        given = {key: getattr(options, key) for key in WIDTHS}
         widths: dict[str, Any] = {key: int(bits) for key, bits in given.items() if bits is not None}
         self.ledger, self.profile, self.options = ledger, replace(ledger.profile, **widths), options
         self.ac = self.profile.price("e_ac_pj")
@@ -131,8 +182,8 @@ class _Prices:
         sram = self.profile.sram
         if sram is None:
             raise ProfileError(
-                f"{self.profile.path}: the profile has no [sram], which model counted-memory needs; "
-                "choose another by --profile"
+                f"{self.profile.path}: the profile has no [sram], which method counted-memory needs; "
+                "choose another `profile`"
             )
         greatest = sram.greatest_bytes if self.options.on_chip_kib is None else self.options.on_chip_kib * 1024
         capacity = held_bits / 8 if size_kib is None else size_kib * 1024
@@ -156,7 +207,7 @@ def sum_bits(weight_bits: int, addends: int) -> int:
     return weight_bits + max(0, addends - 1).bit_length()
 
 
-def _synapses(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Prices) -> None:
+def _synapses(ledger: Ledger, layer: SynapseCounts, traffic: Traffic, prices: _Prices) -> None:
     """Charge a conv or linear layer: operations, weights fetched, its input map."""
     profile, size, ran = prices.profile, layer.geometry, active(layer)
     greatest = 0 if traffic.greatest_sum is None else int(traffic.greatest_sum.max())
@@ -168,7 +219,7 @@ def _synapses(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Pri
         value_bits = profile.activation_bits if layer.input_kind == "real" else value
         ledger.charge(layer, "MAC", layer.macs, prices.multiply_add(width, value_bits))
     ledger.charge(layer, "AC", layer.bias_adds, prices.add(width))
-    stored = size.weights + (size.out_channels if has_bias(layer) else 0)
+    stored = size.weights + size.out_channels * size.shifted
     weight_price = prices.bit(stored * profile.weight_bits, prices.options.weights_kib)
     ledger.charge(layer, "weights read", _weights(layer, traffic, prices.options) * profile.weight_bits, weight_price)
     if layer.input_kind == "real":
@@ -178,12 +229,12 @@ def _synapses(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Pri
         ledger.charge(layer, "spikes moved", traffic.least_bits, prices.map_bit(inputs * max(1, value)))
 
 
-def _weights(layer: LayerCounts, traffic: Traffic, options: Options) -> Floats:
+def _weights(layer: SynapseCounts, traffic: Traffic, options: Options) -> Floats:
     """Return how many weights and biases are fetched, [T], by one of the three bounds."""
     assert traffic.rows_touched is not None
     assert traffic.rows_touched_once is not None
     ran, out = active(layer), layer.geometry.out_channels
-    biases = out if has_bias(layer) else 0
+    biases = out * layer.geometry.shifted
     if options.weights == "per-sop":
         return (layer.sops + layer.macs + layer.bias_adds).astype(np.float64)
     if options.weights == "per-timestep":
@@ -192,7 +243,7 @@ def _weights(layer: LayerCounts, traffic: Traffic, options: Options) -> Floats:
     return share * float(traffic.rows_touched_once * out + max(1, layer.samples) * biases)
 
 
-def _neurons(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Prices, timesteps: int) -> None:
+def _neurons(ledger: Ledger, layer: NeuronCounts, traffic: Traffic, prices: _Prices, timesteps: int) -> None:
     """Charge a LIF layer: updates (subtract, add, compare; and a product, if tau is no power of 2), potentials, spikes.
 
     A potential that is passed over must know when it was last touched: ceil(log2 T) bits more.
@@ -201,17 +252,17 @@ def _neurons(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Pric
     assert traffic.neurons_touched is not None
     updates = traffic.neurons_touched if touched else layer.neuron_updates
     bits = profile.potential_bits + ((timesteps - 1).bit_length() if touched else 0)
-    potential_price = prices.bit(outputs(layer) * bits, prices.options.potentials_kib)
+    potential_price = prices.bit(layer.geometry.outputs * bits, prices.options.potentials_kib)
     multiplies = leaks(layer) and math.frexp(layer.geometry.tau)[0] != 0.5
     ledger.charge(layer, "neuron updates", (2 if multiplies else 3) * updates, prices.add(profile.potential_bits))
     if multiplies:
         price = prices.multiply_add(profile.potential_bits, profile.operand_bits)
         ledger.charge(layer, "neuron updates", updates, price)
     ledger.charge(layer, "potentials read and written", 2 * updates * bits, potential_price)
-    ledger.charge(layer, "spikes moved", traffic.least_bits, prices.map_bit(outputs(layer)))
+    ledger.charge(layer, "spikes moved", traffic.least_bits, prices.map_bit(layer.geometry.outputs))
 
 
-def _attention(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Prices) -> None:
+def _attention(ledger: Ledger, layer: AttentionCounts, traffic: Traffic, prices: _Prices) -> None:
     """Charge attention in the order that the options name: additions, the buffer between its products, q, k and v."""
     size = layer.geometry
     assert traffic.greatest_sum is not None
@@ -224,7 +275,7 @@ def _attention(ledger: Ledger, layer: LayerCounts, traffic: Traffic, prices: _Pr
         ledger.note(f"attention is charged in the order {first}, which the model does not take")
 
 
-def _ordered(layer: LayerCounts, traffic: Traffic, prices: _Prices, width: int) -> tuple[str, Ints, Ints, int]:
+def _ordered(layer: AttentionCounts, traffic: Traffic, prices: _Prices, width: int) -> tuple[str, Ints, Ints, int]:
     """Return order, operations [T, heads], bits moved [T, heads] and buffer capacity in bits of the order asked for."""
     declared = layer.geometry.order or "q(kv)"
     other = "(qk)v" if declared == "q(kv)" else "q(kv)"
@@ -235,15 +286,13 @@ def _ordered(layer: LayerCounts, traffic: Traffic, prices: _Prices, width: int) 
     return found[declared if prices.options.order == "declared" else other]
 
 
-def attention_traffic(layer: LayerCounts, traffic: Traffic, order: str) -> tuple[Ints, Ints, int]:
+def attention_traffic(layer: AttentionCounts, traffic: Traffic, order: str) -> tuple[Ints, Ints, int]:
     """Return operations [T, heads], buffer bits moved [T, heads], and the buffer's capacity in bits, of one order.
 
     Each coincidence reads and writes an entry; each entry that the second product takes is read: for k^T v once per
     operation of the second product, for q k^T once per nonzero entry. An entry is as wide as the greatest of its head.
     """
     size = layer.geometry
-    assert layer.sops_per_head is not None
-    assert layer.sops_other_order_per_head is not None
     assert traffic.kv_coincidences is not None
     assert traffic.qk_coincidences is not None
     assert traffic.kv_greatest is not None
@@ -262,3 +311,16 @@ def attention_traffic(layer: LayerCounts, traffic: Traffic, order: str) -> tuple
 
 def _scaled(price: Price, factor: float) -> Price:
     return replace(price, low=price.low * factor, high=price.high * factor)
+
+
+METHOD = Method(
+    "counted-memory",
+    "counted operations and counted memory traffic",
+    needs="e_ac_pj, e_mac_pj, [sram], e_dram_bit_pj; counts with traffic",
+    profile="45nm",
+    energy=energy,
+    options=Options,
+    baselines={"ann": baseline},
+    variant="weights",
+    bounds=bounds,
+)

@@ -14,15 +14,20 @@ a 64-bit word for one 32-bit access, and "piecewise" makes tiny memories nearly 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from evsim.counters import Counts, Geometry, LayerCounts
-from evsim.energy.operations import active, has_bias, leaks, outputs
-from evsim.energy.options import Options
+from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
+from evsim.energy.baseline import dense_ledger, once
+from evsim.energy.method import Method
+from evsim.energy.operations import active, leaks
+from evsim.energy.options import checked
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
 from evsim.errors import ProfileError
+from evsim.workload import Geometry
 
 FIFO_MESSAGES = 1000
 """Messages that the memories of input and output spikes hold."""
@@ -34,37 +39,54 @@ BLOCK_PJ, BLOCK_WORD = 10.0, 64
 """Reading "packed": every memory is made of 8 KiB blocks, 10 pJ per 64-bit word, shared by what fits into it."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the method leaves open: `sram`, the reading of the energy of a memory access."""
+
+    sram: Literal["piecewise", "fit", "packed", "spikingjelly"] = "piecewise"
+
+    def __post_init__(self) -> None:
+        checked(self)
+
+
 def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     """Charge operations, memory accesses and addressing."""
-    ledger = Ledger(counts, "lemaire", profile)
+    ledger = Ledger(counts, METHOD.name, profile)
     prices = _Prices(ledger, options)
     for layer in counts.layers:
-        if layer.kind == "lif":
-            _neurons(ledger, layer, prices)
-        elif layer.sops_per_head is not None:
-            ledger.charge(layer, "AC", layer.sops_per_head, prices.add, heads=True)
-            ledger.note("attention: its additions are charged, its memory is not part of the model")
-        elif layer.input_kind == "spikes":
-            _spiking(ledger, layer, prices)
-        else:
-            ledger.note("layers whose input is no spikes are charged as dense layers, once per timestep")
-            dense(ledger, layer, prices, active(layer))
+        match layer:
+            case SynapseCounts():
+                if layer.input_kind == "spikes":
+                    _spiking(ledger, layer, prices)
+                    continue
+                ledger.note("layers whose input is no spikes are charged as dense layers, once per timestep")
+                dense(ledger, layer, prices, active(layer))
+            case AttentionCounts():
+                ledger.charge(layer, "AC", layer.sops_per_head, prices.add, heads=True)
+                ledger.note("attention: its additions are charged, its memory is not part of the method")
+            case NeuronCounts():
+                _neurons(ledger, layer, prices)
+            case _:
+                raise ledger.refusal(layer)
     return ledger.energy()
 
 
 def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
     """Charge the dense network of the same shape, every layer once; attention by its multiply-accumulates alone."""
-    ledger = Ledger(counts, "ann", profile, per_timestep=False, per_head=False)
+    ledger = dense_ledger(counts, profile)
     prices = _Prices(ledger, options)
     for layer in counts.layers:
         samples = max(1, layer.samples)
-        if layer.kind == "attention":
-            size = layer.geometry
-            products = 2 * size.tokens**2 * size.in_channels * samples
-            ledger.charge(layer, "MAC", products, prices.mac)
-            ledger.note("attention of the dense network: its two products are charged, its memory is not")
-        elif layer.kind != "lif":
-            dense(ledger, layer, prices, np.int64(samples))
+        match layer:
+            case SynapseCounts():
+                dense(ledger, layer, prices, np.int64(samples))
+            case AttentionCounts():
+                ledger.charge(layer, "MAC", once(ledger, layer) * samples, prices.mac)
+                ledger.note("attention of the dense network: its two products are charged, its memory is not")
+            case NeuronCounts():
+                pass
+            case _:
+                raise ledger.refusal(layer)
     return ledger.energy()
 
 
@@ -78,8 +100,8 @@ class _Prices:
         self.mac = Price(self.add.low + multiply.low, self.add.high + multiply.high, multiply.source)
         if self.reading in ("piecewise", "spikingjelly") and profile.sram is None:
             raise ProfileError(
-                f"{profile.path}: the profile has no [sram], which model lemaire with sram=piecewise needs; "
-                "choose another by --profile, or --set sram=fit"
+                f"{profile.path}: the profile has no [sram], which method lemaire with `sram={self.reading}` "
+                "needs; choose another `profile`, or `sram=fit`"
             )
 
     def parameters(self, size: Geometry) -> tuple[Price, Price]:
@@ -104,10 +126,10 @@ def _fixed(picojoules: float) -> Price:
     return Price(picojoules, picojoules, "qualia-plugin-snn")
 
 
-def _spiking(ledger: Ledger, layer: LayerCounts, prices: _Prices) -> None:
+def _spiking(ledger: Ledger, layer: SynapseCounts, prices: _Prices) -> None:
     """Charge what a conv or linear layer does with its input spikes."""
     size, spikes = layer.geometry, layer.input_nonzeros
-    neurons, taps = outputs(layer), size.out_channels * size.kernel[0] * size.kernel[1]
+    neurons, taps = size.outputs, size.out_channels * size.kernel[0] * size.kernel[1]
     reached = math.prod(-(-k // s) for k, s in zip(size.kernel, size.stride, strict=True)) * size.out_channels
     ledger.charge(layer, "AC", spikes * reached, prices.add)
     if layer.kind == "conv":
@@ -117,24 +139,23 @@ def _spiking(ledger: Ledger, layer: LayerCounts, prices: _Prices) -> None:
     weight, bias = prices.parameters(size)
     ledger.charge(layer, "weights read", spikes * taps, weight)
     ledger.charge(layer, "potentials read and written", 2 * spikes * taps, prices.access(neurons))
-    if has_bias(layer):
+    if size.shifted:
         ledger.charge(layer, "AC", active(layer) * neurons, prices.add)
         ledger.charge(layer, "weights read", active(layer) * neurons, bias)
 
 
-def _neurons(ledger: Ledger, layer: LayerCounts, prices: _Prices) -> None:
+def _neurons(ledger: Ledger, layer: NeuronCounts, prices: _Prices) -> None:
     """Charge what each neuron does at each timestep, and its spikes."""
-    assert layer.spikes is not None
     ledger.charge(layer, "neuron updates", layer.spikes, prices.add)
     if leaks(layer):
         ledger.charge(layer, "neuron updates", layer.neuron_updates, prices.mac)
-    ledger.charge(layer, "potentials read and written", 2 * layer.neuron_updates, prices.access(outputs(layer)))
+    ledger.charge(layer, "potentials read and written", 2 * layer.neuron_updates, prices.access(layer.geometry.outputs))
     ledger.charge(layer, "spikes moved", layer.spikes, prices.access(FIFO_MESSAGES))
 
 
-def dense(ledger: Ledger, layer: LayerCounts, prices: _Prices, times: np.int64 | np.ndarray) -> None:
+def dense(ledger: Ledger, layer: SynapseCounts, prices: _Prices, times: np.int64 | np.ndarray) -> None:
     """Charge a conv or linear layer of a dense network, `times` over."""
-    size, neurons = layer.geometry, outputs(layer)
+    size, neurons = layer.geometry, layer.geometry.outputs
     inputs, macs = size.tokens * size.in_channels, size.dense_macs
     read = macs if layer.kind == "conv" else inputs
     taps = size.out_channels * size.kernel[0] * size.kernel[1] if layer.kind == "conv" else 0
@@ -146,3 +167,15 @@ def dense(ledger: Ledger, layer: LayerCounts, prices: _Prices, times: np.int64 |
     weight, bias = prices.parameters(size)
     ledger.charge(layer, "weights read", times * macs, weight)
     ledger.charge(layer, "weights read", times * neurons, bias)
+
+
+METHOD = Method(
+    "lemaire",
+    "operations, accesses, addresses",
+    needs="e_add_pj, e_mul_pj, [sram]",
+    profile="45nm",
+    energy=energy,
+    options=Options,
+    baselines={"ann": baseline},
+    variant="sram",
+)

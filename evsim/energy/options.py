@@ -1,125 +1,91 @@
-"""Options of the energy models: what counts and prices leave open."""
+"""What counts and prices leave open: options that each energy method declares as a dataclass in its own file.
+
+A method's dataclass names its options, gives them defaults and checks them; `checked` does so for what the annotations
+say. `Options` is what a person gives: values by name, before it is known which methods they meet.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Literal, get_args
 
 from evsim.errors import OptionError
+from evsim.workload import RowKind
 
-NonSpike = Literal["binary-only", "integer-as-events"]
-SramReading = Literal["piecewise", "fit", "packed", "spikingjelly"]
-WeightFetches = Literal["per-timestep", "per-sop", "once"]
-Potentials = Literal["all", "touched"]
-AttentionOrder = Literal["declared", "other", "least"]
-CHOICES: dict[str, tuple[str, ...]] = {
-    "nonspike": get_args(NonSpike),
-    "sram": get_args(SramReading),
-    "weights": get_args(WeightFetches),
-    "potentials": get_args(Potentials),
-    "order": get_args(AttentionOrder),
-}
-KINDS = ("conv", "linear", "attention", "lif")
+Value = str | float
+"""An option's value: one of several words, or a number."""
+
+KINDS: tuple[RowKind, ...] = get_args(RowKind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Options:
-    """What a model cannot read off the counts. Every model has defaults for its own; others are not looked at.
+    """Options of energy methods by name, as `evsim.energy.METHODS` declare them.
 
-    Attributes
+    Parameters
     ----------
     leave_out
-        Kinds of layers that are not charged: conv, linear, attention, lif.
-    nonspike
-        `paper`: how integer inputs are charged.
-    sram
-        `lemaire`: the reading of the energy of a memory access.
-    weights, potentials, order
-        `counted-memory`: how often weights are fetched, which potentials are read, which product of attention comes
-        first.
-    weight_bits, potential_bits, activation_bits
-        `counted-memory`: widths in place of the profile's.
-    on_chip_kib
-        `counted-memory`: memories up to this size are SRAM, greater ones DRAM; by default the greatest of the profile,
-        whose price, with a note, is also that of a greater SRAM.
-    weights_kib, potentials_kib, spikes_kib, attention_kib
-        `counted-memory`: sizes of a layer's memories, by default as large as what they hold; what does not fit is in
-        DRAM.
-    time_ms, frequency_mhz
-        Duration of one inference and clock, for static and idle power. Never taken from the simulation.
-    packets_per_spike, hops_x, hops_y
-        `chip`: a placement's packets and mean hops.
-    hops
-        `qnn`: mean hops from a source.
-    qnn_zeros
-        `qnn` as a baseline: share of zero activations in the bit-matched network; unknown gives a range.
-    """
-
-    leave_out: tuple[str, ...] = ()
-    nonspike: NonSpike = "binary-only"
-    sram: SramReading = "piecewise"
-    weights: WeightFetches = "per-timestep"
-    potentials: Potentials = "all"
-    order: AttentionOrder = "declared"
-    weight_bits: float | None = None
-    potential_bits: float | None = None
-    activation_bits: float | None = None
-    on_chip_kib: float | None = None
-    weights_kib: float | None = None
-    potentials_kib: float | None = None
-    spikes_kib: float | None = None
-    attention_kib: float | None = None
-    time_ms: float | None = None
-    frequency_mhz: float | None = None
-    packets_per_spike: float = 1.0
-    hops_x: float = 0.0
-    hops_y: float = 0.0
-    hops: float = 1.0
-    qnn_zeros: float | None = None
-
-    def __post_init__(self) -> None:
-        for key, values in CHOICES.items():
-            if getattr(self, key) not in values:
-                raise OptionError(f"{key} must be {', '.join(values)}; got {getattr(self, key)}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int | float) and not 0 <= value < float("inf"):
-                raise OptionError(f"{field.name} must be a number, not negative, got {value}")
-        for key in ("weight_bits", "potential_bits", "activation_bits"):
-            bits = getattr(self, key)
-            if bits is not None and (bits < 1 or bits != int(bits)):
-                raise OptionError(f"{key} is a whole number of bits, at least 1, got {bits:g}")
-        if self.qnn_zeros is not None and self.qnn_zeros > 1:
-            raise OptionError(f"qnn_zeros is a share between 0 and 1, got {self.qnn_zeros}")
-        for kind in self.leave_out:
-            if kind not in KINDS:
-                raise OptionError(f"leave_out takes {', '.join(KINDS)}; got {kind}")
-
-
-def parsed(texts: Iterable[str], start: Options | None = None) -> Options:
-    """Return options from texts such as ``sram=fit``.
+        Kinds of rows that are not charged: conv, linear, attention, lif. Every method takes it.
+    given
+        Everything else, such as ``sram="fit"``; None is as good as not given.
 
     Raises
     ------
     OptionError
-        If one is no such text, names no option, or has no usable value.
+        If there is no such kind of rows; unknown names and values meet their method first.
     """
-    options, names = start or Options(), [field.name for field in fields(Options)]
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or key not in names:
-            raise OptionError(f"--set takes NAME=VALUE, got {text}; names are {', '.join(names)}")
-        options = replace(options, **{key: _value(key, value)})  # type: ignore[arg-type]
-    return options
+
+    leave_out: tuple[str, ...]
+    given: Mapping[str, Value]
+
+    def __init__(self, leave_out: Sequence[str] = (), **given: Value | None) -> None:
+        for kind in leave_out:
+            if kind not in KINDS:
+                raise OptionError(f"leave_out takes {', '.join(KINDS)}; got {kind}")
+        object.__setattr__(self, "leave_out", tuple(leave_out))
+        object.__setattr__(self, "given", {key: value for key, value in given.items() if value is not None})
+
+    def changed(self, **given: Value | None) -> Options:
+        """Return the same options with some given anew; None takes one back."""
+        return Options(self.leave_out, **{**self.given, **given})
+
+    def only(self, declared: type) -> Options:
+        """Return those options alone that a method's dataclass declares."""
+        names = option_names(declared)
+        return Options(self.leave_out, **{key: value for key, value in self.given.items() if key in names})
 
 
-def _value(key: str, text: str) -> str | float | tuple[str, ...]:
-    if key in CHOICES:
-        return text
-    if key == "leave_out":
-        return tuple(part for part in text.split(",") if part)
-    try:
-        return float(text)
-    except ValueError:
-        raise OptionError(f"--set {key} takes a number, got {text}") from None
+@dataclass(frozen=True)
+class NoOptions:
+    """A method that leaves nothing open."""
+
+
+def checked(options: object) -> None:
+    """Refuse values of a method's options that their annotations exclude: other words, or no numbers from 0 up.
+
+    Raises
+    ------
+    OptionError
+        If there is one; the message names the option.
+    """
+    for name in option_names(type(options)):
+        value, words = getattr(options, name), choices(type(options), name)
+        if words and value not in words:
+            raise OptionError(f"{name} must be {', '.join(words)}; got {value}")
+        if not words and value is not None and (isinstance(value, str) or not 0 <= value < float("inf")):
+            raise OptionError(f"{name} must be a number, not negative, got {value}")
+
+
+def option_names(declared: type) -> tuple[str, ...]:
+    """Return the names of a method's options."""
+    return tuple(f.name for f in fields(declared))
+
+
+@cache
+def choices(declared: type, name: str) -> tuple[str, ...]:
+    """Return the words that an option takes; none for one that takes a number."""
+    hint = typing.get_type_hints(declared)[name]
+    return get_args(hint) if typing.get_origin(hint) is Literal else ()

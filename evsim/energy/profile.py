@@ -172,7 +172,7 @@ class Profile:
             If the profile does not give it.
         """
         if key not in self.prices:
-            raise ProfileError(f"{self.path}: the profile gives no {key} ({PRICES[key]}); choose another by --profile")
+            raise ProfileError(f"{self.path}: the profile gives no {key} ({PRICES[key]}); choose another `profile`")
         return self.prices[key]
 
     def gives(self, *keys: str) -> bool:

@@ -9,30 +9,57 @@ control energy is not charged, which favours the spiking side.
 
 from __future__ import annotations
 
-from evsim.counters import Counts, LayerCounts
-from evsim.energy.operations import synaptic_events
-from evsim.energy.options import Options
+from dataclasses import dataclass
+
+from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
+from evsim.energy.baseline import dense_ledger
+from evsim.energy.method import Method
+from evsim.energy.operations import charge_events
+from evsim.energy.options import checked
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
+from evsim.errors import OptionError
 
 RECONSTRUCTED = "a reconstruction of arXiv 2409.08290, whose body was not read; no control energy, no weight memory"
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the reconstruction leaves open.
+
+    Attributes
+    ----------
+    hops
+        Mean hops from a source.
+    qnn_zeros
+        Share of zero activations in the bit-matched network; unknown gives a range.
+    """
+
+    hops: float = 1.0
+    qnn_zeros: float | None = None
+
+    def __post_init__(self) -> None:
+        checked(self)
+        if self.qnn_zeros is not None and self.qnn_zeros > 1:
+            raise OptionError(f"qnn_zeros is a share between 0 and 1, got {self.qnn_zeros}")
+
+
 def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     """Charge the spiking side: accumulates, comparisons, resets, spikes moved."""
-    ledger, e_ac = Ledger(counts, "qnn", profile), profile.price("e_ac_pj")
+    ledger, e_ac = Ledger(counts, METHOD.name, profile), profile.price("e_ac_pj")
     compare, reset, hop = (profile.price(key) for key in ("e_compare_pj", "e_reset_pj", "e_event_bit_hop_pj"))
     ledger.note(RECONSTRUCTED)
     for layer in counts.layers:
-        if layer.spikes is not None:
-            ledger.charge(layer, "neuron updates", layer.neuron_updates, compare)
-            ledger.charge(layer, "neuron updates", layer.spikes, reset)
-            continue
-        heads = layer.sops_per_head is not None
-        events = synaptic_events(ledger, layer)
-        ledger.charge(layer, "AC", layer.sops_per_head if heads else events, e_ac, heads=heads)  # type: ignore[arg-type]
-        sources = layer.input_sum if layer.input_kind == "integers" else layer.input_nonzeros
-        ledger.charge(layer, "spikes moved", options.hops * sources, hop)
+        match layer:
+            case SynapseCounts() | AttentionCounts():
+                charge_events(ledger, layer, e_ac)
+                sources = layer.input_sum if layer.input_kind == "integers" else layer.input_nonzeros
+                ledger.charge(layer, "spikes moved", options.hops * sources, hop)
+            case NeuronCounts():
+                ledger.charge(layer, "neuron updates", layer.neuron_updates, compare)
+                ledger.charge(layer, "neuron updates", layer.spikes, reset)
+            case _:
+                raise ledger.refusal(layer)
     return ledger.energy()
 
 
@@ -46,25 +73,30 @@ def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
 
     With sr the spike rate of a layer's input, ``sr <= 1 - zeros <= min(1, T sr)``.
     """
-    ledger = Ledger(counts, "bit-matched QNN", profile, per_timestep=False, per_head=False)
+    ledger = dense_ledger(counts, profile, "bit-matched QNN")
     e_mac, hop = profile.price("e_mac_pj"), profile.price("e_dense_bit_hop_pj")
     ledger.note(RECONSTRUCTED)
     for layer in counts.layers:
         samples = max(1, layer.samples)
-        if layer.kind == "attention":
-            ledger.note(
-                "attention is not part of the quantised side; leave it out of both by --set leave_out=attention"
-            )
-        elif layer.kind != "lif":
-            low, high = _nonzero_share(layer, options)
-            macs = layer.geometry.dense_macs * samples
-            ledger.charge(layer, "MAC", macs, Price(low * e_mac.low, high * e_mac.high, e_mac.source))
-            bits = activation_bits(layer.steps) * layer.geometry.tokens * layer.geometry.in_channels * samples
-            ledger.charge(layer, "spikes moved", options.hops * bits, hop)
+        match layer:
+            case SynapseCounts():
+                low, high = _nonzero_share(layer, options)
+                macs = layer.geometry.dense_macs * samples
+                ledger.charge(layer, "MAC", macs, Price(low * e_mac.low, high * e_mac.high, e_mac.source))
+                bits = activation_bits(layer.steps) * layer.geometry.tokens * layer.geometry.in_channels * samples
+                ledger.charge(layer, "spikes moved", options.hops * bits, hop)
+            case AttentionCounts():
+                ledger.note(
+                    "attention is not part of the quantised side; leave it out of both by `leave_out=attention`"
+                )
+            case NeuronCounts():
+                pass
+            case _:
+                raise ledger.refusal(layer)
     return ledger.energy()
 
 
-def _nonzero_share(layer: LayerCounts, options: Options) -> tuple[float, float]:
+def _nonzero_share(layer: SynapseCounts, options: Options) -> tuple[float, float]:
     if layer.input_kind == "real":
         return 1.0, 1.0
     if options.qnn_zeros is not None:
@@ -76,3 +108,14 @@ def _nonzero_share(layer: LayerCounts, options: Options) -> tuple[float, float]:
 def break_even_rate(timesteps: int) -> float:
     """Return the spike rate below which sparse spikes move for less than dense activations: ``b / (12 T)``."""
     return activation_bits(timesteps) * 0.25 / (3.0 * timesteps)
+
+
+METHOD = Method(
+    "qnn",
+    "a reconstruction of Yan et al.",
+    needs="e_ac_pj, e_compare_pj, e_reset_pj, e_event_bit_hop_pj",
+    profile="22nm-yan",
+    energy=energy,
+    options=Options,
+    baselines={"qnn": baseline},
+)

@@ -1,4 +1,4 @@
-"""What every energy model returns: picojoules by layer, kind of cost, timestep and attention head, which add up."""
+"""What every energy method returns: picojoules by layer, kind of cost, timestep and attention head, which add up."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Never
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evsim.counters import Counts, LayerCounts
+from evsim.counters import AttentionCounts, Counts, RowCounts, unknown_row
 from evsim.energy.profile import Price, Profile
 from evsim.errors import OptionError
 
@@ -85,24 +85,26 @@ class Energy:
 
     Attributes
     ----------
-    model, profile
+    method, profile
         Who charges, and at whose prices.
     layers
         Names of the rows; the last is `NO_LAYER`.
     low, high
         float64 [layers, costs, timesteps] in picojoules, equal unless prices are ranges. One timestep stands for all
-        where the model is not defined per timestep.
+        where the method is not defined per timestep.
     heads
         Attention row to float64 [2, costs, timesteps, heads]: low and high, which add up to the row.
     per_timestep
-        Whether the model is defined per timestep.
+        Whether the method is defined per timestep.
     notes
-        What the model leaves out or assumes on these counts, one line each.
+        What the method leaves out or assumes on these counts, one line each.
     total
         (low, high) in picojoules.
+    total_mj
+        The total in millijoules to its last digit, where a method adds operations up before it prices them.
     """
 
-    model: str
+    method: str
     profile: str
     layers: tuple[str, ...]
     low: Floats
@@ -111,6 +113,7 @@ class Energy:
     per_timestep: bool
     notes: tuple[str, ...]
     total: tuple[float, float]
+    total_mj: float | None = None
 
     @property
     def pj(self) -> float:
@@ -120,7 +123,7 @@ class Energy:
     @property
     def energy_mj(self) -> float:
         """Total in millijoules."""
-        return self.pj * PICO_TO_MILLI
+        return self.pj * PICO_TO_MILLI if self.total_mj is None else self.total_mj
 
     @property
     def range_mj(self) -> tuple[float, float]:
@@ -139,7 +142,7 @@ class Energy:
         Raises
         ------
         OptionError
-            If there is no such key, or the model is not defined per timestep or head.
+            If there is no such key, or the method is not defined per timestep or head.
         """
         match key:
             case "layer":
@@ -150,7 +153,7 @@ class Energy:
                 return self._gathered(key, COSTS, 1)
             case "timestep":
                 if not self.per_timestep:
-                    raise OptionError(f"the model {self.model} is not defined per timestep; take another key")
+                    raise OptionError(f"method {self.method} is not defined per timestep; take another key")
                 return self._gathered(key, tuple(f"t{t}" for t in range(self.low.shape[2])), 2)
             case "head":
                 return self._by_head()
@@ -168,7 +171,7 @@ class Energy:
 
     def _by_head(self) -> Breakdown:
         if not self.heads:
-            raise OptionError(f"the model {self.model} has nothing per attention head here; take another key")
+            raise OptionError(f"method {self.method} has nothing per attention head here; take another key")
         labels = [f"{name} head {h}" for name, values in self.heads.items() for h in range(values.shape[3])]
         sums = np.concatenate([values.sum(axis=(1, 2)) for values in self.heads.values()], axis=1)
         return Breakdown("head", tuple(labels), sums[0], sums[1])
@@ -193,14 +196,14 @@ def divided(a: float, b: float) -> float:
 
 
 class Ledger:
-    """Where a model writes its charges, layer by layer; `energy` closes it.
+    """Where a method writes its charges, layer by layer; `energy` closes it.
 
     Parameters
     ----------
     counts
         What is charged.
-    model
-        Name of the model.
+    method
+        Name of the method.
     profile
         Whose prices.
     per_timestep
@@ -210,20 +213,20 @@ class Ledger:
     """
 
     def __init__(
-        self, counts: Counts, model: str, profile: Profile, *, per_timestep: bool = True, per_head: bool = True
+        self, counts: Counts, method: str, profile: Profile, *, per_timestep: bool = True, per_head: bool = True
     ) -> None:
-        self.model, self.profile, self.per_timestep = model, profile, per_timestep
+        self.method, self.profile, self.per_timestep = method, profile, per_timestep
         self.samples = max(1, counts.samples)
         self._rows = {layer.name: i for i, layer in enumerate(counts.layers)} | {NO_LAYER: len(counts.layers)}
         steps = counts.timesteps if per_timestep else 1
         self._values = np.zeros((2, len(self._rows), len(COSTS), steps))
-        heads = [layer for layer in counts.layers if layer.kind == "attention"] if per_head else []
+        heads = [layer for layer in counts.layers if isinstance(layer, AttentionCounts)] if per_head else []
         self._heads = {layer.name: np.zeros((2, len(COSTS), steps, layer.geometry.heads)) for layer in heads}
         self._notes: dict[str, None] = {}
         self._greatest_bytes = 0.0
 
     def charge(
-        self, layer: LayerCounts | None, cost: str, amount: ArrayLike, price: Price | float, heads: bool = False
+        self, layer: RowCounts | None, cost: str, amount: ArrayLike, price: Price | float, heads: bool = False
     ) -> None:
         """Charge operations of one layer, or of none, at a price.
 
@@ -252,24 +255,27 @@ class Ledger:
                 shares += (each if heads else each[..., np.newaxis] / shares.shape[-1]) * value
 
     def note(self, text: str) -> None:
-        """Say what the model leaves out or assumes; the same text counts once."""
+        """Say what the method leaves out or assumes; the same text counts once."""
         self._notes[text] = None
+
+    def refusal(self, layer: Never) -> OptionError:
+        """Return the error of a row of a kind that the method has no rule for; it names both."""
+        return unknown_row(layer, f"method {self.method}", "choose another `method`")
 
     def memory(self, capacity_bytes: float) -> None:
         """Take note of a memory that is charged by the profile's `[sram]`, which it may exceed."""
         self._greatest_bytes = max(self._greatest_bytes, capacity_bytes)
 
-    def energy(self, total: float | None = None) -> Energy:
-        """Close the ledger; `total` in picojoules where it is known to its last digit, and prices are no ranges."""
+    def energy(self, total_mj: float | None = None) -> Energy:
+        """Close the ledger; `total_mj` in millijoules where it is known to its last digit."""
         low, high = self._values
         sums = (float(low.sum()), float(high.sum()))
-        if total is not None and sums[0] == sums[1]:
-            sums = (total, total)
+        if total_mj is not None and sums[0] == sums[1]:
+            sums = (total_mj / PICO_TO_MILLI,) * 2
         heads = {name: values for name, values in self._heads.items() if values.any()}
         notes = (*self._notes, *_beyond(self.profile, self._greatest_bytes), *_caveat(self.profile))
-        return Energy(
-            self.model, self.profile.name, tuple(self._rows), low, high, heads, self.per_timestep, notes, sums
-        )
+        rows = tuple(self._rows)
+        return Energy(self.method, self.profile.name, rows, low, high, heads, self.per_timestep, notes, sums, total_mj)
 
 
 def middle(low: ArrayLike, high: ArrayLike) -> Floats:

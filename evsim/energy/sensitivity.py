@@ -1,4 +1,4 @@
-"""What a conclusion depends on: two networks' ratio of energies over all models and profiles, and where it turns."""
+"""What a conclusion depends on: two networks' ratio of energies over all methods and profiles, and where it turns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from evsim.counters import Counts
-from evsim.energy.models import MODELS, charge, known
-from evsim.energy.options import CHOICES, Options
+from evsim.energy.charging import charge, check_options, known
+from evsim.energy.methods import METHODS
+from evsim.energy.options import Options, choices
 from evsim.energy.profile import Profile, load_profile, profile_names
 from evsim.energy.result import COSTS, Energy, divided
 from evsim.errors import EvsimError, OptionError
@@ -19,19 +20,16 @@ COMPUTE = ("AC", "MAC", "neuron updates")
 
 MOST_RANGES = 8
 
-VARIANTS = {"paper": "nonspike", "lemaire": "sram", "counted-memory": "weights"}
-"""The choice that each of these models leaves open and that moves it most: all of its values are compared."""
-
 
 @dataclass(frozen=True)
 class Ratio:
-    """Energy of A over energy of B under one model, one `variant` of what it leaves open, and one profile.
+    """Energy of A over energy of B under one method, one `variant` of what it leaves open, and one profile.
 
     `low` to `high` where prices are ranges. `scale` is the factor on all prices of memory and movement at which both
     cost the same, None where no factor does; `cheaper_below` is who is cheaper below it.
     """
 
-    model: str
+    method: str
     variant: str
     profile: str
     a_mj: float
@@ -49,9 +47,9 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Turn:
-    """The price ratio E_MAC / E_AC at which A and B cost the same, under one model; None where no ratio does."""
+    """The price ratio E_MAC / E_AC at which A and B cost the same, under one method; None where no ratio does."""
 
-    model: str
+    method: str
     variant: str
     ratio: float | None
     cheaper_below: str
@@ -59,7 +57,7 @@ class Turn:
     @property
     def sentence(self) -> str:
         """The finding in words."""
-        name = f"{self.model}, {self.variant}" if self.variant else self.model
+        name = f"{self.method}, {self.variant}" if self.variant else self.method
         if not self.cheaper_below:
             return f"{name}: A and B cost the same at every E_MAC / E_AC"
         if self.ratio is None:
@@ -70,7 +68,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Ratios in all models and profiles that can answer, turning points, and why others cannot."""
+    """Ratios in all methods and profiles that can answer, turning points, and why others cannot."""
 
     ratios: tuple[Ratio, ...]
     turns: tuple[Turn, ...]
@@ -92,69 +90,70 @@ def sensitivity(
     b: Counts,
     options: Options | None = None,
     profiles: Sequence[Profile] | None = None,
-    models: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
 ) -> Sensitivity:
-    """Compare two networks under models and profiles.
+    """Compare two networks under methods and profiles.
 
     Parameters
     ----------
     a, b
         What is compared.
     options
-        Of the models.
+        Of the methods; each must be declared by one that is compared.
     profiles
         All bundled ones by default.
-    models
-        Names of models, all by default.
+    methods
+        Names of methods, all by default.
 
     Raises
     ------
     OptionError
-        If there is no such model, or nothing can answer for both.
+        If there is no such method, none of them declares an option, or nothing can answer for both.
     """
-    names = tuple(dict.fromkeys(MODELS if models is None else models))
+    names = tuple(dict.fromkeys(METHODS if methods is None else methods))
     for name in names:
         known(name)
     options = options or Options()
+    check_options(options, names)
     priced = [load_profile(name) for name in profile_names()] if profiles is None else profiles
     ratios, refused = [], []
-    for model, variant, chosen in _variants(names, options):
+    for method, variant, chosen in _variants(names, options):
         for profile in priced:
             try:
-                ratios.append(_ratio(model, variant, profile, a, b, chosen))
+                ratios.append(_ratio(method, variant, profile, a, b, chosen))
             except EvsimError as error:
-                refused.append((model, variant, profile.label, str(error)))
+                refused.append((method, variant, profile.label, str(error)))
     if not ratios:
-        raise OptionError(f"no model and profile can charge both; the first says: {refused[0][3]}")
+        raise OptionError(f"no method and profile can charge both; the first says: {refused[0][3]}")
     turns = [
-        _turn(model, variant, *(_operations(counts, model, chosen) for counts in (a, b)))
-        for model, variant, chosen in _variants(names, options)
-        if model in ("paper", "exact")
+        _turn(method, variant, *(_operations(counts, method, chosen) for counts in (a, b)))
+        for method, variant, chosen in _variants(names, options)
+        if METHODS[method].linear
     ]
     return Sensitivity(tuple(ratios), tuple(turns), tuple(refused))
 
 
-def _variants(models: Sequence[str], options: Options) -> Iterator[tuple[str, str, Options]]:
-    """Yield model, variant and options of everything that is compared."""
-    for model in models:
-        if model not in VARIANTS:
-            yield model, "", options
-            continue
-        key = VARIANTS[model]
-        for value in CHOICES[key]:
-            yield model, f"{key}={value}", replace(options, **{key: value})  # type: ignore[arg-type]
+def _variants(methods: Sequence[str], options: Options) -> Iterator[tuple[str, str, Options]]:
+    """Yield method, variant and options of everything that is compared."""
+    for name in methods:
+        method = METHODS[name]
+        own = options.only(method.options)
+        if not method.variant:
+            yield name, "", own
+        for value in choices(method.options, method.variant) if method.variant else ():
+            yield name, f"{method.variant}={value}", own.changed(**{method.variant: value})
 
 
-def _ratio(model: str, variant: str, profile: Profile, a: Counts, b: Counts, options: Options) -> Ratio:
-    left, right = (charge(counts, model, profile, options) for counts in (a, b))
+def _ratio(method: str, variant: str, profile: Profile, a: Counts, b: Counts, options: Options) -> Ratio:
+    left, right = (charge(counts, method, profile, options) for counts in (a, b))
     ends = [divided(left.energy_mj, right.energy_mj)]
     # a price is the same for both, and the ratio of sums that are linear in prices is extreme where each is at an end
     for corner in _corners(profile):
-        x, y = (charge(counts, model, corner, options).energy_mj for counts in (a, b))
+        x, y = (charge(counts, method, corner, options).energy_mj for counts in (a, b))
         ends.append(divided(x, y))
     ends = [end for end in ends if not math.isnan(end)] or [math.nan]
     scale, below = _scale(left, right)
-    return Ratio(model, variant, profile.label, left.energy_mj, right.energy_mj, min(ends), max(ends), scale, below)
+    return Ratio(method, variant, profile.label, left.energy_mj, right.energy_mj, min(ends), max(ends), scale, below)
 
 
 def _corners(profile: Profile) -> Iterator[Profile]:
@@ -166,7 +165,7 @@ def _corners(profile: Profile) -> Iterator[Profile]:
     if not ranges:
         return
     if ranges > MOST_RANGES:
-        raise OptionError(f"{profile.label} has {ranges} prices as ranges, --sensitivity takes up to {MOST_RANGES}")
+        raise OptionError(f"{profile.label} has {ranges} prices as ranges, `sensitivity` takes up to {MOST_RANGES}")
     for chosen in itertools.product(*((price.low, price.high) for price in prices.values()), *points):
         fixed = {key: replace(prices[key], low=end, high=end) for key, end in zip(prices, chosen, strict=False)}
         access = tuple((end, end) for end in chosen[len(prices) :])
@@ -187,18 +186,18 @@ def _split(energy: Energy) -> tuple[float, float]:
     return compute, float(by.pj.sum()) - compute
 
 
-def _operations(counts: Counts, model: str, options: Options) -> tuple[float, float]:
-    """Return a model's accumulates and multiply-accumulates: its energy at prices of 1."""
+def _operations(counts: Counts, method: str, options: Options) -> tuple[float, float]:
+    """Return a method's accumulates and multiply-accumulates: its energy at prices of 1."""
     unit = Profile("unit prices", "unit prices").priced(e_ac_pj=1.0, e_mac_pj=1.0)
-    by = charge(counts, model, unit, options).by("cost")
+    by = charge(counts, method, unit, options).by("cost")
     return float(by.pj[COSTS.index("AC")]), float(by.pj[COSTS.index("MAC")])
 
 
-def _turn(model: str, variant: str, a: tuple[float, float], b: tuple[float, float]) -> Turn:
+def _turn(method: str, variant: str, a: tuple[float, float], b: tuple[float, float]) -> Turn:
     ratio = _crossing(a[0] - b[0], b[1] - a[1])
     if ratio is None:
-        return Turn(model, variant, None, "A" if a[0] + a[1] < b[0] + b[1] else "B" if a != b else "")
-    return Turn(model, variant, ratio, "A" if a[0] < b[0] else "B")
+        return Turn(method, variant, None, "A" if a[0] + a[1] < b[0] + b[1] else "B" if a != b else "")
+    return Turn(method, variant, ratio, "A" if a[0] < b[0] else "B")
 
 
 def _crossing(rise: float, run: float) -> float | None:

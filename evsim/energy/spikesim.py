@@ -6,9 +6,10 @@ weights, so it cannot multiply spikes with spikes: a network with attention is r
 
 from __future__ import annotations
 
-from evsim.counters import Counts
+from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
+from evsim.energy.method import Method
 from evsim.energy.operations import active
-from evsim.energy.options import Options
+from evsim.energy.options import NoOptions
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
 from evsim.errors import OptionError
@@ -20,7 +21,7 @@ COLUMNS = CROSSBAR // 8
 TEMPORARY_ACCESSES = 16
 
 
-def energy(counts: Counts, profile: Profile, options: Options) -> Energy:  # noqa: ARG001 - nothing is left open
+def energy(counts: Counts, profile: Profile, options: NoOptions) -> Energy:  # noqa: ARG001 - nothing is left open
     """Charge every cycle of the crossbars.
 
     Raises
@@ -28,24 +29,32 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:  # noq
     OptionError
         If the counts hold attention.
     """
-    ledger = Ledger(counts, "spikesim", profile)
+    ledger = Ledger(counts, METHOD.name, profile)
     for layer in counts.layers:
-        if layer.kind == "attention":
-            raise OptionError(
-                f"model spikesim cannot charge {layer.name}: attention multiplies spikes with spikes, a crossbar "
-                "holds weights; take another model, or --set leave_out=attention"
-            )
-        if layer.kind == "lif":
-            continue
-        size = layer.geometry
-        tiles = -(-size.in_channels // CROSSBAR) * -(-size.out_channels // CROSSBAR)
-        cycles = tiles * size.out_positions * active(layer)
-        taps = size.kernel[0] * size.kernel[1]
-        ledger.charge(layer, "weights read", cycles * COLUMNS * taps, profile.price("e_crossbar_pj"))
-        ledger.charge(layer, "AC", cycles, conversion(profile))
-        ledger.charge(layer, "spikes moved", cycles, movement(profile))
-        ledger.charge(layer, "neuron updates", cycles, profile.price("e_lif_pj"))
+        match layer:
+            case SynapseCounts():
+                _crossbars(ledger, layer, profile)
+            case AttentionCounts():
+                raise OptionError(
+                    f"method spikesim cannot charge {layer.name}: attention multiplies spikes with spikes, a crossbar "
+                    "holds weights; choose another `method`, or `leave_out=attention`"
+                )
+            case NeuronCounts():
+                pass  # a tile's cycle holds its neurons
+            case _:
+                raise ledger.refusal(layer)
     return ledger.energy()
+
+
+def _crossbars(ledger: Ledger, layer: SynapseCounts, profile: Profile) -> None:
+    size = layer.geometry
+    tiles = -(-size.in_channels // CROSSBAR) * -(-size.out_channels // CROSSBAR)
+    cycles = tiles * size.out_positions * active(layer)
+    taps = size.kernel[0] * size.kernel[1]
+    ledger.charge(layer, "weights read", cycles * COLUMNS * taps, profile.price("e_crossbar_pj"))
+    ledger.charge(layer, "AC", cycles, conversion(profile))
+    ledger.charge(layer, "spikes moved", cycles, movement(profile))
+    ledger.charge(layer, "neuron updates", cycles, profile.price("e_lif_pj"))
 
 
 def conversion(profile: Profile) -> Price:
@@ -62,3 +71,12 @@ def movement(profile: Profile) -> Price:
 
 def _sum(parts: list[tuple[Price, int]]) -> Price:
     return Price(sum(p.low * n for p, n in parts), sum(p.high * n for p, n in parts), parts[0][0].source)
+
+
+METHOD = Method(
+    "spikesim",
+    "in-memory crossbars",
+    needs="the prices of a tile; no attention",
+    profile="spikesim-rram",
+    energy=energy,
+)

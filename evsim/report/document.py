@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, get_args
 
 from evsim.api import Run
-from evsim.counters import LayerCounts
-from evsim.energy import PaperRow, PaperView, Profile, load_profile
+from evsim.counters import AttentionCounts, Counts, Ints, LayerCounts, NeuronCounts, SynapseCounts, unknown_row
+from evsim.energy import Profile, exact, load_profile, paper
 from evsim.energy.paper import NonSpike
 
 SCHEMA = 1
 
 
 def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "binary-only") -> dict[str, Any]:
-    """Return the run as plain lists, dicts, numbers and texts; `nonspike` as in `evsim.energy.paper_view`."""
+    """Return the run as plain lists, dicts, numbers and texts; `nonspike` as in `evsim.energy.paper.Options`."""
     profile = profile or load_profile()
-    exact, paper, counts = run.exact(profile), run.paper(profile, nonspike), run.counts
+    counts, mine = run.counts, exact.layers_mj(run.counts, profile)
+    rows, theirs = paper.estimate(counts, nonspike), paper.layers_mj(counts, profile, nonspike)
     return {
         "schema": SCHEMA,
         "model": {
@@ -35,16 +37,21 @@ def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "bin
             "label": run.label(run.prediction),
             "logits": [float(v) for v in run.logits],
         },
-        "layers": [_row(layer, paper.rows[layer.name], exact.rows[layer.name]) for layer in counts.layers],
+        "layers": [
+            {
+                **_row(layer),
+                "paper": {**asdict(rows[layer.name]), "energy_mj": theirs[layer.name]},
+                "energy_mj": mine[layer.name],
+            }
+            for layer in counts.layers
+        ],
         "totals": {
             "sops": counts.sops,
             "macs": counts.macs,
             "dense_macs": counts.dense_macs,
-            "energy_mj": exact.energy_mj,
-            "paper": {**_paper_totals(paper), "nonspike": nonspike},
-            "paper_by_nonspike": {
-                setting: _paper_totals(run.paper(profile, setting)) for setting in get_args(NonSpike)
-            },
+            "energy_mj": run.exact(profile).energy_mj,
+            "paper": {**_paper_totals(counts, profile, nonspike), "nonspike": nonspike},
+            "paper_by_nonspike": {setting: _paper_totals(counts, profile, setting) for setting in get_args(NonSpike)},
             "other": {
                 **{key: int(values.sum()) for key, values in counts.other.items()},
                 "bias_adds": int(sum(layer.bias_adds.sum() for layer in counts.layers)),
@@ -55,34 +62,40 @@ def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "bin
     }
 
 
-def _paper_totals(view: PaperView) -> dict[str, float]:
-    return {"gacs": view.gacs, "gmacs": view.gmacs, "energy_mj": view.energy_mj}
+def _paper_totals(counts: Counts, profile: Profile, nonspike: NonSpike) -> dict[str, float]:
+    acs, macs = paper.totals(counts, nonspike)
+    return {"gacs": acs / 1e9, "gmacs": macs / 1e9, "energy_mj": paper.energy_mj(acs, macs, profile)}
 
 
-def _row(layer: LayerCounts, paper: PaperRow, energy_mj: float) -> dict[str, Any]:
-    def total(values: Any) -> int | None:
-        return None if values is None else int(values.sum())
-
-    heads = layer.sops_per_head
+def _row(layer: LayerCounts) -> dict[str, Any]:
+    """Return what was counted of a layer; what has no meaning for its kind is None."""
+    own: dict[str, Any] = dict.fromkeys(("sops_other_order", "acs_unrolled", "spikes", "per_head"))
+    match layer:
+        case SynapseCounts():
+            own["acs_unrolled"] = None if layer.acs_unrolled is None else _total(layer.acs_unrolled)
+        case AttentionCounts():
+            own["sops_other_order"] = _total(layer.sops_other_order)
+            own["per_head"] = {"sops": layer.sops_per_head.tolist()}
+        case NeuronCounts():
+            own["spikes"] = _total(layer.spikes)
+        case _:
+            raise unknown_row(layer, "the JSON of a run", "its schema cannot hold it")
     return {
         "name": layer.name,
         "kind": layer.kind,
         "input_kind": layer.input_kind,
-        "input_nonzeros": total(layer.input_nonzeros),
-        "input_size": total(layer.input_size),
-        "sops": total(layer.sops),
-        "sops_other_order": total(layer.sops_other_order),
-        "macs": total(layer.macs),
-        "acs_unrolled": total(layer.acs_unrolled),
+        "input_nonzeros": _total(layer.input_nonzeros),
+        "input_size": _total(layer.input_size),
+        "sops": _total(layer.sops),
+        "sops_other_order": own["sops_other_order"],
+        "macs": _total(layer.macs),
+        "acs_unrolled": own["acs_unrolled"],
         "dense_macs": layer.dense_macs,
-        "spikes": total(layer.spikes),
+        "spikes": own["spikes"],
         "per_timestep": {"sops": layer.sops.tolist(), "macs": layer.macs.tolist()},
-        "per_head": None if heads is None else {"sops": heads.tolist()},
-        "paper": {
-            "acs": paper.acs,
-            "macs": paper.macs,
-            "firing_rate": paper.firing_rate,
-            "energy_mj": paper.energy_mj,
-        },
-        "energy_mj": energy_mj,
+        "per_head": own["per_head"],
     }
+
+
+def _total(values: Ints) -> int:
+    return int(values.sum())

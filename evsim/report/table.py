@@ -8,10 +8,12 @@ import numpy as np
 
 from evsim.api import Run
 from evsim.converters.calibration import Rate
-from evsim.energy import Profile, load_profile
+from evsim.counters import AttentionCounts, LayerCounts, NeuronCounts, SynapseCounts, unknown_row
+from evsim.energy import Profile, exact, load_profile, paper
 from evsim.energy.paper import NonSpike
-from evsim.network import Conv2d, Linear, Network
+from evsim.network import Network
 from evsim.report.text import aligned
+from evsim.workload import workload
 
 WHY = (
     "exact and paper differ: the paper charges padding taps and the zeros of a real or counted input, scales biases\n"
@@ -22,49 +24,55 @@ WHY = (
 def run_report(run: Run, profile: Profile | None = None, nonspike: NonSpike = "binary-only") -> str:
     """Return prediction, per-layer table and totals; `nonspike` chooses how the paper's columns charge integers."""
     profile = profile or load_profile()
-    exact, paper = run.exact(profile), run.paper(profile, nonspike)
-    lines = [_input_line(run), "", *_prediction(run), ""]
-    head = ("layer", "kind", "density", "dense MACs", "SOPs", "MACs", "paper SOPs", "mJ", "paper mJ")
-    rows = [head]
-    for layer in run.counts.layers:
-        if layer.kind == "lif":
-            rate = int(layer.spikes.sum()) / int(layer.input_size.sum()) if layer.spikes is not None else 0.0
-            rows.append((layer.name, "lif", f"fires {rate:.2%}", "", "", "", "", "", ""))
-            continue
-        row = paper.rows[layer.name]
-        rows.append(
-            (
+    counts, mine, theirs = run.counts, run.exact(profile).energy_mj, run.paper(profile, nonspike).energy_mj
+    estimates = paper.estimate(counts, nonspike)
+    energies = (exact.layers_mj(counts, profile), paper.layers_mj(counts, profile, nonspike))
+    acs, macs = paper.totals(counts, nonspike)
+    rows = [
+        ("layer", "kind", "density", "dense MACs", "SOPs", "MACs", "paper SOPs", "mJ", "paper mJ"),
+        *(_row(layer, estimates[layer.name].acs, *(each[layer.name] for each in energies)) for layer in counts.layers),
+        (
+            "total (dense: conv, linear)", "", "", f"{counts.dense_macs:,}", f"{counts.sops:,}", f"{counts.macs:,}",
+            f"{acs:,.0f}", f"{mine:.6f}", f"{theirs:.6f}",
+        ),
+    ]  # fmt: skip
+    prices = f"{counts.sops:,} SOPs x {profile.e_ac_pj} pJ + {counts.macs:,} MACs x {profile.e_mac_pj} pJ"
+    estimate = f"{acs / 1e9:.6f} G AC, {macs / 1e9:.6f} G MAC, estimated from firing rates"
+    return "\n".join(
+        [
+            _input_line(run),
+            "",
+            *_prediction(run),
+            "",
+            *aligned(rows),
+            "",
+            f"energy, exact : {mine:.6f} mJ  ({prices})",
+            f"energy, paper : {theirs:.6f} mJ  ({estimate})",
+            f"exact / paper : {mine / theirs if theirs else float('nan'):.4f}",
+            *_both_settings(run, profile),
+            WHY,
+        ]
+    )
+
+
+def _row(layer: LayerCounts, paper_acs: float, exact_mj: float, paper_mj: float) -> tuple[str, ...]:
+    match layer:
+        case NeuronCounts():
+            rate = int(layer.spikes.sum()) / int(layer.input_size.sum())
+            return (layer.name, layer.kind, f"fires {rate:.2%}", "", "", "", "", "", "")
+        case SynapseCounts() | AttentionCounts():
+            return (
                 layer.name,
                 layer.kind,
                 f"{layer.input_nonzeros.sum() / max(1, layer.input_size.sum()):.2%}",
                 f"{layer.dense_macs:,}",
                 f"{int(layer.sops.sum()):,}",
                 f"{int(layer.macs.sum()):,}",
-                f"{row.acs:,.0f}",
-                f"{exact.rows[layer.name]:.6f}",
-                f"{row.energy_mj:.6f}",
+                f"{paper_acs:,.0f}",
+                f"{exact_mj:.6f}",
+                f"{paper_mj:.6f}",
             )
-        )
-    counts = run.counts
-    rows.append(
-        (
-            "total (dense: conv, linear)", "", "", f"{counts.dense_macs:,}", f"{counts.sops:,}", f"{counts.macs:,}",
-            f"{paper.gacs * 1e9:,.0f}", f"{exact.energy_mj:.6f}", f"{paper.energy_mj:.6f}",
-        )
-    )  # fmt: skip
-    lines += aligned(rows)
-    ratio = exact.energy_mj / paper.energy_mj if paper.energy_mj else float("nan")
-    prices = f"{counts.sops:,} SOPs x {profile.e_ac_pj} pJ + {counts.macs:,} MACs x {profile.e_mac_pj} pJ"
-    estimate = f"{paper.gacs:.6f} G AC, {paper.gmacs:.6f} G MAC, estimated from firing rates"
-    lines += [
-        "",
-        f"energy, exact : {exact.energy_mj:.6f} mJ  ({prices})",
-        f"energy, paper : {paper.energy_mj:.6f} mJ  ({estimate})",
-        f"exact / paper : {ratio:.4f}",
-        *_both_settings(run, profile),
-        WHY,
-    ]
-    return "\n".join(lines)
+    raise unknown_row(layer, "the table of a run", "it has no columns for it")
 
 
 def _both_settings(run: Run, profile: Profile) -> list[str]:
@@ -83,17 +91,12 @@ def network_report(network: Network) -> str:
     """Return the layer table of a model, its input and where its facts came from."""
     rows = [("layer", "kind", "output", "parameters", "dense MACs / timestep")]
     parameters = macs = 0
-    for node in network.nodes:
-        shape = network.shapes[node.name]
-        own = sum(int(np.prod(s)) for s in node.parameters().values())
-        dense = 0
-        if isinstance(node, Conv2d | Linear):
-            kernel = node.kernel if isinstance(node, Conv2d) else (1, 1)
-            dense = shape.positions * shape.channels * node.in_channels * kernel[0] * kernel[1]
+    for node, work in zip(network.nodes, workload(network).values(), strict=True):
+        own = work.parameters
+        dense = work.row.dense_macs if work.row and work.row.synaptic else 0
         parameters, macs = parameters + own, macs + dense
-        rows.append(
-            (node.name, type(node).__name__, str(shape), f"{own:,}" if own else "", f"{dense:,}" if dense else "")
-        )
+        cells = (f"{count:,}" if count else "" for count in (own, dense))
+        rows.append((node.name, type(node).__name__, str(network.shapes[node.name]), *cells))
     rows.append(("total", "", "", f"{parameters:,}", f"{macs:,}"))
     spec = network.spec
     lines = [

@@ -1,4 +1,4 @@
-"""What moved in each layer: the counted figures behind the energy model counted-memory."""
+"""What moved in each layer: the counted figures behind the energy method counted-memory."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from evsim.counters import Counts, LayerCounts, Traffic
+from evsim.counters import (
+    AttentionCounts,
+    Counts,
+    Ints,
+    LayerCounts,
+    NeuronCounts,
+    RowCounts,
+    SynapseCounts,
+    Traffic,
+    unknown_row,
+)
 from evsim.energy import Profile
-from evsim.energy.counted_memory import attention_traffic, sum_bits
-from evsim.errors import OptionError
+from evsim.energy.counted_memory import attention_traffic, measured, sum_bits
 from evsim.report.text import aligned
 
 HEAD = (
@@ -64,39 +73,35 @@ COLUMNS = (
 
 def traffic_document(counts: Counts, profile: Profile) -> list[dict[str, Any]]:
     """Return the figures of every layer, means over the samples (widths, buffers and peaks: the greatest)."""
-    found = []
-    for layer in counts.layers:
-        if layer.traffic is None:
-            raise OptionError(
-                f"the counts of {layer.name} lack traffic; count again by evsim run --counts, or "
-                "simulate(..., detail=True)"
-            )
-        figures = dict.fromkeys(COLUMNS) | _coded(layer, layer.traffic) | {"peak_events": layer.traffic.peak_events}
-        if layer.kind == "attention":
-            figures |= _attention(layer, layer.traffic)
-        elif layer.kind == "lif":
-            assert layer.traffic.neurons_touched is not None
-            figures |= {
+    return [{"layer": layer.name, **dict.fromkeys(COLUMNS), **_figures(layer, profile)} for layer in counts.layers]
+
+
+def _figures(layer: LayerCounts, profile: Profile) -> dict[str, float]:
+    traffic = measured(layer)
+    peak: dict[str, float] = {"peak_events": traffic.peak_events}
+    match layer:
+        case SynapseCounts():
+            coded = {} if layer.input_kind == "real" else _coded(layer, traffic, layer.input_nonzeros)
+            return coded | _synapses(layer, traffic, profile) | peak
+        case AttentionCounts():
+            return _coded(layer, traffic, layer.input_nonzeros) | _attention(layer, traffic) | peak
+        case NeuronCounts():
+            assert traffic.neurons_touched is not None
+            neurons = {
                 "neurons": _mean(layer, layer.neuron_updates),
-                "neurons_touched": _mean(layer, layer.traffic.neurons_touched),
+                "neurons_touched": _mean(layer, traffic.neurons_touched),
             }
-        else:
-            figures |= _synapses(layer, layer.traffic, profile)
-        found.append({"layer": layer.name, **figures})
-    return found
+            return _coded(layer, traffic, layer.spikes) | neurons | peak
+    raise unknown_row(layer, "the table of what moves", "it has no columns for it")
 
 
-def _mean(layer: LayerCounts, values: Any) -> float:
+def _mean(layer: RowCounts, values: Any) -> float:
     return float(np.sum(values)) / max(1, layer.samples)
 
 
-def _coded(layer: LayerCounts, traffic: Traffic) -> dict[str, float]:
-    """Return the bits of the input map (LIF: of its output) in each code; real values have none."""
-    if layer.input_kind == "real" and layer.spikes is None:
-        return {}
-    size = layer.geometry
-    events = layer.input_nonzeros if layer.spikes is None else layer.spikes
-    each = size.tokens * size.in_channels
+def _coded(layer: RowCounts, traffic: Traffic, events: Ints) -> dict[str, float]:
+    """Return the bits of a map of so many nonzeros, [T], in each code; real values have none."""
+    each = layer.geometry.tokens * layer.geometry.in_channels
     width = int(traffic.greatest_value.max()).bit_length() if layer.input_kind == "integers" else 1
     value = events * (width if layer.input_kind == "integers" else 0)
     return {
@@ -107,7 +112,7 @@ def _coded(layer: LayerCounts, traffic: Traffic) -> dict[str, float]:
     }
 
 
-def _synapses(layer: LayerCounts, traffic: Traffic, profile: Profile) -> dict[str, float]:
+def _synapses(layer: SynapseCounts, traffic: Traffic, profile: Profile) -> dict[str, float]:
     out = layer.geometry.out_channels
     assert traffic.rows_touched is not None
     assert traffic.rows_touched_once is not None
@@ -124,7 +129,7 @@ def _synapses(layer: LayerCounts, traffic: Traffic, profile: Profile) -> dict[st
     }
 
 
-def _attention(layer: LayerCounts, traffic: Traffic) -> dict[str, float]:
+def _attention(layer: AttentionCounts, traffic: Traffic) -> dict[str, float]:
     assert traffic.greatest_sum is not None
     return {
         "sum_bits": max(1, int(traffic.greatest_sum.max()).bit_length()),
