@@ -172,7 +172,7 @@ class AttentionCounts(RowCounts):
     @property
     def input_nonzeros(self) -> Ints:
         """Spikes of q, k and v together, [T]."""
-        return self.operand_nonzeros.sum(axis=0)
+        return _sums(self.operand_nonzeros, 0)
 
     @property
     def input_sum(self) -> Ints:
@@ -182,12 +182,12 @@ class AttentionCounts(RowCounts):
     @property
     def sops(self) -> Ints:
         """Synaptic operations in the declared order, [T]."""
-        return self.sops_per_head.sum(axis=1)
+        return _sums(self.sops_per_head, 1)
 
     @property
     def sops_other_order(self) -> Ints:
         """Synaptic operations in the other order, [T]."""
-        return self.sops_other_order_per_head.sum(axis=1)
+        return _sums(self.sops_other_order_per_head, 1)
 
     @property
     def macs(self) -> Ints:
@@ -226,6 +226,11 @@ class NeuronCounts(RowCounts):
         return self._nothing()
 
     input_sum = input_nonzeros
+
+
+def _sums(values: Ints, axis: int) -> Ints:
+    sums: Ints = values.sum(axis=axis)
+    return sums
 
 
 LayerCounts = SynapseCounts | AttentionCounts | NeuronCounts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from evsim import api
 from evsim.converters import ConvertOptions, convert
-from evsim.counters import Counts, Geometry, LayerCounts, Traffic
+from evsim.counters import ROW_TYPES, Counts, Traffic
+from evsim.workload import Geometry
 
 FOLDERS = sorted((Path(__file__).parent / "data" / "golden").glob("spikingformer-*"))
 
@@ -37,10 +38,14 @@ def zeros(steps):
 
 
 def layer(name, kind, geometry, timesteps, **changes):
-    """Return a row with zeros where nothing is said."""
-    keys = ("input_nonzeros", "input_size", "input_sum", "sops", "macs", "bias_adds", "neuron_updates")
-    given = {key: zeros(timesteps) for key in keys} | {"input_kind": "spikes", "steps": timesteps} | changes
-    return LayerCounts(name=name, kind=kind, geometry=geometry, **given)
+    """Return a row of that kind with zeros where nothing is said."""
+    row, heads = ROW_TYPES[kind], (timesteps, geometry.heads)
+    own = {"name", "kind", "geometry", "input_kind", "steps"}
+    arrays = [f.name for f in fields(row) if f.default is MISSING and f.name not in own]
+    shapes = {"operand_nonzeros": (3, timesteps), "sops_per_head": heads, "sops_other_order_per_head": heads}
+    given = {key: zeros(shapes.get(key, timesteps)) for key in arrays}
+    given |= {"input_kind": "spikes", "steps": timesteps} | changes
+    return row(name=name, kind=kind, geometry=geometry, **given)
 
 
 def layer_c(bias=True):
@@ -125,7 +130,6 @@ def published_counts(entry, samples=10**6):
         rows.append(
             layer(
                 f"block.{block}.attn.ssa", "attention", size, steps, samples=samples, operand_nonzeros=operands,
-                input_nonzeros=operands.sum(axis=0), input_sum=operands.sum(axis=0),
                 input_size=np.full(steps, 3 * whole, np.int64),
             )
         )  # fmt: skip
@@ -185,9 +189,8 @@ def networks(draw):
                 "block.0.attn.ssa", "attention",
                 Geometry("SpikingSelfAttention", 4 * heads, 4 * heads, 3, 3, 3, 3, heads=heads, head_dim=4,
                          order=draw(st.sampled_from(["q(kv)", "(qk)v"]))),
-                steps, samples=samples, operand_nonzeros=operands, input_nonzeros=operands.sum(axis=0),
-                input_sum=operands.sum(axis=0), input_size=np.full(steps, 3 * 36 * heads * samples, np.int64),
-                sops=declared.sum(axis=1), sops_other_order=other.sum(axis=1), sops_per_head=declared,
+                steps, samples=samples, operand_nonzeros=operands, sops_per_head=declared,
+                input_size=np.full(steps, 3 * 36 * heads * samples, np.int64),
                 sops_other_order_per_head=other,
                 traffic=traffic(greatest_sum=numbers(0, 20, steps), kv_coincidences=declared // 2,
                                 qk_coincidences=other // 2, kv_greatest=numbers(0, 9, steps, heads),

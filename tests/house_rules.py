@@ -70,7 +70,8 @@ def _documented(
         return
     arguments = signature.args
     starred = [arguments.vararg] if arguments.vararg else []
-    wanted = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *starred, *arguments.kwonlyargs)]
+    named = [arguments.kwarg] if arguments.kwarg else []
+    wanted = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *starred, *arguments.kwonlyargs, *named)]
     if skip_self or wanted[:1] in (["self"], ["cls"]):
         wanted = wanted[1:]
     if documented != wanted:

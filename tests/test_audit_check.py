@@ -85,7 +85,7 @@ def test_huge_event_counts_take_no_memory():
     """One event count of 2^30 is a value like any other; no table of all values up to it is made."""
     network = network_of(GOLDEN / "spikingformer-dvs")
     frames = np.load(GOLDEN / "spikingformer-dvs" / "input.npy")
-    watcher = InputWatcher()
+    watcher = InputWatcher(network)
     values = np.array([[[0, 3, 3, 1 << 30]]], np.int32)
     stage = next(stage for stage in Simulator(network).stages if stage.nodes[0].name == "patch_embed.proj_conv")
     tracemalloc.start()

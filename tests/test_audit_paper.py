@@ -17,6 +17,7 @@ from evsim.audit.sweep import SweepOptions, sweep
 from evsim.converters.presets import Preset
 from evsim.converters.synthetic import skeleton, synthesize
 from evsim.data import published
+from evsim.energy.paper import estimate
 from evsim.errors import OptionError
 
 TABLE = paper_table()
@@ -89,7 +90,7 @@ def test_a_layer_whose_every_input_fires_is_charged():
     made = synthesize(Preset("imagenet", 32, 1, 4, 4, 10, 32, mean=(0.5,) * 3, std=(0.2,) * 3), 0.2)
     loud = dict(made.network.weights) | {"patch_embed.proj_conv.bn_shift": np.full(4, 1e3)}
     run = simulate(replace(made.network, weights=loud), made.sample)
-    row = run.paper().rows["patch_embed.proj1_conv"]
+    row = estimate(run.counts)["patch_embed.proj1_conv"]
     assert row.firing_rate == 1.0
     assert row.acs == 4 * 16 * 16 * 8 * 4 * 9
     assert row.macs == 0.0
@@ -146,7 +147,7 @@ def test_parameters_are_those_of_pytorch():
         ([0], [64], SweepOptions(), "--depth must be at least 1, got 0"),
         ([1], [-8], SweepOptions(), "--dim must be at least 1, got -8"),
         ([1], [60], SweepOptions(), "--dim must be a multiple of 8, got 60"),
-        ([1], [64], SweepOptions(threads=0), "--threads must be at least 1, got 0"),
+        ([1], [64], SweepOptions(threads=0), "`threads` must be at least 1, got 0"),
         ([1], [64], SweepOptions(heads=7), "7 heads"),
         ([1], [64], SweepOptions(preset="none"), "--preset none"),
     ],

@@ -11,9 +11,9 @@ from energy_cases import FOLDERS, golden_run, networks
 from hypothesis import HealthCheck, given, settings
 
 from evsim import api, countsfile
-from evsim.counters import LayerCounts, Traffic, merged
+from evsim.counters import Traffic, merged
 from evsim.countsfile import CountsError, Origin
-from evsim.energy import MODELS, charge
+from evsim.energy import METHODS, charge
 from evsim.errors import EvsimError, OptionError
 
 ORIGIN = Origin("net", "abc", (("a.npy", "1"),), {"evsim": "0"}, "float32")
@@ -25,7 +25,7 @@ def same(one, other):
     assert (one.timesteps, one.samples, set(one.other)) == (other.timesteps, other.samples, set(other.other))
     assert all(np.array_equal(one.other[key], other.other[key]) for key in one.other)
     for left, right in zip(one.layers, other.layers, strict=True):
-        for kind, a, b in ((LayerCounts, left, right), (Traffic, left.traffic, right.traffic)):
+        for kind, a, b in ((type(left), left, right), (Traffic, left.traffic, right.traffic)):
             for name in (f.name for f in fields(kind) if f.name != "traffic"):
                 x, y = getattr(a, name, None), getattr(b, name, None)
                 assert type(x) is type(y), name
@@ -61,18 +61,18 @@ def test_merging_adds(counts):
 
 
 def test_energy_from_the_file_is_the_runs_own(tmp_path):
-    """Every model gives the same floats from counts.h5 as from the run."""
+    """Every method gives the same floats from counts.h5 as from the run."""
     run = golden_run(FOLDERS[0])
     run = api.simulate(run.network, run.sample, precision="float64", detail=True)
     run.save_counts(tmp_path / "c.h5")
     stored = countsfile.load(tmp_path / "c.h5")
     assert stored.counts.layer("head").input_kind == "real"
-    for model in MODELS:
+    for method in METHODS:
         try:
-            own = run.energy(model)
+            own = run.energy(method)
         except EvsimError:
             continue
-        again = charge(stored.counts, model)
+        again = charge(stored.counts, method)
         assert own.total == again.total
         assert (own.low == again.low).all()
         assert (own.high == again.high).all()

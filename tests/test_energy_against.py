@@ -12,11 +12,12 @@ from commands import evsim, refused
 from energy_cases import layer, layer_c, published_counts
 
 from evsim import countsfile
-from evsim.counters import Counts, Geometry
+from evsim.counters import Counts
 from evsim.countsfile import Origin
 from evsim.data import published
 from evsim.energy import Options, charge, charge_baseline, load_profile, sensitivity
 from evsim.energy.result import quotient
+from evsim.workload import Geometry
 
 MINE = 'name = "45nm"\n[e_ac_pj]\nvalue = [0.7, 1.1]\nsource = "me"\n[e_mac_pj]\nvalue = 4.6\nsource = "me"\n'
 
@@ -105,7 +106,7 @@ def test_least_and_greatest_take_the_ends_of_ranges():
     """A profile whose range reaches further than every single figure is where A fares best and worst."""
     a, b = two(300, 10), two(100, 60)
     wide = load_profile().priced(e_ac_pj=[0.01, 50.0])
-    found = sensitivity(a, b, profiles=[load_profile(), wide], models=["exact"])
+    found = sensitivity(a, b, profiles=[load_profile(), wide], methods=["exact"])
     assert found.least.profile == found.greatest.profile == wide.label
     assert found.least.low == min(ratio.low for ratio in found.ratios) < min(ratio.value for ratio in found.ratios)
     assert found.greatest.high == max(ratio.high for ratio in found.ratios) > max(r.value for r in found.ratios)
@@ -152,7 +153,7 @@ def test_sensitivity_keeps_to_the_models_asked_for():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--model", "nonsense"), "no energy model is named nonsense"),
+        (("--model", "nonsense"), "no energy method is named nonsense"),
         (("--by", "cost"), "not with --by"),
         (("--traffic",), "not with --traffic"),
         (("--csv", "x.csv"), "not with --csv"),

@@ -183,7 +183,7 @@ def test_profiles(evsim):
         (("missing.h5",), "missing.h5 is no file"),
         (("model.h5",), "model.h5 is an HDF5 file but holds no counts"),
         (("counts.h5", "--model", "spikesim"), "a crossbar holds weights"),
-        (("counts.h5", "--model", "nonsense"), "no energy model is named nonsense"),
+        (("counts.h5", "--model", "nonsense"), "no energy method is named nonsense"),
         (("counts.h5", "--model", "affine", "--profile", "odin", "--time-ms", "2"), "--frequency-mhz"),
         (("counts.h5", "--model", "paper", "--by", "head"), "nothing per attention head"),
         (("counts.h5", "--model", "paper", "--by", "timestep"), "not defined per timestep"),

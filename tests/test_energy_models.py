@@ -1,9 +1,8 @@
-"""Every energy model against its worked examples, and what all of them have in common."""
+"""Every energy method against its worked examples, and what all of them have in common."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -12,10 +11,11 @@ from energy_cases import layer, layer_c, layer_f, networks, published_counts, wi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evsim.counters import Counts, Geometry
-from evsim.energy import BASELINES, MODELS, Options, charge, charge_baseline, load_profile, profile_names
+from evsim.counters import Counts
+from evsim.energy import BASELINES, METHODS, Options, charge, charge_baseline, load_profile, profile_names
 from evsim.energy.qnn import break_even_rate
 from evsim.errors import EvsimError, OptionError, ProfileError
+from evsim.workload import Geometry
 
 SIX = 1e-6
 PUBLISHED = json.loads((resources.files("evsim.data") / "published.json").read_text())
@@ -106,7 +106,7 @@ def test_chip_events_of_layer_f():
     assert [by[c] * 1e9 for c in ("AC", "neuron updates", "spikes moved")] == [close(151040), close(14472), close(348)]
     assert energy.pj == close(165860)
     assert any("static power is left out" in note for note in energy.notes)
-    timed = charge(layer_f(), "chip", "loihi", replace(options, time_ms=2.0))
+    timed = charge(layer_f(), "chip", "loihi", options.changed(time_ms=2.0))
     assert timed.by("layer")["(no layer)"] == close(104e-3 * 2e-3 * 1e3)
     assert timed.pj == close(165860 + 104e-3 * 2e-3 * 1e12)
 
@@ -123,7 +123,7 @@ def test_affine_chip_meets_odin(megahertz, sops, microwatt):
 
 def test_affine_needs_a_time():
     """M6 without the duration of an inference is refused, and names the option."""
-    with pytest.raises(OptionError, match="--time-ms"):
+    with pytest.raises(OptionError, match="`time_ms`"):
         charge(layer_f(), "affine", "truenorth")
     assert charge(layer_f(), "affine", "truenorth-average").pj == close(6400 * 26)
 
@@ -235,8 +235,8 @@ def attention_counts():
         qk_greatest=np.array([[1, 2]], np.int64), qk_entries=np.array([[3, 3]], np.int64),
     )  # fmt: skip
     row = layer(
-        "ssa", "attention", size, 1, sops=pair.sum(axis=1), sops_per_head=pair, input_size=one * 216,
-        sops_other_order=one * 12, sops_other_order_per_head=np.array([[6, 6]], np.int64), traffic=traffic,
+        "ssa", "attention", size, 1, sops_per_head=pair, input_size=one * 216,
+        sops_other_order_per_head=np.array([[6, 6]], np.int64), traffic=traffic,
     )  # fmt: skip
     return Counts(1, (row,))
 
@@ -255,51 +255,52 @@ def test_dense_network_of_8_512(attention, total):
     assert charge_baseline(counts, "ann", "exact", "45nm", options).energy_mj == pytest.approx(total, abs=0.005)
 
 
-@pytest.mark.parametrize("model", [m for m in MODELS if m not in BASELINES["ann"]])
-def test_no_dense_price_no_baseline(model):
-    """A model without a price for dense networks refuses --against ann."""
-    with pytest.raises(OptionError, match="has no price for --against ann"):
-        charge_baseline(layer_c(), "ann", model)
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in BASELINES["ann"]])
+def test_no_dense_price_no_baseline(method):
+    """A method without a price for dense networks refuses --against ann."""
+    with pytest.raises(OptionError, match="has no price for `against=ann`"):
+        charge_baseline(layer_c(), "ann", method)
 
 
 @settings(max_examples=40, deadline=None)
 @given(counts=networks(), data=st.data())
 def test_energy_adds_up(counts, data):
-    """Sums over layers, kinds of cost, timesteps, and heads of an attention row equal the total, in every model."""
+    """Sums over layers, kinds of cost, timesteps, and heads of an attention row equal the total, in every method."""
     options = Options(time_ms=1.5, frequency_mhz=20.0, hops_x=0.5, leave_out=())
-    for model in MODELS:
-        name = data.draw(st.sampled_from([MODELS[model].profile, *profile_names()[:3]]))
+    for method in METHODS:
+        name = data.draw(st.sampled_from([METHODS[method].profile, *profile_names()[:3]]))
         profile = load_profile(name).priced(e_ac_pj=[0.7, 1.1], e_mac_pj=[3.0, 5.0])
         try:
-            energy = charge(counts, model, profile, options)
+            energy = charge(counts, method, profile, options.only(METHODS[method].options))
         except EvsimError:
             continue
         for end in (0, 1):
             total = energy.total[end]
             for key in ("layer", "stage", "block", "cost", *(["timestep"] if energy.per_timestep else [])):
                 by = energy.by(key)
-                assert sum((by.low, by.high)[end]) == pytest.approx(total, rel=1e-12, abs=1e-12), (model, key)
+                assert sum((by.low, by.high)[end]) == pytest.approx(total, rel=1e-12, abs=1e-12), (method, key)
             for row, heads in energy.heads.items():
                 whole = (energy.low, energy.high)[end][energy.layers.index(row)].sum()
-                assert heads[end].sum() == pytest.approx(whole, rel=1e-12), (model, row)
+                assert heads[end].sum() == pytest.approx(whole, rel=1e-12), (method, row)
 
 
 @settings(max_examples=20, deadline=None)
 @given(counts=networks())
-def test_every_model_answers_or_says_why(counts):
-    """Every model with every bundled profile gives an energy or an EvsimError, never anything else."""
+def test_every_method_answers_or_says_why(counts):
+    """Every method with every bundled profile gives an energy or an EvsimError, never anything else."""
     answered = set()
-    for model in MODELS:
+    for method in METHODS:
         for name in profile_names():
             try:
-                energy = charge(counts, model, name, Options(time_ms=1.0, frequency_mhz=1.0))
+                options = Options(time_ms=1.0, frequency_mhz=1.0).only(METHODS[method].options)
+                energy = charge(counts, method, name, options)
             except EvsimError:
                 continue
-            answered.add(model)
+            answered.add(method)
             assert np.isfinite(energy.low).all()
             assert (energy.low >= 0).all()
             assert (energy.low <= energy.high).all()
-    assert answered >= set(MODELS) - {"spikesim"}
+    assert answered >= set(METHODS) - {"spikesim"}
 
 
 def test_a_memory_above_the_greatest_point_is_noted():

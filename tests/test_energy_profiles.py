@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evsim.energy import Options, Price, charge, load_profile, profile_names, sensitivity
-from evsim.energy.options import parsed
+from evsim.energy.charging import parsed
 from evsim.errors import OptionError, ProfileError
 
 GOOD = 'name = "mine"\n[e_ac_pj]\nvalue = 0.5\nsource = "me"\n[e_mac_pj]\nvalue = [1.0, 3.0]\nsource = "me"\n'
@@ -145,7 +145,7 @@ def test_missing_prices_and_files(tmp_path):
         load_profile("nonsense")
     with pytest.raises(ProfileError, match="check the path"):
         load_profile(str(tmp_path / "missing.toml"))
-    with pytest.raises(OptionError, match="no energy model is named nonsense"):
+    with pytest.raises(OptionError, match="no energy method is named nonsense"):
         charge(layer_c(), "nonsense")
 
 
@@ -191,7 +191,7 @@ def test_sensitivity_holds_every_price_of_a_memory(network, shares):
     first, last = (5.0 + 10.0 * shares[0],) * 2, (60.0 + 80.0 * shares[1],) * 2
     inside = replace(profile, sram=replace(profile.sram, access_pj=(first, (20.0, 20.0), last)))
     b = layer_c()
-    for ratio in sensitivity(network, b, profiles=[replace(profile, sram=wide)], models=["counted-memory"]).ratios:
+    for ratio in sensitivity(network, b, profiles=[replace(profile, sram=wide)], methods=["counted-memory"]).ratios:
         options = parsed([ratio.variant])
         x, y = (charge(counts, "counted-memory", inside, options).pj for counts in (network, b))
         assert ratio.low - 1e-9 <= x / y <= ratio.high + 1e-9, ratio

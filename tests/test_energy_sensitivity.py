@@ -10,9 +10,10 @@ from energy_cases import layer, layer_c, networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evsim.counters import Counts, Geometry
+from evsim.counters import Counts
 from evsim.energy import charge, load_profile, sensitivity
-from evsim.energy.options import parsed
+from evsim.energy.charging import parsed
+from evsim.workload import Geometry
 
 
 def network(acs, macs):
@@ -25,9 +26,9 @@ def network(acs, macs):
     return Counts(1, rows)
 
 
-def turn_of(found, model):
-    """Return the turning point of one model."""
-    return next(turn for turn in found.turns if turn.model == model)
+def turn_of(found, method):
+    """Return the turning point of one method."""
+    return next(turn for turn in found.turns if turn.method == method)
 
 
 def test_break_even_of_prices():
@@ -51,28 +52,28 @@ def test_no_break_even():
 
 
 def test_memory_scale():
-    """At the factor on memory prices that the table names, both cost the same in model bytes."""
+    """At the factor on memory prices that the table names, both cost the same in method bytes."""
     a = layer_c()
     conv, neurons = a.layers
     more, fewer = replace(conv, sops=conv.sops + 25), replace(neurons, neuron_updates=neurons.neuron_updates // 4)
     b = replace(a, layers=(more, fewer))
     profile = load_profile().priced(e_byte_pj=0.01)
-    ratio = next(r for r in sensitivity(a, b, profiles=[profile]).ratios if r.model == "bytes")
+    ratio = next(r for r in sensitivity(a, b, profiles=[profile]).ratios if r.method == "bytes")
     assert ratio.cheaper_below == "A"
     level = profile.priced(e_byte_pj=0.01 * ratio.scale)
     assert charge(a, "bytes", level).pj == pytest.approx(charge(b, "bytes", level).pj, rel=1e-9)
 
 
 def test_least_and_greatest():
-    """The summary names the models in which A fares best and worst."""
+    """The summary names the methods in which A fares best and worst."""
     a = layer_c()
     b = replace(a, layers=(replace(a.layers[0], sops=a.layers[0].sops * 3), a.layers[1]))
     found = sensitivity(a, b)
     values = [ratio.value for ratio in found.ratios]
     assert found.least.value == min(values)
     assert found.greatest.value == max(values) == pytest.approx(1.0)
-    assert found.least.model == "exact"
-    assert {model for model, *_ in found.refused} >= {"spikesim", "lemaire"}
+    assert found.least.method == "exact"
+    assert {method for method, *_ in found.refused} >= {"spikesim", "lemaire"}
 
 
 @settings(max_examples=20, deadline=None)
@@ -85,6 +86,6 @@ def test_ranges_hold_every_price(a, b, shares):
     for ratio in sensitivity(a, b, profiles=[profile]).ratios:
         own = load_profile().priced(**inside)
         options = parsed([ratio.variant] if ratio.variant else [])
-        x, y = (charge(counts, ratio.model, own, options).pj for counts in (a, b))
+        x, y = (charge(counts, ratio.method, own, options).pj for counts in (a, b))
         if y > 0:
             assert ratio.low - 1e-9 <= x / y <= ratio.high + 1e-9, ratio

@@ -58,7 +58,8 @@ def _by_events(counts: Counts, profile: Profile, options: Options) -> Energy:
     ledger = Ledger(counts, METHOD.name, profile)
     e_sop, active, inactive, packet, hop_x, hop_y = (profile.price(key) for key in EVENTS)
     ends = ((packet.low, hop_x.low, hop_y.low), (packet.high, hop_x.high, hop_y.high))
-    way = tuple(within + options.hops_x * x + options.hops_y * y for within, x, y in ends)
+    low, high = (within + options.hops_x * x + options.hops_y * y for within, x, y in ends)
+    way = Price(low, high, packet.source)
     for layer in counts.layers:
         match layer:
             case SynapseCounts() | AttentionCounts():
@@ -66,7 +67,7 @@ def _by_events(counts: Counts, profile: Profile, options: Options) -> Energy:
             case NeuronCounts():
                 ledger.charge(layer, "neuron updates", layer.spikes, active)
                 ledger.charge(layer, "neuron updates", layer.neuron_updates - layer.spikes, inactive)
-                ledger.charge(layer, "spikes moved", options.packets_per_spike * layer.spikes, Price(*way, ""))
+                ledger.charge(layer, "spikes moved", options.packets_per_spike * layer.spikes, way)
             case _:
                 raise ledger.refusal(layer)
     if profile.gives("p_static_uw"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Literal, get_args
 
 from evsim.errors import OptionError
@@ -84,7 +83,6 @@ def option_names(declared: type) -> tuple[str, ...]:
     return tuple(f.name for f in fields(declared))
 
 
-@cache
 def choices(declared: type, name: str) -> tuple[str, ...]:
     """Return the words that an option takes; none for one that takes a number."""
     hint = typing.get_type_hints(declared)[name]

@@ -95,8 +95,8 @@ def network_report(network: Network) -> str:
         own = work.parameters
         dense = work.row.dense_macs if work.row and work.row.synaptic else 0
         parameters, macs = parameters + own, macs + dense
-        cells = (f"{count:,}" if count else "" for count in (own, dense))
-        rows.append((node.name, type(node).__name__, str(network.shapes[node.name]), *cells))
+        parts, products = (f"{count:,}" if count else "" for count in (own, dense))
+        rows.append((node.name, type(node).__name__, str(network.shapes[node.name]), parts, products))
     rows.append(("total", "", "", f"{parameters:,}", f"{macs:,}"))
     spec = network.spec
     lines = [
