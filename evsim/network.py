@@ -129,14 +129,10 @@ class Conv2d(Node):
         self._at_least(1, kernel=self.kernel, stride=self.stride)
         self._at_least(0, padding=self.padding)
         self._expect(source.channels == self.in_channels, source, f"{self.in_channels} input channels")
-        sizes = [
-            (size + 2 * pad - extent) // step + 1
-            for size, pad, extent, step in zip(
-                (source.height, source.width), self.padding, self.kernel, self.stride, strict=True
-            )
-        ]
-        self._expect(min(sizes) > 0, source, f"a map no smaller than its kernel {self.kernel}")
-        return Shape("real", self.out_channels, sizes[0], sizes[1])
+        spans = zip((source.height, source.width), self.padding, self.kernel, self.stride, strict=True)
+        height, width = ((size + 2 * pad - extent) // step + 1 for size, pad, extent, step in spans)
+        self._expect(min(height, width) > 0, source, f"a map no smaller than its kernel {self.kernel}")
+        return Shape("real", self.out_channels, height, width)
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Return shapes of weight, bias and the folded BatchNorm."""
@@ -401,5 +397,4 @@ def attributes(node: Node) -> dict[str, object]:
 
 def _affine(weight: tuple[int, ...], bias: bool, batch_norm: bool) -> dict[str, tuple[int, ...]]:
     """Return the parameters of a layer with such a weight, whose last axis are its outputs."""
-    names = ("bias",) * bias + ("bn_scale", "bn_shift") * batch_norm
-    return {"weight": weight} | dict.fromkeys(names, weight[-1:])
+    return {"weight": weight} | dict.fromkeys(("bias",) * bias + ("bn_scale", "bn_shift") * batch_norm, weight[-1:])

@@ -41,8 +41,8 @@ RowKind = Literal["conv", "linear", "attention", "lif"]
 Role = Literal["first", "hidden", "head"]
 """What a node reads: the network's input, another layer's output, or a mean over tokens or timesteps."""
 
-Nature = Literal["input", "layer", "sum", "mean", "pool"]
-"""What a node is to those that read it; a "pool" passes on what its own source is."""
+Nature = Literal["input", "layer", "sum", "mean", "passage"]
+"""What a node is to those that read it; a "passage", such as max-pooling, is looked through: its source counts."""
 
 UNROWED = ("residual_adds", "pool_comparisons", "mean_adds")
 """Operations without a row that every run counts, be they none."""
@@ -206,7 +206,7 @@ class Work:
     name, parameters
         Of the node; how many trainable parameters it has.
     source
-        The node whose values it reads: its first input, max-poolings looked through.
+        The node whose values it reads: its first input, passages looked through.
     input_kind
         What its first input emits, by declaration.
     role
@@ -267,7 +267,7 @@ def workload(network: Network) -> Mapping[str, Work]:
             )
         first = network.shapes[node.inputs[0]] if node.inputs else target
         source = node.inputs[0] if node.inputs else ""
-        while source and works[source].nature == "pool":
+        while source and works[source].nature == "passage":
             source = works[source].source
         works[node.name] = replace(
             HANDLERS[type(node)](node, first, target),
@@ -292,7 +292,7 @@ def _role(nature: Nature) -> Role:
             return "first"
         case "mean":
             return "head"
-        case "layer" | "sum" | "pool":
+        case "layer" | "sum" | "passage":
             return "hidden"
     assert_never(nature)
 
@@ -342,7 +342,7 @@ def _max_pool(node: MaxPool, source: Shape, target: Shape) -> Work:
     for inner, outer in ((source.height, target.height), (source.width, target.width)):
         begin = np.arange(outer) * node.stride - node.padding
         taps *= int((np.minimum(begin + node.kernel, inner) - np.maximum(begin, 0)).sum())
-    return Work("pool", other={"pool_comparisons": (taps - target.positions) * target.channels})
+    return Work("passage", other={"pool_comparisons": (taps - target.positions) * target.channels})
 
 
 @work(Add)

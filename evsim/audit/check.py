@@ -222,7 +222,7 @@ def _cause(network: Network, works: Mapping[str, Work], work: Work) -> str:
             )
         case "sum":
             return f"residual {source.name} adds real values, and no neurons stand behind it"
-        case "layer" | "pool":
+        case "layer" | "passage":
             return f"no neurons stand behind {source.name}"
     assert_never(source.nature)
 
