@@ -70,8 +70,8 @@ def _compare(request: Request, options: Options) -> None:
     if len(request.files) != 2:
         raise OptionError(f"`sensitivity` compares two counts files, got {len(request.files)}")
     unheeded = {"by": request.by, "against": request.against, "traffic": request.traffic, "csv": request.csv_file}
-    if given := [f"`{option}`" for option, value in unheeded.items() if value]:
-        raise OptionError(f"`sensitivity` goes with `method`, `profile` and `json`, not with {', '.join(given)}")
+    if idle := [f"`{option}`" for option, value in unheeded.items() if value]:
+        raise OptionError(f"`sensitivity` goes with `method`, `profile` and `json`, not with {', '.join(idle)}")
     methods = None if request.method in (None, "all") else str(request.method).split(",")
     a, b = (countsfile.load(path).counts for path in request.files)
     profiles = [load_profile(name) for name in profile_names()]

@@ -66,7 +66,7 @@ def test_none_of_all_methods_is_an_error_with_its_reasons():
 
 
 @pytest.mark.parametrize(
-    ("method", "given", "says"),
+    ("method", "values", "says"),
     [
         ("lemaire", {"sram": "huge"}, "sram must be piecewise, fit, packed, spikingjelly; got huge"),
         ("paper", {"nonspike": 1.0}, "nonspike must be binary-only, integer-as-events"),
@@ -77,11 +77,11 @@ def test_none_of_all_methods_is_an_error_with_its_reasons():
         ("qnn", {"qnn_zeros": 1.5}, "qnn_zeros is a share between 0 and 1"),
     ],
 )
-def test_values_are_checked_by_their_method(method, given, says):
+def test_values_are_checked_by_their_method(method, values, says):
     """A value that an option cannot have is refused by the declaration of its method, whichever method is chosen."""
     for chosen in (method, "exact"):
         with pytest.raises(OptionError, match=says):
-            charge(layer_c(), chosen, options=Options(**given))
+            charge(layer_c(), chosen, options=Options(**values))
 
 
 def test_texts_become_options():
@@ -89,7 +89,7 @@ def test_texts_become_options():
     for key in every_option()[1:]:
         words = next((w for name in takers(key) if (w := choices(METHODS[name].options, key))), ())
         value = words[-1] if words else 3.0
-        assert parsed([f"{key}={value}"]).given == {key: value}
+        assert parsed([f"{key}={value}"]).values == {key: value}
     options = parsed(["leave_out=conv,lif", "hops=2"])
     assert options == Options(("conv", "lif"), hops=2.0)
     assert options.changed(hops=None) == Options(("conv", "lif"))

@@ -72,7 +72,7 @@ def known(method: str) -> Method:
 def own_options(method: Method, options: Options) -> Any:
     """Return options in the form that a method declares; errors as `check_options` with that method alone."""
     check_options(options, (method.name,))
-    return method.options(**options.given)
+    return method.options(**options.values)
 
 
 def check_options(options: Options, methods: Sequence[str]) -> None:
@@ -83,7 +83,7 @@ def check_options(options: Options, methods: Sequence[str]) -> None:
     OptionError
         If there is one; the message names the methods that take it.
     """
-    for key, value in options.given.items():
+    for key, value in options.values.items():
         able = takers(key)
         if not able:
             raise OptionError(f"no energy method takes an option {key}; there are {', '.join(every_option())}")
@@ -121,7 +121,7 @@ def parsed(texts: Iterable[str], start: Options | None = None) -> Options:
         if not equals or key not in every_option():
             raise OptionError(f"`set` takes NAME=VALUE, got {text}; names are {', '.join(every_option())}")
         if key == "leave_out":
-            options = Options([part for part in value.split(",") if part], **options.given)
+            options = Options([part for part in value.split(",") if part], **options.values)
         else:
             options = options.changed(**{key: _value(key, value)})
     return options

@@ -154,8 +154,8 @@ class _Prices:
     """Prices of operations by operand width, and of a bit by the size of its memory."""
 
     def __init__(self, ledger: Ledger, options: Options) -> None:
-        given = {key: getattr(options, key) for key in WIDTHS}
-        widths: dict[str, Any] = {key: int(bits) for key, bits in given.items() if bits is not None}
+        chosen = {key: getattr(options, key) for key in WIDTHS}
+        widths: dict[str, Any] = {key: int(bits) for key, bits in chosen.items() if bits is not None}
         self.ledger, self.profile, self.options = ledger, replace(ledger.profile, **widths), options
         self.ac = self.profile.price("e_ac_pj")
 
@@ -279,11 +279,11 @@ def _ordered(layer: AttentionCounts, traffic: Traffic, prices: _Prices, width: i
     """Return order, operations [T, heads], bits moved [T, heads] and buffer capacity in bits of the order asked for."""
     declared = layer.geometry.order or "q(kv)"
     other = "(qk)v" if declared == "q(kv)" else "q(kv)"
-    found = {order: (order, *attention_traffic(layer, traffic, order)) for order in (declared, other)}
+    orders = {order: (order, *attention_traffic(layer, traffic, order)) for order in (declared, other)}
     if prices.options.order == "least":
         add = prices.add(width).value
-        return min(found.values(), key=lambda f: f[1].sum() * add + f[2].sum() * prices.buffer_bit(f[3], False).value)
-    return found[declared if prices.options.order == "declared" else other]
+        return min(orders.values(), key=lambda f: f[1].sum() * add + f[2].sum() * prices.buffer_bit(f[3], False).value)
+    return orders[declared if prices.options.order == "declared" else other]
 
 
 def attention_traffic(layer: AttentionCounts, traffic: Traffic, order: str) -> tuple[Ints, Ints, int]:

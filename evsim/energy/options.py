@@ -28,33 +28,33 @@ class Options:
     ----------
     leave_out
         Kinds of rows that are not charged: conv, linear, attention, lif. Every method takes it.
-    given
+    values
         Everything else, such as ``sram="fit"``; None is as good as not given.
 
     Raises
     ------
     OptionError
-        If there is no such kind of rows; unknown names and values meet their method first.
+        If there is no such kind of rows; other names and values are refused where they are used, by `charge`.
     """
 
     leave_out: tuple[str, ...]
-    given: Mapping[str, Value]
+    values: Mapping[str, Value]
 
-    def __init__(self, leave_out: Sequence[str] = (), **given: Value | None) -> None:
+    def __init__(self, leave_out: Sequence[str] = (), **values: Value | None) -> None:
         for kind in leave_out:
             if kind not in KINDS:
                 raise OptionError(f"leave_out takes {', '.join(KINDS)}; got {kind}")
         object.__setattr__(self, "leave_out", tuple(leave_out))
-        object.__setattr__(self, "given", {key: value for key, value in given.items() if value is not None})
+        object.__setattr__(self, "values", {key: value for key, value in values.items() if value is not None})
 
-    def changed(self, **given: Value | None) -> Options:
+    def changed(self, **values: Value | None) -> Options:
         """Return the same options with some given anew; None takes one back."""
-        return Options(self.leave_out, **{**self.given, **given})
+        return Options(self.leave_out, **{**self.values, **values})
 
     def only(self, declared: type) -> Options:
         """Return those options alone that a method's dataclass declares."""
         names = option_names(declared)
-        return Options(self.leave_out, **{key: value for key, value in self.given.items() if key in names})
+        return Options(self.leave_out, **{key: value for key, value in self.values.items() if key in names})
 
 
 @dataclass(frozen=True)

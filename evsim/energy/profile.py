@@ -290,12 +290,12 @@ def _stem(key: str) -> str:
 
 
 def _price(key: str, entry: object) -> Price:
-    source, includes, verified = _told(key, entry, ENTRY)
+    source, includes, verified = _provenance(key, entry, ENTRY)
     assert isinstance(entry, dict)
     return Price(*_range(f"{key}.value", entry.get("value")), source, includes, verified)
 
 
-def _told(key: str, entry: object, known: set[str]) -> tuple[str, str, str]:
+def _provenance(key: str, entry: object, known: set[str]) -> tuple[str, str, str]:
     """Return source, includes and verified of an entry; its other keys must be `known`."""
     if not isinstance(entry, dict):
         raise ProfileError(f"{key} must be a table [{key}] with value and source, got {_shown(entry)}")
@@ -313,7 +313,7 @@ def _told(key: str, entry: object, known: set[str]) -> tuple[str, str, str]:
 
 
 def _sram(entry: object) -> Sram:
-    source, includes, verified = _told("sram", entry, SRAM_ENTRY)
+    source, includes, verified = _provenance("sram", entry, SRAM_ENTRY)
     assert isinstance(entry, dict)
     for key in ("capacity_bytes", "access_pj"):
         if not isinstance(entry.get(key), list) or not entry[key]:
@@ -360,8 +360,8 @@ def _number(key: str, value: object) -> float:
 
 
 def _may_be_average(includes: str) -> bool:
-    told = includes.strip().lower()
-    return not told or told.startswith(("average", "not stated"))
+    text = includes.strip().lower()
+    return not text or text.startswith(("average", "not stated"))
 
 
 def _endless(text: str) -> str:

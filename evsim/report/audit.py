@@ -1,4 +1,4 @@
-"""What the audits found, as tables, JSON and CSV."""
+"""What audits brought out, as tables, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = 20
 def check_report(check: Check) -> str:
     """Return the verdict, the offending layers with range, histogram, cause and share of energy, and the ends."""
     hidden = sum(layer.role == "hidden" for layer in check.layers)
-    how = "by its graph and in this run" if check.run else "by its graph; give --input to look at the values too"
+    how = "by its graph and in this run" if check.run else "by its graph; with an input it looks at the values too"
     verdict = (
         f"{check.network.name} is spike-driven: all {hidden} hidden synaptic layers read 0/1 spikes ({how})"
         if check.spike_driven
@@ -66,16 +66,16 @@ def check_document(check: Check) -> dict[str, Any]:
     }
 
 
-def compare_report(done: Comparison) -> str:
+def compare_report(comparison: Comparison) -> str:
     """Return stages side by side, totals with ratios, and the agreement of predictions."""
-    a, b = done.networks
+    a, b = comparison.networks
     head = (
         "stage", "", "SOPs A", "SOPs B", "B/A", "MACs A", "MACs B", "B/A", "exact mJ A", "exact mJ B", "B/A",
         "paper mJ A", "paper mJ B", "B/A", "as events A", "as events B", "B/A",
     )  # fmt: skip
-    rows: list[tuple[str, ...]] = [head, *(_pair_row(stage, *pair) for stage, pair in done.stages.items())]
-    rows.append(_pair_row("total", *done.totals))
-    inputs = f"{len(done.paths)} inputs, means" if len(done.paths) > 1 else done.paths[0]
+    rows: list[tuple[str, ...]] = [head, *(_pair_row(stage, *pair) for stage, pair in comparison.stages.items())]
+    rows.append(_pair_row("total", *comparison.totals))
+    inputs = f"{len(comparison.paths)} inputs, means" if len(comparison.paths) > 1 else comparison.paths[0]
     lines = [
         f"A: {a.name} ({a.family}, {a.variant})",
         f"B: {b.name} ({b.family}, {b.variant})",
@@ -85,13 +85,13 @@ def compare_report(done: Comparison) -> str:
         "",
         "paper: the paper's estimate, integers charged as dense MACs (binary-only); as events: the same, an integer k",
         "charged as k accumulates (integer-as-events). The two are equal where no layer reads integers.",
-        *(_saving(name, first, second) for name, first, second in _energies(done)),
-        f"predictions agree on {done.agreement:.1%} of {len(done.predictions)} inputs",
+        *(_saving(name, first, second) for name, first, second in _energies(comparison)),
+        f"predictions agree on {comparison.agreement:.1%} of {len(comparison.predictions)} inputs",
     ]
-    return "\n".join([*lines, *([done.note] if done.note else [])])
+    return "\n".join([*lines, *([comparison.note] if comparison.note else [])])
 
 
-def compare_document(done: Comparison) -> dict[str, Any]:
+def compare_document(comparison: Comparison) -> dict[str, Any]:
     """Return a comparison as plain lists, dicts, numbers and texts."""
 
     def pair(values: tuple[Totals | None, Totals | None]) -> dict[str, Any]:
@@ -100,14 +100,14 @@ def compare_document(done: Comparison) -> dict[str, Any]:
 
     return {
         "schema": SCHEMA,
-        "models": [network.name for network in done.networks],
-        "inputs": list(done.paths),
-        "skipped": list(done.skipped),
-        "predictions": [list(classes) for classes in done.predictions],
-        "agreement": done.agreement,
-        "stages": {name: pair(values) for name, values in done.stages.items()},
-        "totals": pair(done.totals),
-        "note": done.note,
+        "models": [network.name for network in comparison.networks],
+        "inputs": list(comparison.paths),
+        "skipped": list(comparison.skipped),
+        "predictions": [list(classes) for classes in comparison.predictions],
+        "agreement": comparison.agreement,
+        "stages": {name: pair(values) for name, values in comparison.stages.items()},
+        "totals": pair(comparison.totals),
+        "note": comparison.note,
     }
 
 
@@ -178,13 +178,13 @@ def paper_document(table: PaperTable) -> dict[str, Any]:
     return {"schema": SCHEMA, **asdict(table)}
 
 
-def skipped_note(done: Comparison) -> tuple[str, ...]:
+def skipped_note(comparison: Comparison) -> tuple[str, ...]:
     """Return a note that counts and names the files that were no inputs; none if there were none."""
-    if not done.skipped:
+    if not comparison.skipped:
         return ()
-    names = ", ".join(done.skipped[:SHOWN])
-    more = f" and {len(done.skipped) - SHOWN} more" if len(done.skipped) > SHOWN else ""
-    files = "1 file" if len(done.skipped) == 1 else f"{len(done.skipped)} files"
+    names = ", ".join(comparison.skipped[:SHOWN])
+    more = f" and {len(comparison.skipped) - SHOWN} more" if len(comparison.skipped) > SHOWN else ""
+    files = "1 file" if len(comparison.skipped) == 1 else f"{len(comparison.skipped)} files"
     return (f"skipped {files} of no known format: {names}{more}",)
 
 
@@ -272,8 +272,8 @@ def _pair_row(stage: str, a: Totals | None, b: Totals | None) -> tuple[str, ...]
     return tuple(cells)
 
 
-def _energies(done: Comparison) -> list[tuple[str, float, float]]:
-    a, b = done.totals
+def _energies(comparison: Comparison) -> list[tuple[str, float, float]]:
+    a, b = comparison.totals
     return [
         ("exact", a.exact_mj, b.exact_mj),
         ("paper, binary-only", a.paper_mj, b.paper_mj),

@@ -87,8 +87,8 @@ def profiles_report(profiles: Sequence[Profile], sources: bool = False) -> str:
         for profile in profiles:
             lines += ["", f"{profile.path}: {profile.name}" + (f"; {profile.note}" if profile.note else "")]
             for key, price in profile.prices.items():
-                told = "; ".join(text for text in (price.includes, price.verified) if text)
-                lines.append(f"  {key} = {ends(price.low, price.high)}  {price.source} ({told})")
+                remarks = "; ".join(text for text in (price.includes, price.verified) if text)
+                lines.append(f"  {key} = {ends(price.low, price.high)}  {price.source} ({remarks})")
             if profile.sram:
                 table = zip(profile.sram.capacity_bytes, profile.sram.access_pj, strict=True)
                 points = ", ".join(f"{size} B {ends(*access)} pJ" for size, access in table)

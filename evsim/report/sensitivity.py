@@ -10,10 +10,10 @@ from evsim.report.breakdown import SCHEMA, finite
 from evsim.report.text import aligned
 
 
-def sensitivity_report(found: Sensitivity, names: tuple[str, str]) -> str:
+def sensitivity_report(outcome: Sensitivity, names: tuple[str, str]) -> str:
     """Return the ratios as a table, the least and the greatest, and where the conclusion turns."""
     rows = [("method", "variant", "profile", "A mJ", "B mJ", "A / B", "range", "memory prices x")]
-    for ratio in found.ratios:
+    for ratio in outcome.ratios:
         spread = "" if ratio.low == ratio.high else f"{ratio.low:.4f}-{ratio.high:.4f}"
         turn = "" if ratio.scale is None else f"{ratio.scale:.4g} ({ratio.cheaper_below} cheaper below)"
         rows.append(
@@ -28,7 +28,7 @@ def sensitivity_report(found: Sensitivity, names: tuple[str, str]) -> str:
                 turn,
             )
         )
-    least, greatest = found.least, found.greatest
+    least, greatest = outcome.least, outcome.greatest
     return "\n".join(
         [
             f"A = {names[0]}",
@@ -38,14 +38,14 @@ def sensitivity_report(found: Sensitivity, names: tuple[str, str]) -> str:
             "",
             f"A / B is least in {_named(least)}: {least.low:.4f}",
             f"A / B is greatest in {_named(greatest)}: {greatest.high:.4f}",
-            *(turn.sentence for turn in found.turns),
+            *(turn.sentence for turn in outcome.turns),
             "memory prices x: the factor on all prices of memory, movement and power at which A and B cost the same",
-            f"{len(found.refused)} pairs of method and profile cannot answer; --json says why",
+            f"{len(outcome.refused)} pairs of method and profile cannot answer; the JSON says why",
         ]
     )
 
 
-def sensitivity_document(found: Sensitivity, names: tuple[str, str]) -> dict[str, Any]:
+def sensitivity_document(outcome: Sensitivity, names: tuple[str, str]) -> dict[str, Any]:
     """Return the ratios as plain lists, dicts, numbers and texts."""
     return {
         "schema": SCHEMA,
@@ -63,10 +63,10 @@ def sensitivity_document(found: Sensitivity, names: tuple[str, str]) -> dict[str
                 "memory_scale": ratio.scale,
                 "cheaper_below": ratio.cheaper_below,
             }
-            for ratio in found.ratios
+            for ratio in outcome.ratios
         ],
-        "least": _end(found.least, found.least.low),
-        "greatest": _end(found.greatest, found.greatest.high),
+        "least": _end(outcome.least, outcome.least.low),
+        "greatest": _end(outcome.greatest, outcome.greatest.high),
         "break_even": [
             {
                 "model": turn.method,
@@ -74,11 +74,11 @@ def sensitivity_document(found: Sensitivity, names: tuple[str, str]) -> dict[str
                 "e_mac_over_e_ac": turn.ratio,
                 "cheaper_below": turn.cheaper_below,
             }
-            for turn in found.turns
+            for turn in outcome.turns
         ],
         "refused": [
             {"model": method, "variant": variant, "profile": profile, "reason": reason}
-            for method, variant, profile, reason in found.refused
+            for method, variant, profile, reason in outcome.refused
         ],
     }
 
