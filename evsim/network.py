@@ -52,6 +52,8 @@ class Node:
     name: str
     inputs: tuple[str, ...]
     arity: ClassVar[int] = 1
+    once: ClassVar[bool] = False
+    """Whether it emits once, after the last timestep, and not at each."""
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the output's shape, given the shapes of the sources.
@@ -66,6 +68,10 @@ class Node:
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Return name and shape of each parameter array that the node needs (none by default)."""
         return {}
+
+    def largest(self, sources: tuple[int, ...]) -> int:
+        """Return the largest integer that the node can emit, where it emits integers, given those of its sources."""
+        raise NotImplementedError
 
     def _at_least(self, least: int, **values: int | tuple[int, ...]) -> None:
         """Refuse sizes below `least`."""
@@ -220,6 +226,10 @@ class MaxPool(Node):
         self._expect(min(height, width) > 0, source, f"a map no smaller than its window {self.kernel}")
         return Shape(source.kind, source.channels, height, width)
 
+    def largest(self, sources: tuple[int, ...]) -> int:
+        """Return the source's."""
+        return sources[0]
+
 
 @dataclass(frozen=True)
 class Add(Node):
@@ -237,6 +247,10 @@ class Add(Node):
             )
         kind: Kind = "real" if "real" in (left.kind, right.kind) else "integers"
         return Shape(kind, left.channels, left.height, left.width)
+
+    def largest(self, sources: tuple[int, ...]) -> int:
+        """Return the sum of the sources'."""
+        return sum(sources)
 
 
 @dataclass(frozen=True)
@@ -281,6 +295,8 @@ class TokenMean(Node):
 @dataclass(frozen=True)
 class TimeMean(Node):
     """Mean over the timesteps; emits once, after the last."""
+
+    once: ClassVar[bool] = True
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the source's size, real-valued."""
