@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from evsim.api import Run
-from evsim.converters.calibration import Rate
 from evsim.energy import Profile, load_profile
 from evsim.energy.paper import NonSpike
 from evsim.network import Conv2d, Linear, Network
 from evsim.report.text import aligned
+from evsim.synthesis import Rate
 
 WHY = (
     "exact and paper differ: the paper charges padding taps and the zeros of a real or counted input, scales biases\n"
