@@ -12,7 +12,7 @@ from evsim.converters.family import Family
 from evsim.converters.parts import Builder, Weights
 from evsim.converters.registry import BUILT_IN, families_of_others, find_family, find_preset, known_families
 from evsim.converters.table import Match
-from evsim.errors import CheckpointError, NetworkError, OptionError
+from evsim.errors import CheckpointError, NetworkError, OptionError, PluginError
 from evsim.modelfile import is_model, load
 from evsim.network import Network
 
@@ -110,7 +110,7 @@ def _family(checkpoint: Checkpoint, facts: Facts) -> tuple[Family, Match]:
             raise _not_of(family, match, checkpoint, source)
         facts.note("family", chosen, source)
         return family, match
-    fitting = list(_fitting(checkpoint, iter(BUILT_IN.values()))) or list(_fitting(checkpoint, families_of_others()))
+    fitting = list(_fitting(checkpoint, iter(BUILT_IN.values()))) or _fitting_of_others(checkpoint)
     certain = [pair for pair in fitting if not pair[1].form.shared]
     if len(certain) == 1:
         facts.note("family", certain[0][0].name, "from the keys")
@@ -133,6 +133,17 @@ def _fitting(checkpoint: Checkpoint, families: Iterator[Family]) -> Iterator[tup
         match = family.match(checkpoint.shapes)
         if match.complete:
             yield family, match
+
+
+def _fitting_of_others(checkpoint: Checkpoint) -> list[tuple[Family, Match]]:
+    """Return the same of other packages' families; one that is broken matters only where no other fits."""
+    fitting: list[tuple[Family, Match]] = []
+    try:
+        fitting.extend(_fitting(checkpoint, families_of_others()))
+    except PluginError:
+        if not fitting:
+            raise
+    return fitting
 
 
 def _not_of(family: Family, match: Match, checkpoint: Checkpoint, source: str) -> CheckpointError | OptionError:

@@ -49,8 +49,8 @@ class Row:
     @property
     def counter(self) -> str:
         """Name of the size that counts the blocks, or ""."""
-        found = COUNTER.search(self.node)
-        return found[1] if found else ""
+        counter = COUNTER.search(self.node)
+        return counter[1] if counter else ""
 
     def at(self, index: int) -> Layer:
         """Return the layer in block `index`."""
@@ -175,10 +175,9 @@ class Match:
             for axis, size in zip(layer.shape, shape, strict=True):
                 known = sizes.setdefault(axis, size) if isinstance(axis, str) else axis
                 if known != size:
-                    named_axes = ", ".join(str(axis) for axis in layer.shape)
+                    axes, wanted = ", ".join(map(str, layer.shape)), list(layer.sized(sizes))
                     raise CheckpointError(
-                        f"{path}: {layer.weight} has shape {list(shape)}, but [{named_axes}] is {list(layer.sized(sizes))} "
-                        "by the other layers"
+                        f"{path}: {layer.weight} has shape {list(shape)}, but [{axes}] is {wanted} by the other layers"
                     )
         return sizes
 
@@ -199,4 +198,4 @@ def _count(row: Row, rows: Sequence[Row], shapes: Shapes) -> int:
     """Return the number of blocks of which some key is there, at least 1: the highest number and those below it."""
     heads = {re.split(r"\{\w+\}", other.key or other.node)[0] for other in rows if other.counter == row.counter}
     numbered = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(heads)))})(\d{{1,9}})\.")
-    return 1 + max((int(found[1]) for found in map(numbered.match, shapes) if found), default=0)
+    return 1 + max((int(number[1]) for number in map(numbered.match, shapes) if number), default=0)

@@ -274,8 +274,10 @@ def test_unused_keys_pass_with_a_note_and_others_are_listed(states, tmp_path):
     notes = convert(write_h5(tmp_path / "a.h5", state), ConvertOptions(**NUMBERS)).notes
     counters = sum(key.endswith("num_batches_tracked") for key in state)
     assert notes == (
-        "left out, as no forward pass reads them: 4 tensors of 64 numbers (block.0.norm1.bias, block.0.norm1.weight, "
-        "block.0.norm2.bias, block.0.norm2.weight)",
+        (
+            "left out, as no forward pass reads them: 4 tensors of 64 numbers (block.0.norm1.bias, "
+            "block.0.norm1.weight, block.0.norm2.bias, block.0.norm2.weight)"
+        ),
         f"left out: {counters} counters of BatchNorm (num_batches_tracked), which are no parameters",
     )
     bare = {key: value for key, value in states["spikingformer-dvs"].items() if "num_batches" not in key}

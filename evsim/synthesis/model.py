@@ -104,9 +104,10 @@ def synthesize(
     }
     reached, single = _calibrated(network, state, targets, sample, rng)
     source = "published rates" if rate is None else f"rate {rate}"
+    calibrated = f"calibrated to {source} x {scale_rates:g}"
     provenance = {
         **{fact: _from_preset(text) for fact, text in network.provenance.items()},
-        "checkpoint": f"synthetic: random weights of seed {seed}, calibrated to {source} x {scale_rates:g}; predicts nothing",
+        "checkpoint": f"synthetic: random weights of seed {seed}, {calibrated}; predicts nothing",
     }
     if rate is None:
         provenance["rates"] = source_of_rates(preset, family)
@@ -206,9 +207,10 @@ def _convert(model: str | Preset, preset: Preset, state: dict[str, NDArray[Any]]
     checkpoint = Checkpoint(Path(f"{preset.family}-{preset.depth}-{preset.dim}"), state, shapes, {}, (), "")
     if isinstance(model, str):
         return build(checkpoint, ConvertOptions(preset.family, preset=model)).network
+    chosen = {name: getattr(preset, name) for name in find_family(preset.family).choices}
     options = ConvertOptions(
-        preset.family, preset.variant, preset.tokenizer, preset.heads, preset.timesteps,
-        image_size=preset.image_size, mean=preset.mean or None, std=preset.std or None,
+        preset.family, heads=preset.heads, timesteps=preset.timesteps, image_size=preset.image_size,
+        mean=preset.mean or None, std=preset.std or None, **chosen,
     )  # fmt: skip
     return build(checkpoint, options).network
 

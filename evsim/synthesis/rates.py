@@ -86,12 +86,12 @@ def published_rate(name: str, preset: Preset, family: Family) -> float:
     if like.startswith("patch_embed."):
         convs = [rate for place, rate in by_place.items() if place.startswith("patch_embed.")]
         return convs[int(re.sub(r"\D", "", like))]
-    found = re.match(r"block\.(\d+)\.(.*)_lif$", like)
-    assert found, like
-    block = int((int(found[1]) + 0.5) * model["ssa"]["depth"] / preset.depth)
-    if found[2] in ("attn.q", "attn.k", "attn.v"):
-        return float(model["ssa"]["rates"][block][found[2][-1]])
-    return _read_rate(by_place, f"block.{block}.{READERS[found[2]]}_conv")
+    place = re.match(r"block\.(\d+)\.(.*)_lif$", like)
+    assert place, like
+    block = int((int(place[1]) + 0.5) * model["ssa"]["depth"] / preset.depth)
+    if place[2] in ("attn.q", "attn.k", "attn.v"):
+        return float(model["ssa"]["rates"][block][place[2][-1]])
+    return _read_rate(by_place, f"block.{block}.{READERS[place[2]]}_conv")
 
 
 def source_of_rates(preset: Preset, family: Family) -> str:
