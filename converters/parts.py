@@ -66,7 +66,8 @@ class Builder:
         layer = self.layers[name]
         shape = layer.sized(self.sizes)
         outputs, inputs, *kernel = shape
-        used, bias = {"weight": (layer.weight,)}, f"{layer.key}.bias"
+        bias = f"{layer.key}.bias"
+        used: dict[str, tuple[str, ...]] = {"weight": (layer.weight,)}
         has_bias = layer.bias or bias in self.checkpoint.shapes
         if has_bias:
             used["bias"] = (bias,)

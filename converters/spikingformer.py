@@ -45,10 +45,10 @@ def _rows(stages: tuple[str, ...], old: bool = False) -> tuple[Row, ...]:
     block = "block.{depth}"
     rows += [Row(f"{block}.attn.{x}_conv", ("dim", "dim", 1), f"{x}_bn") for x in "qkv"]
     rows.append(Row(f"{block}.attn.proj_conv", ("dim", "dim", 1), "proj_bn", bias=True))
-    for i, shape in (("1", ("hidden", "dim", 1, 1)), ("2", ("dim", "hidden", 1, 1))):
-        name = f"{'fc' if old else 'mlp'}{i}"
+    for number, sides in (("1", ("hidden", "dim")), ("2", ("dim", "hidden"))):
+        name = f"{'fc' if old else 'mlp'}{number}"
         key = f"{block}.mlp.{name}_conv"
-        rows.append(Row(f"{block}.mlp.mlp{i}_conv", shape, f"{name}_bn", bias=True, key=key))
+        rows.append(Row(f"{block}.mlp.mlp{number}_conv", (*sides, 1, 1), f"{name}_bn", bias=True, key=key))
     return (*rows, Row("head", ("classes", "dim"), bias=True))
 
 

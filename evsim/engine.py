@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import NetworkError, OptionError
-from evsim.inputspec import LARGEST_TIMESTEPS
-from evsim.intake import Intake
+from evsim.intake import Intake, check_timesteps
 from evsim.kernels.threads import Workers
 from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
@@ -191,17 +190,3 @@ class Simulator:
     def _send(self, queue: EventQueue, name: str, packet: Packet) -> None:
         for rank, port in self._readers[name]:
             queue.push(rank, port, packet)
-
-
-def check_timesteps(timesteps: int) -> None:
-    """Refuse a T that cannot be run.
-
-    Raises
-    ------
-    OptionError
-        If it is below 1 or above `evsim.inputspec.LARGEST_TIMESTEPS`.
-    """
-    if timesteps < 1:
-        raise OptionError(f"`timesteps` must be at least 1, got {timesteps}")
-    if timesteps > LARGEST_TIMESTEPS:
-        raise OptionError(f"`timesteps` must be at most {LARGEST_TIMESTEPS}, got {timesteps}")

@@ -8,7 +8,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.errors import EvsimError, NetworkError, RecordingError
+from evsim.errors import EvsimError, NetworkError, OptionError, RecordingError
+from evsim.inputspec import LARGEST_TIMESTEPS
 from evsim.network import Network
 from evsim.spikes import IntegerMap, Packet, RealMap
 
@@ -136,7 +137,21 @@ def largest_integers(network: Network, count: int) -> dict[str, int]:
     return bounds
 
 
+def check_timesteps(timesteps: int) -> None:
+    """Refuse a T that cannot be run.
+
+    Raises
+    ------
+    OptionError
+        If it is below 1 or above `evsim.inputspec.LARGEST_TIMESTEPS`.
+    """
+    if timesteps < 1:
+        raise OptionError(f"`timesteps` must be at least 1, got {timesteps}")
+    if timesteps > LARGEST_TIMESTEPS:
+        raise OptionError(f"`timesteps` must be at most {LARGEST_TIMESTEPS}, got {timesteps}")
+
+
 def _few_counts(source: NDArray[np.generic]) -> bool:
-    """Whether all values are counts of at most 255: what recordings hold; it is told in a fraction of the time."""
+    """Whether all values are counts of at most 255: what recordings hold; checked in a fraction of the time."""
     with np.errstate(invalid="ignore"):
         return bool((source.astype(np.uint8) == source).all())

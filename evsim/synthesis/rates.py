@@ -86,12 +86,12 @@ def published_rate(name: str, preset: Preset, family: Family) -> float:
     if like.startswith("patch_embed."):
         convs = [rate for place, rate in by_place.items() if place.startswith("patch_embed.")]
         return convs[int(re.sub(r"\D", "", like))]
-    place = re.match(r"block\.(\d+)\.(.*)_lif$", like)
-    assert place, like
-    block = int((int(place[1]) + 0.5) * model["ssa"]["depth"] / preset.depth)
-    if place[2] in ("attn.q", "attn.k", "attn.v"):
-        return float(model["ssa"]["rates"][block][place[2][-1]])
-    return _read_rate(by_place, f"block.{block}.{READERS[place[2]]}_conv")
+    parts = re.match(r"block\.(\d+)\.(.*)_lif$", like)
+    assert parts, like
+    block = int((int(parts[1]) + 0.5) * model["ssa"]["depth"] / preset.depth)
+    if parts[2] in ("attn.q", "attn.k", "attn.v"):
+        return float(model["ssa"]["rates"][block][parts[2][-1]])
+    return _read_rate(by_place, f"block.{block}.{READERS[parts[2]]}_conv")
 
 
 def source_of_rates(preset: Preset, family: Family) -> str:
