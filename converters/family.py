@@ -29,8 +29,8 @@ class Family:
     presets
         Its published models by name.
     models
-        Names that the authors' PyTorch code has for it: values of a checkpoint's ``args.model`` whose other arguments
-        describe the model that was trained. True where the name decides the family if the keys do not.
+        Names that the authors' PyTorch code has for it: values of a checkpoint's ``args.model``, in lower case, whose
+        other arguments describe the model that was trained. True where the name decides the family if the keys do not.
     choices
         What the options `variant` and `tokenizer` may be; an option that stands not here means nothing to the family.
     unused
@@ -57,6 +57,10 @@ class Family:
     def form(self, name: str) -> Form:
         """Return the form of that name; KeyError if there is none."""
         return {form.name: form for form in self.forms}[name]
+
+    def fits(self, shapes: Shapes) -> bool:
+        """Whether a checkpoint of these shapes can be the family's: the weight of every layer is there."""
+        return self.match(shapes).complete
 
     def match(self, shapes: Shapes) -> Match:
         """Return how the keys of a checkpoint match the form that is nearest to them."""

@@ -52,7 +52,7 @@ class Row:
         counter = COUNTER.search(self.node)
         return counter[1] if counter else ""
 
-    def at(self, index: int) -> Layer:
+    def at(self, index: int | str) -> Layer:
         """Return the layer in block `index`."""
         node, key = (COUNTER.sub(str(index), text) for text in (self.node, self.key or self.node))
         parent = key.rpartition(".")[0]
@@ -111,9 +111,20 @@ class Form:
                 layers = (row.at(index) for row in rows)
                 yield from (layer for layer in layers if layer.key not in fixed)
 
+    def kinds(self) -> Iterator[str]:
+        """Yield every key that a checkpoint of this form always has, with N for the block's number."""
+        for row in self.rows:
+            layer = row.at("N")
+            yield layer.weight
+            if layer.bias:
+                yield f"{layer.key}.bias"
+            if layer.norm:
+                yield from (f"{layer.norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))
+
     def match(self, shapes: Shapes) -> Match:
         """Hold the keys of a checkpoint against the table."""
-        counts = {row.counter: _count(row, self.rows, shapes) for row in self.rows if row.counter}
+        counters = {row.counter for row in self.rows if row.counter}
+        counts = {counter: _count(counter, self.rows, shapes) for counter in sorted(counters)}
         # no count claimed by one key is walked through: among so many blocks some are missing
         walked = {name: min(count, len(shapes) + 1) for name, count in counts.items()}
         present, missing, misshapen = 0, [], []
@@ -194,8 +205,8 @@ def named(keys: Sequence[str], shown: int = SHOWN) -> str:
     return ", ".join(keys[:shown]) + more
 
 
-def _count(row: Row, rows: Sequence[Row], shapes: Shapes) -> int:
+def _count(counter: str, rows: Sequence[Row], shapes: Shapes) -> int:
     """Return the number of blocks of which some key is there, at least 1: the highest number and those below it."""
-    heads = {re.split(r"\{\w+\}", other.key or other.node)[0] for other in rows if other.counter == row.counter}
+    heads = {re.split(r"\{\w+\}", row.key or row.node)[0] for row in rows if row.counter == counter}
     numbered = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(heads)))})(\d{{1,9}})\.")
     return 1 + max((int(number[1]) for number in map(numbered.match, shapes) if number), default=0)

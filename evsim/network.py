@@ -70,8 +70,8 @@ class Node:
         return {}
 
     def largest(self, sources: tuple[int, ...]) -> int:
-        """Return the largest integer that the node can emit, where it emits integers, given those of its sources."""
-        raise NotImplementedError
+        """Return the largest integer that the node can emit, given those of its sources: a sum, or one of them."""
+        return sum(sources)
 
     def _at_least(self, least: int, **values: int | tuple[int, ...]) -> None:
         """Refuse sizes below `least`."""
@@ -226,10 +226,6 @@ class MaxPool(Node):
         self._expect(min(height, width) > 0, source, f"a map no smaller than its window {self.kernel}")
         return Shape(source.kind, source.channels, height, width)
 
-    def largest(self, sources: tuple[int, ...]) -> int:
-        """Return the source's."""
-        return sources[0]
-
 
 @dataclass(frozen=True)
 class Add(Node):
@@ -247,10 +243,6 @@ class Add(Node):
             )
         kind: Kind = "real" if "real" in (left.kind, right.kind) else "integers"
         return Shape(kind, left.channels, left.height, left.width)
-
-    def largest(self, sources: tuple[int, ...]) -> int:
-        """Return the sum of the sources'."""
-        return sum(sources)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from commands import evsim, refused
 
 from evsim import modelfile
 from evsim.converters import ConvertOptions, convert
+from evsim.converters.checkpoint import read_checkpoint
 from evsim.converters.presets import Preset
 from evsim.converters.registry import BUILT_IN, find_family
 from evsim.converters.table import Form, Row
@@ -220,6 +222,18 @@ def test_a_fixed_row_stands_in_for_a_counted_one():
     shapes = dict.fromkeys(keys, (4, 4, 3, 3)) | {"s.0.c.weight": (4, 2, 3, 3)}
     shapes |= {key: (4, 4) for key in keys if ".d." in key}
     assert form.match(shapes).sizes(shapes, Path("x")) == {"n": 3, "a": 2, "b": 4}
+
+
+@pytest.mark.parametrize("folder", sorted((DATA / "golden").iterdir()), ids=lambda folder: folder.name)
+def test_the_kinds_of_keys_are_those_of_real_checkpoints(folder):
+    """The table names every key of a checkpoint but for counters and what no forward pass reads, and no other."""
+    shapes = read_checkpoint(folder / "checkpoint.pth.tar").shapes
+    family = BUILT_IN[folder.name.split("-")[0]]
+    assert family.fits(shapes)
+    held = {re.sub(r"\.\d+\.", ".N.", key) for key in shapes}
+    kinds = set(family.match(shapes).form.kinds())
+    assert kinds <= held
+    assert not [key for key in held - kinds if not re.search(r"num_batches_tracked|norm|pos_embed", key)]
 
 
 @pytest.mark.parametrize("digits", [9, 5000])
