@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.converters.parts import BATCH_NORM_EPS, Weights
+from evsim.errors import NetworkError
 from evsim.intake import Intake
 from evsim.kernels.threads import Workers
 from evsim.layers.attention import Attention
@@ -136,22 +137,28 @@ class _Walk:
             self._neurons(self.graph.neurons[node.name])
         elif "weight" in node.parameters():
             self.packets[node.name] = self._normalised(node, self.packets[node.inputs[0]])  # type: ignore[arg-type]
-            self.levers[node.name] = node.name
+            self.levers[node.name] = node.name if f"{node.name}.bn_shift" in self.keys else ""
         else:
-            layer = RUNNING[type(node)](node, self.network.shapes[node.name], self.context)
-            packet = layer.step(*(self.packets[name] for name in node.inputs))
+            running = RUNNING.get(type(node))
+            if running is None:
+                raise NetworkError(f"{node.name}: calibration does not know a {type(node).__name__} before the readout")
+            packet = running(node, self.network.shapes[node.name], self.context).step(
+                *(self.packets[name] for name in node.inputs)
+            )
             assert packet is not None
             self.packets[node.name] = packet
             # of a residual addition, what the block adds is the last input
             self.levers[node.name] = self.levers.get(node.inputs[-1], "")
 
     def _normalised(self, node: Conv2d | Linear, packet: Packet) -> RealMap:
-        """Run a layer, and set its BatchNorm to the statistics of what comes out."""
+        """Run a layer, and set its BatchNorm, if there is one, to the statistics of what comes out."""
         network, name = self.network, node.name
         weights = {key: network.weights[f"{name}.{key}"] for key in ("weight", *(("bias",) if node.bias else ()))}
         layer = Synapses(node, network.shapes[node.inputs[0]], network.shapes[name], weights, self.context)
         result = layer.step(packet)
         assert isinstance(result, RealMap)
+        if f"{name}.bn_shift" not in self.keys:
+            return result
         values = result.values[..., : node.out_channels]
         gain = self.rng.uniform(0.7, 1.3, node.out_channels)
         if self.graph.writes_to_stream(name):
@@ -181,7 +188,9 @@ class _Walk:
 
     def _fitted(self, node: LIF, profile: NDArray[np.floating]) -> Fit:
         """Find the shift, beside a profile over channels, at which a LIF fires at its target."""
-        currents, lever = self.packets[node.inputs[0]], self.levers[node.inputs[0]]
+        currents, lever = self.packets[node.inputs[0]], self.levers.get(node.inputs[0])
+        if not lever:
+            raise NetworkError(f"{node.name}: no BatchNorm stands before it, by which calibration could set its rate")
         assert isinstance(currents, RealMap)
         layer = NeuronLayer(node, self.network.shapes[node.name], self.context)
         behind, target = self.graph.pools.get(node.name), self.targets[node.name]

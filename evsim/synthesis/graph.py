@@ -39,7 +39,7 @@ class Graph:
     attention
         LIF to the attention that drives it.
     end
-        Rank of the mean over tokens, behind which nothing fires.
+        Rank of the first mean, over tokens or time, behind which nothing fires.
     """
 
     def __init__(self, network: Network) -> None:
@@ -49,12 +49,12 @@ class Graph:
         self.attention: dict[str, SpikingSelfAttention] = {}
         for name, lif in self.neurons.items():
             readers, source = self.readers[name], network.node(lif.inputs[0])
-            reader = network.node(readers[0])
-            if len(readers) == 1 and isinstance(reader, MaxPool):
+            reader = network.node(readers[0]) if len(readers) == 1 else None
+            if isinstance(reader, MaxPool):
                 self.pools[name] = reader
             if isinstance(source, SpikingSelfAttention):
                 self.attention[name] = source
-        ends = (rank for rank, node in enumerate(network.nodes) if isinstance(node, TokenMean))
+        ends = (rank for rank, node in enumerate(network.nodes) if isinstance(node, TokenMean) or node.once)
         self.end = next(ends, len(network.nodes))
 
     def feeds_attention(self, name: str) -> bool:

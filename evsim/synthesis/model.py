@@ -86,6 +86,8 @@ def synthesize(
     ------
     OptionError
         If a preset or rate is unknown or makes no sense.
+    NetworkError
+        If the family has neurons whose rate no BatchNorm sets.
     """
     preset = _preset(model)
     family = find_family(preset.family)
