@@ -59,18 +59,18 @@ def synthesize(
 
     It is for benchmarks, sweeps and tests, and predicts nothing.
     """
-    from evsim.converters import synthetic
+    from evsim import synthesis
     from evsim.files import check_outputs
     from evsim.modelfile import save
     from evsim.report.table import rates_report, rates_warning
 
     check_outputs({"--out": out, "--state-dict": state_dict, "--sample": sample})
-    made = synthetic.synthesize(preset, rates, scale_rates, seed)
+    made = synthesis.synthesize(preset, rates, scale_rates, seed)
     save(made.network, out)
     if state_dict:
-        synthetic.save_state(made.state, state_dict)
+        synthesis.save_state(made.state, state_dict)
     if sample:
-        synthetic.save_sample(made.sample, sample)
+        synthesis.save_sample(made.sample, sample)
     typer.echo(rates_report(made.rates, made.rates_float32))
     if made.missed:
         typer.echo(f"warning: {rates_warning(made.missed)}", err=True)

@@ -1,26 +1,25 @@
-"""A checkpoint becomes a network: one file per family. A new architecture is a new file and one line here."""
+"""A checkpoint becomes a network: one file per family. A new architecture is a new file and one line in `registry`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
-from evsim.converters import spikformer, spikingformer
 from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
-from evsim.converters.parts import Weights
-from evsim.errors import CheckpointError, NetworkError, OptionError
+from evsim.converters.family import Family
+from evsim.converters.parts import Builder, Weights
+from evsim.converters.registry import BUILT_IN, families_of_others, find_family, find_preset, known_families
+from evsim.converters.table import Match
+from evsim.errors import CheckpointError, NetworkError, OptionError, PluginError
 from evsim.modelfile import is_model, load
 from evsim.network import Network
 
-FAMILIES: dict[str, ModuleType] = {"spikingformer": spikingformer, "spikformer": spikformer}
-"""Every family by its name."""
+NEAR = 0.5
+"""Share of a family's layers from which on a checkpoint is called one of this family that lacks the others."""
 
-OWN_NAMES = {"spikingformer": "spikingformer", "vitsnn": "spikingformer"}
-"""What ``args.model`` decides where the keys fit two families; "spikformer" decides nothing there."""
-
-__all__ = ["FAMILIES", "Conversion", "ConvertOptions", "build", "convert", "load_model"]
+__all__ = ["Conversion", "ConvertOptions", "Family", "build", "convert", "load_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +44,8 @@ def convert(path: str | Path, options: ConvertOptions | None = None) -> Conversi
     ------
     CheckpointError, OptionError, NetworkError
         If the file cannot be read, a fact is unknown or two contradict each other, or the weights do not fit.
+    PluginError
+        If no family of evsim fits, and a package that brings another is broken.
     """
     if is_model(path):
         raise CheckpointError(f"{path} is a model.h5 already; show it by: evsim info {path}")
@@ -53,15 +54,19 @@ def convert(path: str | Path, options: ConvertOptions | None = None) -> Conversi
 
 def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     """Build the network of a checkpoint already read; errors as `convert`."""
-    facts = Facts(options, checkpoint.args)
-    family = _family(checkpoint, facts)
+    preset = None if options.preset is None else find_preset(options.preset)
+    facts = Facts(options, checkpoint.args, preset, {name for family in BUILT_IN.values() for name in family.models})
+    family, match = _family(checkpoint, facts)
+    facts = replace(facts, models={*facts.models, *family.models})
     try:
-        network: Network = FAMILIES[family].convert(checkpoint, facts)
+        facts.choose_among(family.name, family.choices)
+        builder = Builder(checkpoint, match)
+        network = family.graph(builder, facts)
     except (OptionError, NetworkError) as error:
         raise type(error)(f"{checkpoint.path}: {error}") from error
     labels = _labels(options.labels, network.classes) if options.labels else ()
     provenance = {"checkpoint": f"{checkpoint.path.name} (sha256 {checkpoint.digest})", **facts.sources}
-    notes = (*checkpoint.notes, *_precision(checkpoint, network))
+    notes = (*checkpoint.notes, *builder.notes, *_precision(checkpoint, network))
     return Conversion(replace(network, labels=labels, provenance=provenance), notes)
 
 
@@ -77,12 +82,12 @@ def load_model(path: str | Path) -> Conversion:
     if not _is_checkpoint(path):
         return Conversion(load(path), ())
     try:
-        done = convert(path)
+        conversion = convert(path)
     except OptionError as error:
         raise OptionError(f"{error}; convert it first: evsim convert {path} model.h5 (and the option)") from error
-    assumed = ", ".join(f"{k} {v}" for k, v in done.network.provenance.items() if "assumed" in v)
+    assumed = ", ".join(f"{k} {v}" for k, v in conversion.network.provenance.items() if "assumed" in v)
     note = f"{path} is a checkpoint: converted on the fly" + (f"; {assumed}" if assumed else "")
-    return Conversion(done.network, (note, *done.notes))
+    return Conversion(conversion.network, (note, *conversion.notes))
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -95,42 +100,76 @@ def _is_checkpoint(path: Path) -> bool:
     return head.startswith((b"PK", b"\x80")) or (head.startswith(HDF5_MAGIC) and not is_model(path))
 
 
-def _family(checkpoint: Checkpoint, facts: Facts) -> str:
+def _family(checkpoint: Checkpoint, facts: Facts) -> tuple[Family, Match]:
     """Find the family: what option or preset says, if the keys allow it; the keys, if they are one family's alone."""
-    certain = [name for name, family in FAMILIES.items() if family.recognises(checkpoint.shapes)]
-    fitting = [name for name, family in FAMILIES.items() if family.fits(checkpoint.shapes)]
-    chosen, source = facts.told("family")
+    chosen, source = facts.stated("family")
     if chosen is not None:
-        if chosen not in FAMILIES:
-            raise OptionError(f"--family {chosen} is unknown; known are {', '.join(FAMILIES)}")
-        if chosen not in fitting:
-            what = f"those of {fitting[0]}" if fitting else "of no family that evsim knows"
-            raise OptionError(f"{checkpoint.path}: its keys are {what}, not of {chosen} ({source}); mend --family")
+        family = find_family(str(chosen))
+        match = family.match(checkpoint.shapes)
+        if not match.complete:
+            raise _not_of(family, match, checkpoint, source)
         facts.note("family", chosen, source)
-        return str(chosen)
+        return family, match
+    fitting = list(_fitting(checkpoint, iter(BUILT_IN.values()))) or _fitting_of_others(checkpoint)
+    certain = [pair for pair in fitting if not pair[1].form.shared]
     if len(certain) == 1:
-        facts.note("family", certain[0], "from the keys")
+        facts.note("family", certain[0][0].name, "from the keys")
         return certain[0]
-    named = OWN_NAMES.get(str(facts.args.get("model")))
-    if named in fitting:
-        facts.note("family", named, f"from the checkpoint's args.model {facts.args['model']}")
-        return named
-    if fitting:
-        raise OptionError(
-            f"{checkpoint.path}: its keys fit Spikformer as well as the oldest Spikingformer checkpoints; "
-            "say which by --family"
+    model = facts.args.get("model")
+    for family, match in fitting:
+        if family.models.get(str(model).lower()):
+            facts.note("family", family.name, f"from the checkpoint's args.model {model}")
+            return family, match
+    if not fitting:
+        raise _unknown(checkpoint)
+    family, match = fitting[-1]
+    others = match.form.shared or " and ".join(other.title for other, _ in fitting[:-1])
+    raise OptionError(f"{checkpoint.path}: its keys fit {family.title} as well as {others}; say which by `family`")
+
+
+def _fitting(checkpoint: Checkpoint, families: Iterator[Family]) -> Iterator[tuple[Family, Match]]:
+    """Yield the families of whose layers every weight is there."""
+    for family in families:
+        match = family.match(checkpoint.shapes)
+        if match.complete:
+            yield family, match
+
+
+def _fitting_of_others(checkpoint: Checkpoint) -> list[tuple[Family, Match]]:
+    """Return the same of other packages' families; one that is broken matters only where no other fits."""
+    fitting: list[tuple[Family, Match]] = []
+    try:
+        fitting.extend(_fitting(checkpoint, families_of_others()))
+    except PluginError:
+        if not fitting:
+            raise
+    return fitting
+
+
+def _not_of(family: Family, match: Match, checkpoint: Checkpoint, source: str) -> CheckpointError | OptionError:
+    """Say why a checkpoint is not of the family that an option or preset says."""
+    others = [other.name for other, _ in _fitting(checkpoint, iter(BUILT_IN.values()))]
+    if not others and match.share >= NEAR:
+        return CheckpointError(
+            f"{checkpoint.path} {match.fault()}; give the complete state_dict of a {family.title}, or another `family`"
         )
-    if not any(key.startswith("block.0.") for key in checkpoint.shapes) and any(
-        key.startswith("patch_embed.") for key in checkpoint.shapes
-    ):
-        raise CheckpointError(
-            f"{checkpoint.path} lacks the first block: block.0.attn.q_conv.weight, block.0.mlp.mlp1_conv.weight (fc1 "
-            "for mlp1 in Spikformer) and the like; give the complete state_dict"
+    what = f"those of {others[0]}" if others else "of no family that evsim knows"
+    return OptionError(f"{checkpoint.path}: its keys are {what}, not of {family.name} ({source}); mend `family`")
+
+
+def _unknown(checkpoint: Checkpoint) -> CheckpointError:
+    """Say what is nearest to a checkpoint that is of no family."""
+    nearest = max(BUILT_IN.values(), key=lambda family: family.match(checkpoint.shapes).share)
+    match = nearest.match(checkpoint.shapes)
+    if match.share >= NEAR and not match.misshapen:
+        return CheckpointError(
+            f"{checkpoint.path} {match.fault()}; give the complete state_dict (of a {nearest.title}, as it seems)"
         )
     some = ", ".join(list(checkpoint.shapes)[:4])
-    raise CheckpointError(
-        f"{checkpoint.path}: its keys ({some}, ...) are of no family that evsim knows ({', '.join(FAMILIES)}); "
-        "give a model.h5 or a checkpoint of one of these"
+    near = f"; of {nearest.title}, the nearest, it {match.fault()}" if match.present else ""
+    return CheckpointError(
+        f"{checkpoint.path}: its keys ({some}, ...) are of no family that evsim knows "
+        f"({', '.join(known_families())}){near}; give a model.h5 or a checkpoint of one of these"
     )
 
 
@@ -150,10 +189,10 @@ def _labels(path: str, classes: int) -> tuple[str, ...]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"--labels {path} cannot be read ({error}); give a text file, one class per line") from error
+        raise OptionError(f"`labels={path}` cannot be read ({error}); give a text file, one class per line") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
-        raise OptionError(f"--labels {path} holds no class names; give a text file, one class per line")
+        raise OptionError(f"`labels={path}` holds no class names; give a text file, one class per line")
     if len(names) != classes:
-        raise OptionError(f"--labels {path} holds {len(names)} class names, the model has {classes} classes; mend it")
+        raise OptionError(f"`labels={path}` holds {len(names)} class names, the model has {classes} classes; mend it")
     return names

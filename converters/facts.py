@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evsim.converters.presets import PRESETS
-from evsim.errors import OptionError
+from evsim.converters.presets import Preset
+from evsim.errors import OptionError, spelled
 
-OWN_MODELS = ("spikingformer", "vitsnn", "spikformer")
-"""Values of ``args.model`` whose arguments describe the model that was trained."""
-
-CHOICES = {
-    "variant": ("standard", "cml"),
-    "tokenizer": ("imagenet", "cifar", "dvs"),
-    "orientation": ("spikingjelly", "jaer", "raw"),
-    "frames": ("number", "time"),
-}
-"""What the options that name one of several things may be."""
+CHOICES = {"orientation": ("spikingjelly", "jaer", "raw"), "frames": ("number", "time")}
+"""What the options that say how events become frames may be; `variant` and `tokenizer` are a family's own."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +20,7 @@ class ConvertOptions:
     Raises
     ------
     OptionError
-        If there is no such tokenizer, variant, orientation or way of making frames.
+        If there is no such orientation or way of making frames.
     """
 
     family: str | None = None
@@ -49,7 +41,7 @@ class ConvertOptions:
         for name, known in CHOICES.items():
             value = getattr(self, name)
             if value not in (None, *known):
-                raise OptionError(f"--{name} must be one of {', '.join(known)}, got {value}")
+                raise OptionError(_choice(name, known, value))
 
 
 @dataclass
@@ -58,27 +50,34 @@ class Facts:
 
     Attributes
     ----------
+    preset
+        That of the options, looked up.
+    models
+        Values of ``args.model`` whose arguments describe the model that was trained.
     sources
-        Fact to one line: its value and where it came from.
+        Fact to one line: its value and where it came from, as model.h5 stores it.
     """
 
     options: ConvertOptions
     args: Mapping[str, object]
+    preset: Preset | None = None
+    models: Collection[str] = ()
     sources: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        name = self.options.preset
-        if name is not None and name not in PRESETS:
-            raise OptionError(f"--preset {name} is unknown; known are {', '.join(sorted(PRESETS))}")
 
     @property
     def trusted(self) -> bool:
         """Whether the arguments describe the model: those of the authors' DVS scripts name a default never used."""
         model = self.args.get("model")
-        return model is None or (isinstance(model, str) and model.lower() in OWN_MODELS)
+        return model is None or (isinstance(model, str) and model.lower() in self.models)
 
     def find(
-        self, fact: str, *arguments: str, constant: object = None, reason: str = "", check: Callable[[Any], bool] = bool
+        self,
+        fact: str,
+        *arguments: str,
+        anyway: tuple[str, ...] = (),
+        constant: object = None,
+        reason: str = "",
+        check: Callable[[Any], bool] = bool,
     ) -> Any:
         """Return a fact.
 
@@ -87,7 +86,9 @@ class Facts:
         fact
             Its name, that of the option and of the preset's field.
         arguments
-            Names under which the checkpoint's arguments may have it.
+            Names under which the checkpoint's arguments may have it, where they describe the model.
+        anyway
+            The same, where even scripts that leave the model's own arguments at a default set it.
         constant, reason
             What to assume if nothing tells, and why that is sound.
         check
@@ -98,17 +99,18 @@ class Facts:
         OptionError
             If nothing tells the fact, its value makes no sense, or two arguments of the checkpoint differ.
         """
-        option = _option(fact)
-        value, source = self.told(fact)
-        recorded = {name: _plain(self.args[name]) for name in arguments if self.args.get(name) is not None}
+        option = f"`{fact}`"
+        value, source = self.stated(fact)
+        names = (*arguments, *anyway) if self.trusted else anyway
+        recorded = {name: _plain(self.args[name]) for name in names if self.args.get(name) is not None}
         if value is None and recorded:
             if len(set(recorded.values())) > 1:
-                texts = " but ".join(f"args.{name} is {told}" for name, told in recorded.items())
+                texts = " but ".join(f"args.{name} is {text}" for name, text in recorded.items())
                 raise OptionError(f"in the checkpoint {texts}: say which is right by {option}")
             name, value = next(iter(recorded.items()))
             source = f"from the checkpoint's args.{name}"
         elif value is not None:
-            differs = [f"args.{name} is {_text(told)}" for name, told in recorded.items() if told != value]
+            differs = [f"args.{name} is {_text(other)}" for name, other in recorded.items() if other != value]
             source += f", though {differs[0]}" if differs else ""
         if value is None and constant is not None:
             value, source = constant, f"assumed: {reason}"
@@ -121,21 +123,30 @@ class Facts:
         self.note(fact, value, source)
         return value
 
-    def told(self, fact: str) -> tuple[Any, str]:
+    def stated(self, fact: str) -> tuple[Any, str]:
         """Return what an option or the preset says of a fact, and which; (None, "") if neither does."""
         chosen = getattr(self.options, fact, None)
         if chosen is not None:
-            return chosen, f"from {_option(fact)}"
-        if self.options.preset is not None:
-            preset = PRESETS[self.options.preset]
-            value = getattr(preset, fact, None)
-            if value not in (None, ()):
-                hint = ", not published: assumed" if fact in preset.assumed else ""
-                return value, f"from --preset {self.options.preset}{hint}"
+            return chosen, f"from `{fact}`"
+        value = getattr(self.preset, fact, None)
+        if self.preset is not None and value not in (None, ()):
+            hint = ", not published: assumed" if fact in self.preset.assumed else ""
+            return value, f"from {self._preset}{hint}"
         return None, ""
 
-    def agree(self, fact: str, found: object, *arguments: str) -> None:
+    @property
+    def _preset(self) -> str:
+        return f"`preset={self.options.preset}`"
+
+    def agree(self, fact: str, value: object, *arguments: str, anyway: tuple[str, ...] = ()) -> None:
         """Take a fact from the keys and shapes of the weights.
+
+        Parameters
+        ----------
+        fact, value
+            Its name, and what the weights say.
+        arguments, anyway
+            As `find` takes them.
 
         Raises
         ------
@@ -143,26 +154,48 @@ class Facts:
             If an option, the preset or one of these arguments of the checkpoint contradicts it.
         """
         name = fact.replace("_", " ")
-        if self.options.preset is not None:
-            value = getattr(PRESETS[self.options.preset], fact, None)
-            if value not in (None, found):
-                raise OptionError(
-                    f"--preset {self.options.preset} says {name} {value}, but the checkpoint's weights say {found}; "
-                    "give the --preset that fits, or none"
-                )
-        chosen = getattr(self.options, fact, None)
-        if chosen not in (None, found):
+        published = getattr(self.preset, fact, None)
+        if published not in (None, value):
             raise OptionError(
-                f"{_option(fact)} {chosen} contradicts the checkpoint, whose weights say {found}; leave the option out"
+                f"{self._preset} says {name} {published}, but the checkpoint's weights say {value}; "
+                "give the `preset` that fits, or none"
             )
-        for argument in arguments:
-            value = self.args.get(argument)
-            if value not in (None, found):
+        chosen = getattr(self.options, fact, None)
+        if chosen not in (None, value):
+            raise OptionError(
+                f"`{fact}={chosen}` contradicts the checkpoint, whose weights say {value}; leave the option out"
+            )
+        for argument in (*arguments, *anyway) if self.trusted else anyway:
+            recorded = self.args.get(argument)
+            if recorded not in (None, value):
                 raise OptionError(
-                    f"the checkpoint's args.{argument} says {name} {_text(value)}, but its weights say {found}: these "
-                    "args are of another model; save the state_dict alone and give --heads, --timesteps and the like"
+                    f"the checkpoint's args.{argument} says {name} {_text(recorded)}, but its weights say {value}: "
+                    "these args are of another model; save the state_dict alone and give `heads`, `timesteps` and "
+                    "the like"
                 )
-        self.note(fact, found, "from the keys")
+        self.note(fact, value, "from the keys")
+
+    def choose_among(self, family: str, choices: Mapping[str, tuple[str, ...]]) -> None:
+        """Refuse an option that names what a family does not have.
+
+        Parameters
+        ----------
+        family
+            Its name, for messages.
+        choices
+            What `variant` and `tokenizer` may be; one that is left out means nothing to the family.
+
+        Raises
+        ------
+        OptionError
+            If one of them is given and is none of these.
+        """
+        for name in ("variant", "tokenizer"):
+            value, known = getattr(self.options, name), choices.get(name, ())
+            if value is not None and not known:
+                raise OptionError(f"`{name}` means nothing for {family}; leave it out")
+            if value not in (None, *known):
+                raise OptionError(_choice(name, known, value))
 
     def refuse(self, meaning: str, *facts: str) -> None:
         """Refuse options that mean nothing for this model.
@@ -174,15 +207,20 @@ class Facts:
         """
         for fact in facts:
             if getattr(self.options, fact) is not None:
-                raise OptionError(f"{_option(fact)} {meaning}; leave it out")
+                raise OptionError(f"`{fact}` {meaning}; leave it out")
 
     def note(self, fact: str, value: object, source: str) -> None:
         """Remember where a fact came from."""
-        self.sources[fact] = f"{_text(value)} ({source})"
+        self.sources[fact] = f"{_text(value)} ({spelled(source, _stored)})"
 
 
-def _option(fact: str) -> str:
-    return "--" + fact.replace("_", "-")
+def _stored(name: str, value: str) -> str:
+    """Spell an option as model.h5 has stored it since schema 1."""
+    return f"--{name.replace('_', '-')} {value}".rstrip()
+
+
+def _choice(name: str, known: tuple[str, ...], value: object) -> str:
+    return f"`{name}` must be one of {', '.join(known)}, got {value}"
 
 
 def _text(value: object) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from evsim.converters.facts import Facts
+from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.presets import CIFAR10, IMAGENET
 from evsim.inputspec import InputSpec
 
 
-def input_spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> InputSpec:
+def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
     """Return how the model's input is made.
 
     Parameters
@@ -21,8 +21,6 @@ def input_spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> In
         "imagenet", "cifar" or "dvs".
     channels
         Input channels.
-    trusted
-        Whether sizes and normalisation in the checkpoint's arguments are this model's, see `Facts.trusted`.
 
     Raises
     ------
@@ -30,27 +28,27 @@ def input_spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> In
         If a fact is unknown or makes no sense, or an option means nothing for such a model.
     """
     events = tokenizer == "dvs"
-    timesteps = facts.find("timesteps", *(("time_step", "T") if trusted else ("T",)), check=is_count)
+    timesteps = facts.find("timesteps", "time_step", anyway=("T",), check=is_count)
     size = facts.find(
-        "image_size", *(("img_size",) if trusted else ()),
+        "image_size", "img_size",
         constant={"cifar": 32, "dvs": 128}.get(tokenizer), reason=f"size of the published {tokenizer} models",
         check=is_count,
     )  # fmt: skip
     if events:
         facts.refuse("means nothing for a model of events", "mean", "std")
         frames = facts.find(
-            "frames", constant="number", reason="as the authors' scripts", check=lambda f: f in ("number", "time")
+            "frames", constant="number", reason="as the authors' scripts", check=lambda f: f in CHOICES["frames"]
         )
         orientation = facts.find(
             "orientation", constant="spikingjelly", reason="as the authors' loader",
-            check=lambda o: o in ("spikingjelly", "jaer", "raw"),
+            check=lambda o: o in CHOICES["orientation"],
         )  # fmt: skip
         return InputSpec("events", channels, size, size, timesteps, frames=frames, orientation=orientation)
     facts.refuse("means nothing for a model of images", "frames", "orientation")
     published = IMAGENET if tokenizer == "imagenet" else CIFAR10
     mean, std = (
         facts.find(
-            fact, *((fact,) if trusted else ()), constant=value,
+            fact, fact, constant=value,
             reason=f"that of the published {tokenizer} models", check=partial(_per_channel, channels, fact),
         )
         for fact, value in (("mean", published[0]), ("std", published[1]))

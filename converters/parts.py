@@ -3,72 +3,87 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.converters.checkpoint import Checkpoint
+from evsim.converters.table import Layer, Match, named, pattern
 from evsim.errors import CheckpointError
 from evsim.network import LIF, Conv2d, Linear, MaxPool, Node
 
 BATCH_NORM_EPS = 1e-5
 
 
-@dataclass
 class Builder:
     """Collects nodes, and for each the keys of the checkpoint that hold its parameters.
 
+    Parameters
+    ----------
+    checkpoint
+        Where the weights are.
+    match
+        How its keys match the family's table.
+
     Attributes
     ----------
+    form, sizes
+        The form of the table, and the sizes of the model.
     nodes
         In order of execution.
-    sources
-        ``"<node>.<parameter>"`` to how it is made from the checkpoint.
-    taken
-        Keys of the checkpoint that some layer takes.
+    notes
+        What a person should know of the conversion, one line each.
+
+    Raises
+    ------
+    CheckpointError
+        If a shape contradicts the table.
     """
 
-    checkpoint: Checkpoint
-    nodes: list[Node] = field(default_factory=list)
-    sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
+    def __init__(self, checkpoint: Checkpoint, match: Match) -> None:
+        self.checkpoint, self.form, self.sizes = checkpoint, match.form, match.sizes(checkpoint.shapes, checkpoint.path)
+        self.layers = {layer.node: layer for layer in match.form.layers(self.sizes)}
+        self.nodes: list[Node] = []
+        self.notes: list[str] = []
+        self._sources: dict[str, tuple[str, ...]] = {}
+        self._extra: list[str] = []
 
     def add(self, node: Node) -> str:
         """Append a node and return its name."""
         self.nodes.append(node)
         return node.name
 
-    def shape(self, key: str) -> tuple[int, ...]:
-        """Return the shape of a key, which must be there."""
-        if key not in self.checkpoint.shapes:
-            raise CheckpointError(f"{self.checkpoint.path} lacks {key}; give the complete state_dict")
-        return self.checkpoint.shapes[key]
+    def layer(self, name: str, source: str, stride: int = 1, padding: int = 0) -> str:
+        """Append a convolution or linear layer of the table, with its BatchNorm if the table has one.
 
-    def conv(self, name: str, source: str, key: str, norm: str, module: str = "Conv2d", pad: int = 0) -> str:
-        """Append a convolution with its BatchNorm; sizes and bias as the keys have them."""
-        shape = self.shape(f"{key}.weight")
-        if len(shape) not in (3, 4):
-            raise CheckpointError(
-                f"{self.checkpoint.path}: {key}.weight has shape {list(shape)}, a convolution's has 3 or 4 axes"
-            )
-        kernel = (shape[2], shape[3]) if len(shape) == 4 else (1, shape[2])
-        bias = f"{key}.bias" in self.checkpoint.shapes
-        self._weights(name, key, norm, bias)
-        padding = (pad, pad)
-        return self.add(Conv2d(name, (source,), shape[1], shape[0], kernel, (1, 1), padding, bias, True, module))
-
-    def linear(self, name: str, source: str, key: str, norm: str | None = None) -> str:
-        """Append a linear layer, with its BatchNorm if there is one."""
-        shape = self.shape(f"{key}.weight")
-        if len(shape) != 2:
-            raise CheckpointError(
-                f"{self.checkpoint.path}: {key}.weight has shape {list(shape)}, a linear layer's has 2 axes"
-            )
-        bias = f"{key}.bias" in self.checkpoint.shapes
-        self._weights(name, key, norm, bias)
-        return self.add(Linear(name, (source,), shape[1], shape[0], bias, norm is not None))
+        Raises
+        ------
+        CheckpointError
+            If a tensor that the table states is missing or misshapen.
+        """
+        layer = self.layers[name]
+        shape = layer.sized(self.sizes)
+        outputs, inputs, *kernel = shape
+        bias = f"{layer.key}.bias"
+        used: dict[str, tuple[str, ...]] = {"weight": (layer.weight,)}
+        has_bias = layer.bias or bias in self.checkpoint.shapes
+        if has_bias:
+            used["bias"] = (bias,)
+            self._extra += [] if layer.bias else [bias]
+        if layer.norm:
+            scale = (f"{layer.norm}.weight", f"{layer.norm}.running_var")
+            used |= {"bn_scale": scale, "bn_shift": (*scale, f"{layer.norm}.bias", f"{layer.norm}.running_mean")}
+        self._check(layer, used, outputs)
+        self._sources |= {f"{name}.{parameter}": keys for parameter, keys in used.items()}
+        norm = bool(layer.norm)
+        if not kernel:
+            return self.add(Linear(name, (source,), inputs, outputs, has_bias, norm))
+        module = "Conv1d" if len(kernel) == 1 else "Conv2d"
+        window = (kernel[-2] if len(kernel) == 2 else 1, kernel[-1])
+        strides, paddings = (stride, stride), (padding, padding)
+        return self.add(Conv2d(name, (source,), inputs, outputs, window, strides, paddings, has_bias, norm, module))
 
     def lif(self, name: str, source: str, tau: float, layout: str = "map", threshold: float = 1.0) -> str:
         """Append LIF neurons."""
@@ -78,37 +93,55 @@ class Builder:
         """Append the max-pooling 3 x 3, stride 2, padding 1 of the tokenizers."""
         return self.add(MaxPool(name, (source,)))
 
-    def finish(self, unused: tuple[str, ...]) -> Mapping[str, NDArray[np.floating]]:
-        """Return the weights; refuse keys that no layer takes, but for the modules `unused` of model or block."""
-        passed = re.compile(rf"(block\.\d+\.)?({'|'.join(map(re.escape, unused))})(\.\w+)?")
-        counters = {key.removesuffix("weight") + "num_batches_tracked" for key in self.taken}
-        known = self.taken | counters
-        rest = [key for key in self.checkpoint.shapes if key not in known and not passed.fullmatch(key)]
-        if rest:
-            more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
-            raise CheckpointError(
-                f"{self.checkpoint.path} has weights that no layer takes: {', '.join(rest[:8])}{more}; "
-                "is it of another family? (--family)"
-            )
-        return Weights(self.checkpoint, self.sources)
+    def finish(self, unused: Sequence[str]) -> Weights:
+        """Return the weights, and say in `notes` what was left out.
 
-    def _weights(self, name: str, key: str, norm: str | None, bias: bool) -> None:
-        out = self.shape(f"{key}.weight")[0]
-        used: dict[str, tuple[str, ...]] = {f"{name}.weight": (f"{key}.weight",)}
-        if bias:
-            used[f"{name}.bias"] = (f"{key}.bias",)
-        if norm:
-            scale = (f"{norm}.weight", f"{norm}.running_var")
-            used[f"{name}.bn_scale"] = scale
-            used[f"{name}.bn_shift"] = (*scale, f"{norm}.bias", f"{norm}.running_mean")
-        for wanted in {k for keys in used.values() for k in keys} - {f"{key}.weight"}:
-            if self.shape(wanted) != (out,):
+        Parameters
+        ----------
+        unused
+            As `Family.unused`.
+
+        Raises
+        ------
+        CheckpointError
+            If a key is neither taken by a layer nor unused.
+        """
+        taken = {key for keys in self._sources.values() for key in keys}
+        counters = {f"{layer.norm}.num_batches_tracked" for layer in self.layers.values() if layer.norm}
+        passed = re.compile(rf"({'|'.join(map(pattern, unused))})(\.\w+)?") if unused else re.compile("(?!)")
+        left = [key for key in self.checkpoint.shapes if key not in taken]
+        dropped = [key for key in left if key not in counters and passed.fullmatch(key)]
+        rest = [key for key in left if key not in counters and not passed.fullmatch(key)]
+        if rest:
+            raise CheckpointError(
+                f"{self.checkpoint.path} has weights that no layer takes: {named(rest, 8)}; "
+                "is it of another family? (`family`)"
+            )
+        if dropped:
+            numbers = sum(prod(self.checkpoint.shapes[key]) for key in dropped)
+            self.notes.append(
+                f"left out, as no forward pass reads them: {len(dropped)} tensors of {numbers:,} numbers "
+                f"({named(dropped)})"
+            )
+        if counted := len(left) - len(dropped):
+            self.notes.append(
+                f"left out: {counted} counters of BatchNorm (num_batches_tracked), which are no parameters"
+            )
+        if self._extra:
+            self.notes.append(f"took a bias that the family's models do not have: {named(self._extra)}")
+        return Weights(self.checkpoint, self._sources)
+
+    def _check(self, layer: Layer, used: Mapping[str, tuple[str, ...]], outputs: int) -> None:
+        """Refuse a layer that lacks a tensor, or has one of another size than its output channels."""
+        path, shapes = self.checkpoint.path, self.checkpoint.shapes
+        keys = sorted({key for keys in used.values() for key in keys} - {layer.weight})
+        if lost := [key for key in keys if key not in shapes]:
+            raise CheckpointError(f"{path} lacks {named(lost)}; give the complete state_dict")
+        for key in keys:
+            if shapes[key] != (outputs,):
                 raise CheckpointError(
-                    f"{self.checkpoint.path}: {wanted} has shape {list(self.shape(wanted))}, "
-                    f"but {key}.weight has {out} output channels"
+                    f"{path}: {key} has shape {list(shapes[key])}, but {layer.weight} has {outputs} output channels"
                 )
-        self.sources |= used
-        self.taken.update(k for keys in used.values() for k in keys)
 
 
 class Weights(Mapping[str, NDArray[np.floating]]):

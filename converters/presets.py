@@ -1,8 +1,10 @@
-"""What is published of the named models: the facts that no checkpoint's keys can tell."""
+"""What is published of a named model: the facts that no checkpoint's keys can tell."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from evsim.errors import OptionError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of ImageNet's channels."""
@@ -29,44 +31,42 @@ class Preset:
     assumed: tuple[str, ...] = ()
 
 
-def _with_cml(presets: dict[str, Preset]) -> dict[str, Preset]:
-    return presets | {f"{name}-cml": replace(preset, variant="cml") for name, preset in presets.items()}
+def published_sizes(family: str, variant: str = "standard") -> dict[str, Preset]:
+    """Return the sizes in which Spikingformer's paper compares the families, as presets of one of them.
 
-
-def _with_spikformer(presets: dict[str, Preset]) -> dict[str, Preset]:
-    """Add Spikformer in the sizes of Spikingformer: the paper compares the two size by size."""
-    standard = {name: preset for name, preset in presets.items() if preset.variant == "standard"}
-    return presets | {
-        name.replace("spikingformer", "spikformer"): replace(preset, family="spikformer")
-        for name, preset in standard.items()
+    Names are family-depth-dim-dataset, and the variant where it is not the standard.
+    """
+    suffix = "" if variant == "standard" else f"-{variant}"
+    sizes = {
+        f"8-{dim}-imagenet": Preset(
+            "imagenet", dim, 8, 8, 4, 1000, 224, family, variant, mean=IMAGENET[0], std=IMAGENET[1]
+        )
+        for dim in (384, 512, 768)
     }
-
-
-PRESETS: dict[str, Preset] = _with_spikformer(
-    _with_cml(
-        {
-            **{
-                f"spikingformer-8-{dim}-imagenet": Preset(
-                    "imagenet", dim, 8, 8, 4, 1000, 224, mean=IMAGENET[0], std=IMAGENET[1]
-                )
-                for dim in (384, 512, 768)
-            },
-            **{
-                f"spikingformer-{depth}-{dim}-cifar10": Preset(
-                    "cifar", dim, depth, heads, 4, 10, 32, mean=CIFAR10[0], std=CIFAR10[1], assumed=assumed
-                )
-                for depth, dim, heads, assumed in (
-                    (4, 384, 12, ()),
-                    (4, 256, 8, ("heads",)),
-                    (2, 384, 12, ("heads",)),
-                )
-            },
-            "spikingformer-4-384-cifar100": Preset(
-                "cifar", 384, 4, 8, 4, 100, 32, mean=CIFAR10[0], std=CIFAR10[1], assumed=("mean", "std")
-            ),
-            "spikingformer-2-256-cifar10dvs": Preset("dvs", 256, 2, 16, 16, 10, 128),
-            "spikingformer-2-256-dvs128": Preset("dvs", 256, 2, 16, 16, 11, 128),
-        }
+    for depth, dim, heads, assumed in ((4, 384, 12, ()), (4, 256, 8, ("heads",)), (2, 384, 12, ("heads",))):
+        sizes[f"{depth}-{dim}-cifar10"] = Preset(
+            "cifar", dim, depth, heads, 4, 10, 32, family, variant, CIFAR10[0], CIFAR10[1], assumed
+        )
+    sizes["4-384-cifar100"] = Preset(
+        "cifar", 384, 4, 8, 4, 100, 32, family, variant, CIFAR10[0], CIFAR10[1], assumed=("mean", "std")
     )
-)
-"""Every preset by its name: family-depth-dim-dataset, `-cml` for the variant."""
+    sizes["2-256-cifar10dvs"] = Preset("dvs", 256, 2, 16, 16, 10, 128, family, variant)
+    sizes["2-256-dvs128"] = Preset("dvs", 256, 2, 16, 16, 11, 128, family, variant)
+    return {f"{family}-{name}{suffix}": preset for name, preset in sizes.items()}
+
+
+def vision_sizes(preset: Preset) -> dict[str, int]:
+    """Return the sizes of a vision transformer whose tokenizer doubles its channels up to `dim`.
+
+    Raises
+    ------
+    OptionError
+        If the dimension does not divide so, or not into its heads.
+    """
+    dim = preset.dim
+    if dim % 8 or dim % preset.heads:
+        raise OptionError(f"a dimension of {dim} is no multiple of 8 and of its {preset.heads} heads")
+    widths = {"width1": dim // 8, "width2": dim // 4, "width3": dim // 2, "width4": dim}
+    channels = 2 if preset.tokenizer == "dvs" else 3
+    counts = {"depth": preset.depth, "classes": preset.classes}
+    return {"channels": channels, **widths, "dim": dim, "hidden": 4 * dim, **counts}

@@ -14,12 +14,13 @@ from evsim.converters import load_model
 from evsim.counters import Counts
 from evsim.energy import Energy, Options, Profile, charge
 from evsim.energy.paper import NonSpike
-from evsim.engine import Precision, Schedule, Simulator, check_timesteps
+from evsim.engine import Precision, Schedule, Simulator
 from evsim.errors import NetworkError, OptionError, RecordingError
 from evsim.events import ReadOptions, head_of, images, open_stream
 from evsim.events import read as read_recording
 from evsim.events.arrays import MAGIC, read_array
 from evsim.events.frames import to_frames
+from evsim.intake import check_timesteps
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
 from evsim.traffic import TrafficMeter

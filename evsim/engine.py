@@ -13,30 +13,24 @@ second, as a chip would; by layer, a packet carries all timesteps and each tile 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.errors import NetworkError, OptionError, RecordingError
-from evsim.inputspec import LARGEST_TIMESTEPS
+from evsim.errors import NetworkError, OptionError
+from evsim.intake import Intake, check_timesteps
 from evsim.kernels.threads import Workers
 from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
-from evsim.network import Add, Conv2d, Linear, MaxPool, Network, TimeMean
+from evsim.network import Network
 from evsim.observers import Observer
-from evsim.spikes import IntegerMap, Packet, RealMap
+from evsim.spikes import Packet, RealMap
 
 Schedule = Literal["time", "layer"]
 Precision = Literal["float32", "float64"]
-
-LARGEST_COUNT = 2**31 - 1
-"""Largest integer on an edge of the network: event counts, and sums of them, are int32."""
-
-LARGEST_SUM = 2**63 - 1
-"""Largest number of operations of a layer that is counted exactly."""
 
 
 @dataclass(order=True)
@@ -92,7 +86,7 @@ class Simulator:
     OptionError
         If a parameter has no such value.
     NetworkError
-        If a layer cannot run exactly in that precision.
+        If a layer cannot run exactly in that precision, or spikes add up beyond what is counted exactly.
     """
 
     def __init__(
@@ -104,16 +98,17 @@ class Simulator:
         threads: int = 1,
     ) -> None:
         if precision not in ("float32", "float64"):
-            raise OptionError(f"--precision must be float32 or float64, got {precision}")
+            raise OptionError(f"`precision` must be float32 or float64, got {precision}")
         if schedule not in ("time", "layer"):
-            raise OptionError(f"--schedule must be time or layer, got {schedule}")
+            raise OptionError(f"`schedule` must be time or layer, got {schedule}")
         if threads < 1:
-            raise OptionError(f"--threads must be at least 1, got {threads}")
+            raise OptionError(f"`threads` must be at least 1, got {threads}")
         self.network = network
         self.timesteps = network.spec.timesteps if timesteps is None else timesteps
         check_timesteps(self.timesteps)
         self.schedule = schedule
         self.dtype = np.dtype(precision)
+        self._intake = Intake(network, self.timesteps, self.dtype, schedule == "time")
         self.stages = plan(network, self.timesteps, Context(self.dtype, Workers(threads), schedule == "time"))
         self._readers = self._connect()
 
@@ -125,7 +120,7 @@ class Simulator:
         for stage in self.stages:
             single = once.issuperset(stage.sources)
             total += 1 if single else self.timesteps
-            if single or isinstance(stage.nodes[-1], TimeMean):
+            if single or stage.nodes[-1].once:
                 once.add(stage.name)
         return total
 
@@ -160,7 +155,7 @@ class Simulator:
         logits: NDArray[np.floating] | None = None
         for stage in self.stages:
             stage.layer.reset()
-        for packet in self._packets(source):
+        for packet in self._intake.packets(source):
             self._send(queue, self.network.input.name, packet)
         while queue:
             event = queue.pop()
@@ -183,11 +178,6 @@ class Simulator:
         assert logits is not None
         return logits
 
-    @property
-    def _events(self) -> bool:
-        """Whether the network takes counts of events."""
-        return self.network.input.kind == "integers"
-
     def _connect(self) -> dict[str, list[tuple[int, int]]]:
         """Return, for each node whose output travels, the (rank, port) of all inputs that take it."""
         readers: dict[str, list[tuple[int, int]]] = {self.network.input.name: []}
@@ -200,90 +190,3 @@ class Simulator:
     def _send(self, queue: EventQueue, name: str, packet: Packet) -> None:
         for rank, port in self._readers[name]:
             queue.push(rank, port, packet)
-
-    def _packets(self, source: NDArray[np.generic]) -> Iterator[Packet]:
-        """Cut the input into packets: one for all timesteps, or one for each."""
-        values = self._checked(source)
-        static = values.ndim == 3
-        frames = values[np.newaxis] if static else values
-        count, channels, height, width = frames.shape
-        maps = np.empty((count, height * width, channels), np.int32 if self._events else self.dtype)
-        for channel in range(channels):  # of few channels, NumPy moves one after the other in a third of the time
-            maps[..., channel] = frames[:, channel].reshape(count, -1)
-        streaming = self.schedule == "time"
-        for start in range(self.timesteps if streaming else 1):
-            steps = 1 if streaming else self.timesteps
-            part = maps if static or not streaming else maps[start : start + 1]
-            if self._events:
-                yield IntegerMap(start, part, height, width)
-            else:
-                yield RealMap(start, steps, part, channels, height, width)
-
-    def _checked(self, source: NDArray[np.generic]) -> NDArray[np.generic]:
-        spec = self.network.input
-        wanted = f"[{spec.channels}, {spec.height}, {spec.width}]"
-        events = self._events
-        if source.ndim not in ((4,) if events else (3, 4)) or source.shape[-3:] != (
-            spec.channels,
-            spec.height,
-            spec.width,
-        ):
-            kinds = f"frames [T, {wanted[1:]}" if events else f"an image {wanted} or frames [T, {wanted[1:]}"
-            raise RecordingError(f"the model takes {kinds}, but the input has shape {list(source.shape)}")
-        if source.ndim == 4 and len(source) != self.timesteps:
-            raise RecordingError(
-                f"the input holds {len(source)} timesteps, the run has {self.timesteps}; "
-                f"give --timesteps {len(source)} to run as many"
-            )
-        if events and _few_counts(source):
-            return source
-        if not np.isfinite(source).all():
-            raise RecordingError("the input holds NaN or infinite values; mend the file")
-        if events and bool((np.less(source, 0) | (source != np.floor(source))).any()):
-            raise RecordingError("the model takes event counts, but the input holds negative or fractional values")
-        largest = max(float(source.max()), -float(source.min()))
-        if not events and largest > float(np.finfo(self.dtype).max):
-            raise RecordingError(f"the input holds {largest:g}, which {self.dtype.name} cannot; mend the file")
-        if events:
-            self._check_counts(source)
-        return source
-
-    def _check_counts(self, source: NDArray[np.generic]) -> None:
-        """Refuse event counts that would not stay exact: on an edge in int32, summed over a layer in int64."""
-        bounds = {self.network.input.name: int(source.max())}
-        for node in self.network.nodes:
-            if isinstance(node, Add | MaxPool) and self.network.shapes[node.name].kind == "integers":
-                bounds[node.name] = sum(bounds.get(name, 1) for name in node.inputs)
-        for name, bound in bounds.items():
-            if bound > LARGEST_COUNT:
-                raise RecordingError(f"counts reach {bound} at {name}; evsim counts exactly up to {LARGEST_COUNT}")
-        for node in self.network.nodes:
-            if isinstance(node, Conv2d | Linear) and node.inputs[0] in bounds:
-                taps = int(np.prod(node.parameters()["weight"])) // node.in_channels
-                steps, shape = self.timesteps, self.network.shapes[node.inputs[0]]
-                if bounds[node.inputs[0]] * steps * shape.positions * shape.channels * taps <= LARGEST_SUM:
-                    continue
-                raise RecordingError(
-                    f"counts up to {bounds[node.inputs[0]]} give {node.name} more operations than {LARGEST_SUM}, "
-                    "up to which evsim counts exactly"
-                )
-
-
-def _few_counts(source: NDArray[np.generic]) -> bool:
-    """Whether all values are counts of at most 255: what recordings hold; nothing can overflow, nothing is wrong."""
-    with np.errstate(invalid="ignore"):
-        return bool((source.astype(np.uint8) == source).all())
-
-
-def check_timesteps(timesteps: int) -> None:
-    """Refuse a T that cannot be run.
-
-    Raises
-    ------
-    OptionError
-        If it is below 1 or above `evsim.inputspec.LARGEST_TIMESTEPS`.
-    """
-    if timesteps < 1:
-        raise OptionError(f"--timesteps must be at least 1, got {timesteps}")
-    if timesteps > LARGEST_TIMESTEPS:
-        raise OptionError(f"--timesteps must be at most {LARGEST_TIMESTEPS}, got {timesteps}")

@@ -50,3 +50,7 @@ class RecordingError(EvsimError):
 
 class ProfileError(EvsimError):
     """A hardware profile (TOML) is invalid."""
+
+
+class PluginError(EvsimError):
+    """A package that extends evsim cannot be loaded."""

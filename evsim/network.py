@@ -55,6 +55,8 @@ class Node:
     name: str
     inputs: tuple[str, ...]
     arity: ClassVar[int] = 1
+    once: ClassVar[bool] = False
+    """Whether it emits once, after the last timestep, and not at each."""
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the output's shape, given the shapes of the sources.
@@ -69,6 +71,10 @@ class Node:
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Return name and shape of each parameter array that the node needs (none by default)."""
         return {}
+
+    def largest(self, sources: tuple[int, ...]) -> int:
+        """Return the largest integer that the node can emit, given those of its sources: a sum, or one of them."""
+        return sum(sources)
 
     def _at_least(self, least: int, **values: int | tuple[int, ...]) -> None:
         """Refuse sizes below `least`."""
@@ -268,6 +274,8 @@ class TokenMean(Node):
 @dataclass(frozen=True)
 class TimeMean(Node):
     """Mean over the timesteps; emits once, after the last."""
+
+    once: ClassVar[bool] = True
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the source's size, real-valued."""

@@ -16,11 +16,11 @@ from evsim.api import Sample
 from evsim.audit.check import InputWatcher, check
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
-from evsim.converters.synthetic import skeleton, synthesize
 from evsim.engine import Simulator
 from evsim.network import LIF
 from evsim.report.audit import check_report
 from evsim.spikes import IntegerMap
+from evsim.synthesis import skeleton, synthesize
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 SHARED = Path(__file__).parents[2] / "shared" / "golden"

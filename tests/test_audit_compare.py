@@ -18,11 +18,11 @@ from evsim.audit.compare import compare, stage_of
 from evsim.audit.residual import placement, with_residual
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
-from evsim.converters.synthetic import skeleton, synthesize
 from evsim.engine import Simulator
 from evsim.errors import OptionError, RecordingError
 from evsim.network import Network
 from evsim.observers import SpikeRecorder
+from evsim.synthesis import skeleton, synthesize
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 SMALL = Preset("imagenet", 32, 2, 4, 4, 10, 32, mean=(0.5,) * 3, std=(0.2,) * 3)

@@ -12,8 +12,8 @@ from commands import evsim, refused
 
 from evsim import modelfile
 from evsim.converters.presets import Preset
-from evsim.converters.synthetic import synthesize
 from evsim.files import OutputError, check_outputs
+from evsim.synthesis import synthesize
 
 SMALL = Preset("imagenet", 32, 1, 4, 4, 10, 32, mean=(0.5,) * 3, std=(0.2,) * 3)
 SWEEP = ("sweep", "--depth", "1", "--dim", "32", "--rates", "0.2", "--preset", "spikingformer-2-384-cifar10")
@@ -58,7 +58,7 @@ def test_bad_places_are_found_before_the_work(command, place, reason, model, tmp
         raise AssertionError("work was begun")
 
     monkeypatch.setattr("evsim.converters.load_model", never)
-    monkeypatch.setattr("evsim.converters.synthetic.synthesize", never)
+    monkeypatch.setattr("evsim.synthesis.synthesize", never)
     monkeypatch.setattr("evsim.audit.sweep.synthesize", never)
     monkeypatch.setattr("evsim.audit.paper.paper_table", never)
     path, inputs = model

@@ -15,10 +15,10 @@ from evsim.api import simulate
 from evsim.audit.paper import dense_operations_of, paper_table
 from evsim.audit.sweep import SweepOptions, sweep
 from evsim.converters.presets import Preset
-from evsim.converters.synthetic import skeleton, synthesize
 from evsim.data import published
 from evsim.energy.paper import estimate
 from evsim.errors import OptionError
+from evsim.synthesis import skeleton, synthesize
 
 TABLE = paper_table()
 BY_MODEL = {entry.model: entry for entry in (*TABLE.recomputed, *TABLE.implied)}

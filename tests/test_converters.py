@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -11,11 +12,12 @@ import pytest
 from commands import evsim, refused
 from torch_files import Namespace, as_tensors, write_checkpoint
 
+from evsim.cli.words import spell
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.checkpoint import read_checkpoint
 from evsim.converters.facts import Facts
-from evsim.converters.presets import PRESETS
-from evsim.errors import EvsimError
+from evsim.converters.registry import PRESETS, find_preset
+from evsim.errors import CheckpointError, EvsimError, spelled
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 NUMBERS = {"heads": 2, "timesteps": 3, "image_size": 48}
@@ -93,7 +95,8 @@ def test_option_before_preset_before_args(options, args, expected, states, tmp_p
 
 def test_what_a_preset_assumes_is_said():
     """Heads of models whose authors published none come from their preset, marked as assumed."""
-    facts = Facts(ConvertOptions(preset="spikingformer-4-256-cifar10"), {})
+    name = "spikingformer-4-256-cifar10"
+    facts = Facts(ConvertOptions(preset=name), {}, find_preset(name))
     assert facts.find("heads") == 8
     assert facts.sources["heads"] == "8 (from --preset spikingformer-4-256-cifar10, not published: assumed)"
 
@@ -179,7 +182,7 @@ def test_contradictions_and_nonsense_are_errors_that_name_the_way_out(args, opti
     path = with_args(tmp_path / "c.pth.tar", states["spikingformer-imagenet"], **(defaults | args))
     with pytest.raises(EvsimError) as error:
         convert(path, ConvertOptions(**options))
-    assert names in str(error.value)
+    assert names in spelled(str(error.value), spell)
 
 
 def test_options_of_images_mean_nothing_for_events(states, tmp_path):
@@ -200,7 +203,7 @@ def test_cml_on_cifar_is_told_by_the_patch_size(states, tmp_path):
     bare = write_h5(tmp_path / "s.h5", state)
     facts = {"heads": 4, "timesteps": 4, "image_size": 32}
     assert convert(bare, ConvertOptions(**facts, tokenizer="cifar")).network.nodes == network.nodes
-    with pytest.raises(EvsimError, match="--tokenizer"):
+    with pytest.raises(EvsimError, match="`tokenizer=cifar`"):
         convert(bare, ConvertOptions(**facts, variant="cml"))
 
 
@@ -263,16 +266,71 @@ def test_keys_of_two_families_need_a_word(states, tmp_path):
     assert convert(decided).network.provenance["family"] == "spikingformer (from the checkpoint's args.model vitsnn)"
 
 
-def test_unused_keys_pass_in_silence_and_others_are_listed(states, tmp_path):
-    """LayerNorms of the blocks are never read and pass; any other key that no layer takes is an error that lists it."""
+def test_unused_keys_pass_with_a_note_and_others_are_listed(states, tmp_path):
+    """LayerNorms that are never read pass, and a note counts them; any other key that no layer takes is an error."""
     state = dict(states["spikingformer-dvs"])
     for key in ("block.0.norm1.weight", "block.0.norm1.bias", "block.0.norm2.weight", "block.0.norm2.bias"):
         state[key] = np.ones(16, np.float32)
-    assert convert(write_h5(tmp_path / "a.h5", state), ConvertOptions(**NUMBERS)).notes == ()
+    notes = convert(write_h5(tmp_path / "a.h5", state), ConvertOptions(**NUMBERS)).notes
+    counters = sum(key.endswith("num_batches_tracked") for key in state)
+    assert notes == (
+        (
+            "left out, as no forward pass reads them: 4 tensors of 64 numbers (block.0.norm1.bias, "
+            "block.0.norm1.weight, block.0.norm2.bias, block.0.norm2.weight)"
+        ),
+        f"left out: {counters} counters of BatchNorm (num_batches_tracked), which are no parameters",
+    )
+    bare = {key: value for key, value in states["spikingformer-dvs"].items() if "num_batches" not in key}
+    assert convert(write_h5(tmp_path / "c.h5", bare), ConvertOptions(**NUMBERS)).notes == ()
     for stranger in ("block.0.attn.extra", "patch_embed.norm1.weight", "total_ops", "foo.num_batches_tracked"):
         path = write_h5(tmp_path / "b.h5", state | {stranger: np.ones(3, np.float32)})
         message = refused("convert", path, tmp_path / "m.h5", "--heads", 2, "--timesteps", 3)
         assert stranger in message
+
+
+@pytest.mark.parametrize("name", ["spikingformer-imagenet", "spikingformer-dvs", "spikformer-imagenet"])
+def test_every_number_of_a_checkpoint_is_stored_or_left_out_with_a_note(name, states, tmp_path):
+    """Parameters of model.h5 plus those that the notes count are all that the checkpoint holds but for counters."""
+    path = write_h5(tmp_path / "s.h5", states[name])
+    conversion = convert(path, ConvertOptions(**NUMBERS, family=name.split("-")[0]))
+    left = sum(int(re.search(r"of ([\d,]+) numbers", note)[1].replace(",", "")) for note in conversion.notes[:-1])
+    total = sum(value.size for key, value in states[name].items() if "num_batches" not in key)
+    weights = conversion.network.weights
+    # of BatchNorm's four arrays two are stored: scale and shift
+    stored = sum(weights[key].size * (2 if ".bn_" in key else 1) for key in weights)
+    assert stored + left == total
+
+
+def always_there():
+    """Every tensor of one block, the first stage and the head: what each layer of the family always has."""
+    state = read_checkpoint(GOLDEN / "spikingformer-dvs" / "checkpoint.pth.tar").shapes
+    parts = ("block.0.", "patch_embed.proj_", "head.")
+    return sorted(key for key in state if key.startswith(parts) and "num_batches" not in key and ".norm" not in key)
+
+
+@pytest.mark.parametrize("key", always_there())
+def test_a_tensor_that_the_family_always_has_is_missed(key, states, tmp_path):
+    """Whatever one tensor is missing, a bias too, is an error that names it, never another prediction."""
+    state = {name: value for name, value in states["spikingformer-dvs"].items() if name != key}
+    with pytest.raises(CheckpointError, match=re.escape(f"lacks {key}")):
+        convert(write_h5(tmp_path / "s.h5", state), ConvertOptions(**NUMBERS))
+
+
+def test_a_bias_of_ones_own_is_taken_with_a_note(states, tmp_path):
+    """A bias that the family's models do not have is computed with, and said."""
+    state = states["spikingformer-dvs"] | {"block.0.attn.q_conv.bias": np.full(16, 0.5, np.float32)}
+    conversion = convert(write_h5(tmp_path / "s.h5", state), ConvertOptions(**NUMBERS))
+    assert conversion.notes[-1] == "took a bias that the family's models do not have: block.0.attn.q_conv.bias"
+    assert (conversion.network.weights["block.0.attn.q_conv.bias"] == 0.5).all()
+
+
+def test_shapes_that_contradict_each_other_are_named(states, tmp_path):
+    """A layer whose channels are not those of the layers around it is refused by its key and both shapes."""
+    state = states["spikingformer-dvs"] | {"block.0.mlp.mlp2_conv.weight": np.zeros((16, 60, 1, 1), np.float32)}
+    text = refused("convert", write_h5(tmp_path / "s.h5", state), tmp_path / "m.h5", "--heads", 2, "--timesteps", 3)
+    assert "block.0.mlp.mlp2_conv.weight has shape [16, 60, 1, 1]" in text
+    assert "[dim, hidden, 1, 1] is [16, 64, 1, 1]" in text
+    assert str(tmp_path / "s.h5") in text
 
 
 @pytest.mark.parametrize("key", ["head.weight", "patch_embed.proj2_conv.weight", "block.0.attn.q_bn.running_var"])

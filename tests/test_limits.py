@@ -14,7 +14,7 @@ import pytest
 from commands import evsim, refused
 from torch_files import as_tensors, write_checkpoint
 
-from evsim import api, engine, modelfile
+from evsim import api, intake, modelfile
 from evsim.converters import convert
 from evsim.converters.checkpoint import read_checkpoint
 from evsim.engine import Simulator
@@ -78,7 +78,7 @@ def test_sums_of_counts_stay_exact(monkeypatch):
         api.simulate(summing(doublings=3), frames(2**28, "int64"))
     full = np.full((2, 2, 2, 2), 2**31 - 1)
     assert api.simulate(summing(), full).counts.layer("conv").acs_unrolled.sum() == 2 * 16 * (2**31 - 1)
-    monkeypatch.setattr(engine, "LARGEST_SUM", 2 * 16 * (2**31 - 1) - 1)
+    monkeypatch.setattr(intake, "LARGEST_SUM", 2 * 16 * (2**31 - 1) - 1)
     with pytest.raises(RecordingError, match="conv"):
         api.simulate(summing(), full)
 

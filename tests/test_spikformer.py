@@ -13,12 +13,13 @@ import pytest
 from evsim import modelfile
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.checkpoint import read_checkpoint
-from evsim.converters.presets import PRESETS, Preset
-from evsim.converters.synthetic import save_state, synthesize
+from evsim.converters.presets import Preset
+from evsim.converters.registry import PRESETS
 from evsim.energy import Options, charge, paper
 from evsim.engine import Simulator
 from evsim.errors import CheckpointError, OptionError
 from evsim.observers import Counter, SpikeRecorder
+from evsim.synthesis import save_state, synthesize
 
 OWN = sorted((Path(__file__).parent / "data" / "golden").glob("spikformer-*"))
 SHARED = sorted((Path(__file__).parents[2] / "shared" / "golden").glob("spikformer-*"))
@@ -133,7 +134,7 @@ def test_float32_predicts_the_same(folder, tmp_path):
 def test_keys_alone_decide_only_for_cifar():
     """Linear layers are Spikformer's; the other keys are also those of old Spikingformers and need --family."""
     assert convert(CIFAR / "checkpoint.pth.tar").network.family == "spikformer"
-    with pytest.raises(OptionError, match="--family"):
+    with pytest.raises(OptionError, match="`family`"):
         convert(IMAGENET / "checkpoint.pth.tar")
     old = convert(IMAGENET / "checkpoint.pth.tar", ConvertOptions(family="spikingformer", heads=2, timesteps=4))
     assert old.network.family == "spikingformer"

@@ -10,14 +10,15 @@ from console import evsim
 
 from evsim import modelfile
 from evsim.converters import ConvertOptions, convert
-from evsim.converters.calibration import calibrate
-from evsim.converters.presets import PRESETS, Preset
-from evsim.converters.synthetic import synthesize
+from evsim.converters.presets import Preset
+from evsim.converters.registry import PRESETS
 from evsim.data import published
 from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.network import LIF, MaxPool
 from evsim.observers import Counter, SpikeRecorder
+from evsim.synthesis import synthesize
+from evsim.synthesis.calibration import calibrate
 
 SMALL = Preset("imagenet", 64, 2, 4, 4, 10, 64, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
 
@@ -105,10 +106,10 @@ def test_state_dict_and_model_are_one(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (("spikingformer-9", "0.1"), "no preset is named spikingformer-9"),
-        ((SMALL, "often"), "--rates must be published or a number"),
-        ((SMALL, 0.95), "--rates must be"),
-        ((SMALL, 0.1, 0.0), "--scale-rates"),
-        ((SMALL, 0.1, 1.0, -1), "--seed"),
+        ((SMALL, "often"), "`rates` must be published or a number"),
+        ((SMALL, 0.95), "`rates` must be"),
+        ((SMALL, 0.1, 0.0), "`scale_rates"),
+        ((SMALL, 0.1, 1.0, -1), "`seed"),
         ((Preset("imagenet", 100, 2, 4, 4, 10, 64), 0.1), "multiple of 8"),
     ],
 )
@@ -133,7 +134,7 @@ def test_a_missed_target_is_said(tmp_path, monkeypatch, capsys):
     assert evsim(monkeypatch, "synthesize", preset, "--scale-rates", "0.01", "-o", out) == 0
     warning = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: "))
     assert "missed its target at" in warning
-    made = synthesize(preset, scale=0.01)
+    made = synthesize(preset, scale_rates=0.01)
     worst = made.missed[0]
     assert abs(worst.error) == max(abs(rate.error) for rate in (*made.rates, *made.rates_float32))
     assert f"{worst.name} wanted {worst.target:.4%}, reached {worst.reached:.4%}" in warning
@@ -153,7 +154,7 @@ def test_targets_out_of_reach_are_not_tried_forever(monkeypatch):
         draws.append(1)
         return calibrate(*arguments)
 
-    monkeypatch.setattr("evsim.converters.synthetic.calibrate", counted)
+    monkeypatch.setattr("evsim.synthesis.model.calibrate", counted)
     made = synthesize(SMALL, 0.003)
     assert made.missed[0].error < -0.1
     assert len(draws) == 2

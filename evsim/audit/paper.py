@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evsim.converters.presets import PRESETS
-from evsim.converters.synthetic import skeleton
+from evsim.converters.registry import PRESETS
 from evsim.data import published
 from evsim.energy import Profile, load_profile
 from evsim.energy.paper import attention_acs, energy_mj
 from evsim.network import Network
+from evsim.synthesis import skeleton
 from evsim.workload import rows
 
 PUBLISHED_MJ = {

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from evsim.api import Run, Sample, check_run, simulate
-from evsim.converters.presets import PRESETS, Preset
-from evsim.converters.synthetic import synthesize
+from evsim.converters.presets import Preset
+from evsim.converters.registry import PRESETS
 from evsim.energy import Profile, load_profile
 from evsim.errors import OptionError
+from evsim.synthesis import synthesize
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class SweepOptions:
     preset
         The model whose depth and dimension are varied.
     rates, scale, seed
-        As `evsim.converters.synthetic.synthesize` takes them.
+        As `evsim.synthesis.synthesize` takes them.
     heads
         Attention heads, if not the preset's.
     threads

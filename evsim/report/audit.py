@@ -13,8 +13,8 @@ from evsim.audit.check import Check, LayerCheck
 from evsim.audit.compare import Comparison, Totals, ratios
 from evsim.audit.paper import Implied, PaperTable, Recomputed
 from evsim.audit.sweep import SweepRow
-from evsim.converters.synthetic import TOLERANCE
 from evsim.report.text import aligned
+from evsim.synthesis import TOLERANCE
 
 SCHEMA = 1
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from evsim.api import Run
-from evsim.converters.calibration import Rate
 from evsim.counters import AttentionCounts, LayerCounts, NeuronCounts, SynapseCounts, unknown_row
 from evsim.energy import Profile, exact, load_profile, paper
 from evsim.energy.paper import NonSpike
 from evsim.network import Network
 from evsim.report.text import aligned
+from evsim.synthesis import Rate
 from evsim.workload import workload
 
 WHY = (

@@ -51,15 +51,14 @@ def prepare(workload: Workload) -> None:
     """Write the files of a workload unless they are there."""
     if workload.sample.exists():
         return
-    from evsim import modelfile
-    from evsim.converters import synthetic
+    from evsim import modelfile, synthesis
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     sys.stderr.write(f"synthesizing {workload.stem.name} ...\n")
-    made = synthetic.synthesize(workload.preset, scale=workload.scale)
+    made = synthesis.synthesize(workload.preset, scale_rates=workload.scale)
     modelfile.save(made.network, workload.model)
-    synthetic.save_state(made.state, workload.state)
-    synthetic.save_sample(made.sample, workload.sample)  # last: its presence says that all are whole
+    synthesis.save_state(made.state, workload.state)
+    synthesis.save_sample(made.sample, workload.sample)  # last: its presence says that all are whole
 
 
 def reference(workload: Workload):
@@ -71,7 +70,7 @@ def reference(workload: Workload):
     sys.path.insert(0, str(ROOT / "tests" / "reference"))
     from parts import Config
 
-    from evsim.converters.presets import PRESETS
+    from evsim.converters.registry import PRESETS
 
     preset = PRESETS[workload.preset]
     config = Config(

@@ -13,7 +13,7 @@ its own rate all the while.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -22,28 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.converters.parts import BATCH_NORM_EPS, Weights
-from evsim.engine import Precision, Simulator
+from evsim.errors import NetworkError
+from evsim.intake import Intake
 from evsim.kernels.threads import Workers
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context
 from evsim.layers.neurons import NeuronLayer
-from evsim.layers.plan import Stage
 from evsim.layers.pool import Pool
-from evsim.layers.readout import Addition
 from evsim.layers.synapses import Synapses
-from evsim.network import (
-    LIF,
-    Add,
-    Conv2d,
-    Input,
-    Linear,
-    MaxPool,
-    Network,
-    Node,
-    SpikingSelfAttention,
-    TokenMean,
-)
-from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
+from evsim.network import LIF, Conv2d, Linear, Network, Node, SpikingSelfAttention
+from evsim.spikes import Packet, RealMap, SpikeMap
+from evsim.synthesis.graph import RUNNING, Graph, rate_of
+from evsim.synthesis.rates import Rate
 
 TOLERANCE = 1e-3
 """Relative error of a rate at which a bisection stops."""
@@ -72,20 +62,6 @@ FAR_BELOW = 0.5
 
 SILENCING = 20.0
 """How far a channel is pushed down that is to fire only if all others fire already."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """Firing rate of a LIF, after the max-pool that alone reads it: what was wanted, what was reached."""
-
-    name: str
-    target: float
-    reached: float
-
-    @property
-    def error(self) -> float:
-        """Distance from the target, relative to it."""
-        return self.reached / self.target - 1.0
 
 
 class Fit(NamedTuple):
@@ -122,32 +98,6 @@ def calibrate(
     return _Walk(network, state, targets, rng).run(sample)
 
 
-def measure(
-    network: Network, targets: Mapping[str, float], sample: NDArray[np.floating], precision: Precision
-) -> tuple[Rate, ...]:
-    """Run the network as users do and return the rate of every LIF, in order of execution."""
-    counter = _RateCounter(network)
-    Simulator(network, precision=precision).run(sample, [counter])
-    return tuple(Rate(name, target, counter.rates[name]) for name, target in targets.items())
-
-
-class _RateCounter:
-    """Observer that keeps the rate of every LIF, after the max-pool that alone reads it."""
-
-    def __init__(self, network: Network) -> None:
-        self.rates: dict[str, float] = {}
-        self._lifs = {}
-        for name, readers in network.consumers().items():
-            if isinstance(network.node(name), LIF):
-                pooled = len(readers) == 1 and isinstance(network.node(readers[0]), MaxPool)
-                self._lifs[readers[0] if pooled else name] = name
-
-    def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
-        """Take note of the spikes that a stage emits."""
-        if stage.name in self._lifs and isinstance(output, SpikeMap):
-            self.rates[self._lifs[stage.name]] = _rate(output)
-
-
 class _Walk:
     """One walk from the input to the mean over tokens."""
 
@@ -162,61 +112,62 @@ class _Walk:
         self.network, self.state, self.targets, self.rng = network, state, targets, rng
         self.keys = network.weights.sources
         self.context = Context(np.dtype(np.float64), Workers(), streaming=False)
-        self.readers = network.consumers()
+        self.graph = Graph(network)
         self.packets: dict[str, Packet] = {}
         self.levers: dict[str, str] = {}
         self.rates: dict[str, Rate] = {}
 
     def run(self, sample: NDArray[np.floating]) -> tuple[Rate, ...]:
         """Walk; rates come in the order of the nodes."""
-        last_use = self._last_uses()
-        for rank, node in enumerate(self.network.nodes):
-            if isinstance(node, TokenMean):
-                break
-            self._visit(node, sample)
+        last_use = self.graph.last_uses()
+        source, timesteps = self.network.input, self.network.spec.timesteps
+        intake = Intake(self.network, timesteps, self.context.dtype, streaming=False)
+        (self.packets[source.name],) = intake.packets(sample)
+        for rank, node in enumerate(self.network.nodes[: self.graph.end]):
+            if node is not source:
+                self._visit(node)
             for name in [name for name in self.packets if last_use[name] <= rank]:
                 del self.packets[name]
-        return tuple(self.rates[node.name] for node in self.network.nodes if isinstance(node, LIF))
+        return tuple(self.rates[name] for name in self.graph.neurons)
 
-    def _visit(self, node: Node, sample: NDArray[np.floating]) -> None:
-        inputs = [self.packets[name] for name in node.inputs]
-        match node:
-            case Input():
-                self.packets[node.name] = _input_packet(node, sample, self.network.spec.timesteps)
-            case Conv2d() | Linear():
-                self.packets[node.name] = self._normalised(node, inputs[0])
-                self.levers[node.name] = node.name
-            case LIF():
-                if isinstance(self.network.node(node.inputs[0]), SpikingSelfAttention):
-                    self._attention(node)
-                else:
-                    self._neurons(node)
-            case MaxPool():
-                pool = Pool(node, self.network.shapes[node.name], self.context)
-                self.packets[node.name] = pool.step(*inputs)
-                self.levers[node.name] = self.levers.get(node.inputs[0], "")
-            case Add():
-                self.packets[node.name] = Addition(self.context).step(*inputs)
-                self.levers[node.name] = self.levers.get(node.inputs[1], "")
-            case SpikingSelfAttention():
-                self.packets[node.name] = self._attend(node, inputs)
+    def _visit(self, node: Node) -> None:
+        if node.name in self.graph.attention:
+            self._attention(self.graph.neurons[node.name])
+        elif node.name in self.graph.neurons:
+            self._neurons(self.graph.neurons[node.name])
+        elif "weight" in node.parameters():
+            self.packets[node.name] = self._normalised(node, self.packets[node.inputs[0]])  # type: ignore[arg-type]
+            self.levers[node.name] = node.name if f"{node.name}.bn_shift" in self.keys else ""
+        else:
+            running = RUNNING.get(type(node))
+            if running is None:
+                raise NetworkError(f"{node.name}: calibration does not know a {type(node).__name__} before the readout")
+            packet = running(node, self.network.shapes[node.name], self.context).step(
+                *(self.packets[name] for name in node.inputs)
+            )
+            assert packet is not None
+            self.packets[node.name] = packet
+            # of a residual addition, what the block adds is the last input
+            self.levers[node.name] = self.levers.get(node.inputs[-1], "")
 
     def _normalised(self, node: Conv2d | Linear, packet: Packet) -> RealMap:
-        """Run a layer, and set its BatchNorm to the statistics of what comes out."""
+        """Run a layer, and set its BatchNorm, if there is one, to the statistics of what comes out."""
         network, name = self.network, node.name
         weights = {key: network.weights[f"{name}.{key}"] for key in ("weight", *(("bias",) if node.bias else ()))}
         layer = Synapses(node, network.shapes[node.inputs[0]], network.shapes[name], weights, self.context)
         result = layer.step(packet)
         assert isinstance(result, RealMap)
+        if f"{name}.bn_shift" not in self.keys:
+            return result
         values = result.values[..., : node.out_channels]
         gain = self.rng.uniform(0.7, 1.3, node.out_channels)
-        if any(isinstance(network.node(reader), Add) for reader in self.readers[name]):
+        if self.graph.writes_to_stream(name):
             gain *= RESIDUAL_GAIN
         offset = self.rng.normal(0.0, OFFSET_SPREAD, node.out_channels)
         norm = self._norm(name)
         norm |= {
             "weight": gain.astype(np.float32),
-            "bias": (0.0 * offset if self._feeds_attention(node) else offset).astype(np.float32),
+            "bias": (0.0 * offset if self.graph.feeds_attention(name) else offset).astype(np.float32),
             "running_mean": values.mean(axis=(0, 1), dtype=np.float64).astype(np.float32),
             "running_var": np.maximum(values.var(axis=(0, 1), dtype=np.float64), 1e-6).astype(np.float32),
         }
@@ -237,10 +188,13 @@ class _Walk:
 
     def _fitted(self, node: LIF, profile: NDArray[np.floating]) -> Fit:
         """Find the shift, beside a profile over channels, at which a LIF fires at its target."""
-        currents, lever = self.packets[node.inputs[0]], self.levers[node.inputs[0]]
+        currents, lever = self.packets[node.inputs[0]], self.levers.get(node.inputs[0])
+        if not lever:
+            raise NetworkError(f"{node.name}: no BatchNorm stands before it, by which calibration could set its rate")
         assert isinstance(currents, RealMap)
         layer = NeuronLayer(node, self.network.shapes[node.name], self.context)
-        pool, target = self._pool_behind(node), self.targets[node.name]
+        behind, target = self.graph.pools.get(node.name), self.targets[node.name]
+        pool = Pool(behind, self.network.shapes[behind.name], self.context) if behind else None
         bias = self._norm(lever)["bias"].astype(np.float64)
 
         def fire(shift: float) -> Fit:
@@ -250,7 +204,7 @@ class _Walk:
             spikes = layer.step(_plus(currents, offset))
             read = pool.step(spikes) if pool else spikes
             assert isinstance(read, SpikeMap)
-            return Fit(lever, offset, spikes, _rate(read))
+            return Fit(lever, offset, spikes, rate_of(read))
 
         low, high = -4.0, 4.0
         while fire(low).rate > target and low > -1e4:
@@ -278,12 +232,8 @@ class _Walk:
 
     def _attention(self, node: LIF) -> None:
         """Choose the profiles of q, k and v so that `attn_lif` fires at its target."""
-        ssa = self.network.node(node.inputs[0])
-        assert isinstance(ssa, SpikingSelfAttention)
-        q, k, v = (self.network.node(name) for name in ssa.inputs)
-        assert isinstance(q, LIF)
-        assert isinstance(k, LIF)
-        assert isinstance(v, LIF)
+        ssa = self.graph.attention[node.name]
+        q, k, v = (self.graph.neurons[name] for name in ssa.inputs)
         width = self.network.shapes[ssa.name].channels // ssa.heads
         common, own = (self._profile(ssa.heads, width) for _ in range(2))
         turn = np.repeat(self.rng.permutation(ssa.heads) + 1, width)
@@ -298,7 +248,7 @@ class _Walk:
             fits = [self._fitted(q, abs(strength) * common - push), self._fitted(k, strength * common - push), value]
             neurons.reset()
             fired = neurons.step(self._attend(ssa, [fit.spikes for fit in fits]))
-            fits.append(Fit("", common, fired, _rate(fired)))
+            fits.append(Fit("", common, fired, rate_of(fired)))
             tried = list(zip((q, k, v, node), fits, strict=True))
             error = max(abs(fit.rate / self.targets[lif.name] - 1.0) for lif, fit in tried)
             if error < best[0]:
@@ -322,26 +272,13 @@ class _Walk:
         for lif, fit in best[1]:
             self._keep(lif, fit)
 
-    def _attend(self, node: SpikingSelfAttention, inputs: list[Packet] | list[SpikeMap]) -> RealMap:
+    def _attend(self, node: SpikingSelfAttention, inputs: list[SpikeMap]) -> RealMap:
         return Attention(node, self.network.shapes[node.name], self.context).step(*inputs)
 
     def _profile(self, heads: int, width: int) -> NDArray[np.floating]:
         """Return normal quantiles over the channels of every head, in random order, so that no head is left out."""
         quantiles = np.array([_quantile((i + 0.5) / width) for i in range(width)])
         return np.concatenate([self.rng.permutation(quantiles) for _ in range(heads)])
-
-    def _feeds_attention(self, node: Node) -> bool:
-        return any(
-            isinstance(self.network.node(last), SpikingSelfAttention)
-            for reader in self.readers[node.name]
-            for last in self.readers[reader]
-        )
-
-    def _pool_behind(self, node: LIF) -> Pool | None:
-        readers = [self.network.node(name) for name in self.readers[node.name]]
-        if len(readers) == 1 and isinstance(readers[0], MaxPool):
-            return Pool(readers[0], self.network.shapes[readers[0].name], self.context)
-        return None
 
     def _norm(self, name: str) -> dict[str, NDArray[Any]]:
         """Return the arrays of a layer's BatchNorm by their short names."""
@@ -350,16 +287,6 @@ class _Walk:
     def _store(self, name: str, norm: Mapping[str, NDArray[Any]]) -> None:
         for key in self.keys[f"{name}.bn_shift"]:
             self.state[key] = norm[key.rsplit(".", 1)[1]]
-
-    def _last_uses(self) -> dict[str, int]:
-        """Return the rank of the last node that needs each packet; q, k and v are needed until attention fires."""
-        rank = {node.name: i for i, node in enumerate(self.network.nodes)}
-        last = {name: max((rank[r] for r in readers), default=rank[name]) for name, readers in self.readers.items()}
-        for node in self.network.nodes:
-            if self._feeds_attention(node):
-                (lif,) = self.readers[node.name]
-                last[node.name] = last[self.readers[lif][0]]
-        return last
 
 
 def _approach(rate_at: Callable[[float], float], target: float) -> float:
@@ -388,21 +315,8 @@ def _approach(rate_at: Callable[[float], float], target: float) -> float:
     return highest
 
 
-def _rate(spikes: SpikeMap) -> float:
-    fired = int(np.bitwise_count(spikes.words).sum(dtype=np.int64))
-    return fired / (spikes.steps * spikes.height * spikes.width * spikes.channels)
-
-
 def _quantile(share: float) -> float:
     return NormalDist().inv_cdf(share) if share > 0.0 else -np.inf
-
-
-def _input_packet(node: Input, sample: NDArray[np.floating], timesteps: int) -> Packet:
-    frames = sample[np.newaxis] if sample.ndim == 3 else sample
-    maps = np.ascontiguousarray(frames.transpose(0, 2, 3, 1)).reshape(len(frames), node.height * node.width, -1)
-    if node.kind == "integers":
-        return IntegerMap(0, maps.astype(np.int32), node.height, node.width)
-    return RealMap(0, timesteps, maps.astype(np.float64), node.channels, node.height, node.width)
 
 
 def _plus(currents: RealMap, offset: NDArray[np.floating]) -> RealMap:

@@ -1,0 +1,83 @@
+"""What calibration asks of a graph, and all that it knows of kinds of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from evsim.layers.attention import Attention
+from evsim.layers.context import Context, Layer
+from evsim.layers.pool import Pool
+from evsim.layers.readout import Addition
+from evsim.network import LIF, Add, MaxPool, Network, Node, Shape, SpikingSelfAttention, TokenMean
+from evsim.spikes import SpikeMap
+
+RUNNING: Mapping[type[Node], Callable[[Any, Shape, Context], Layer]] = {
+    MaxPool: Pool,
+    Add: lambda _node, _shape, context: Addition(context),
+    SpikingSelfAttention: Attention,
+}
+"""Running form of the nodes that have neither weights nor a rate: they pass on what they are given."""
+
+
+class Graph:
+    """The neurons of a network and what stands around them.
+
+    Parameters
+    ----------
+    network
+        The network.
+
+    Attributes
+    ----------
+    neurons
+        Every LIF by its name, in order of execution.
+    pools
+        LIF to the max-pool that alone reads it: its rate is that of what the pool emits.
+    attention
+        LIF to the attention that drives it.
+    end
+        Rank of the first mean, over tokens or time, behind which nothing fires.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.readers = network, network.consumers()
+        self.neurons = {node.name: node for node in network.nodes if isinstance(node, LIF)}
+        self.pools: dict[str, MaxPool] = {}
+        self.attention: dict[str, SpikingSelfAttention] = {}
+        for name, lif in self.neurons.items():
+            readers, source = self.readers[name], network.node(lif.inputs[0])
+            reader = network.node(readers[0]) if len(readers) == 1 else None
+            if isinstance(reader, MaxPool):
+                self.pools[name] = reader
+            if isinstance(source, SpikingSelfAttention):
+                self.attention[name] = source
+        ends = (rank for rank, node in enumerate(network.nodes) if isinstance(node, TokenMean) or node.once)
+        self.end = next(ends, len(network.nodes))
+
+    def feeds_attention(self, name: str) -> bool:
+        """Whether a node drives neurons that attention reads."""
+        last = [self.network.node(node) for reader in self.readers[name] for node in self.readers[reader]]
+        return any(isinstance(node, SpikingSelfAttention) for node in last)
+
+    def writes_to_stream(self, name: str) -> bool:
+        """Whether a residual addition reads a node."""
+        return any(isinstance(self.network.node(reader), Add) for reader in self.readers[name])
+
+    def last_uses(self) -> dict[str, int]:
+        """Return the rank of the last node that needs each output; q, k and v are needed until attention fires."""
+        rank = {node.name: i for i, node in enumerate(self.network.nodes)}
+        last = {name: max((rank[r] for r in readers), default=rank[name]) for name, readers in self.readers.items()}
+        for name in self.readers:
+            if self.feeds_attention(name):
+                (lif,) = self.readers[name]
+                last[name] = last[self.readers[lif][0]]
+        return last
+
+
+def rate_of(spikes: SpikeMap) -> float:
+    """Return the share of 1 among the spikes of a map."""
+    fired = int(np.bitwise_count(spikes.words).sum(dtype=np.int64))
+    return fired / (spikes.steps * spikes.height * spikes.width * spikes.channels)
