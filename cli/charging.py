@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import typer
 
 from evsim import countsfile
+from evsim.cli import output
 from evsim.counters import Counts
 from evsim.energy import MODELS, Energy, Options, Profile, charge, charge_baseline, load_profile, profile_names
 from evsim.energy.counted_memory import bounds
@@ -70,7 +71,7 @@ def charge_and_print(request: Request) -> None:
         typer.echo(energy_csv(accounts) if request.csv_file == "-" else json.dumps(document, indent=1), nl=False)
     else:
         bars, key = sys.stdout.isatty(), request.by or "layer"
-        typer.echo("\n\n".join(energy_report(account, key, bars) for account in accounts))
+        output.say("\n\n".join(energy_report(account, key, bars) for account in accounts))
     if request.json_file not in (None, "-"):
         write_whole(str(request.json_file), json.dumps(document, indent=1).encode())
     if request.csv_file not in (None, "-"):
@@ -82,7 +83,7 @@ def _compare(request: Request, options: Options) -> None:
         raise OptionError(f"--sensitivity compares two counts files, got {len(request.files)}")
     unheeded = {"--by": request.by, "--against": request.against, "--traffic": request.traffic}
     if given := [option for option, value in (*unheeded.items(), ("--csv", request.csv_file)) if value]:
-        raise OptionError(f"--sensitivity goes with --model, --profile and --json, not with {', '.join(given)}")
+        raise OptionError(f"--sensitivity goes with --method, --profile and --json, not with {', '.join(given)}")
     models = None if request.model in (None, "all") else str(request.model).split(",")
     a, b = (countsfile.load(path).counts for path in request.files)
     profiles = [load_profile(name) for name in profile_names()]
@@ -97,7 +98,7 @@ def _compare(request: Request, options: Options) -> None:
             typer.echo(text)
             return
         write_whole(request.json_file, text.encode())
-    typer.echo(sensitivity_report(found, names))
+    output.say(sensitivity_report(found, names))
 
 
 def _account(path: str, request: Request, options: Options) -> Account:
@@ -111,7 +112,7 @@ def _account(path: str, request: Request, options: Options) -> Account:
         except EvsimError as error:
             if not everything:
                 raise
-            typer.echo(f"note: {name} cannot answer: {error}", err=True)
+            output.notes([f"{name} cannot answer: {error}"])
     if not energies:
         raise OptionError(f"no model can charge {path}; the notes above say why")
     models = [energy.model for energy in energies]

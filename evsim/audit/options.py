@@ -13,6 +13,6 @@ def check_options(threads: int, timesteps: int | None = None) -> None:
     OptionError
         If one is below 1.
     """
-    for option, value in (("--threads", threads), ("--timesteps", timesteps)):
+    for option, value in (("threads", threads), ("timesteps", timesteps)):
         if value is not None and value < 1:
-            raise OptionError(f"{option} must be at least 1, got {value}")
+            raise OptionError(f"`{option}` must be at least 1, got {value}")
