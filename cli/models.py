@@ -70,7 +70,7 @@ def convert(
     output.say(f"wrote {out}: {size}; now try: evsim info {out}", kept=True)
 
 
-@command("evsim synthesize spikingformer-8-512-imagenet --out model.h5 --sample input.npy", panel=PANEL)
+@command("evsim synthesize spikingformer-8-512-imagenet --out model.h5", panel=PANEL)
 def synthesize(
     preset: Annotated[str, argument("PRESET", PUBLISHED, INPUT)],
     out: Annotated[str, option("model.h5 to write", OUTPUT, "--out", "-o", metavar="FILE")],

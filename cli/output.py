@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from evsim.cli.words import spell
 from evsim.errors import spelled
@@ -45,13 +44,13 @@ def say(text: str, *, kept: bool = False) -> None:
 
     Raises
     ------
-    OSError
-        If it cannot be printed.
+    OSError, OutputError
+        If it cannot be printed; the latter where standard output is closed.
     """
     if sys.stdout is not None:
         sys.stdout.write(f"{spelled(text, spell)}\n")
     elif not kept:
-        raise OSError(errno.EBADF, "standard output is closed")
+        _refuse_closed()
 
 
 def aside(text: str) -> None:
@@ -104,8 +103,14 @@ def show(text: str, document: Mapping[str, Any], json_file: str | None, *, kept:
 def _print_document(content: str) -> None:
     """Print text for programs as it is: its options stay as Python spells them."""
     if sys.stdout is None:
-        raise OSError(errno.EBADF, "standard output is closed")
+        _refuse_closed()
     sys.stdout.write(f"{content}\n")
+
+
+def _refuse_closed() -> NoReturn:
+    from evsim.files import OutputError
+
+    raise OutputError("standard output is closed, so nothing can be printed; leave it open, or send it to a file")
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:

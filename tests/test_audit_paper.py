@@ -145,12 +145,12 @@ def test_parameters_are_those_of_pytorch():
 @pytest.mark.parametrize(
     ("depths", "dims", "options", "message"),
     [
-        ([0], [64], SweepOptions(), "--depth must be at least 1, got 0"),
-        ([1], [-8], SweepOptions(), "--dim must be at least 1, got -8"),
-        ([1], [60], SweepOptions(), "--dim must be a multiple of 8, got 60"),
-        ([1], [64], SweepOptions(threads=0), "--threads must be at least 1, got 0"),
+        ([0], [64], SweepOptions(), "`depths` must be at least 1, got 0"),
+        ([1], [-8], SweepOptions(), "`dims` must be at least 1, got -8"),
+        ([1], [60], SweepOptions(), "`dims` must be a multiple of 8, got 60"),
+        ([1], [64], SweepOptions(threads=0), "`threads` must be at least 1, got 0"),
         ([1], [64], SweepOptions(heads=7), "7 heads"),
-        ([1], [64], SweepOptions(preset="none"), "--preset none"),
+        ([1], [64], SweepOptions(preset="none"), "`preset=none`"),
     ],
 )
 def test_bad_sizes_are_refused_before_any_run(depths, dims, options, message):
