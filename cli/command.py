@@ -92,16 +92,17 @@ class PlainCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse as Typer does, but refuse an option that is given twice and takes one value."""
         words.speak_for(self.params)
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
         for parameter, times in Counter(order).items():
-            if times > 1 and parameter.param_type_name == "option" and not (parameter.is_flag or parameter.multiple):
+            option = parameter.param_type_name == "option"
+            if times > 1 and option and not (parameter.is_flag or parameter.multiple):
                 often = "twice" if times == 2 else f"{times} times"
                 raise OptionError(f"{parameter.opts[0]} is given {often} but takes one value; give it once")
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return arguments, required options and a word for the others, as they are typed."""
-        visible = [parameter for parameter in self.get_params(ctx) if not parameter.hidden]
+        visible = _visible(self, ctx)
         pieces = [_argument(p) for p in visible if p.param_type_name == "argument"]
         required = [_option(p) for p in visible if p.param_type_name == "option" and p.required]
         return [*pieces, *required, "[OPTIONS]"]
@@ -109,10 +110,9 @@ class PlainCommand(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options, a section for each panel."""
         groups: dict[str, list[tuple[str, str]]] = {panel: [] for panel in PANELS}
-        for parameter in self.get_params(ctx):
-            if not parameter.hidden:
-                panel = getattr(parameter, "rich_help_panel", None) or OPTIONS
-                groups.setdefault(panel, []).append(_row(parameter))
+        for parameter in _visible(self, ctx):
+            panel = getattr(parameter, "rich_help_panel", None) or OPTIONS
+            groups.setdefault(panel, []).append(_row(parameter))
         for panel, rows in sorted(groups.items(), key=lambda group: group[0] == OPTIONS):
             if rows:
                 with formatter.section(panel):
@@ -134,14 +134,20 @@ class PlainGroup(TyperGroup):
         names = self.list_commands(ctx)
         width = max(map(len, names))
         for name in names:
-            found = self.get_command(ctx, name)
-            assert found is not None
-            panel = getattr(found, "rich_help_panel", None) or "Commands"
-            summary = found.get_short_help_str(formatter.width - 6 - width)
+            leaf = self.get_command(ctx, name)
+            assert leaf is not None
+            panel = getattr(leaf, "rich_help_panel", None) or "Commands"
+            summary = leaf.get_short_help_str(formatter.width - 6 - width)
             groups.setdefault(panel, []).append((f"{name:<{width}}", summary))
         for panel, rows in groups.items():
             with formatter.section(panel):
                 formatter.write_dl(rows)
+
+
+def _visible(shown: TyperCommand, ctx: Any) -> list[Any]:
+    """Return the parameters that help shows; Typer's vendored types do not tell which have `hidden`."""
+    parameters: list[Any] = shown.get_params(ctx)
+    return [parameter for parameter in parameters if not parameter.hidden]
 
 
 def _row(parameter: Any) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """How the command line spells the options that the library's messages name.
 
-Each option is typed as the command that runs declares it; where that command has none of the name, a table tells how
-Python's names differ, and `_typed` the rest.
+Each option is typed as the command that runs declares it. Where that command has none of the name, a table tells how
+Python's names differ, and settings of energy methods go by ``--set``.
 """
 
 from __future__ import annotations
@@ -25,17 +25,8 @@ ALIASES = {
 FILES = frozenset({"counts", "detail", "record_spikes", "save_counts", "save_frames"})
 """What is a switch or a method in Python and takes a file on the command line."""
 
-SETTINGS = frozenset(
-    {
-        "activation_bits", "attention_kib", "hops", "hops_x", "hops_y", "leave_out", "on_chip_kib", "order",
-        "packets_per_spike", "potential_bits", "potentials", "potentials_kib", "qnn_zeros", "spikes_kib", "sram",
-        "weight_bits", "weights", "weights_kib",
-    }
-)  # fmt: skip
-"""Fields of `evsim.energy.Options` that have no option of their own: they are given by ``--set NAME=VALUE``."""
-
-SHARED = frozenset({"nonspike"})
-"""Fields of `evsim.energy.Options` that some commands have an option for, and the others set."""
+OPTIONS = frozenset({"time_ms", "frequency_mhz"})
+"""What energy methods leave open and `evsim energy` has an option of its own for; the rest goes by ``--set``."""
 
 _own: dict[str, str] = {}
 
@@ -54,9 +45,18 @@ def speak_for(parameters: Iterable[Any]) -> None:
 
 def spell(name: str, value: str) -> str:
     """Return ``--name value`` for an option as Python spells it; ``True`` stands for a flag, which has no value."""
-    if name not in _own and (name in SETTINGS or (name in SHARED and "settings" in _own)):
-        return f"--set {name}={value}" if value else f"--set {name}=VALUE"
+    if name not in _own and name not in ALIASES and name in _settings():
+        return f"--set {name}={value or 'VALUE'}"
     option = _own.get(name) or ALIASES.get(name) or f"--{name.replace('_', '-')}"
     if value == "True" and name in FILES:
         return f"{option} FILE"
     return option if value in ("", "True") else f"{option} {value}"
+
+
+def _settings() -> set[str]:
+    """Return the names of what energy methods leave open, but for those with an option of their own."""
+    from dataclasses import fields
+
+    from evsim.energy import Options
+
+    return {field.name for field in fields(Options)} - OPTIONS

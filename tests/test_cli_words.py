@@ -24,8 +24,8 @@ EVSIM = Path(sys.executable).parent / "evsim"
 def shell(line, *arguments, **environment):
     """Run a line of shell with ``$0`` as evsim; return exit code, standard output and standard error as bytes."""
     command = ["sh", "-c", line, EVSIM, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, check=False, env=os.environ | environment)
-    return done.returncode, done.stdout, done.stderr
+    outcome = subprocess.run(command, capture_output=True, check=False, env=os.environ | environment)
+    return outcome.returncode, outcome.stdout, outcome.stderr
 
 
 def spelled_for(name, text):

@@ -45,8 +45,8 @@ def test_import_costs_little():
         "evsim.simulate\n"
         "print('numba' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["[]", "True"]
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert outcome.stdout.splitlines() == ["[]", "True"]
 
 
 def test_help_is_a_page_to_start_from(tmp_path, monkeypatch, capsys):
