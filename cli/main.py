@@ -104,6 +104,5 @@ def _leave_stdout() -> None:
 
 
 def _fail(message: str) -> None:
-    if sys.stderr is not None:
-        sys.stderr.write(f"evsim: {' '.join(message.split())}\n")
+    sys.stderr.write(f"evsim: {' '.join(message.split())}\n")
     sys.exit(2)

@@ -27,6 +27,8 @@ def prepare() -> None:
         os.close(number)
     except OSError:  # a machine without such a device loses this care alone
         pass
+    if sys.stderr is None:  # what is said beside the result is nobody's then; progress bars want a stream
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - stays open to the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # tests and notebooks put streams in their place that know no encoding
             stream.reconfigure(errors="evsim")
@@ -55,8 +57,7 @@ def say(text: str, *, kept: bool = False) -> None:
 
 def aside(text: str) -> None:
     """Print a line on standard error."""
-    if sys.stderr is not None:
-        sys.stderr.write(f"{spelled(text, spell)}\n")
+    sys.stderr.write(f"{spelled(text, spell)}\n")
 
 
 def notes(texts: Iterable[str]) -> None:

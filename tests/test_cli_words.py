@@ -12,7 +12,7 @@ import pytest
 from commands import evsim, refused
 
 from evsim import demo
-from evsim.cli import output, words
+from evsim.cli import output, running, words
 from evsim.cli.main import COMMANDS, app
 from evsim.errors import spelled
 
@@ -121,10 +121,23 @@ def test_a_closed_standard_error_changes_no_exit_code(tmp_path):
     assert out
 
 
+def test_a_long_run_without_standard_error_shows_no_bar(monkeypatch):
+    """The bar of a run that lasts goes nowhere where standard error is closed."""
+    monkeypatch.setattr(running, "PATIENCE", 0.0)
+    monkeypatch.setattr(sys, "stderr", None)
+    output.prepare()
+    progress = running.Progress(3)
+    for _ in range(3):
+        progress.observe()
+    progress.close()
+    sys.stderr.close()
+
+
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
     """The model is not opened as file 1, where a library's message would be written into it."""
     before = MODEL.read_bytes()
-    shell('exec "$0" run "$1" --input "$2" --counts "$3" >&- 2>&-', MODEL, RECORDING, tmp_path / "c.h5")
+    line = 'exec "$0" run "$1" --input "$2" --counts "$3" >&- 2>&-'
+    assert shell(line, MODEL, RECORDING, tmp_path / "c.h5")[0] == 0
     assert MODEL.read_bytes() == before
     code, out, _ = shell('exec "$0" energy "$1"', tmp_path / "c.h5")
     assert code == 0

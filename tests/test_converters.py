@@ -11,11 +11,12 @@ import pytest
 from commands import evsim, refused
 from torch_files import Namespace, as_tensors, write_checkpoint
 
+from evsim.cli.words import spell
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.checkpoint import read_checkpoint
 from evsim.converters.facts import Facts
 from evsim.converters.presets import PRESETS
-from evsim.errors import EvsimError
+from evsim.errors import EvsimError, spelled
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 NUMBERS = {"heads": 2, "timesteps": 3, "image_size": 48}
@@ -179,7 +180,7 @@ def test_contradictions_and_nonsense_are_errors_that_name_the_way_out(args, opti
     path = with_args(tmp_path / "c.pth.tar", states["spikingformer-imagenet"], **(defaults | args))
     with pytest.raises(EvsimError) as error:
         convert(path, ConvertOptions(**options))
-    assert names in str(error.value)
+    assert names in spelled(str(error.value), spell)
 
 
 def test_options_of_images_mean_nothing_for_events(states, tmp_path):
