@@ -33,7 +33,8 @@ DASHES_LEFT = (
     "evsim/engine.py",
     "evsim/events/",
     "evsim/files.py",
-    "evsim/report/recordings.py",
+    "evsim/layers/attention.py",
+    "evsim/report/",
 )
 """Files whose messages are still to be turned."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef

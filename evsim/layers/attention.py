@@ -23,7 +23,7 @@ class Attention:
         self.node, self.shape, self.context = node, shape, context
         self.head_dim = shape.channels // node.heads
         if shape.positions * self.head_dim > EXACT[context.dtype] or shape.positions > 2**16:
-            raise NetworkError(f"{node.name} has {shape.positions} tokens: sums are not exact; use `precision=float64`")
+            raise NetworkError(f"{node.name} has {shape.positions} tokens: sums are not exact; use --precision float64")
 
     def reset(self) -> None:
         """Attention has no state."""

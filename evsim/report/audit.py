@@ -25,7 +25,7 @@ SHOWN = 20
 def check_report(check: Check) -> str:
     """Return the verdict, the offending layers with range, histogram, cause and share of energy, and the ends."""
     hidden = sum(layer.role == "hidden" for layer in check.layers)
-    how = "by its graph and in this run" if check.run else "by its graph; give `sample` to look at the values too"
+    how = "by its graph and in this run" if check.run else "by its graph; give --input to look at the values too"
     verdict = (
         f"{check.network.name} is spike-driven: all {hidden} hidden synaptic layers read 0/1 spikes ({how})"
         if check.spike_driven

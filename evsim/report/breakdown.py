@@ -136,7 +136,7 @@ def sensitivity_report(found: Sensitivity, names: tuple[str, str]) -> str:
             f"A / B is greatest in {_named(greatest)}: {greatest.high:.4f}",
             *(turn.sentence for turn in found.turns),
             "memory prices x: the factor on all prices of memory, movement and power at which A and B cost the same",
-            f"{len(found.refused)} pairs of model and profile cannot answer; `json` says why",
+            f"{len(found.refused)} pairs of model and profile cannot answer; --json says why",
         ]
     )
 

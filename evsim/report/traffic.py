@@ -67,7 +67,10 @@ def traffic_document(counts: Counts, profile: Profile) -> list[dict[str, Any]]:
     found = []
     for layer in counts.layers:
         if layer.traffic is None:
-            raise OptionError(f"the counts of {layer.name} lack traffic; count again with `detail=True`")
+            raise OptionError(
+                f"the counts of {layer.name} lack traffic; count again by evsim run --counts, or "
+                "simulate(..., detail=True)"
+            )
         figures = dict.fromkeys(COLUMNS) | _coded(layer, layer.traffic) | {"peak_events": layer.traffic.peak_events}
         if layer.kind == "attention":
             figures |= _attention(layer, layer.traffic)
