@@ -1,39 +1,36 @@
 """Commands that question runs: check, compare, paper, sweep."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evsim.cli import reading
+from evsim.cli import output
+from evsim.cli.command import command
+from evsim.cli.shared import INPUT, MODEL, OUTPUT, argument, option
 
 if TYPE_CHECKING:
+    from evsim.events import ReadOptions
     from evsim.report.files import CountsFolder
 
+PANEL = "Audits"
 SHOWN_NOTES = 8
 """Notes on inputs that are printed; a folder may give thousands."""
 
 
+@command("evsim check model.h5", "evsim check model.h5 --input recording.aedat --json check.json", panel=PANEL)
 def check(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="model.h5, or a checkpoint")],
-    source: Annotated[str | None, typer.Option("--input", help="recording, frames or image to look at too")] = None,
-    timesteps: Annotated[int | None, typer.Option(help="timesteps T, if not the model's own")] = None,
-    threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
-    json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
-    profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
-    split: reading.Split = None,
-    duration: reading.Duration = None,
-    fit: reading.Fit = None,
-    orientation: reading.Orientation = None,
-    layout: reading.Layout = None,
-    sensor: reading.Sensor = None,
-    start: reading.Start = None,
-    stop: reading.Stop = None,
-    trial: reading.Trial = None,
-    trials: reading.Trials = None,
-    allow_truncated: reading.AllowTruncated = False,
-    honour_validity: reading.HonourValidity = False,
+    model: Annotated[str, argument("MODEL", "model.h5, or a checkpoint", INPUT)],
+    source: Annotated[
+        str | None,
+        option("recording, frames or image to look at too", INPUT, "--input", metavar="FILE"),
+    ] = None,
+    *,
+    timesteps: int | None,
+    reading: "ReadOptions",
+    profile: str,
+    threads: int,
+    json_file: str | None,
 ) -> None:
     """Name every layer that reads other values than spikes.
 
@@ -47,44 +44,42 @@ def check(
     from evsim.report.audit import check_document, check_report
 
     check_outputs({"--json": json_file}, [model, source, profile])
-    options = reading.read_options(
-        split=split, duration=duration, fit=fit, orientation=orientation, layout=layout, sensor=sensor, start=start,
-        stop=stop, trial=trial, trials=trials, allow_truncated=allow_truncated, honour_validity=honour_validity,
-    )  # fmt: skip
     prices = load_profile(profile)
     loaded = load_model(model)
-    _notes(loaded.notes)
-    sample = None if source is None else api.read(source, loaded.network, timesteps, options)
-    _notes(sample.notes if sample else ())
-    done = check_network(loaded.network, sample, prices, threads, timesteps)
-    _show(check_report(done), check_document(done), json_file)
-    raise typer.Exit(0 if done.spike_driven else 1)
+    output.notes(loaded.notes)
+    sample = None if source is None else api.read(source, loaded.network, timesteps, reading)
+    output.notes(sample.notes if sample else ())
+    verdict = check_network(loaded.network, sample, prices, threads, timesteps)
+    output.show(check_report(verdict), check_document(verdict), json_file)
+    raise typer.Exit(0 if verdict.spike_driven else 1)
 
 
+@command(
+    "evsim compare spikingformer.h5 spikformer.h5 --input recordings/",
+    "evsim compare model.h5 --residual sew --input recording.aedat",
+    panel=PANEL,
+)
 def compare(
-    first: Annotated[str, typer.Argument(metavar="MODEL_A", help="model A: model.h5, or a checkpoint")],
-    second: Annotated[str | None, typer.Argument(metavar="MODEL_B", help="left out with --residual")] = None,
-    source: Annotated[str, typer.Option("--input", help="recording, frames or image, or a folder of them")] = ...,  # type: ignore[assignment]
+    first: Annotated[str, argument("MODEL_A", "model A: model.h5, or a checkpoint", INPUT)],
+    second: Annotated[str | None, argument("MODEL_B", "left out with --residual", INPUT)] = None,
+    source: Annotated[
+        str,
+        option("recording, frames or image, or a folder of them", INPUT, "--input", metavar="PATH"),
+    ] = ...,  # type: ignore[assignment]
     residual: Annotated[
-        str | None, typer.Option(help="compare A with itself, its residual placed so: spike-driven or sew")
+        str | None,
+        option("compare A with itself, its residual placed so: spike-driven or sew", INPUT, metavar="PLACE"),
     ] = None,
-    timesteps: Annotated[int | None, typer.Option(help="timesteps T, if not the models' own")] = None,
-    threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
-    json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
-    profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
-    counts: Annotated[str | None, typer.Option(help="folder: write the counts of A and B, summed over inputs")] = None,
-    split: reading.Split = None,
-    duration: reading.Duration = None,
-    fit: reading.Fit = None,
-    orientation: reading.Orientation = None,
-    layout: reading.Layout = None,
-    sensor: reading.Sensor = None,
-    start: reading.Start = None,
-    stop: reading.Stop = None,
-    trial: reading.Trial = None,
-    trials: reading.Trials = None,
-    allow_truncated: reading.AllowTruncated = False,
-    honour_validity: reading.HonourValidity = False,
+    counts: Annotated[
+        str | None,
+        option("write the counts of A and B, summed over inputs, into this folder", OUTPUT, metavar="FOLDER"),
+    ] = None,
+    *,
+    timesteps: int | None,
+    reading: "ReadOptions",
+    profile: str,
+    threads: int,
+    json_file: str | None,
 ) -> None:
     """Compare two models, or one with another residual.
 
@@ -103,31 +98,35 @@ def compare(
     if (second is None) == (residual is None):
         raise OptionError("compare takes a second model or --residual, one of the two")
     check_outputs({"--json": json_file}, [first, second, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
-    options: dict[str, Any] = {"profile": load_profile(profile), "threads": threads, "timesteps": timesteps}
-    options["options"] = reading.read_options(
-        split=split, duration=duration, fit=fit, orientation=orientation, layout=layout, sensor=sensor, start=start,
-        stop=stop, trial=trial, trials=trials, allow_truncated=allow_truncated, honour_validity=honour_validity,
-    )  # fmt: skip
+    prices = load_profile(profile)
     folder = CountsFolder(counts) if counts else None
-    if folder:
-        options["keep"] = lambda which, run: folder.add(f"{'ab'[which]}-{run.network.name}", run)
+    keep = (lambda which, run: folder.add(f"{'ab'[which]}-{run.network.name}", run)) if folder else None
     a = load_model(first)
-    _notes(a.notes)
+    output.notes(a.notes)
     if residual is not None:
-        done = compare_residuals(a.network, residual, source, **options)
+        outcome = compare_residuals(
+            a.network, residual, source,
+            profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
+        )  # fmt: skip
     else:
         assert second is not None
         b = load_model(second)
-        _notes(b.notes)
-        done = compare_networks(a.network, b.network, source, **options)
-    more = (f"and {len(done.notes) - SHOWN_NOTES} more on the inputs",) if len(done.notes) > SHOWN_NOTES else ()
-    _notes((*done.notes[:SHOWN_NOTES], *more, *skipped_note(done)))
+        output.notes(b.notes)
+        outcome = compare_networks(
+            a.network, b.network, source,
+            profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
+        )  # fmt: skip
+    hidden = len(outcome.notes) - SHOWN_NOTES
+    more = (f"and {hidden} more on the inputs",) if hidden > 0 else ()
+    output.notes((*outcome.notes[:SHOWN_NOTES], *more, *skipped_note(outcome)))
     _save(folder)
-    _show(compare_report(done), compare_document(done), json_file)
+    output.show(compare_report(outcome), compare_document(outcome), json_file, kept=bool(folder))
 
 
+@command("evsim paper", "evsim paper --json paper.json", panel=PANEL)
 def paper(
-    json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
+    *,
+    json_file: str | None,
 ) -> None:
     """Recompute the paper's energy table from its firing rates.
 
@@ -139,29 +138,38 @@ def paper(
 
     check_outputs({"--json": json_file})
     table = paper_table()
-    _show(paper_report(table), paper_document(table), json_file)
+    output.show(paper_report(table), paper_document(table), json_file)
 
 
+@command(
+    "evsim sweep --depth 2,4,8 --dim 256,384,512",
+    "evsim sweep --depth 4 --dim 384 --heads 12 --rates 0.2 --csv sweep.csv",
+    panel=PANEL,
+)
 def sweep(
-    depth: Annotated[str, typer.Option(help="numbers of blocks, e.g. 2,4,8")],
-    dim: Annotated[str, typer.Option(help="embedding dimensions, e.g. 256,384,512")],
-    rates: Annotated[str, typer.Option(help="published, or one rate for every LIF")] = "published",
-    scale_rates: Annotated[float, typer.Option(help="factor on all rates; none goes beyond 0.9")] = 1.0,
-    preset: Annotated[str, typer.Option(help="the model whose size is varied")] = "spikingformer-8-512-imagenet",
-    heads: Annotated[int | None, typer.Option(help="attention heads, if not the preset's")] = None,
-    seed: Annotated[int, typer.Option(help="seed of weights and inputs")] = 0,
-    threads: Annotated[int, typer.Option(help="threads that share each layer's work")] = 1,
-    csv_file: Annotated[str | None, typer.Option("--csv", help="write as CSV; - for stdout alone")] = None,
-    json_file: Annotated[str | None, typer.Option("--json", help="write as JSON; - for stdout alone")] = None,
-    profile: Annotated[str, typer.Option(help="prices: a bundled profile, or a .toml file")] = "45nm",
-    counts: Annotated[str | None, typer.Option(help="folder: write the counts of every size")] = None,
+    depth: Annotated[str, option("numbers of blocks, e.g. 2,4,8", MODEL, metavar="N,N,...")],
+    dim: Annotated[str, option("embedding dimensions, e.g. 256,384,512", MODEL, metavar="N,N,...")],
+    preset: Annotated[
+        str, option("the model whose size is varied", MODEL, metavar="NAME")
+    ] = "spikingformer-8-512-imagenet",
+    heads: Annotated[int | None, option("attention heads, if not the preset's", MODEL)] = None,
+    rates: Annotated[str, option("published, or one rate for every LIF", MODEL, metavar="RATE")] = "published",
+    scale_rates: Annotated[float, option("factor on all rates; none goes beyond 0.9", MODEL)] = 1.0,
+    seed: Annotated[int, option("seed of weights and inputs", MODEL)] = 0,
+    counts: Annotated[
+        str | None,
+        option("write the counts of every size into this folder", OUTPUT, metavar="FOLDER"),
+    ] = None,
+    *,
+    profile: str,
+    threads: int,
+    csv_file: str | None,
+    json_file: str | None,
 ) -> None:
     """Run synthetic models of many depths and widths.
 
     Prints operations, energy, parameters and time of each.
     """
-    import sys
-
     from tqdm import tqdm
 
     from evsim.audit.sweep import SweepOptions
@@ -180,38 +188,18 @@ def sweep(
     bar = tqdm(todo, total=len(depths) * len(dims), unit="model", leave=False, disable=None, file=sys.stderr)
     rows = tuple(bar)
     for warning in sweep_warnings(rows):
-        typer.echo(f"warning: {warning}", err=True)
+        output.warning(warning)
     if csv_file not in (None, "-"):
         write_whole(str(csv_file), sweep_csv(rows).encode())
     _save(folder)
     text = sweep_csv(rows).rstrip("\n") if csv_file == "-" else sweep_report(rows)
-    _show(text, sweep_document(rows), json_file)
+    kept = bool(folder) or csv_file not in (None, "-")
+    output.show(text, sweep_document(rows), json_file, kept=kept)
 
 
-def _save(folder: CountsFolder | None) -> None:
+def _save(folder: "CountsFolder | None") -> None:
     """Write the counts that were kept, if they were asked for."""
-    for path in folder.save() if folder else []:
-        typer.echo(f"note: counts are in {path}", err=True)
-
-
-def _show(text: str, document: dict[str, Any], json_file: str | None) -> None:
-    """Print the text, or the document where ``--json -`` asks for it alone; write it where a file is named."""
-    import json
-
-    from evsim.files import write_whole
-
-    content = json.dumps(document, indent=1)
-    if json_file == "-":
-        typer.echo(content)
-        return
-    if json_file:
-        write_whole(json_file, content.encode())
-    typer.echo(text)
-
-
-def _notes(notes: tuple[str, ...]) -> None:
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
+    output.notes(f"counts are in {path}" for path in (folder.save() if folder else []))
 
 
 def _integers(text: str, option: str) -> list[int]:

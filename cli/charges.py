@@ -1,57 +1,97 @@
 """Commands about energy: energy, counts, profiles."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
 
-counts = typer.Typer(help="Files of counts.", no_args_is_help=True)
+from evsim.cli import output
+from evsim.cli.command import PlainGroup, command
+from evsim.cli.shared import INPUT, OUTPUT, PRICES, argument, option
+
+PANEL = "Energy"
+BREAKDOWN = "What is shown"
+
+counts = typer.Typer(cls=PlainGroup, help="Files of counts.", no_args_is_help=True)
 
 
+@command(
+    "evsim energy counts.h5",
+    "evsim energy counts.h5 --method all --by cost --against ann",
+    "evsim energy counts.h5 --method lemaire --set sram=fit --profile 45nm-int8",
+    "evsim energy a.h5 b.h5 --sensitivity --json sensitivity.json",
+    panel=PANEL,
+)
 def energy(
-    files: Annotated[list[str], typer.Argument(metavar="FILES", help="counts.h5, from evsim run --counts")],
-    model: Annotated[
+    files: Annotated[list[str], argument("FILES", "counts.h5, from evsim run --counts", INPUT)],
+    method: Annotated[
         str | None,
-        typer.Option(
-            help="models with commas between, or all; evsim profiles lists them "
-            "[default: paper,exact; with --sensitivity: all]"
+        option(
+            "energy methods with commas between, or all; evsim profiles lists them "
+            "[default: paper,exact; with --sensitivity: all]",
+            PRICES,
+            metavar="NAMES",
         ),
     ] = None,
-    profile: Annotated[str | None, typer.Option(help="prices: a bundled profile, or a .toml file")] = None,
-    by: Annotated[str | None, typer.Option(help="layer, stage, block, head, timestep or cost [default: layer]")] = None,
-    against: Annotated[str | None, typer.Option(help="ann: the dense network of the same shape; or qnn")] = None,
-    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="compare two files under all prices")] = False,
-    traffic: Annotated[bool, typer.Option("--traffic", help="also what moved: weights, spikes, buffers")] = False,
-    e_ac: Annotated[str | None, typer.Option(help="pJ per AC, or a range such as 0.7,1.1")] = None,
-    e_mac: Annotated[str | None, typer.Option(help="pJ per MAC, or a range")] = None,
-    time_ms: Annotated[float | None, typer.Option(help="duration of an inference, for static power")] = None,
-    frequency_mhz: Annotated[float | None, typer.Option(help="clock, for idle power")] = None,
+    model: Annotated[str | None, typer.Option(hidden=True)] = None,
+    profile: Annotated[
+        str | None,
+        option("prices: a bundled profile, or a .toml file [default: the method's own]", PRICES, metavar="NAME"),
+    ] = None,
+    e_ac: Annotated[str | None, option("pJ per AC, or a range such as 0.7,1.1", PRICES, metavar="PJ")] = None,
+    e_mac: Annotated[str | None, option("pJ per MAC, or a range", PRICES, metavar="PJ")] = None,
+    time_ms: Annotated[float | None, option("duration of an inference, for static power", PRICES, metavar="MS")] = None,
+    frequency_mhz: Annotated[float | None, option("clock, for idle power", PRICES, metavar="MHZ")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="what a model leaves open, e.g. sram=fit; see docs/energy-models.md"),
+        option(
+            "what a method leaves open, e.g. sram=fit; may be given again; see docs/energy-models.md",
+            PRICES,
+            "--set",
+            metavar="NAME=VALUE",
+        ),
     ] = None,
-    json_file: Annotated[str | None, typer.Option("--json", help="write all breakdowns as JSON; - for stdout")] = None,
-    csv_file: Annotated[str | None, typer.Option("--csv", help="write every entry as CSV; - for stdout")] = None,
+    by: Annotated[
+        str | None,
+        option("layer, stage, block, head, timestep or cost [default: layer]", BREAKDOWN, metavar="KEY"),
+    ] = None,
+    against: Annotated[
+        str | None,
+        option(
+            "ann (the dense network of the same shape) or qnn (its quantised counterpart)", BREAKDOWN, metavar="NETWORK"
+        ),
+    ] = None,
+    sensitivity: Annotated[bool, option("compare two files under all prices", BREAKDOWN, "--sensitivity")] = False,
+    traffic: Annotated[
+        bool,
+        option("also what moved: weights, spikes, buffers", BREAKDOWN, "--traffic"),
+    ] = False,
+    *,
+    json_file: str | None,
+    csv_file: str | None,
 ) -> None:
-    """Charge stored counts by any energy model and profile.
+    """Charge stored counts by any energy method and profile.
 
     Neither the model nor the recording is needed.
     """
     from evsim.cli.charging import Request, charge_and_print
+    from evsim.errors import OptionError
+
+    if method is not None and model is not None:
+        raise OptionError("--method is the name that --model had before; give --method alone")
+    method = model if method is None else method
 
     charge_and_print(
         Request(
-            tuple(files), model, profile, by, against, sensitivity, traffic, e_ac, e_mac, time_ms, frequency_mhz,
+            tuple(files), method, profile, by, against, sensitivity, traffic, e_ac, e_mac, time_ms, frequency_mhz,
             tuple(settings or ()), json_file, csv_file,
         )
     )  # fmt: skip
 
 
-@counts.command()
+@command("evsim counts merge a.counts.h5 b.counts.h5 --out sum.h5")
 def merge(
-    files: Annotated[list[str], typer.Argument(metavar="FILES", help="counts.h5 of one model, two or more")],
-    out: Annotated[str, typer.Option(help="counts.h5 to write")],
+    files: Annotated[list[str], argument("FILES", "counts.h5 of one model, two or more", INPUT)],
+    out: Annotated[str, option("counts.h5 to write", OUTPUT, metavar="FILE")],
 ) -> None:
     """Add counts of several samples up."""
     from evsim import countsfile
@@ -60,18 +100,24 @@ def merge(
     check_place(out)
     total, notes = countsfile.merge(files)
     countsfile.save(out, total.counts, total.origin)
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"wrote {out}: {total.counts.samples} samples, {total.counts.sops:,} SOPs")
+    output.notes(notes)
+    output.say(f"wrote {out}: {total.counts.samples} samples, {total.counts.sops:,} SOPs", kept=True)
 
 
+merge.add_to(counts)
+
+
+@command("evsim profiles", "evsim profiles --profile 45nm", panel=PANEL)
 def profiles(
-    sources: Annotated[bool, typer.Option("--sources", help="every figure with its source")] = False,
-    profile: Annotated[str | None, typer.Option(help="only this one, bundled or a .toml file")] = None,
+    sources: Annotated[bool, option("every figure with its source", PRICES, "--sources")] = False,
+    profile: Annotated[
+        str | None,
+        option("only this one, bundled or a .toml file", PRICES, metavar="NAME"),
+    ] = None,
 ) -> None:
-    """List hardware profiles and energy models."""
+    """List hardware profiles and energy methods."""
     from evsim.energy import load_profile, profile_names
     from evsim.report.breakdown import profiles_report
 
     chosen = [load_profile(name) for name in ([profile] if profile else profile_names())]
-    typer.echo(profiles_report(chosen, sources or profile is not None))
+    output.say(profiles_report(chosen, sources or profile is not None))

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import typer
+from dataclasses import dataclass
 
 from evsim import countsfile
 from evsim.audit.accounts import USUAL, Account, Pricing, account
-from evsim.cli.words import spell
-from evsim.energy import Energy, Options, load_profile, profile_names
+from evsim.cli import output
+from evsim.energy import Options, load_profile, profile_names
 from evsim.energy.charging import parsed
 from evsim.energy.result import KEYS
 from evsim.energy.sensitivity import sensitivity
-from evsim.errors import OptionError, spelled
+from evsim.errors import OptionError
 from evsim.files import check_outputs, write_whole
 from evsim.report.breakdown import SCHEMA, energy_csv, energy_document, energy_report
 from evsim.report.sensitivity import sensitivity_document, sensitivity_report
@@ -56,10 +54,10 @@ def charge_and_print(request: Request) -> None:
     accounts = [_account(path, request, options) for path in request.files]
     document = {"schema": SCHEMA, "counts": [energy_document(each) for each in accounts]}
     if "-" in (request.json_file, request.csv_file):
-        typer.echo(energy_csv(accounts) if request.csv_file == "-" else json.dumps(document, indent=1), nl=False)
+        output.raw(energy_csv(accounts).rstrip("\n") if request.csv_file == "-" else json.dumps(document, indent=1))
     else:
         bars, key = sys.stdout.isatty(), request.by or "layer"
-        typer.echo("\n\n".join(energy_report(each, key, bars) for each in accounts))
+        output.say("\n\n".join(energy_report(each, key, bars) for each in accounts))
     if request.json_file not in (None, "-"):
         write_whole(str(request.json_file), json.dumps(document, indent=1).encode())
     if request.csv_file not in (None, "-"):
@@ -80,31 +78,15 @@ def _compare(request: Request, options: Options) -> None:
         profiles.append(own)
     names = (request.files[0], request.files[1])
     outcome = sensitivity(a, b, options, profiles, methods)
-    if request.json_file:
-        text = json.dumps(sensitivity_document(outcome, names), indent=1)
-        if request.json_file == "-":
-            typer.echo(text)
-            return
-        write_whole(request.json_file, text.encode())
-    typer.echo(sensitivity_report(outcome, names))
+    output.show(sensitivity_report(outcome, names), sensitivity_document(outcome, names), request.json_file)
 
 
 def _account(path: str, request: Request, options: Options) -> Account:
     counts = countsfile.load(path).counts
     methods = USUAL if request.method is None else None if request.method == "all" else request.method.split(",")
     whole = account(path, counts, methods, _pricing(request), options, request.against, request.traffic)
-    for method, reason in whole.silent.items():
-        typer.echo(f"note: {method} cannot answer: {spelled(reason, spell)}", err=True)
-    baselines = {
-        method: _spelled(other) if isinstance(other, Energy) else spelled(other, spell)
-        for method, other in whole.baselines.items()
-    }
-    return replace(whole, energies=[_spelled(energy) for energy in whole.energies], baselines=baselines)
-
-
-def _spelled(energy: Energy) -> Energy:
-    """Return an energy whose notes name options as the command line does."""
-    return replace(energy, notes=tuple(spelled(note, spell) for note in energy.notes))
+    output.notes(f"{method} cannot answer: {reason}" for method, reason in whole.silent.items())
+    return whole
 
 
 def _pricing(request: Request) -> Pricing:

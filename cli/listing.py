@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
-import typer
-
+from evsim.cli import output
 from evsim.errors import OptionError
 from evsim.events import ReadOptions, read
 from evsim.events.convert import write
 from evsim.events.summary import activity, summarise
-from evsim.files import write_whole
 from evsim.report.recordings import draw, summary_document, summary_report
 
 
@@ -21,21 +17,15 @@ def list_recording(
     if aedat and not to:
         raise OptionError("--aedat is the version of what --to writes; give --to OUT.aedat")
     summary = summarise(file, options)
-    for note in summary.notes:
-        typer.echo(f"note: {note}", err=True)
+    output.notes(summary.notes)
     if not summary.count:
-        typer.echo(f"warning: {file} holds no events" + (" in the range" if options.chooses else ""), err=True)
+        output.warning(f"{file} holds no events" + (" in the range" if options.chooses else ""))
     if png or to:
         recording = read(file, options)
         if png:
             draw(recording, png)
         if to:
             kind = write(recording, to, aedat, options)
-            typer.echo(f"wrote {to} ({kind}): {len(recording):,} events", err=True)
-    text = json.dumps(summary_document(summary), indent=1)
-    if json_file == "-":
-        typer.echo(text)
-        return
-    if json_file:
-        write_whole(json_file, (text + "\n").encode())
-    typer.echo(summary_report(summary, activity(summary, options)))
+            output.aside(f"wrote {to} ({kind}): {len(recording):,} events")
+    text = summary_report(summary, activity(summary, options))
+    output.show(text, summary_document(summary), json_file, kept=bool(png or to))

@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import audits, charges, models, recordings
+from evsim.cli import audits, charges, models, output, recordings, runs
+from evsim.cli.command import PlainGroup
 from evsim.cli.words import spell
 from evsim.errors import EvsimError, spelled
 
 app = typer.Typer(
     name="evsim",
+    cls=PlainGroup,
     help="Event-driven simulation of spiking vision transformers, with every synaptic operation counted.",
     no_args_is_help=True,
     add_completion=False,
@@ -29,7 +31,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from evsim import __version__
 
-        typer.echo(f"evsim {__version__}")
+        output.say(f"evsim {__version__}")
         raise typer.Exit
 
 
@@ -46,8 +48,8 @@ COMMANDS = (
     models.convert,
     models.synthesize,
     models.info,
-    models.run,
-    models.demo,
+    runs.run,
+    runs.demo,
     audits.check,
     audits.compare,
     audits.paper,
@@ -60,22 +62,24 @@ COMMANDS = (
 """Every command, in the order of ``evsim --help``."""
 
 for command in COMMANDS:
-    app.command()(command)
-app.add_typer(charges.counts, name="counts")
+    command.add_to(app)
+app.add_typer(charges.counts, name="counts", rich_help_panel=charges.PANEL)
 
 
 def main() -> None:
     """Entry point: errors of evsim, its options and its outputs are one line on stderr and exit code 2."""
+    output.prepare()
     try:
         code = app(standalone_mode=False, prog_name="evsim")
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except EvsimError as error:
         _fail(spelled(str(error), spell))
     except UsageError as error:
         message = getattr(error, "format_message", str)()
         context = getattr(error, "ctx", None)
         if not message or type(error).__name__ == "NoArgsIsHelpError":
-            sys.stderr.write(f"{context.get_help() if context else message}\n")
+            output.aside(context.get_help() if context else message)
             sys.exit(2)
         _fail(f"{message.rstrip('.')}; see {context.command_path if context else 'evsim'} --help")
     except typer.Abort:
@@ -95,7 +99,8 @@ def main() -> None:
 
 def _leave_stdout() -> None:
     """Let what is left for standard output go nowhere, or Python would fail once more at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> None:

@@ -1,29 +1,54 @@
-"""The options that say how a recording is read, shared by the commands that take one."""
+"""The options that say how a recording is read. To add one: a line in RECORDING or FRAMES, and `parse_options`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from evsim.cli.shared import READING, Shared, option, shared
 
-Orientation = Annotated[
-    str | None, typer.Option(help="of jAER's recordings: spikingjelly, jaer or raw (default: the model's)")
-]
-Layout = Annotated[str | None, typer.Option(help="of AEDAT 2.0 that names no chip: dvs128 or davis")]
-Sensor = Annotated[str | None, typer.Option(help="sensor size in pixels, e.g. 346x260")]
-Start = Annotated[str | None, typer.Option(help="first time (1500, 1.5ms, 2s; as stored) or event (1000ev)")]
-Stop = Annotated[str | None, typer.Option(help="time or event before which to stop")]
-Trial = Annotated[int | None, typer.Option(help="trial of a DVS128 Gesture label csv, from 1")]
-Trials = Annotated[str | None, typer.Option(help="that csv (default: RECORDING_labels.csv)")]
-AllowTruncated = Annotated[bool, typer.Option("--allow-truncated", help="read the whole events of a cut file")]
-HonourValidity = Annotated[bool, typer.Option("--honour-validity", help="drop events of AEDAT 3.1 marked invalid")]
-Split = Annotated[str | None, typer.Option(help="how events become frames: number, time or duration")]
-Duration = Annotated[str | None, typer.Option(help="length of a frame for --split duration, e.g. 100ms")]
-Fit = Annotated[str | None, typer.Option(help="sensor larger than the model's input: error, crop or bin")]
+if TYPE_CHECKING:
+    from evsim.events import ReadOptions
+
+AXES = "axes of jAER's recordings: spikingjelly, jaer or raw"
+TIMES = "1500, 1.5ms, 2s"
+SPLITS = "how events become frames: number, time or duration"
+FITS = "a sensor larger than the model's input: error, crop or bin"
+
+RECORDING = (
+    shared("orientation", str | None, option(f"{AXES} [default: spikingjelly]", READING, metavar="NAME")),
+    shared("layout", str | None, option("of AEDAT 2.0 that names no chip: dvs128 or davis", READING, metavar="NAME")),
+    shared("sensor", str | None, option("sensor size in pixels, e.g. 346x260", READING, metavar="WxH")),
+    shared("start", str | None, option(f"first time ({TIMES}; as stored) or event (1000ev)", READING, metavar="TIME")),
+    shared("stop", str | None, option("time or event before which to stop", READING, metavar="TIME")),
+    shared("trial", int | None, option("trial of a DVS128 Gesture label csv, from 1", READING)),
+    shared("trials", str | None, option("that csv [default: RECORDING_labels.csv]", READING, metavar="FILE")),
+    shared("allow_truncated", bool, option("read the whole events of a cut file", READING, "--allow-truncated"), False),
+    shared(
+        "honour_validity", bool, option("drop events of AEDAT 3.1 marked invalid", READING, "--honour-validity"), False
+    ),
+)
+"""What decides which events a recording holds, and where."""
+
+FRAMES = (
+    shared("split", str | None, option(f"{SPLITS} [default: the model's]", READING, metavar="RULE")),
+    shared(
+        "duration", str | None, option("length of a frame for --split duration, e.g. 100ms", READING, metavar="TIME")
+    ),
+    shared("fit", str | None, option(f"{FITS} [default: error]", READING, metavar="RULE")),
+    shared("orientation", str | None, option(f"{AXES} [default: the model's]", READING, metavar="NAME")),
+)
+"""What decides how its events become a network's input; `orientation` has another default there."""
 
 
-def read_options(**given: Any) -> Any:
+def read_options(**texts: Any) -> ReadOptions:
     """Return the `ReadOptions` of what was typed."""
     from evsim.events.options import parse_options
 
-    return parse_options(**given)
+    return parse_options(**texts)
+
+
+AS_IT_IS = Shared(RECORDING, read_options)
+"""Of a recording that no network takes."""
+
+AS_A_NETWORK_TAKES_IT = Shared((*FRAMES, *(p for p in RECORDING if p.name != "orientation")), read_options)
+"""Of a recording that becomes a network's frames."""

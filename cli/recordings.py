@@ -1,32 +1,48 @@
 """Commands about recordings: record, events."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from evsim.cli import output
+from evsim.cli.command import command
+from evsim.cli.shared import INPUT, OUTPUT, argument, option
 
-from evsim.cli import reading
+if TYPE_CHECKING:
+    from evsim.events import ReadOptions
 
-Aedat = Annotated[str | None, typer.Option("--aedat", help="version of AEDAT to write: 2.0 or 3.1")]
+PANEL = "Recordings"
+CAMERA = "Camera"
+Aedat = Annotated[
+    str | None,
+    option("version of AEDAT to write: 2.0 or 3.1", OUTPUT, "--aedat", metavar="VERSION"),
+]
 
 
+@command(
+    "evsim record digit.png digit.aedat",
+    "evsim record digit.npy digit.aedat --motion loop --threshold 0.1 --aedat 3.1",
+    panel=PANEL,
+)
 def record(
     image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="image [H, W]: .npy, or PNG and the like with the extra 'images'")
+        str,
+        argument("IMAGE", "image [H, W]: .npy, or PNG and the like with the extra 'images'", INPUT),
     ],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="recording to write (.aedat)")],
-    motion: Annotated[str, typer.Option(help="saccade (three moves) or loop (closed diamond)")] = "saccade",
-    threshold: Annotated[float, typer.Option(help="change of log intensity per event")] = 0.2,
-    refractory: Annotated[int, typer.Option(help="silence after an event, in microseconds")] = 1000,
-    noise: Annotated[float, typer.Option(help="spread of the threshold from pixel to pixel, as a share")] = 0.0,
-    seed: Annotated[int, typer.Option(help="seed of the noise")] = 0,
+    out: Annotated[str, argument("OUT", "recording to write (.aedat)", OUTPUT)],
+    motion: Annotated[
+        str, option("saccade (three moves) or loop (closed diamond)", CAMERA, metavar="PATH")
+    ] = "saccade",
+    threshold: Annotated[float, option("change of log intensity per event", CAMERA)] = 0.2,
+    refractory: Annotated[int, option("silence after an event, in microseconds", CAMERA, metavar="US")] = 1000,
+    noise: Annotated[float, option("spread of the threshold from pixel to pixel, as a share", CAMERA)] = 0.0,
+    seed: Annotated[int, option("seed of the noise", CAMERA)] = 0,
     darkest: Annotated[
-        float | None, typer.Option(help="intensity that the darkest grey is stretched to, and of the surround (64)")
+        float | None,
+        option("intensity that the darkest grey is stretched to, and of the surround [default: 64]", CAMERA),
     ] = None,
     no_stretch: Annotated[
-        bool, typer.Option("--no-stretch", help="take intensities as they are, 0 to 255, on the image's darkest grey")
+        bool,
+        option("take intensities as they are, 0 to 255, on the image's darkest grey", CAMERA, "--no-stretch"),
     ] = False,
     aedat: Aedat = None,
 ) -> None:
@@ -52,24 +68,26 @@ def record(
     kind = write(recording, out, aedat)
     seen = f"intensities {scene.min():g} to {scene.max():g} "
     seen += "as they are" if no_stretch else f"stretched to {settings.darkest:g} to 255"
-    typer.echo(f"wrote {out} ({kind}): {len(recording):,} events in {int(recording.t[-1]) / 1000:.0f} ms; {seen}")
+    span = f"{len(recording):,} events in {int(recording.t[-1]) / 1000:.0f} ms"
+    output.say(f"wrote {out} ({kind}): {span}; {seen}", kept=True)
 
 
+@command(
+    "evsim events recording.raw",
+    "evsim events recording.aedat --start 1s --stop 2s --png frames.png",
+    panel=PANEL,
+)
 def events(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="recording of any format")],
-    json_file: Annotated[str | None, typer.Option("--json", help="write the facts as JSON; - for stdout alone")] = None,
-    png: Annotated[str | None, typer.Option(help="draw the first frames (.png)")] = None,
-    to: Annotated[str | None, typer.Option(help="convert: write .aedat, .npz or .csv")] = None,
+    file: Annotated[str, argument("FILE", "recording of any format", INPUT)],
+    png: Annotated[str | None, option("draw the first frames (.png)", OUTPUT, metavar="FILE")] = None,
+    to: Annotated[
+        str | None,
+        option("convert: write .aedat, .npz or .csv", OUTPUT, metavar="FILE"),
+    ] = None,
     aedat: Aedat = None,
-    orientation: reading.Orientation = None,
-    layout: reading.Layout = None,
-    sensor: reading.Sensor = None,
-    start: reading.Start = None,
-    stop: reading.Stop = None,
-    trial: reading.Trial = None,
-    trials: reading.Trials = None,
-    allow_truncated: reading.AllowTruncated = False,
-    honour_validity: reading.HonourValidity = False,
+    *,
+    recording: "ReadOptions",
+    json_file: str | None,
 ) -> None:
     """Tell what is in a recording, or convert it.
 
@@ -77,8 +95,4 @@ def events(
     """
     from evsim.cli.listing import list_recording
 
-    options = reading.read_options(
-        orientation=orientation, layout=layout, sensor=sensor, start=start, stop=stop, trial=trial, trials=trials,
-        allow_truncated=allow_truncated, honour_validity=honour_validity,
-    )  # fmt: skip
-    list_recording(file, options, json_file, png, to, aedat)
+    list_recording(file, recording, json_file, png, to, aedat)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
-import typer
-
 from evsim import api
+from evsim.cli import output
 from evsim.converters import load_model
 from evsim.energy import load_profile
 from evsim.energy.paper import NonSpike
 from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
-from evsim.files import check_outputs, write_whole
+from evsim.files import check_outputs
 from evsim.network import Network
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
@@ -74,21 +71,16 @@ def run_and_print(request: Request) -> None:
     model = load_model(request.model)
     sample = api.read(request.source, model.network, request.timesteps, request.options)
     run = _simulate(request, model.network, sample)
-    for note in (*model.notes, *sample.notes):
-        typer.echo(f"note: {note}", err=True)
+    output.notes((*model.notes, *sample.notes))
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
     if request.counts:
         run.save_counts(request.counts)
     if request.save_frames:
         save_frames(sample, request.save_frames)
-    text = json.dumps(document(run, profile, request.nonspike), indent=1, allow_nan=False)
-    if request.json_file == "-":
-        typer.echo(text)
-        return
-    if request.json_file:
-        write_whole(Path(request.json_file), text.encode())
-    typer.echo(run_report(run, profile, request.nonspike))
+    kept = any((request.record_spikes, request.counts, request.save_frames))
+    figures = document(run, profile, request.nonspike)
+    output.show(run_report(run, profile, request.nonspike), figures, request.json_file, kept=kept)
 
 
 def _check_outputs(request: Request) -> None:
@@ -124,17 +116,17 @@ def demonstrate(save: str | None) -> None:
 
     if save is not None:
         model, sample = demo.save(save)
-        typer.echo(f"wrote {model} and {sample}; now try: evsim run {model} --input {sample}")
+        output.say(f"wrote {model} and {sample}; now try: evsim run {model} --input {sample}", kept=True)
         return
     network = api.load(demo.model_path())
     outcomes = []
     for number, (digit, path) in enumerate(demo.recordings().items()):
         run = api.simulate(network, api.read(path, network))
         if not number:
-            typer.echo(run_report(run))
+            output.say(run_report(run))
         share = run.counts.sops / run.counts.dense_macs
         outcomes.append(
             f"digit {digit}: predicted {run.label(run.prediction)}, {run.counts.sops:,} SOPs "
             f"({share:.1%} of the dense MACs), {run.exact().energy_mj:.6f} mJ"
         )
-    typer.echo("\n" + "\n".join(outcomes))
+    output.say("\n" + "\n".join(outcomes))

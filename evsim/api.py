@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from evsim import countsfile
 from evsim.converters import load_model
@@ -190,7 +190,7 @@ def read(
 
 def simulate(
     network: Network,
-    sample: Sample | NDArray[np.generic],
+    sample: Sample | ArrayLike | str | Path,
     *,
     timesteps: int | None = None,
     precision: Precision = "float32",
@@ -207,7 +207,8 @@ def simulate(
     network
         What runs.
     sample
-        From `read`, or an array as `Simulator.run` takes it.
+        From `read`; a file, which is read; or an array as `Simulator.run` takes it, in any form that NumPy knows, such
+        as a tensor of another library.
     timesteps, precision, schedule, threads
         As `Simulator` takes them.
     record_spikes
@@ -220,16 +221,16 @@ def simulate(
     Raises
     ------
     RecordingError, OptionError, NetworkError
-        As `Simulator` and its `run`.
+        As `read`, `Simulator` and its `run`.
     """
-    taken = sample if isinstance(sample, Sample) else Sample(sample)
+    taken = _sample(sample, network, timesteps)
     simulator = Simulator(network, taken.timesteps if timesteps is None else timesteps, precision, schedule, threads)
     return run_on(simulator, taken, record_spikes=record_spikes, detail=detail, observers=observers)
 
 
 def run_on(
     simulator: Simulator,
-    sample: Sample | NDArray[np.generic],
+    sample: Sample | ArrayLike | str | Path,
     *,
     record_spikes: bool = False,
     detail: bool = False,
@@ -237,7 +238,7 @@ def run_on(
 ) -> Run:
     """Run one sample on a simulator, which serves any number of samples; parameters and errors as `simulate`."""
     network = simulator.network
-    taken = sample if isinstance(sample, Sample) else Sample(sample)
+    taken = _sample(sample, network, simulator.timesteps)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
     meter = TrafficMeter(network, simulator.timesteps) if detail else None
     watching: list[Observer] = [
@@ -267,6 +268,28 @@ def check_run(threads: int, timesteps: int | None = None) -> None:
         raise OptionError(f"`threads` must be at least 1, got {threads}")
     if timesteps is not None:
         check_timesteps(timesteps)
+
+
+def _sample(source: Sample | ArrayLike | str | Path, network: Network, timesteps: int | None) -> Sample:
+    """Return whatever stands for an input as a sample."""
+    if isinstance(source, Sample):
+        return source
+    if isinstance(source, str | Path):
+        return read(source, network, timesteps)
+    name = type(source).__name__
+    try:
+        values = np.asarray(source)
+    except (TypeError, ValueError, RuntimeError) as error:  # what libraries raise for tensors that NumPy cannot see
+        raise RecordingError(f"the input, a {name}, is no array for NumPy ({_line(error)}); give one") from error
+    if values.dtype.kind not in "biuf":
+        raise RecordingError(
+            f"the input, a {name}, holds values of type {values.dtype}; give an array of real numbers, or a file's path"
+        )
+    return Sample(values)
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def _refuse(options: ReadOptions, path: str | Path) -> None:

@@ -49,7 +49,7 @@ def save(folder: str | Path) -> tuple[Path, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OptionError(f"--save {folder}: {error.strerror}; give another folder") from error
+        raise OptionError(f"cannot make {folder}: {error.strerror}; give another `folder`") from error
     targets = (folder / MODEL, folder / SAMPLE)
     for source, target in zip((model_path(), *list(recordings().values())[:1]), targets, strict=True):
         write_whole(target, source.read_bytes())

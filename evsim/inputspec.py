@@ -54,12 +54,12 @@ class InputSpec:
         if self.kind == "image" and not len(self.mean) == len(self.std) == self.channels:
             raise NetworkError(
                 f"an image model of {self.channels} channels needs {self.channels} values of mean and std; "
-                "give them by --mean and --std"
+                "give them by `mean` and `std`"
             )
         if not all(math.isfinite(value) for value in self.mean):
-            raise NetworkError(f"mean must be finite, got {self.mean}; give it by --mean")
+            raise NetworkError(f"mean must be finite, got {self.mean}; give it by `mean`")
         if not all(0.0 < value < math.inf for value in self.std):
-            raise NetworkError(f"std must be positive and finite, got {self.std}; give it by --std")
+            raise NetworkError(f"std must be positive and finite, got {self.std}; give it by `std`")
         if not 0.0 < self.crop_pct <= 1.0:
             raise NetworkError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
 

@@ -256,7 +256,7 @@ class SpikingSelfAttention(Node):
         if self.heads < 1 or sources[0].channels % self.heads:
             raise NetworkError(
                 f"{self.name}: {sources[0].channels} channels do not divide into {self.heads} heads; "
-                "give another number by --heads"
+                "give another number by `heads`"
             )
         self._single(scale=self.scale)
         return Shape("real", sources[0].channels, sources[0].height, sources[0].width)
@@ -388,7 +388,7 @@ class Network:
                 f"{source.name} is of kind {source.kind}, but a model of {spec.kind} takes {INPUT_KINDS[spec.kind]}"
             )
         if self.labels and len(self.labels) != self.classes:
-            raise NetworkError(f"{len(self.labels)} labels for {self.classes} classes; mend the file of --labels")
+            raise NetworkError(f"{len(self.labels)} labels for {self.classes} classes; mend the file of `labels`")
 
     def _check_weights(self) -> None:
         wanted = {f"{node.name}.{key}": shape for node in self.nodes for key, shape in node.parameters().items()}

@@ -7,9 +7,10 @@ import io
 import struct
 from pathlib import Path
 
+import beside
 import numpy as np
 
-SHARED = Path(__file__).parents[2] / "shared" / "events"
+SHARED = beside.SHARED / "events"
 """Real recordings with golden facts, beside the checkout where present."""
 
 OWN = Path(__file__).parent / "data" / "events"

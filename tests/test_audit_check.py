@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from console import evsim
+from beside import goldens, needed
+from commands import evsim
 
 from evsim import modelfile
 from evsim.api import Sample
@@ -23,8 +24,7 @@ from evsim.spikes import IntegerMap
 from evsim.synthesis import skeleton, synthesize
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
-SHARED = Path(__file__).parents[2] / "shared" / "golden"
-FOLDERS = [*sorted(GOLDEN.glob("spik*")), *sorted(SHARED.glob("spik*"))]
+FOLDERS = [*sorted(GOLDEN.glob("spik*")), *goldens("spik*")]
 SMALL = Preset("imagenet", 32, 2, 4, 4, 10, 32, mean=(0.5,) * 3, std=(0.2,) * 3)
 
 
@@ -32,7 +32,7 @@ def network_of(folder):
     """Convert a golden's checkpoint."""
     family = folder.name.split("-")[0]
     variant = "cml" if folder.name.endswith("cml") else None
-    return convert(folder / "checkpoint.pth.tar", ConvertOptions(family=family, variant=variant)).network
+    return convert(needed(folder) / "checkpoint.pth.tar", ConvertOptions(family=family, variant=variant)).network
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -103,11 +103,12 @@ def test_huge_event_counts_take_no_memory():
 
 @pytest.mark.parametrize("option", ["--timesteps", "--threads"])
 @pytest.mark.parametrize("value", ["0", "-3"])
-def test_options_are_checked_without_an_input(option, value, tmp_path, monkeypatch, capsys):
+def test_options_are_checked_without_an_input(option, value, tmp_path):
     """Numbers that no run can have are refused even where there is no run."""
     modelfile.save(network_of(GOLDEN / "spikingformer-imagenet"), tmp_path / "model.h5")
-    assert evsim(monkeypatch, "check", tmp_path / "model.h5", option, value) == 2
-    assert f"{option} must be at least 1, got {value}" in capsys.readouterr().err
+    outcome = evsim("check", tmp_path / "model.h5", option, value)
+    assert outcome.code == 2
+    assert f"{option} must be at least 1, got {value}" in outcome.err
 
 
 def test_the_cause_names_the_residual_and_its_bound():
@@ -149,14 +150,15 @@ def test_integers_that_happen_to_be_binary_still_offend():
 
 
 @pytest.mark.parametrize(("family", "code"), [("spikingformer", 0), ("spikformer", 1)])
-def test_exit_codes_and_json(family, code, tmp_path, monkeypatch, capsys):
+def test_exit_codes_and_json(family, code, tmp_path):
     """0 if spike-driven, 1 if not, with the same verdict in JSON; first convolution and head are listed apart."""
     made = synthesize(replace(SMALL, family=family), 0.2)
     modelfile.save(made.network, tmp_path / "model.h5")
     np.save(tmp_path / "input.npy", made.sample)
     arguments = ("check", tmp_path / "model.h5", "--input", tmp_path / "input.npy")
-    assert evsim(monkeypatch, *arguments, "--json", "-") == code
-    document = json.loads(capsys.readouterr().out)
+    outcome = evsim(*arguments, "--json", "-")
+    assert outcome.code == code
+    document = json.loads(outcome.out)
     assert document["spike_driven"] is (code == 0)
     roles = {layer["name"]: layer["role"] for layer in document["layers"]}
     assert roles["patch_embed.proj_conv"] == "first"
@@ -164,13 +166,15 @@ def test_exit_codes_and_json(family, code, tmp_path, monkeypatch, capsys):
     offending = [layer for layer in document["layers"] if layer["offending"]]
     assert bool(offending) is (code == 1)
     assert all(layer["cause"] and layer["values"]["histogram"] for layer in offending)
-    assert evsim(monkeypatch, *arguments) == code
-    text = capsys.readouterr().out
+    outcome = evsim(*arguments)
+    assert outcome.code == code
+    text = outcome.out
     assert ("NOT spike-driven" in text) is (code == 1)
     assert "apart from these, by design" in text
 
 
-def test_errors_exit_with_2(tmp_path, monkeypatch, capsys):
+def test_errors_exit_with_2(tmp_path):
     """A missing model is an error, not a verdict."""
-    assert evsim(monkeypatch, "check", tmp_path / "none.h5") == 2
-    assert "does not exist" in capsys.readouterr().err
+    outcome = evsim("check", tmp_path / "none.h5")
+    assert outcome.code == 2
+    assert "does not exist" in outcome.err

@@ -9,12 +9,12 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
-from console import evsim
+from commands import evsim
 
 from evsim import countsfile, modelfile
-from evsim.api import simulate
+from evsim.api import Sample, simulate
 from evsim.audit.check import check
-from evsim.audit.compare import compare, stage_of
+from evsim.audit.compare import Bench, compare, stage_of
 from evsim.audit.residual import placement, with_residual
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
@@ -179,7 +179,7 @@ def test_an_empty_folder_is_refused(tmp_path):
         compare(network, network, tmp_path)
 
 
-def test_files_of_no_known_format_are_skipped(tmp_path, monkeypatch, capsys):
+def test_files_of_no_known_format_are_skipped(tmp_path):
     """A folder's notes and labels are counted and named, not run; a folder of nothing else is refused."""
     network, image = golden("spikingformer-imagenet")
     modelfile.save(network, tmp_path / "a.h5")
@@ -188,19 +188,20 @@ def test_files_of_no_known_format_are_skipped(tmp_path, monkeypatch, capsys):
     (folder / "README.txt").write_text("about")
     (folder / "more" / "labels.csv").write_text("")
     arguments = ("compare", tmp_path / "a.h5", tmp_path / "a.h5", "--input", folder, "--json", tmp_path / "c.json")
-    assert evsim(monkeypatch, *arguments) == 2
-    assert "holds no file of a format" in capsys.readouterr().err
+    outcome = evsim(*arguments)
+    assert outcome.code == 2
+    assert "holds no file of a format" in outcome.err
     np.save(folder / "z.npy", image)
-    assert evsim(monkeypatch, *arguments) == 0
-    printed = capsys.readouterr()
-    assert "note: skipped 2 files of no known format" in printed.err
-    assert "README.txt" in printed.err
-    assert "labels.csv" in printed.err
+    outcome = evsim(*arguments)
+    assert outcome.code == 0
+    assert "note: skipped 2 files of no known format" in outcome.err
+    assert "README.txt" in outcome.err
+    assert "labels.csv" in outcome.err
     document = json.loads((tmp_path / "c.json").read_text())
     assert document["inputs"] == [str(folder / "z.npy")]
     assert len(document["skipped"]) == 2
-    assert "both need the same" in printed.out
-    assert "0.00% less" not in printed.out
+    assert "both need the same" in outcome.out
+    assert "0.00% less" not in outcome.out
 
 
 @pytest.mark.parametrize(("name", "content"), [("z.npy", b"no array"), ("z.aedat", b"")])
@@ -210,32 +211,59 @@ def test_unreadable_inputs_stop_before_any_run(name, content, tmp_path, monkeypa
     np.save(tmp_path / "a.npy", image)
     (tmp_path / name).write_bytes(content)
     runs = []
-    monkeypatch.setattr("evsim.audit.compare.simulate", lambda *_, **__: runs.append(1))
+    monkeypatch.setattr("evsim.audit.compare.run_on", lambda *_, **__: runs.append(1))
     with pytest.raises(RecordingError, match=name):
         compare(network, network, tmp_path)
     assert not runs
 
 
-def test_ratios_are_those_of_the_figures(tmp_path, monkeypatch, capsys):
+def test_each_model_is_built_once(tmp_path, monkeypatch):
+    """However many inputs there are, the weights of a model are packed once; another T needs another simulator."""
+    network, image = golden("spikingformer-imagenet")
+    built = []
+
+    class Watched(Simulator):
+        def __init__(self, network, timesteps, **options):
+            built.append(timesteps)
+            super().__init__(network, timesteps, **options)
+
+    monkeypatch.setattr("evsim.audit.compare.Simulator", Watched)
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", np.roll(image, i, axis=1))
+    outcome = compare(network, with_residual(network, "sew"), tmp_path)
+    assert built == [4, 4]
+    alone = [compare(network, with_residual(network, "sew"), path) for path in sorted(tmp_path.iterdir())]
+    assert outcome.predictions == tuple(one.predictions[0] for one in alone)
+    assert outcome.totals[1].sops == pytest.approx(np.mean([one.totals[1].sops for one in alone]))
+    bench = Bench(network, 1, None)
+    built.clear()
+    for timesteps in (4, None, 2, 2, 4):
+        run = bench.run(Sample(image, timesteps=timesteps), detail=False)
+        assert run.timesteps == (timesteps or 4)
+    assert built == [4, 2, 4]
+
+
+def test_ratios_are_those_of_the_figures(tmp_path):
     """JSON and table give B / A of SOPs, MACs and every energy, by stage and in total."""
     made = [synthesize(replace(SMALL, family=family), 0.2) for family in ("spikingformer", "spikformer")]
     paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
     for path, model in zip(paths, made, strict=True):
         modelfile.save(model.network, path)
     np.save(tmp_path / "input.npy", made[0].sample)
-    assert evsim(monkeypatch, "compare", *paths, "--input", tmp_path / "input.npy", "--json", tmp_path / "c.json") == 0
+    outcome = evsim("compare", *paths, "--input", tmp_path / "input.npy", "--json", tmp_path / "c.json")
+    assert outcome.code == 0
     document = json.loads((tmp_path / "c.json").read_text())
     for figures in (document["totals"], *document["stages"].values()):
         for name in ("sops", "macs", "exact_mj", "paper_mj", "paper_events_mj"):
             a, b = figures["a"][name], figures["b"][name]
             assert figures["ratio"][name] == (pytest.approx(b / a) if a else None), name
     assert document["stages"]["block.0.attn"]["ratio"]["macs"] is None
-    total = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("total"))
+    total = next(line for line in outcome.out.splitlines() if line.startswith("total"))
     names = ("sops", "macs", "exact_mj", "paper_mj", "paper_events_mj")
     assert total.split()[3::3] == [f"{document['totals']['ratio'][name]:.3f}" for name in names]
 
 
-def test_command_line(tmp_path, monkeypatch, capsys):
+def test_command_line(tmp_path):
     """Two models, or one and --residual; both or neither is an error; the ablation warns about accuracy."""
     made = [synthesize(replace(SMALL, family=family), 0.2) for family in ("spikingformer", "spikformer")]
     paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
@@ -243,35 +271,38 @@ def test_command_line(tmp_path, monkeypatch, capsys):
         modelfile.save(model.network, path)
     np.save(tmp_path / "input.npy", made[0].sample)
     source = ("--input", tmp_path / "input.npy")
-    assert evsim(monkeypatch, "compare", *paths, *source, "--json", tmp_path / "out.json") == 0
-    text = capsys.readouterr().out
+    outcome = evsim("compare", *paths, *source, "--json", tmp_path / "out.json")
+    assert outcome.code == 0
+    text = outcome.out
     assert "predictions agree on" in text
     assert "not comparable" not in text
     document = json.loads((tmp_path / "out.json").read_text())
     assert document["totals"]["b"]["paper_mj"] > document["totals"]["b"]["paper_events_mj"]
-    assert evsim(monkeypatch, "compare", paths[0], "--residual", "sew", *source) == 0
-    assert "Predictions are not comparable" in capsys.readouterr().out
+    outcome = evsim("compare", paths[0], "--residual", "sew", *source)
+    assert outcome.code == 0
+    assert "Predictions are not comparable" in outcome.out
     for arguments, message in (
         ((paths[0], *source), "a second model or --residual"),
         ((*paths, "--residual", "sew", *source), "a second model or --residual"),
         ((paths[1], "--residual", "sew", *source), "already has a sew residual; give --residual spike-driven"),
         ((paths[0], "--residual", "x", *source), "--residual must be"),
     ):
-        assert evsim(monkeypatch, "compare", *arguments) == 2
-        assert message in capsys.readouterr().err
+        outcome = evsim("compare", *arguments)
+        assert outcome.code == 2
+        assert message in outcome.err
 
 
-def test_the_golden_models_compare_end_to_end(tmp_path, monkeypatch, capsys):
+def test_the_golden_models_compare_end_to_end(tmp_path):
     """From two checkpoints to the table: Spikformer's integers cost more than Spikingformer's spikes in every view."""
     paths = []
     for family in ("spikingformer", "spikformer"):
         paths.append(tmp_path / f"{family}.h5")
         checkpoint = GOLDEN / f"{family}-imagenet" / "checkpoint.pth.tar"
-        assert evsim(monkeypatch, "convert", checkpoint, paths[-1], "--family", family) == 0
-    capsys.readouterr()
+        assert evsim("convert", checkpoint, paths[-1], "--family", family).code == 0
     source = ("--input", GOLDEN / "spikformer-imagenet" / "input.npy")
-    assert evsim(monkeypatch, "compare", *paths, *source, "--json", "-") == 0
-    document = json.loads(capsys.readouterr().out)
+    outcome = evsim("compare", *paths, *source, "--json", "-")
+    assert outcome.code == 0
+    document = json.loads(outcome.out)
     a, b = (document["totals"][side] for side in "ab")
     assert all(a[view] < b[view] for view in ("exact_mj", "paper_mj", "paper_events_mj"))
     assert a["paper_mj"] == a["paper_events_mj"]
@@ -280,7 +311,7 @@ def test_the_golden_models_compare_end_to_end(tmp_path, monkeypatch, capsys):
     assert b["paper_events_mj"] == pytest.approx(golden["integer_as_events"]["energy_mJ"])
 
 
-def test_counts_of_a_comparison_are_kept(tmp_path, monkeypatch, capsys):
+def test_counts_of_a_comparison_are_kept(tmp_path):
     """--counts writes the counts of A and B, summed over the inputs, from which `evsim energy` charges the same."""
     network, image = golden("spikingformer-imagenet")
     modelfile.save(network, tmp_path / "a.h5")
@@ -289,7 +320,8 @@ def test_counts_of_a_comparison_are_kept(tmp_path, monkeypatch, capsys):
     np.save(tmp_path / "in" / "2.npy", image[..., ::-1])
     out = tmp_path / "counts"
     arguments = ("--residual", "sew", "--input", tmp_path / "in", "--counts", out, "--json", tmp_path / "c.json")
-    assert evsim(monkeypatch, "compare", tmp_path / "a.h5", *arguments) == 0
+    outcome = evsim("compare", tmp_path / "a.h5", *arguments)
+    assert outcome.code == 0
     totals = json.loads((tmp_path / "c.json").read_text())["totals"]
     names = [f"a-{network.name}", f"b-{with_residual(network, 'sew').name}"]
     for side, name in zip("ab", names, strict=True):
@@ -297,10 +329,10 @@ def test_counts_of_a_comparison_are_kept(tmp_path, monkeypatch, capsys):
         assert stored.counts.samples == len(stored.origin.inputs) == 2
         assert stored.counts.sops / 2 == totals[side]["sops"]
         assert all(layer.traffic is not None for layer in stored.counts.layers)
-    assert str(out) in capsys.readouterr().err
+    assert str(out) in outcome.err
 
 
-def test_run_shows_both_settings(tmp_path, monkeypatch, capsys):
+def test_run_shows_both_settings(tmp_path):
     """A Spikformer's run shows both ways of charging integers; --nonspike chooses that of the table and of JSON."""
     made = synthesize(replace(SMALL, family="spikformer"), 0.2)
     modelfile.save(made.network, tmp_path / "model.h5")
@@ -308,22 +340,25 @@ def test_run_shows_both_settings(tmp_path, monkeypatch, capsys):
     arguments = ("run", tmp_path / "model.h5", "--input", tmp_path / "input.npy")
     run = simulate(made.network, made.sample)
     views = {setting: run.paper(nonspike=setting) for setting in ("binary-only", "integer-as-events")}
-    assert evsim(monkeypatch, *arguments) == 0
-    text = capsys.readouterr().out
+    outcome = evsim(*arguments)
+    assert outcome.code == 0
+    text = outcome.out
     assert all(f"{view.energy_mj:.6f} mJ" in text for view in views.values())
     for setting, view in views.items():
-        assert evsim(monkeypatch, *arguments, "--nonspike", setting, "--json", "-") == 0
-        totals = json.loads(capsys.readouterr().out)["totals"]
+        outcome = evsim(*arguments, "--nonspike", setting, "--json", "-")
+        assert outcome.code == 0
+        totals = json.loads(outcome.out)["totals"]
         assert totals["paper"]["energy_mj"] == pytest.approx(view.energy_mj)
         both = {key: value["energy_mj"] for key, value in totals["paper_by_nonspike"].items()}
         assert both == pytest.approx({key: value.energy_mj for key, value in views.items()})
-    assert evsim(monkeypatch, *arguments, "--counts", tmp_path / "counts.h5") == 0
-    capsys.readouterr()
+    assert evsim(*arguments, "--counts", tmp_path / "counts.h5").code == 0
     for setting, view in views.items():
         other = next(key for key in views if key != setting)
-        assert evsim(monkeypatch, "energy", tmp_path / "counts.h5", "--set", f"nonspike={setting}") == 0
-        text = capsys.readouterr().out
+        outcome = evsim("energy", tmp_path / "counts.h5", "--set", f"nonspike={setting}")
+        assert outcome.code == 0
+        text = outcome.out
         assert f"by {other} (--set nonspike={other}) it is {views[other].energy_mj:.6f} mJ" in text
         assert f"{view.energy_mj:.9f} mJ" in text
-    assert evsim(monkeypatch, *arguments, "--nonspike", "guess") == 2
-    assert "--nonspike must be" in capsys.readouterr().err
+    outcome = evsim(*arguments, "--nonspike", "guess")
+    assert outcome.code == 2
+    assert "--nonspike must be" in outcome.err

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from console import evsim
+from commands import evsim
 
 from evsim import countsfile
 from evsim.api import simulate
@@ -96,10 +96,11 @@ def test_a_layer_whose_every_input_fires_is_charged():
     assert row.macs == 0.0
 
 
-def test_paper_command(monkeypatch, capsys):
+def test_paper_command():
     """The command prints the table and the headline's condition; JSON holds every layer."""
-    assert evsim(monkeypatch, "paper") == 0
-    text = capsys.readouterr().out
+    outcome = evsim("paper")
+    assert outcome.code == 0
+    text = outcome.out
     assert "7.463503" in text
     assert "13.674620" in text
     assert "60.34%" in text
@@ -107,8 +108,9 @@ def test_paper_command(monkeypatch, capsys):
     assert "11.5220" in text
     row = next(line.split() for line in text.splitlines() if line.startswith("spikingformer-8-768"))
     assert row[-4:] == ["13.68", "-0.15%", "13.674620", "-0.04%"]
-    assert evsim(monkeypatch, "paper", "--json", "-") == 0
-    document = json.loads(capsys.readouterr().out)
+    outcome = evsim("paper", "--json", "-")
+    assert outcome.code == 0
+    document = json.loads(outcome.out)
     for entry in document["recomputed"]:
         assert entry["table_difference"] == pytest.approx(entry["energy_mj"] / entry["table_mj"] - 1.0)
         assert entry["own_heads_difference"] == pytest.approx(entry["own_heads_mj"] / entry["table_mj"] - 1.0)
@@ -144,12 +146,12 @@ def test_parameters_are_those_of_pytorch():
 @pytest.mark.parametrize(
     ("depths", "dims", "options", "message"),
     [
-        ([0], [64], SweepOptions(), "--depth must be at least 1, got 0"),
-        ([1], [-8], SweepOptions(), "--dim must be at least 1, got -8"),
-        ([1], [60], SweepOptions(), "--dim must be a multiple of 8, got 60"),
+        ([0], [64], SweepOptions(), "`depths` must be at least 1, got 0"),
+        ([1], [-8], SweepOptions(), "`dims` must be at least 1, got -8"),
+        ([1], [60], SweepOptions(), "`dims` must be a multiple of 8, got 60"),
         ([1], [64], SweepOptions(threads=0), "`threads` must be at least 1, got 0"),
         ([1], [64], SweepOptions(heads=7), "7 heads"),
-        ([1], [64], SweepOptions(preset="none"), "--preset none"),
+        ([1], [64], SweepOptions(preset="none"), "`preset=none`"),
     ],
 )
 def test_bad_sizes_are_refused_before_any_run(depths, dims, options, message):
@@ -158,7 +160,7 @@ def test_bad_sizes_are_refused_before_any_run(depths, dims, options, message):
         sweep(depths, dims, options)
 
 
-def test_sweep_command(tmp_path, monkeypatch, capsys):
+def test_sweep_command(tmp_path):
     """The command writes CSV and JSON with the same rows; Spikformers show both settings."""
     out = tmp_path / "sweep.csv"
     arguments = (
@@ -173,17 +175,20 @@ def test_sweep_command(tmp_path, monkeypatch, capsys):
         "--heads",
         "4",
     )
-    assert evsim(monkeypatch, "sweep", *arguments, "--csv", out, "--json", tmp_path / "sweep.json",
-                 "--counts", tmp_path / "counts") == 0  # fmt: skip
-    assert "as events mJ" in capsys.readouterr().out
+    outcome = evsim(
+        "sweep", *arguments, "--csv", out, "--json", tmp_path / "sweep.json", "--counts", tmp_path / "counts"
+    )
+    assert outcome.code == 0  # fmt: skip
+    assert "as events mJ" in outcome.out
     table = list(csv.DictReader(out.read_text().splitlines()))
     rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
     assert [int(row["sops"]) for row in table] == [row["sops"] for row in rows]
     assert [row["model"] for row in table] == ["spikformer-1-32", "spikformer-1-64"]
     kept = [countsfile.load(tmp_path / "counts" / f"{row['model']}.counts.h5") for row in rows]
     assert [stored.counts.sops for stored in kept] == [row["sops"] for row in rows]
-    assert evsim(monkeypatch, "sweep", "--depth", "a", "--dim", "64") == 2
-    assert "--depth takes whole numbers" in capsys.readouterr().err
+    outcome = evsim("sweep", "--depth", "a", "--dim", "64")
+    assert outcome.code == 2
+    assert "--depth takes whole numbers" in outcome.err
 
 
 def test_preset_sizes_can_be_ones_own():

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from beside import SHARED, needed
 from commands import evsim, refused
 
 from evsim import demo
@@ -19,7 +20,6 @@ from evsim.cli import running
 GOLDEN = Path(__file__).parent / "data" / "golden"
 DVS = GOLDEN / "spikingformer-dvs"
 IMAGENET = GOLDEN / "spikingformer-imagenet"
-SHARED = Path(__file__).parents[2] / "shared"
 COMMANDS = ("convert", "info", "run", "demo", "record")
 
 
@@ -51,7 +51,7 @@ def test_help_and_version():
     assert evsim("--version").out.startswith("evsim ")
     bare = evsim()
     assert (bare.code, bare.out) == (2, "")
-    assert "Commands:" in bare.err
+    assert "Models:" in bare.err
 
 
 def test_help_loads_nothing_heavy():
@@ -227,10 +227,10 @@ def test_recorded_digits_are_told_apart(tmp_path):
     assert right >= 11
 
 
-@pytest.mark.parametrize("timesteps", [10, 16] if SHARED.exists() else [])
+@pytest.mark.parametrize("timesteps", [10, 16])
 def test_frames_of_a_real_recording_are_the_golden_ones(timesteps, tmp_path):
     """The frames that a model is fed from a jAER recording equal SpikingJelly's."""
-    folder = SHARED / "golden" / "spikingformer-dvs-2-64"
+    folder = needed(SHARED / "golden" / "spikingformer-dvs-2-64")
     arguments = ("--timesteps", timesteps, "--save-frames", tmp_path / "f.npz")
     recording = SHARED / "events" / "dvs128_jaer_scissors.aedat"
     assert evsim("run", folder / "checkpoint.pth.tar", "--input", recording, *arguments).code == 0

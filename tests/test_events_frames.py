@@ -5,6 +5,7 @@ from __future__ import annotations
 import event_files as files
 import numpy as np
 import pytest
+from beside import needed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import event_lists
@@ -91,11 +92,10 @@ def test_time_of_shuffled_events_equals_spikingjelly():
     np.testing.assert_array_equal(made.counts, counted(events, edges_by_time(t, 3), 5, 6))
 
 
-@pytest.mark.skipif(not files.SHARED.exists(), reason="../shared absent")
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_frames(name):
     """Frames of real recordings equal those that SpikingJelly 2.0.0 made of them, bit for bit."""
-    size, events = GOLDEN[name], read(files.SHARED / name)
+    size, events = GOLDEN[name], read(needed(files.SHARED / name))
     stem = f"frames_{name.rsplit('.', 1)[0]}.npz"
     compared = 0
     with np.load(files.SHARED / stem) as golden:

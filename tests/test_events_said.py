@@ -10,6 +10,7 @@ import event_files as files
 import h5py
 import numpy as np
 import pytest
+from beside import needed
 from test_events_cli import call, fails, network
 from typer.testing import CliRunner
 
@@ -214,10 +215,9 @@ def test_aedat4_that_was_never_closed(tmp_path, position):
     assert any("names no file table" in note and "may be missing" in note for note in recording.notes)
 
 
-@pytest.mark.skipif(not files.SHARED.exists(), reason="../shared absent")
 def test_real_aedat4_files_have_their_end(tmp_path):
     """No real file is taken for truncated; each is, once its last byte or its whole table is gone."""
-    paths = sorted(files.SHARED.glob("*.aedat4"))
+    paths = sorted(needed(files.SHARED).glob("*.aedat4"))
     assert len(paths) == 5
     for path in paths:
         content = path.read_bytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from beside import goldens, needed
 
 from evsim import api, modelfile
 from evsim.converters import ConvertOptions, convert
@@ -16,13 +17,12 @@ from evsim.engine import Simulator
 from evsim.observers import Counter, SpikeRecorder
 
 OWN = sorted((Path(__file__).parent / "data" / "golden").glob("spikingformer-*"))
-SHARED = sorted((Path(__file__).parents[2] / "shared" / "golden").glob("spikingformer-*"))
 
 
 def network_of(folder, tmp_path, form="checkpoint.pth.tar", **facts):
     """Convert a golden's checkpoint, store it and load it again."""
     variant = "cml" if folder.name.endswith("cml") else "standard"
-    network = convert(folder / form, ConvertOptions(variant=variant, **facts)).network
+    network = convert(needed(folder) / form, ConvertOptions(variant=variant, **facts)).network
     modelfile.save(network, tmp_path / "model.h5")
     return modelfile.load(tmp_path / "model.h5")
 
@@ -48,7 +48,7 @@ def flips(recorder, folder):
 
 
 @pytest.mark.parametrize("schedule", ["layer", "time"])
-@pytest.mark.parametrize("folder", OWN + SHARED, ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", OWN + goldens("spikingformer-*"), ids=lambda path: path.name)
 def test_float64_equals_pytorch(folder, schedule, tmp_path):
     """In float64 no spike differs, logits agree to 1e-9, and counts agree to the integer."""
     network = network_of(folder, tmp_path)
@@ -65,7 +65,7 @@ def test_float64_equals_pytorch(folder, schedule, tmp_path):
             assert int(layer.sops.sum() + layer.macs.sum()) == expected["accumulates_in_bounds"], name
 
 
-@pytest.mark.parametrize("folder", OWN + SHARED, ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", OWN + goldens("spikingformer-*"), ids=lambda path: path.name)
 def test_float32_predicts_the_same(folder, tmp_path, monkeypatch):
     """In float32 the prediction is the same and hardly any spike differs, whatever the threads and schedule."""
     monkeypatch.setattr("evsim.kernels.threads.SMALL", 0)  # or one thread would do all of so little
@@ -82,7 +82,7 @@ def test_float32_predicts_the_same(folder, tmp_path, monkeypatch):
     assert all((outcome == outcomes[0]).all() for outcome in outcomes)
 
 
-@pytest.mark.parametrize("folder", OWN + SHARED, ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", OWN + goldens("spikingformer-*"), ids=lambda path: path.name)
 def test_every_file_form_is_the_same_network(folder, tmp_path):
     """A state_dict in HDF5, .pth or the authors' DVS script's form gives what the .pth.tar gives, to the last bit."""
     reference = network_of(folder, tmp_path)
@@ -102,7 +102,7 @@ def test_all_forms_are_among_the_goldens():
     assert {"checkpoint.pth.tar", "state_dict.h5", "state_dict.pth", "dvs_script_checkpoint.pth"} <= forms
 
 
-@pytest.mark.parametrize("folder", OWN + SHARED, ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", OWN + goldens("spikingformer-*"), ids=lambda path: path.name)
 def test_paper_view_equals_the_published_tool(folder, tmp_path):
     """The paper's estimate equals that of the authors' tool on the same model and input, per layer and in total."""
     run = api.simulate(network_of(folder, tmp_path), np.load(folder / "input.npy"), precision="float64")

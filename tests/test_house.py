@@ -21,6 +21,7 @@ BROKEN = {
     "try:\n    pass\nexcept Exception:\n    pass": "catch named exceptions",
     "try:\n    pass\nexcept (ValueError, BaseException):\n    pass": "catch named exceptions",
     "try:\n    pass\nexcept:\n    pass": "catch named exceptions",
+    "raise E(f'{x} is bad; give it by --heads')": "in backticks",
     "def f():\n" + "    x = 1\n" * 70: "71 lines",
     "@njit\ndef f(): pass": "must name cache and error_model",
     "@njit(cache=True)\ndef f(): pass": "must name error_model",
@@ -41,7 +42,7 @@ def test_house_rules_find_what_they_forbid(source, tmp_path):
 def test_readme_names_every_command():
     """Each command has its place in README, and README names no other."""
     named = set(re.findall(r"`evsim (\w+)(?: \w+)?`", README))
-    assert named == {command.__name__ for command in COMMANDS} | {"counts"}
+    assert named == {command.name for command in COMMANDS} | {"counts"}
 
 
 def test_readme_shows_what_the_demo_prints(tmp_path, monkeypatch):

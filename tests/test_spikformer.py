@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from beside import goldens, needed
 
 from evsim import modelfile
 from evsim.converters import ConvertOptions, convert
@@ -22,15 +23,14 @@ from evsim.observers import Counter, SpikeRecorder
 from evsim.synthesis import save_state, synthesize
 
 OWN = sorted((Path(__file__).parent / "data" / "golden").glob("spikformer-*"))
-SHARED = sorted((Path(__file__).parents[2] / "shared" / "golden").glob("spikformer-*"))
-GOLDENS = pytest.mark.parametrize("folder", OWN + SHARED, ids=lambda path: path.name)
+GOLDENS = pytest.mark.parametrize("folder", OWN + goldens("spikformer-*"), ids=lambda path: path.name)
 IMAGENET = next(folder for folder in OWN if folder.name == "spikformer-imagenet")
 CIFAR = next(folder for folder in OWN if folder.name == "spikformer-cifar")
 
 
 def network_of(folder, tmp_path):
     """Convert a golden's checkpoint, store it and load it again."""
-    done = convert(folder / "checkpoint.pth.tar", ConvertOptions(family="spikformer"))
+    done = convert(needed(folder) / "checkpoint.pth.tar", ConvertOptions(family="spikformer"))
     modelfile.save(done.network, tmp_path / "model.h5")
     return modelfile.load(tmp_path / "model.h5")
 

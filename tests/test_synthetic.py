@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from console import evsim
+from commands import evsim
 
 from evsim import modelfile
 from evsim.converters import ConvertOptions, convert
@@ -83,13 +83,13 @@ def test_seeds_give_other_weights():
     assert (first.sample != other.sample).any()
 
 
-def test_state_dict_and_model_are_one(tmp_path, monkeypatch):
+def test_state_dict_and_model_are_one(tmp_path):
     """The state_dict, converted by its preset, gives the spikes of the model.h5 beside it."""
     names = ["model.h5", "state.h5", "input.npy", "again.h5"]
     model, state, sample, again = (tmp_path / name for name in names)
     preset = "spikingformer-2-384-cifar10"
     options = ("--rates", "0.15", "-o", model, "--state-dict", state, "--sample", sample)
-    assert evsim(monkeypatch, "synthesize", preset, *options) == 0
+    assert evsim("synthesize", preset, *options).code == 0
     modelfile.save(convert(state, ConvertOptions(preset=preset)).network, again)
     trains = []
     for path in (model, again):
@@ -99,7 +99,7 @@ def test_state_dict_and_model_are_one(tmp_path, monkeypatch):
         trains.append(recorder.trains)
     assert all((trains[0][name][0] == trains[1][name][0]).all() for name in trains[0])
     assert "synthetic" in modelfile.load(model).provenance["checkpoint"]
-    assert evsim(monkeypatch, "run", model, "--input", sample) == 0
+    assert evsim("run", model, "--input", sample).code == 0
 
 
 @pytest.mark.parametrize(
@@ -119,20 +119,22 @@ def test_nonsense_is_refused(arguments, message):
         synthesize(*arguments)
 
 
-def test_a_bad_preset_exits_with_2(tmp_path, monkeypatch, capsys):
+def test_a_bad_preset_exits_with_2(tmp_path):
     """The command line names the known presets and writes nothing."""
-    assert evsim(monkeypatch, "synthesize", "spikformer-1", "-o", tmp_path / "m.h5") == 2
-    assert "known are" in capsys.readouterr().err
+    outcome = evsim("synthesize", "spikformer-1", "-o", tmp_path / "m.h5")
+    assert outcome.code == 2
+    assert "known are" in outcome.err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missed_target_is_said(tmp_path, monkeypatch, capsys):
+def test_a_missed_target_is_said(tmp_path, monkeypatch):
     """Where attention cannot fire as often as asked, a warning names it, and the model keeps what was reached."""
     out = tmp_path / "m.h5"
     preset = "spikingformer-2-256-dvs128"
     monkeypatch.setitem(PRESETS, preset, replace(PRESETS[preset], dim=32, heads=4, image_size=32))
-    assert evsim(monkeypatch, "synthesize", preset, "--scale-rates", "0.01", "-o", out) == 0
-    warning = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: "))
+    outcome = evsim("synthesize", preset, "--scale-rates", "0.01", "-o", out)
+    assert outcome.code == 0
+    warning = next(line for line in outcome.err.splitlines() if line.startswith("warning: "))
     assert "missed its target at" in warning
     made = synthesize(preset, scale_rates=0.01)
     worst = made.missed[0]

@@ -7,11 +7,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_args
 
-from evsim.api import Run, check_run, read, simulate
+from evsim.api import Run, Sample, check_run, read, run_on
 from evsim.audit.inputs import readable
 from evsim.audit.residual import with_residual
 from evsim.counters import NeuronCounts, SynapseCounts
 from evsim.energy import Profile, exact, load_profile, paper
+from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
 from evsim.network import Network
@@ -89,6 +90,30 @@ class Comparison:
         return sum(a == b for a, b in self.predictions) / len(self.predictions)
 
 
+class Bench:
+    """A model with its simulator, which is built once: weights are packed for it.
+
+    Parameters
+    ----------
+    network
+        The model.
+    threads, timesteps
+        As `evsim.api.simulate` takes them.
+    """
+
+    def __init__(self, network: Network, threads: int, timesteps: int | None) -> None:
+        self.network, self.threads, self.timesteps = network, threads, timesteps
+        self._simulator: Simulator | None = None
+
+    def run(self, sample: Sample, *, detail: bool) -> Run:
+        """Run a sample; only one whose T is its own needs another simulator than the sample before."""
+        timesteps = self.timesteps or sample.timesteps or self.network.spec.timesteps
+        if self._simulator is None or self._simulator.timesteps != timesteps:
+            self._simulator = None  # before the next is built, so that memory holds one
+            self._simulator = Simulator(self.network, timesteps, threads=self.threads)
+        return run_on(self._simulator, sample, detail=detail)
+
+
 def compare(
     first: Network,
     second: Network,
@@ -125,16 +150,17 @@ def compare(
     profile = profile or load_profile()
     check_run(threads, timesteps)
     networks = (first, second)
+    benches = [Bench(network, threads, timesteps) for network in networks]
     paths, skipped = readable(source, networks, timesteps, options)
     sums: list[dict[str, Totals]] = [{}, {}]
     predictions = []
     notes: dict[str, None] = {}
     for path in paths:
         pair = []
-        for which, (network, stages) in enumerate(zip(networks, sums, strict=True)):
-            sample = read(path, network, timesteps, options)
+        for which, (bench, stages) in enumerate(zip(benches, sums, strict=True)):
+            sample = read(path, bench.network, timesteps, options)
             notes |= dict.fromkeys(f"{path}: {note}" for note in sample.notes)
-            run = simulate(network, sample, timesteps=timesteps, threads=threads, detail=keep is not None)
+            run = bench.run(sample, detail=keep is not None)
             if keep:
                 keep(which, run)
             for stage, totals in stage_totals(run, profile).items():
@@ -175,11 +201,11 @@ def compare_residuals(
     other = with_residual(network, residual)  # type: ignore[arg-type]
     if other is network:
         instead = "sew" if residual == "spike-driven" else "spike-driven"
-        raise OptionError(f"{network.name} already has a {residual} residual; give --residual {instead}")
-    done = compare(
+        raise OptionError(f"{network.name} already has a {residual} residual; give `residual={instead}`")
+    comparison = compare(
         network, other, source, profile=profile, threads=threads, timesteps=timesteps, keep=keep, options=options
     )
-    return replace(done, note=RETRAINING)
+    return replace(comparison, note=RETRAINING)
 
 
 def stage_totals(run: Run, profile: Profile) -> dict[str, Totals]:

@@ -26,15 +26,15 @@ def readable(
     OptionError
         As `evsim.api.read`.
     """
-    found = inputs_of(source)
-    paths = [path for path in found if not Path(source).is_dir() or _known(path)]
+    files = inputs_of(source)
+    paths = [path for path in files if not Path(source).is_dir() or _known(path)]
     if not paths:
         raise RecordingError(f"{source} holds no file of a format that evsim reads; give recordings or frames")
     specs = {network.spec: network for network in networks}
     for path in paths:
         for network in specs.values():
             read(path, network, timesteps, options)
-    return paths, [path for path in found if path not in set(paths)]
+    return paths, [path for path in files if path not in set(paths)]
 
 
 def inputs_of(source: str | Path) -> list[Path]:
@@ -47,10 +47,10 @@ def inputs_of(source: str | Path) -> list[Path]:
     """
     path = Path(source)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        if not found:
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        if not files:
             raise RecordingError(f"{path} holds no files; give a folder of recordings or frames")
-        return found
+        return files
     return [path]
 
 

@@ -41,7 +41,7 @@ def placement(network: Network) -> Residual:
         If the network is of a family whose residual is neither.
     """
     if network.family not in FAMILIES:
-        raise OptionError(f"{network.name}: --residual knows {' and '.join(FAMILIES)}, not {network.family}")
+        raise OptionError(f"{network.name}: `residual` knows {' and '.join(FAMILIES)}, not {network.family}")
     return "sew" if any(branch.neurons for branch in _branches(network)) else "spike-driven"
 
 
@@ -58,7 +58,7 @@ def with_residual(network: Network, residual: Residual) -> Network:
         If `residual` has no such value, or the family's residual is neither.
     """
     if residual not in get_args(Residual):
-        raise OptionError(f"--residual must be spike-driven or sew, got {residual}")
+        raise OptionError(f"`residual` must be spike-driven or sew, got {residual}")
     if placement(network) == residual:
         return network
     nodes = _to_sew(network) if residual == "sew" else _to_spike_driven(network)
@@ -75,7 +75,7 @@ def _branches(network: Network) -> list[Branch]:
             last = network.node(neurons.inputs[0]) if neurons else node
             if not isinstance(last, Conv2d | Linear):
                 raise OptionError(
-                    f"{network.name}: the branch that ends in {add.name} is none that --residual can move"
+                    f"{network.name}: the branch that ends in {add.name} is none that `residual` can move"
                 )
             branches.append(Branch(stream, add, last, neurons))
     return branches
@@ -134,8 +134,8 @@ def _to_spike_driven(network: Network) -> tuple[Node, ...]:
 
 def _reader(network: Network, branch: Branch) -> LIF:
     """Return the neurons through which a branch reads the stream."""
-    found = [network.node(name) for name in network.consumers()[branch.stream]]
-    neurons = [node for node in found if isinstance(node, LIF)]
+    readers = [network.node(name) for name in network.consumers()[branch.stream]]
+    neurons = [node for node in readers if isinstance(node, LIF)]
     if len(neurons) != 1:
         raise OptionError(f"{network.name}: {branch.stream} is read by {len(neurons)} layers of neurons, wanted one")
     return neurons[0]

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from evsim.api import Run, Sample, check_run, simulate
+from evsim.api import Run, Sample, check_run, run_on
 from evsim.converters.presets import Preset
 from evsim.converters.registry import PRESETS
 from evsim.energy import Profile, load_profile
+from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.synthesis import synthesize
 
@@ -30,7 +31,7 @@ class SweepRow:
     exact_mj, paper_mj, paper_events_mj
         Energy: exact, and the paper's estimate with `binary-only` and with `integer-as-events`.
     milliseconds
-        Wall time of one run with counting, the second of two.
+        Wall time of one run with counting, the second of two on one simulator, whose building is not in it.
     worst_rate_error
         Greatest relative distance of a firing rate from its target.
     """
@@ -101,29 +102,30 @@ def sweep(
     """
     options = options or SweepOptions()
     if options.preset not in PRESETS:
-        raise OptionError(f"--preset {options.preset} is unknown; known are {', '.join(sorted(PRESETS))}")
+        raise OptionError(f"`preset={options.preset}` is unknown; known are {', '.join(sorted(PRESETS))}")
     check_run(options.threads)
     base = PRESETS[options.preset]
     heads = base.heads if options.heads is None else options.heads
-    for value, option, divisor in (*((d, "--depth", 1) for d in depths), *((d, "--dim", 8) for d in dims)):
+    for value, option, divisor in (*((d, "`depths`", 1) for d in depths), *((d, "`dims`", 8) for d in dims)):
         if value < 1:
             raise OptionError(f"{option} must be at least 1, got {value}")
         if value % divisor:
             raise OptionError(f"{option} must be a multiple of {divisor}, got {value}")
     if bad := [dim for dim in dims if heads < 1 or dim % heads]:
-        raise OptionError(f"--dim {bad[0]} does not divide into {heads} heads; give others by --heads")
+        raise OptionError(f"`dims={bad[0]}` does not divide into {heads} heads; give others by `heads`")
     sizes = [replace(base, depth=depth, dim=dim, heads=heads) for depth in depths for dim in dims]
     return (_row(size, options, profile or load_profile(), keep) for size in sizes)
 
 
 def _row(size: Preset, options: SweepOptions, profile: Profile, keep: Callable[[Run], None] | None) -> SweepRow:
-    made = synthesize(size, options.rates, options.scale, options.seed)
-    network, sample = made.network, Sample(made.sample, "synthetic", "npy")
-    first = simulate(network, sample, threads=options.threads, detail=keep is not None)
+    model = synthesize(size, options.rates, options.scale, options.seed)
+    network, sample = model.network, Sample(model.sample, "synthetic", "npy")
+    simulator = Simulator(network, threads=options.threads)
+    first = run_on(simulator, sample, detail=keep is not None)
     if keep:
         keep(first)
     begin = time.perf_counter()
-    run = simulate(network, sample, threads=options.threads)
+    run = run_on(simulator, sample)
     elapsed = time.perf_counter() - begin
     return SweepRow(
         network.name,
@@ -138,5 +140,5 @@ def _row(size: Preset, options: SweepOptions, profile: Profile, keep: Callable[[
         run.paper(profile).energy_mj,
         run.paper(profile, "integer-as-events").energy_mj,
         elapsed * 1e3,
-        max(abs(rate.error) for rate in made.rates_float32),
+        max(abs(rate.error) for rate in model.rates_float32),
     )

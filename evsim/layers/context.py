@@ -51,7 +51,7 @@ class Context:
 
 def remedy(dtype: np.dtype[np.floating]) -> str:
     """Say what to do where numbers overflow in a precision, for messages."""
-    return "run it with --precision float64" if dtype == np.float32 else "use sound weights"
+    return "run it with `precision=float64`" if dtype == np.float32 else "use sound weights"
 
 
 class Layer(Protocol):

@@ -1,0 +1,24 @@
+"""Options that several commands share; `evsim.cli.command` adds them where a command has a parameter of the name."""
+
+from __future__ import annotations
+
+from evsim.cli import reading
+from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, Shared, option, shared, single
+
+DASH = "- for stdout alone"
+PROFILE = "prices: a bundled profile (see evsim profiles), or a .toml file"
+
+SHARED: dict[str, Shared] = {
+    "reading": reading.AS_A_NETWORK_TAKES_IT,
+    "recording": reading.AS_IT_IS,
+    "timesteps": single(shared("timesteps", int | None, option("timesteps T, if not the model's own", INPUT))),
+    "threads": single(shared("threads", int, option("threads that share each layer's work", ENGINE), 1)),
+    "profile": single(shared("profile", str, option(PROFILE, PRICES, metavar="NAME"), "45nm")),
+    "json_file": single(
+        shared("json_file", str | None, option(f"write as JSON; {DASH}", OUTPUT, "--json", metavar="FILE"))
+    ),
+    "csv_file": single(
+        shared("csv_file", str | None, option(f"write as CSV; {DASH}", OUTPUT, "--csv", metavar="FILE"))
+    ),
+}
+"""Parameter of a command to the options typed for it."""

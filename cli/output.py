@@ -1,0 +1,120 @@
+"""What the command line prints and writes; every option in a text is spelled as it is typed."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from evsim.cli.words import spell
+from evsim.errors import spelled
+
+PLAIN = {"█": "#", "×": "x", "→": ">", "–": "-", "—": "-", "…": "~", "µ": "u"} | dict(
+    zip("▁▂▃▄▅▆▇", "__--==#", strict=True)
+)
+"""Plain characters in place of those that a code page may lack; anything else becomes a question mark."""
+
+
+def prepare() -> None:
+    """Make standard output take any text in any code page, and keep files off the place of a closed stream."""
+    codecs.register_error("evsim", _plainer)
+    try:
+        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # a file opened later would be written to as a stream
+            pass
+        os.close(number)
+    except OSError:  # a machine without such a device loses this care alone
+        pass
+    if sys.stderr is None:  # what is said beside the result is nobody's then; progress bars want a stream
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - stays open to the end
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # tests and notebooks put streams in their place that know no encoding
+            stream.reconfigure(errors="evsim")
+
+
+def say(text: str, *, kept: bool = False) -> None:
+    """Print a text on standard output.
+
+    Parameters
+    ----------
+    text
+        What to print; a newline is added.
+    kept
+        Whether what the command is for lies in a file: then nothing is lost where standard output is closed.
+
+    Raises
+    ------
+    OSError, OutputError
+        If it cannot be printed; the latter where standard output is closed.
+    """
+    if sys.stdout is not None:
+        sys.stdout.write(f"{spelled(text, spell)}\n")
+    elif not kept:
+        _refuse_closed()
+
+
+def aside(text: str) -> None:
+    """Print a line on standard error."""
+    sys.stderr.write(f"{spelled(text, spell)}\n")
+
+
+def notes(texts: Iterable[str]) -> None:
+    """Print notes on standard error, a line each."""
+    for text in texts:
+        aside(f"note: {text}")
+
+
+def warning(text: str) -> None:
+    """Print a warning on standard error."""
+    aside(f"warning: {text}")
+
+
+def show(text: str, document: Mapping[str, Any], json_file: str | None, *, kept: bool = False) -> None:
+    """Print the text, or the document where ``--json -`` asks for it alone; write it where a file is named.
+
+    Parameters
+    ----------
+    text
+        For people.
+    document
+        For programs: nothing but what JSON knows.
+    json_file
+        What ``--json`` was given.
+    kept
+        As `say` takes it.
+
+    Raises
+    ------
+    OSError, OutputError
+        If it cannot be printed or written.
+    """
+    from evsim.files import write_whole
+
+    content = json.dumps(document, indent=1, allow_nan=False)
+    if json_file == "-":
+        raw(content)
+        return
+    if json_file:
+        write_whole(json_file, f"{content}\n".encode())
+    say(text, kept=kept or bool(json_file))
+
+
+def raw(content: str) -> None:
+    """Print text for programs as it is: its options stay as Python spells them."""
+    if sys.stdout is None:
+        _refuse_closed()
+    sys.stdout.write(f"{content}\n")
+
+
+def _refuse_closed() -> NoReturn:
+    from evsim.files import OutputError
+
+    raise OutputError("standard output is closed, so nothing can be printed; leave it open, or send it to a file")
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    """Replace what the code page of a stream lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(PLAIN.get(letter, "?") for letter in error.object[error.start : error.end]), error.end
