@@ -23,6 +23,8 @@ from evsim.events.types import Piece, Size, Stream, empty_piece
 
 NAME = "aedat4"
 SUFFIXES = (".aedat4",)
+ABOUT = "AEDAT 4 of DV, by the library `aedat` (`pip install 'evsim[aedat4]'`); `camera` chooses a stream"
+SIZE = "the header"
 MAGIC = b"#!AER-DAT4"
 CHILD = Path(__file__).with_name("decode_aedat4.py")
 LARGEST_PACKET = 1 << 28
