@@ -34,6 +34,11 @@ def check(
     trials: reading.Trials = None,
     allow_truncated: reading.AllowTruncated = False,
     honour_validity: reading.HonourValidity = False,
+    time_unit: reading.TimeUnit = None,
+    camera: reading.Camera = None,
+    columns: reading.Columns = None,
+    axis: reading.Axis = None,
+    item: reading.Item = None,
 ) -> None:
     """Name every layer that reads other values than spikes.
 
@@ -50,6 +55,7 @@ def check(
     options = reading.read_options(
         split=split, duration=duration, fit=fit, orientation=orientation, layout=layout, sensor=sensor, start=start,
         stop=stop, trial=trial, trials=trials, allow_truncated=allow_truncated, honour_validity=honour_validity,
+        time_unit=time_unit, camera=camera, columns=columns, axis=axis, item=item,
     )  # fmt: skip
     prices = load_profile(profile)
     loaded = load_model(model)
@@ -85,6 +91,11 @@ def compare(
     trials: reading.Trials = None,
     allow_truncated: reading.AllowTruncated = False,
     honour_validity: reading.HonourValidity = False,
+    time_unit: reading.TimeUnit = None,
+    camera: reading.Camera = None,
+    columns: reading.Columns = None,
+    axis: reading.Axis = None,
+    item: reading.Item = None,
 ) -> None:
     """Compare two models, or one with another residual.
 
@@ -107,6 +118,7 @@ def compare(
     options["options"] = reading.read_options(
         split=split, duration=duration, fit=fit, orientation=orientation, layout=layout, sensor=sensor, start=start,
         stop=stop, trial=trial, trials=trials, allow_truncated=allow_truncated, honour_validity=honour_validity,
+        time_unit=time_unit, camera=camera, columns=columns, axis=axis, item=item,
     )  # fmt: skip
     folder = CountsFolder(counts) if counts else None
     if folder:

@@ -6,7 +6,8 @@ import json
 
 import typer
 
-from evsim.errors import OptionError
+from evsim.cli.words import spell
+from evsim.errors import OptionError, spelled
 from evsim.events import ReadOptions, read
 from evsim.events.convert import write
 from evsim.events.summary import activity, summarise
@@ -19,10 +20,10 @@ def list_recording(
 ) -> None:
     """Summarise, print, and write what was asked for."""
     if aedat and not to:
-        raise OptionError("--aedat is the version of what --to writes; give --to OUT.aedat")
+        raise OptionError("`aedat` is the version of what `to` writes; give `to=OUT.aedat`")
     summary = summarise(file, options)
     for note in summary.notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {spelled(note, spell)}", err=True)
     if not summary.count:
         typer.echo(f"warning: {file} holds no events" + (" in the range" if options.chooses else ""), err=True)
     if png or to:

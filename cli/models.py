@@ -109,6 +109,11 @@ def run(
     trials: reading.Trials = None,
     allow_truncated: reading.AllowTruncated = False,
     honour_validity: reading.HonourValidity = False,
+    time_unit: reading.TimeUnit = None,
+    camera: reading.Camera = None,
+    columns: reading.Columns = None,
+    axis: reading.Axis = None,
+    item: reading.Item = None,
     counts: Annotated[str | None, typer.Option(help="write every counter (.h5), for evsim energy")] = None,
     nonspike: Annotated[
         str, typer.Option(help="how the paper's estimate charges integers: binary-only or integer-as-events")
@@ -120,6 +125,7 @@ def run(
     options = reading.read_options(
         split=split, duration=duration, fit=fit, orientation=orientation, layout=layout, sensor=sensor, start=start,
         stop=stop, trial=trial, trials=trials, allow_truncated=allow_truncated, honour_validity=honour_validity,
+        time_unit=time_unit, camera=camera, columns=columns, axis=axis, item=item,
     )  # fmt: skip
     run_and_print(
         Request(

@@ -11,11 +11,12 @@ from typing import get_args
 import typer
 
 from evsim import api
+from evsim.cli.words import spell
 from evsim.converters import load_model
 from evsim.energy import load_profile
 from evsim.energy.paper import NonSpike
 from evsim.engine import Simulator
-from evsim.errors import OptionError
+from evsim.errors import OptionError, spelled
 from evsim.events import ReadOptions
 from evsim.files import check_outputs, write_whole
 from evsim.network import Network
@@ -75,7 +76,7 @@ def run_and_print(request: Request) -> None:
     sample = api.read(request.source, model.network, request.timesteps, request.options)
     run = _simulate(request, model.network, sample)
     for note in (*model.notes, *sample.notes):
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {spelled(note, spell)}", err=True)
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
     if request.counts:

@@ -311,7 +311,7 @@ def test_pictures_of_16_bits_are_not_cut_off(tmp_path):
 
     deep = (digit() * 4000).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(read_grey(tmp_path / "deep.png"), deep)
+    np.testing.assert_array_equal(read_grey(tmp_path / "deep.png").values, deep)
 
 
 def test_record_command_says_when_nothing_happens(tmp_path):

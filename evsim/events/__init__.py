@@ -124,8 +124,8 @@ def read(path: str | Path, options: ReadOptions | None = None) -> Recording:
 
 def format_table() -> str:
     """Return the list of formats in docs/recordings.md, made of the registry."""
-    rows = [
-        f"| `{reader.NAME}` | {', '.join(f'`{suffix}`' for suffix in reader.SUFFIXES)} | {reader.ABOUT} | {reader.SIZE} |"
-        for reader in FORMATS
-    ]
+    rows = []
+    for reader in FORMATS:
+        suffixes = ", ".join(f"`{suffix}`" for suffix in reader.SUFFIXES)
+        rows.append(f"| `{reader.NAME}` | {suffixes} | {reader.ABOUT} | {reader.SIZE} |")
     return "\n".join(["| name | suffix | files | sensor size from |", "|---|---|---|---|", *rows]) + "\n"

@@ -1,4 +1,4 @@
-"""AEDAT 1.0: jAER's format before 2008. Big-endian pairs of a 16-bit address and a time behind ``#`` lines or nothing."""
+"""AEDAT 1.0: jAER's format before 2008. Big-endian pairs of 16-bit address and time behind ``#`` lines or nothing."""
 
 from __future__ import annotations
 

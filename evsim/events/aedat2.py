@@ -144,15 +144,16 @@ def _layout(path: Path, offset: int, chip: str, options: ReadOptions) -> tuple[L
     greatest = max((int(piece["address"].max()) for piece in records(path, offset, RECORD)), default=0)
     if greatest >= 2**15:
         raise RecordingError(
-            f"{path} does not name its chip, and its addresses are not a DVS128's; give `layout=dvs128` or `layout=davis`"
+            f"{path} does not name its chip, and its addresses are not a DVS128's; "
+            "give `layout=dvs128` or `layout=davis`"
         )
     for first in records(path, offset, RECORD, LOOKED_AT):
         refuse_other(path, first["time"], first.view("V8"), "a DVS128 (AEDAT 2.0)")
         rows = np.unique(first["address"] >> 8)
         if len(first) >= FEW_ROWS_OF and len(rows) <= FEW_ROWS:
             raise RecordingError(
-                f"{path} does not name its chip, and all its events lie in {len(rows)} of 128 rows, as those of a silicon "
-                "cochlea do and no picture's; if it is a DVS128's, give `layout=dvs128`"
+                f"{path} does not name its chip, and all its events lie in {len(rows)} of 128 rows, as those of a "
+                "silicon cochlea do and no picture's; if it is a DVS128's, give `layout=dvs128`"
             )
         break
     return "dvs128", ("the header names no chip; all addresses are a DVS128's",)

@@ -28,10 +28,10 @@ UNITS_NS = {"ns": 1, "us": 1000, "ms": 1_000_000, "s": 1_000_000_000}
 UNIT_WORDS = {"ns": "nanoseconds", "us": "microseconds", "ms": "milliseconds", "s": "seconds"}
 
 SECONDS_BELOW = 1e6
-"""Fractional times that span less than this are seconds: a million seconds are eleven days."""
+"""Times with fractions below this are seconds, unless all are whole; others are microseconds."""
 
-EPOCH_BELOW = 1e11
-"""Fractional times beyond are no seconds: not since 1970 either."""
+EPOCH = (9e8, 1e10)
+"""Seconds since 1970 of all cameras that there were and will be."""
 
 CROWDED = 10.0
 """Events in a microsecond, on average, that no camera gives."""
@@ -108,9 +108,11 @@ def float_unit(dtype: np.dtype[Any], times: Range) -> tuple[str, str]:
     said = f"times of type {dtype} up to {times.greatest:g}"
     if times.whole or times.count == 0:
         return "us", f"{said}, all whole, are taken for microseconds"
-    if times.greatest - times.least < SECONDS_BELOW and times.greatest < EPOCH_BELOW:
-        below = "below a million" if times.greatest < SECONDS_BELOW else "whose span is below a million"
-        return "s", f"{said}, {below}, are taken for seconds, and become microseconds"
+    if times.greatest < SECONDS_BELOW:
+        return "s", f"{said}, below a million, are taken for seconds, and become microseconds"
+    span = times.greatest - times.least
+    if EPOCH[0] <= times.greatest < EPOCH[1] and span < min(SECONDS_BELOW, times.count):
+        return "s", f"{said} that span {span:g} are taken for seconds since 1970, and become microseconds"
     return "us", f"{said}, not below a million, are taken for microseconds, and rounded"
 
 

@@ -45,7 +45,7 @@ def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothin
         raise RecordingError(f"{path} is Event Stream {'.'.join(map(str, version))}; evsim reads version 2")
     if kind != 1:
         raise RecordingError(
-            f"{path} holds {KINDS.get(kind, 'unknown')} events (type {kind}) of Event Stream; evsim reads those of a DVS"
+            f"{path} holds {KINDS.get(kind, 'unknown')} events (type {kind}) of Event Stream; evsim reads a DVS's"
         )
     if len(head) < HEADER:
         raise RecordingError(f"{path} is truncated: it ends within its header; copy it again")

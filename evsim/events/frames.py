@@ -101,7 +101,7 @@ def to_frames(
 def _in_order(
     x: NDArray[np.uint16], y: NDArray[np.uint16], p: NDArray[np.uint8], t: NDArray[np.int64]
 ) -> tuple[Columns, list[str]]:
-    """The events in order of time, so that each falls into the frame of its time; and what to say of it."""
+    """Put events in order of time, so that each falls into the frame of its time; and what to say of it."""
     backward = int(np.count_nonzero(t[1:] < t[:-1]))
     if not backward:
         return (x, y, p, t), []

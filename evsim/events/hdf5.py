@@ -43,7 +43,14 @@ HARMLESS = 64 << 20
 LARGEST_RATIO = 1100
 """Beyond, datasets are mostly fill values that were never written."""
 
-CODECS = {36559: "Prophesee's ECF", 32001: "Blosc", 32026: "Blosc2", 32004: "LZ4", 32015: "Zstandard", 32008: "bitshuffle"}
+CODECS = {
+    36559: "Prophesee's ECF",
+    32001: "Blosc",
+    32026: "Blosc2",
+    32004: "LZ4",
+    32015: "Zstandard",
+    32008: "bitshuffle",
+}
 """Filters of HDF5 that it has no code for itself."""
 
 REMEDIES = {36559: "set HDF5_PLUGIN_PATH to the plug-in of OpenEB's hdf5_ecf, or convert it by metavision_file_to_csv"}
@@ -87,7 +94,9 @@ def stream(path: Path, options: ReadOptions) -> Stream:
     notes = (f"times are shifted by t_offset, {shift} us",) if shift else ()
     if "table" in columns:
         order, unit = _layout(place, columns["table"])
-        pieces, taken = table(path, *columns["table"], lambda: _blocks(path, place.datasets["table"]), options, order, unit)
+        pieces, taken = table(
+            path, *columns["table"], lambda: _blocks(path, place.datasets["table"]), options, order, unit
+        )
         return Stream(NAME, path, size, pieces, notes, taken)
     check_columns(path, columns)
     known = options.time_unit or unit_in(place.datasets["t"])

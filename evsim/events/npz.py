@@ -74,16 +74,19 @@ def stream(path: Path, options: ReadOptions) -> Stream:
     return Stream(NAME, path, None, pieces, notes, "" if unit else UNIT_WORDS[taken])
 
 
-def read_frames(path: Path) -> NDArray[np.generic] | None:
-    """Read the array ``frames`` of a file of ready input; None if it holds none.
+def holds_frames(path: Path) -> bool:
+    """Whether a file holds SpikingJelly's cached frames, or what evsim was fed; RecordingError if it is damaged."""
+    return FRAMES in _names(path)
+
+
+def read_frames(path: Path) -> NDArray[np.generic]:
+    """Read the array ``frames`` of a file of ready input.
 
     Raises
     ------
     RecordingError
         If the file is damaged, or the array holds no numbers of 3 to 5 axes.
     """
-    if FRAMES not in _names(path):
-        return None
     column, fortran = _headers(path, {FRAMES: FRAMES})[FRAMES]
     arrays.check_ready(path, column.dtype, column.shape)
     try:
@@ -125,7 +128,9 @@ def _table(path: Path, names: list[str], options: ReadOptions) -> Stream:
             raise RecordingError(f"{path} holds frames, which `evsim run` takes as they are, not events")
         missing = [key for key in KEYS if key not in names]
         held = ", ".join(names[:8]) or "no arrays"
-        raise RecordingError(f"{path} lacks {', '.join(missing)}; a recording has the arrays t, x, y, p; it holds {held}")
+        raise RecordingError(
+            f"{path} lacks {', '.join(missing)}; a recording has the arrays t, x, y, p; it holds {held}"
+        )
     if len(tables) > 1:
         raise RecordingError(f"{path} holds several tables of events ({', '.join(tables)}); give a file with one")
     column, fortran = headers[tables[0]]
@@ -148,13 +153,7 @@ def _headers(path: Path, members: dict[str, str]) -> dict[str, Header]:
     try:
         with zipfile.ZipFile(path) as archive:
             items = [archive.getinfo(f"{name}.npy") for name in members.values()]
-            claimed, stored = sum(item.file_size for item in items), sum(item.compress_size for item in items)
-            stored = min(stored, path.stat().st_size)
-            if claimed > HARMLESS and claimed > LARGEST_RATIO * stored:
-                raise RecordingError(
-                    f"{path} claims {claimed >> 20} MB out of {stored >> 10} kB, which no recording does; "
-                    "refused as a zip bomb"
-                )
+            _refuse_bomb(path, items)
             for (key, name), item in zip(members.items(), items, strict=True):
                 with archive.open(item) as member:
                     headers[key] = _header(path, name, member, item.file_size)
@@ -163,6 +162,15 @@ def _headers(path: Path, members: dict[str, str]) -> dict[str, Header]:
     except DAMAGE as error:
         raise RecordingError(f"{path} is a damaged .npz file ({error}); copy it again") from error
     return headers
+
+
+def _refuse_bomb(path: Path, items: list[zipfile.ZipInfo]) -> None:
+    claimed, stored = sum(item.file_size for item in items), sum(item.compress_size for item in items)
+    stored = min(stored, path.stat().st_size)
+    if claimed > HARMLESS and claimed > LARGEST_RATIO * stored:
+        raise RecordingError(
+            f"{path} claims {claimed >> 20} MB out of {stored >> 10} kB, which no recording does; refused as a zip bomb"
+        )
 
 
 def _header(path: Path, name: str, member: IO[bytes], size: int) -> Header:
@@ -186,9 +194,7 @@ def _pieces(path: Path, fields: dict[str, str], unit: str) -> Iterator[Piece]:
         yield events.piece(t, x, y, p)
 
 
-def _blocks(
-    path: Path, members: dict[str, str], rows: int = PIECE
-) -> Iterator[list[NDArray[Any]]]:
+def _blocks(path: Path, members: dict[str, str], rows: int = PIECE) -> Iterator[list[NDArray[Any]]]:
     """Yield some arrays of one length side by side, `rows` rows at a time."""
     try:
         with ExitStack() as stack:

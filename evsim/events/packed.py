@@ -61,53 +61,58 @@ def stream(path: Path, options: ReadOptions, opener: Opener) -> Stream:
     RecordingError
         If it holds none or several, unpacks to far more than it holds, or the recording cannot be read.
     """
-    folder = tempfile.TemporaryDirectory(prefix="evsim-")
-    name = "the file within"
+    folder = tempfile.TemporaryDirectory(prefix="evsim-")  # gone with its last holder: an error, or the stream
+    name, inner = _unpack(path, Path(folder.name))
     try:
-        try:
-            name, inner = _unpack(path, Path(folder.name))
-        except DAMAGE as error:
-            if isinstance(error, EvsimError):
-                raise
-            raise RecordingError(f"{path} cannot be unpacked ({error}); copy it again") from error
         opened = opener(inner, options)
     except EvsimError as error:
-        folder.cleanup()
-        raise type(error)(str(error).replace(f"{Path(folder.name) / name}", f"{path} ({name})")) from error
-    except BaseException:
-        folder.cleanup()
-        raise
+        raise _renamed(error, path, inner) from error
     notes = (f"{name} within {path.name} is read", *opened.notes)
-    return replace(opened, path=path, notes=notes, pieces=_pieces(path, name, folder, opened.pieces))
+    return replace(opened, path=path, notes=notes, pieces=_pieces(path, inner, folder, opened.pieces))
+
+
+def _renamed(error: EvsimError, path: Path, inner: Path) -> EvsimError:
+    """Return an error that names the packed file instead of what was unpacked."""
+    return type(error)(str(error).replace(str(inner), f"{path} ({inner.name})"))
 
 
 def _pieces(
-    path: Path, name: str, folder: tempfile.TemporaryDirectory[str], pieces: Iterator[Piece]
+    path: Path, inner: Path, folder: tempfile.TemporaryDirectory[str], pieces: Iterator[Piece]
 ) -> Iterator[Piece]:
     """Yield the events, and remove what was unpacked, whatever happens."""
     with folder:
         try:
             yield from pieces
         except EvsimError as error:
-            raise type(error)(str(error).replace(f"{Path(folder.name) / name}", f"{path} ({name})")) from error
+            raise _renamed(error, path, inner) from error
 
 
 def _unpack(path: Path, folder: Path) -> tuple[str, Path]:
     """Write the one file within into a folder; return its name and place."""
-    with path.open("rb") as file:
-        packed = file.read(3) == GZIP
-    if packed:
-        name = Path(path.name).stem if path.suffix.lower() == ".gz" else path.name
-        with gzip.open(path) as content:
-            return name, _copy(path, content, folder / name)
-    with zipfile.ZipFile(path) as archive:
-        items = [item for item in archive.infolist() if not item.is_dir() and not item.filename.startswith("__MACOSX")]
-        if len(items) != 1:
-            held = ", ".join(item.filename for item in items[:6]) or "nothing"
-            raise RecordingError(f"{path} is a zip file of {len(items)} files ({held}); unpack it and give one of them")
-        name = Path(items[0].filename).name or "recording"
-        with archive.open(items[0]) as content:
-            return name, _copy(path, content, folder / name)
+    try:
+        with path.open("rb") as file:
+            packed = file.read(len(GZIP)) == GZIP
+        if packed:
+            name = Path(path.name).stem if path.suffix.lower() == ".gz" else path.name
+            with gzip.open(path) as content:
+                return name, _copy(path, content, folder / name)
+        with zipfile.ZipFile(path) as archive:
+            item = _only(path, archive)
+            name = Path(item.filename).name or "recording"
+            with archive.open(item) as content:
+                return name, _copy(path, content, folder / name)
+    except EvsimError:
+        raise
+    except DAMAGE as error:
+        raise RecordingError(f"{path} cannot be unpacked ({error}); copy it again") from error
+
+
+def _only(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    items = [item for item in archive.infolist() if not item.is_dir() and not item.filename.startswith("__MACOSX")]
+    if len(items) != 1:
+        held = ", ".join(item.filename for item in items[:6]) or "nothing"
+        raise RecordingError(f"{path} is a zip file of {len(items)} files ({held}); unpack it and give one of them")
+    return items[0]
 
 
 def _copy(path: Path, content: IO[bytes], target: Path) -> Path:

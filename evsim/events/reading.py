@@ -126,8 +126,8 @@ class Reading:
         self._latest = max(self._latest, latest) if self.count else latest
         if self._latest - self._earliest > LONGEST_SPAN:
             raise RecordingError(
-                f"{self._stream.path} holds times from {self._earliest} to {self._latest} us, which no recording spans; "
-                "it is damaged, or of another unit of time; keep a part by `start` and `stop`"
+                f"{self._stream.path} holds times from {self._earliest} to {self._latest} us, which no recording "
+                "spans; it is damaged, or of another unit of time; keep a part by `start` and `stop`"
             )
         self.count += len(kept.t)
 
@@ -154,13 +154,12 @@ class Reading:
             return Size(self._all_x + 1, self._all_y + 1, GREATEST_INDEX), tuple(notes)
         return Size(self.greatest_x + 1, self.greatest_y + 1, GREATEST_SELECTED), tuple(notes)
 
-
     def _doubt(self) -> str:
-        """What to say of a unit of time that was assumed and gives a rate of events that no camera has."""
+        """Return what to say of an assumed unit of time that gives a rate of events that no camera has."""
         span = self._latest - self._earliest
-        if not self._stream.unit or self.count < SUSPECT_COUNT:
+        if not self._stream.unit or self.count < SUSPECT_COUNT or not span:
             return ""
-        if span and SLOWEST <= self.count / (span / 1e6) <= FASTEST and span <= LONGEST_US:
+        if SLOWEST <= self.count / (span / 1e6) <= FASTEST and span <= LONGEST_US:
             return ""
         return (
             f"{self.count} events in {span / 1e6:g} s: times were taken for {self._stream.unit}; "

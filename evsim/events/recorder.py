@@ -131,12 +131,16 @@ def _scene(image: NDArray[np.generic], settings: RecorderSettings) -> NDArray[np
 
     if image.ndim != 2 or min(image.shape) < 2:
         raise RecordingError(f"the recorder takes an image [H, W] of at least 2 x 2, got shape {list(image.shape)}")
-    values = np.asarray(image, np.float64)
+    values = np.array(image, np.float64)  # a copy, which is worked on in place: images may be large
     if not np.isfinite(values).all() or np.ptp(values) == 0.0:
         raise RecordingError("the image holds NaN or infinite values, or is of one brightness: nothing would move")
     darkest = settings.darkest
     if settings.stretch:
-        values = darkest + (values - values.min()) / np.ptp(values) * (255.0 - darkest)
+        spread = np.ptp(values)
+        values -= values.min()
+        values /= spread
+        values *= 255.0 - darkest
+        values += darkest
     elif values.min() < 0.0 or values.max() > 255.0:
         raise RecordingError(
             f"the image holds {values.min():g} to {values.max():g}; as they are, without stretching, intensities must "

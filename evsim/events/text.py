@@ -33,6 +33,9 @@ EXACT = float(1 << 53)
 LINE = re.compile(rb"^[ \t]*[-+]?\d[-+.\deE]*(?:[ \t]*[,;\t ][ \t]*(?:[-+]?[\d.][-+.\deE]*|True|False)){3,7}[ \t]*$")
 """A line of 4 to 8 numbers."""
 
+NAME_CELL = re.compile(r"[A-Za-z_][\w \[\]()]*")
+"""What a name of a column looks like."""
+
 SIZE_LINE = re.compile(rb"^[ \t]*(\d{1,5})[ \t,]+(\d{1,5})[ \t]*$")
 GEOMETRY = re.compile(rb"^%[ ]?geometry[:= ](\d{1,5})[,x](\d{1,5})$")
 NOT_TEXT = bytes(set(range(32)) - {9, 10, 13})
@@ -113,9 +116,7 @@ def _head(content: bytes) -> Head | None:
             return Head(names, size, prophesee, delimiter, len(cells), number)
         elif (found := SIZE_LINE.match(line)) and not names and size is None:
             size = Size(int(found[1]), int(found[2]), "the first line")
-        elif not names and len(cells := _cells(line)) >= 4 and matches(cells):
-            names = tuple(cells)
-        elif not names and len(cells) >= 4 and all(re.fullmatch(r"[A-Za-z_][\w \[\]()]*", cell) for cell in cells):
+        elif not names and len(cells := _cells(line)) >= 4 and (matches(cells) or all(map(NAME_CELL.fullmatch, cells))):
             names = tuple(cells)
         else:
             return None
@@ -159,9 +160,7 @@ def _blocks(path: Path, head: Head, places: dict[str, int], kind: type) -> Itera
             before += number
 
 
-def _parsed(
-    path: Path, text: bytes, head: Head, dtype: np.dtype[Any], columns: list[int], before: int
-) -> NDArray[Any]:
+def _parsed(path: Path, text: bytes, head: Head, dtype: np.dtype[Any], columns: list[int], before: int) -> NDArray[Any]:
     text = text.replace(b"True", b"1").replace(b"False", b"0")
     try:
         return np.loadtxt(
@@ -172,7 +171,7 @@ def _parsed(
 
 
 def _unfinished(path: Path, head: Head) -> str:
-    """What a file ends with whose last line was cut off; "" if that line is whole."""
+    """Return what a file ends with whose last line was cut off; "" if that line is whole."""
     with path.open("rb") as file:
         length = file.seek(0, 2)
         file.seek(max(0, length - LONGEST_LINE))
