@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -61,8 +63,8 @@ def stream(path: Path, options: ReadOptions, opener: Opener) -> Stream:
     RecordingError
         If it holds none or several, unpacks to far more than it holds, or the recording cannot be read.
     """
-    folder = tempfile.TemporaryDirectory(prefix="evsim-")  # gone with its last holder: an error, or the stream
-    name, inner = _unpack(path, Path(folder.name))
+    folder = _Folder()
+    name, inner = _unpack(path, folder.path)
     try:
         opened = opener(inner, options)
     except EvsimError as error:
@@ -71,20 +73,27 @@ def stream(path: Path, options: ReadOptions, opener: Opener) -> Stream:
     return replace(opened, path=path, notes=notes, pieces=_pieces(path, inner, folder, opened.pieces))
 
 
+class _Folder:
+    """A temporary folder that goes with its last holder: an error, or a stream that is through or was never begun."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="evsim-"))
+        self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 def _renamed(error: EvsimError, path: Path, inner: Path) -> EvsimError:
     """Return an error that names the packed file instead of what was unpacked."""
     return type(error)(str(error).replace(str(inner), f"{path} ({inner.name})"))
 
 
-def _pieces(
-    path: Path, inner: Path, folder: tempfile.TemporaryDirectory[str], pieces: Iterator[Piece]
-) -> Iterator[Piece]:
+def _pieces(path: Path, inner: Path, folder: _Folder, pieces: Iterator[Piece]) -> Iterator[Piece]:
     """Yield the events, and remove what was unpacked, whatever happens."""
-    with folder:
-        try:
-            yield from pieces
-        except EvsimError as error:
-            raise _renamed(error, path, inner) from error
+    try:
+        yield from pieces
+    except EvsimError as error:
+        raise _renamed(error, path, inner) from error
+    finally:
+        folder.remove()
 
 
 def _unpack(path: Path, folder: Path) -> tuple[str, Path]:
