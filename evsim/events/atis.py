@@ -54,4 +54,4 @@ def _pieces(path: Path) -> Iterator[Piece]:
 
 
 def _times(events: NDArray[np.void]) -> NDArray[np.int64]:
-    return (events["high"] & 0x7F).astype(np.int64) << 16 | events["low"]
+    return np.asarray((events["high"] & 0x7F).astype(np.int64) << 16 | events["low"])

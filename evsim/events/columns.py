@@ -50,7 +50,7 @@ class Range(NamedTuple):
     least: float
     greatest: float
     whole: bool
-    count: int
+    number: int
 
 
 def matches(names: Iterable[str]) -> dict[str, str]:
@@ -106,12 +106,12 @@ def range_of(blocks: Iterable[NDArray[Any]]) -> Range:
 def float_unit(dtype: np.dtype[Any], times: Range) -> tuple[str, str]:
     """Return the unit of times of a float type, and a note that says which was taken and why."""
     said = f"times of type {dtype} up to {times.greatest:g}"
-    if times.whole or times.count == 0:
+    if times.whole or times.number == 0:
         return "us", f"{said}, all whole, are taken for microseconds"
     if times.greatest < SECONDS_BELOW:
         return "s", f"{said}, below a million, are taken for seconds, and become microseconds"
     span = times.greatest - times.least
-    if EPOCH[0] <= times.greatest < EPOCH[1] and span < min(SECONDS_BELOW, times.count):
+    if EPOCH[0] <= times.greatest < EPOCH[1] and span < min(SECONDS_BELOW, times.number):
         return "s", f"{said} that span {span:g} are taken for seconds since 1970, and become microseconds"
     return "us", f"{said}, not below a million, are taken for microseconds, and rounded"
 
@@ -119,8 +119,8 @@ def float_unit(dtype: np.dtype[Any], times: Range) -> tuple[str, str]:
 def npz_unit(dtype: np.dtype[Any], times: Range) -> tuple[str, str]:
     """Return the same for SpikingJelly's arrays, which hold microseconds unless those are too few for the events."""
     span = times.greatest - times.least
-    if not times.whole and times.count > 1 and (span < 1.0 or times.count / span > CROWDED):
-        said = f"times of type {dtype} up to {times.greatest:g} hold {times.count} events in a span of {span:g}"
+    if not times.whole and times.number > 1 and (span < 1.0 or times.number / span > CROWDED):
+        said = f"times of type {dtype} up to {times.greatest:g} hold {times.number} events in a span of {span:g}"
         return "s", f"{said}, so they are taken for seconds, and become microseconds"
     return "us", f"times of type {dtype} are taken for microseconds as SpikingJelly does, and rounded"
 

@@ -115,7 +115,8 @@ def _in_order(
 
 def _from_event_to_event(t: NDArray[np.int64], duration: int, most: int) -> list[tuple[int, int]]:
     """Slices of SpikingJelly 0.0.0.0.12; at most one more than `most`."""
-    edges, begin = [], 0
+    edges: list[tuple[int, int]] = []
+    begin = 0
     while begin < len(t) and len(edges) <= most:
         end = int(np.searchsorted(t, t[begin] + duration, side="right"))
         edges.append((begin, end))

@@ -65,7 +65,8 @@ def stream(path: Path, options: ReadOptions) -> Stream:
     headers = _headers(path, fields)
     columns = {key: header[0] for key, header in headers.items()}
     check_columns(path, columns)
-    unit, notes = options.time_unit or unit_in(fields["t"]), ()
+    unit = options.time_unit or unit_in(fields["t"])
+    notes: tuple[str, ...] = ()
     taken = unit or "us"
     if not unit and columns["t"].dtype.kind == "f":
         taken, note = npz_unit(columns["t"].dtype, range_of(block[0] for block in _blocks(path, {"t": fields["t"]})))

@@ -124,7 +124,7 @@ def _only(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     return items[0]
 
 
-def _copy(path: Path, content: IO[bytes], target: Path) -> Path:
+def _copy(path: Path, content: IO[bytes] | gzip.GzipFile, target: Path) -> Path:
     most, written = max(HARMLESS, LARGEST_RATIO * path.stat().st_size), 0
     with target.open("wb") as file:
         while block := content.read(1 << 20):

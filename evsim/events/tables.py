@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,12 +83,11 @@ def table(
                 raise RecordingError(f"{path}: the field {name} ({key}) is of {kind}, wanted numbers")
         unit = unit or unit_in(fields["t"])
         of_time = dtype[fields["t"]]
-        places: dict[str, Any] = dict(fields)
-        columns = {key: (lambda rows, name=places[key]: rows[name]) for key in KEYS}
+        columns = {key: itemgetter(fields[key]) for key in KEYS}
     else:
         numbers = order_of(path, options.columns or order, shape[1])
         of_time = dtype
-        columns = {key: (lambda rows, place=numbers[key]: rows[:, place]) for key in KEYS}
+        columns = {key: itemgetter((slice(None), numbers[key])) for key in KEYS}
     known = options.time_unit or unit
     notes: tuple[str, ...] = ()
     if not known and of_time.kind == "f":
@@ -99,7 +99,7 @@ def table(
 
 
 def _pieces(
-    path: Path, blocks: Blocks, columns: dict[str, Callable[[Any], Any]], unit: str, notes: tuple[str, ...]
+    path: Path, blocks: Blocks, columns: Mapping[str, Callable[[Any], Any]], unit: str, notes: tuple[str, ...]
 ) -> Iterator[Piece]:
     if notes:
         yield empty_piece(notes=notes)

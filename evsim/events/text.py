@@ -71,7 +71,7 @@ def stream(path: Path, options: ReadOptions) -> Stream:
         head = _head(file.read(LONGEST_LINE))
     assert head is not None, path
     fields = matches(head.names)
-    unit = options.time_unit
+    unit: str | None = options.time_unit
     if head.names and not fields and not options.columns:
         raise RecordingError(f"{path} names its columns {', '.join(head.names)}; wanted t, x, y and p among them")
     if options.columns or not fields:
@@ -86,7 +86,7 @@ def stream(path: Path, options: ReadOptions) -> Stream:
     if not unit and not times.whole:
         taken, note = _unit(times)
         notes = (note,)
-    exact = times.whole and (times.count == 0 or max(abs(times.least), abs(times.greatest)) >= EXACT)
+    exact = times.whole and (times.number == 0 or max(abs(times.least), abs(times.greatest)) >= EXACT)
     pieces = _pieces(path, head, places, taken, np.int64 if exact else np.float64)
     return Stream(NAME, path, head.size, pieces, notes, "" if unit else UNIT_WORDS[taken])
 
