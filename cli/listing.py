@@ -15,7 +15,7 @@ def list_recording(
 ) -> None:
     """Summarise, print, and write what was asked for."""
     if aedat and not to:
-        raise OptionError("--aedat is the version of what --to writes; give --to OUT.aedat")
+        raise OptionError("`aedat` is the version of what `to` writes; give `to=OUT.aedat`")
     summary = summarise(file, options)
     output.notes(summary.notes)
     if not summary.count:

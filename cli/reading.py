@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 AXES = "axes of jAER's recordings: spikingjelly, jaer or raw"
 TIMES = "1500, 1.5ms, 2s"
-SPLITS = "how events become frames: number, time or duration"
+SPLITS = "how events become frames: number, time, duration or duration-0.0.0.0.12"
 FITS = "a sensor larger than the model's input: error, crop or bin"
 
 RECORDING = (
@@ -26,6 +26,13 @@ RECORDING = (
     shared(
         "honour_validity", bool, option("drop events of AEDAT 3.1 marked invalid", READING, "--honour-validity"), False
     ),
+    shared(
+        "time_unit",
+        str | None,
+        option("unit of times that the file does not fix: ns, us, ms or s", READING, metavar="UNIT"),
+    ),
+    shared("camera", str | None, option("which recording of a file of several, e.g. left", READING, metavar="NAME")),
+    shared("columns", str | None, option("the columns of a nameless table, e.g. xytp", READING, metavar="NAMES")),
 )
 """What decides which events a recording holds, and where."""
 
@@ -36,6 +43,8 @@ FRAMES = (
     ),
     shared("fit", str | None, option(f"{FITS} [default: error]", READING, metavar="RULE")),
     shared("orientation", str | None, option(f"{AXES} [default: the model's]", READING, metavar="NAME")),
+    shared("axis", str | None, option("first axis of an array of images: batch or time", READING, metavar="NAME")),
+    shared("item", int | None, option("which image of a batch, from 0", READING)),
 )
 """What decides how its events become a network's input; `orientation` has another default there."""
 

@@ -57,14 +57,21 @@ def record(
     from evsim.events.recorder import record as play
 
     if no_stretch and darkest is not None:
-        raise OptionError("--darkest is what the image is stretched to, which --no-stretch rules out; give one of them")
+        raise OptionError(
+            "`darkest` is what the image is stretched to, which `no_stretch=True` rules out; give one of them"
+        )
     settings = RecorderSettings(motion, threshold, refractory, noise, seed, stretch=not no_stretch)  # type: ignore[arg-type]
     if darkest is not None:
         settings = replace(settings, darkest=darkest)
-    scene = read_grey(image)
-    recording = play(scene, settings)
+    scene, notes = read_grey(image)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    try:
+        recording = play(scene, settings)
+    except RecordingError as error:
+        raise RecordingError(f"{image}: {error}") from error
     if not len(recording):
-        raise RecordingError(f"{image} gives no events with --threshold {threshold}; give a lower one")
+        raise RecordingError(f"{image} gives no events with `threshold={threshold}`; give a lower one")
     kind = write(recording, out, aedat)
     seen = f"intensities {scene.min():g} to {scene.max():g} "
     seen += "as they are" if no_stretch else f"stretched to {settings.darkest:g} to 255"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,10 @@ from evsim.energy import Energy, Options, Profile, charge
 from evsim.energy.paper import NonSpike
 from evsim.engine import Precision, Schedule, Simulator
 from evsim.errors import NetworkError, OptionError, RecordingError
-from evsim.events import ReadOptions, head_of, images, open_stream
+from evsim.events import ReadOptions, arrays, head_of, images, npz, open_stream, ready
 from evsim.events import read as read_recording
-from evsim.events.arrays import MAGIC, read_array
 from evsim.events.frames import to_frames
+from evsim.events.options import BY_DURATION
 from evsim.intake import check_timesteps
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
@@ -140,8 +140,8 @@ def read(
     Parameters
     ----------
     path
-        A recording of any format (`evsim.events.FORMATS`), a picture for image models, or ``.npy`` with frames
-        [T, C, H, W] or an image [C, H, W].
+        A recording of any format (`evsim.events.FORMATS`), a picture for image models, or frames [T, C, H, W] or an
+        image [C, H, W] in ``.npy``, or in ``.npz`` under the name ``frames``.
     network
         Tells size, timesteps, orientation, normalisation and how events become frames.
     timesteps
@@ -159,22 +159,17 @@ def read(
     spec, options = network.spec, options or ReadOptions()
     if timesteps is not None:
         check_timesteps(timesteps)
-    head = head_of(path)
-    if head.startswith(MAGIC) or images.recognises(head):
-        _refuse(options, path)
-    if head.startswith(MAGIC):
-        values = read_array(Path(path))
-        return Sample(values, str(path), "npy", notes=_raw_image(values, network))
-    if images.recognises(head) and spec.kind == "image":
-        return Sample(images.read_picture(path, spec), str(path), "picture")
+    prepared = _ready(path, network, timesteps or spec.timesteps, options)
+    if prepared is not None:
+        return prepared
     if spec.kind != "events":
         kind = open_stream(path, options).format
         raise RecordingError(f"{path} is a recording of events ({kind}), but the model takes images; give a picture")
     if spec.channels != 2:
         raise RecordingError(f"{path} gives frames of 2 channels (OFF, ON), the model takes {spec.channels}")
     split = options.split or spec.frames
-    if split == "duration" and timesteps is not None:
-        raise OptionError("--timesteps and --split duration both decide T; give one of them")
+    if split in BY_DURATION and timesteps is not None:
+        raise OptionError(f"`timesteps` and `split={split}` both decide T; give one of them")
     recording = read_recording(path, replace(options, orientation=options.orientation or spec.orientation))
     frames = to_frames(
         recording, timesteps or spec.timesteps, split, spec.height, spec.width,
@@ -182,7 +177,7 @@ def read(
     )  # fmt: skip
     notes = (*recording.notes, *frames.notes)
     steps = None
-    if split == "duration":
+    if split in BY_DURATION:
         steps = len(frames.counts)
         notes += (f"T = {steps}: frames of {options.duration_us} us; the model was trained with {spec.timesteps}",)
     return Sample(frames.counts, str(path), recording.format, len(recording), notes, steps)
@@ -292,19 +287,21 @@ def _line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
-def _refuse(options: ReadOptions, path: str | Path) -> None:
-    """Refuse options of recordings for a file that is none."""
-    given = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
-    if given:
-        names = ", ".join(f"--{name.removesuffix('_us').replace('_', '-')}" for name in sorted(given))
-        raise OptionError(f"{path} is no recording of events, for which alone there is {names}; leave it out")
-
-
-def _raw_image(values: NDArray[np.generic], network: Network) -> tuple[str, ...]:
-    """Return a note if an image model is about to see pixel values that nobody normalised."""
-    if network.spec.kind == "image" and values.dtype.kind in "iu" and int(values.max()) > 1:
-        mean, std = network.spec.mean, network.spec.std
-        return (
-            f"the file holds whole numbers up to {values.max()}; the model was trained on (x / 255 - {mean}) / {std}",
-        )
-    return ()
+def _ready(path: str | Path, network: Network, timesteps: int, options: ReadOptions) -> Sample | None:
+    """Read a picture or an array as the network takes it; None for what is to be read as a recording of events."""
+    head, spec = head_of(path), network.spec
+    frames = None
+    if head.startswith(arrays.MAGIC):
+        if spec.kind == "events" and arrays.holds_events(Path(path)):
+            return None
+        frames, kind = arrays.read_array(Path(path)), "npy"
+    elif head.startswith(npz.MAGIC) and npz.holds_frames(Path(path)):
+        frames, kind = npz.read_frames(Path(path)), "npz frames"
+    elif not images.recognises(head) or spec.kind != "image":
+        return None
+    ready.refuse_options(path, options, pictures=frames is None)
+    if frames is None:
+        values, notes = images.read_picture(path, spec)
+        return Sample(values, str(path), "picture", notes=notes)
+    values, notes = ready.fitted(path, frames, network, timesteps, options, stated=kind == "npz frames")
+    return Sample(values, str(path), kind, notes=notes)

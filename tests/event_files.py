@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import zipfile
 from pathlib import Path
 
 import beside
@@ -133,4 +134,67 @@ def hdf5(t, x, y, p, group="events", **datasets):
             holder[key] = np.asarray(values, np.int64 if not len(values) else None)
         for name, value in datasets.items():
             file[name] = value
+    return buffer.getvalue()
+
+
+def npy(array):
+    """Return a ``.npy``."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def structured(t, x, y, p):
+    """Return a ``.npy`` of the fields x, y, t and p."""
+    array = np.zeros(len(t), [("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")])
+    for key, column in (("t", t), ("x", x), ("y", y), ("p", p)):
+        array[key] = column
+    return npy(array)
+
+
+def npz_of(**arrays):
+    """Return an ``.npz`` of any arrays."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def text(t, x, y, p, head="", separator=" "):
+    """Return lines of whole numbers."""
+    return (head + "".join(separator.join(map(str, row)) + "\n" for row in zip(t, x, y, p, strict=True))).encode()
+
+
+def mat(**variables):
+    """Return a MATLAB 5 file, compressed as MATLAB does."""
+    from scipy.io import savemat
+
+    buffer = io.BytesIO()
+    savemat(buffer, variables, do_compression=True)
+    return buffer.getvalue()
+
+
+def event_stream(t, x, y, p, width, height, kind=1):
+    """Return an Event Stream, rows counted from the bottom, with a reset byte at the end."""
+    content, clock = bytearray(b"Event Stream\x02\x00\x00" + bytes([kind]) + struct.pack("<HH", width, height)), 0
+    for time, column, row, on in zip(t, x, y, p, strict=True):
+        while time - clock >= 127:
+            content.append(255)
+            clock += 127
+        content += struct.pack("<BHH", (time - clock) << 1 | on, column, height - 1 - row)
+        clock = time
+    return bytes(content) + b"\xfe"
+
+
+def aedat1(t, x, y, p, header=b"#!AER-DAT1.0\r\n# a comment\r\n"):
+    """Return AEDAT 1.0 that SpikingJelly's way of turning a DVS128 shows as these events."""
+    return header + b"".join(
+        struct.pack(">HI", (127 - x) << 8 | (127 - y) << 1 | (1 - p), t) for t, x, y, p in zip(t, x, y, p, strict=True)
+    )
+
+
+def zipped(name, content):
+    """Return a zip file of one file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
     return buffer.getvalue()

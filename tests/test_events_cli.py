@@ -215,9 +215,9 @@ def test_run_takes_the_options(tmp_path, model):
         with np.load(tmp_path / "fed.npz") as file:
             return file["frames"]
 
-    with pytest.raises(RecordingError, match="--sensor WxH"):
+    with pytest.raises(RecordingError, match="`sensor=WxH`"):
         fed()
-    with pytest.raises(RecordingError, match="--fit crop"):
+    with pytest.raises(RecordingError, match="`fit=crop`"):
         fed("--sensor", "32x32")
     binned = fed("--sensor", "32x32", "--fit", "bin")
     assert binned.shape == (4, 2, 16, 16)
@@ -295,8 +295,14 @@ def test_pictures_and_models_that_do_not_fit(tmp_path, path):
 
 def test_arrays_keep_their_type(tmp_path):
     """Frames and images in .npy come to the network as they are."""
-    for values in (np.ones((4, 2, 8, 8), np.float64), np.ones((2, 8, 8), np.float32), np.ones((4, 2, 8, 8), np.uint8)):
+    events = network(InputSpec("events", 2, 8, 8, 4), "integers")
+    images = network(InputSpec("image", 2, 8, 8, 4, (0.0, 0.0), (1.0, 1.0)), "real")
+    for values, taker in (
+        (np.ones((4, 2, 8, 8), np.float64), events),
+        (np.ones((2, 8, 8), np.float32), images),
+        (np.ones((4, 2, 8, 8), np.uint8), events),
+    ):
         np.save(tmp_path / "a.npy", values)
-        sample = api.read(tmp_path / "a.npy", network(InputSpec("events", 2, 8, 8, 4), "integers"))
+        sample = api.read(tmp_path / "a.npy", taker)
         assert sample.values.dtype == values.dtype
         np.testing.assert_array_equal(sample.values, values)

@@ -36,9 +36,9 @@ def write(folder, name, content):
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_truncated(name, tmp_path):
-    """A cut file is an error that counts its whole events; --allow-truncated reads them and says what was left out."""
+    """A cut file is an error that counts its whole events; `allow_truncated` reads them and says what was left out."""
     path = write(tmp_path, name, WRITTEN[name] + b"\0")
-    with pytest.raises(RecordingError, match=r"truncated: 4 whole events, then 1 bytes of another .*--allow-truncated"):
+    with pytest.raises(RecordingError, match=r"truncated: 4 whole events, then 1 bytes of another .*`allow_truncated"):
         read(path)
     recording = read(path, ReadOptions(allow_truncated=True))
     assert recording.t.tolist() == FOUR[0]
@@ -144,7 +144,7 @@ def test_outside_the_sensor(tmp_path):
     with pytest.raises(RecordingError, match=r"outside its sensor of 128 x 128 \(Source"):
         read(write(tmp_path, "b.aedat", files.aedat3([1], [128], [5], [1])))
     path = write(tmp_path, "c.bin", files.atis([1], [33], [12], [1]))
-    with pytest.raises(RecordingError, match=r"outside its sensor of 33 x 34 \(--sensor\)"):
+    with pytest.raises(RecordingError, match=r"outside its sensor of 33 x 34 \(the option sensor\)"):
         read(path, ReadOptions(sensor=(33, 34)))
     assert read(path, ReadOptions(sensor=(34, 34))).size_known
 
@@ -194,10 +194,10 @@ def test_npz_that_is_no_recording(tmp_path):
     """Missing arrays, other types, other lengths and values out of range are errors."""
     good = {"t": FOUR[0], "x": FOUR[1], "y": FOUR[2], "p": FOUR[3]}
     for change, words in (
-        ({"p": None}, "lacks p"), ({"x": [1, 2]}, r"x has shape \[2\]"), ({"x": [0.5] * 4}, "x has shape"),
+        ({"p": None}, "lacks p"), ({"x": [1, 2]}, r"x has shape \[2\]"), ({"x": [0.5] * 4}, "no whole"),
         ({"x": [-1, 1, 1, 1]}, "x has values outside 0 .. 65535"), ({"y": [70_000] * 4}, "y has values outside"),
         ({"p": [2] * 4}, "p has values outside"), ({"p": [0, -1, 0, 1]}, "p holds 0 and -1"),
-        ({"t": [float("nan")] * 4}, "t has values outside"), ({"t": np.full(4, 2**64 - 1, np.uint64)}, "t has values"),
+        ({"t": [float("nan")] * 4}, "4 times are NaN"), ({"t": np.full(4, 2**64 - 1, np.uint64)}, "t has values"),
         ({"t": np.array(["a"] * 4)}, "t has shape"), ({"t": [[1], [2], [3], [4]]}, "t has shape"),
     ):  # fmt: skip
         buffer = io.BytesIO()
@@ -233,7 +233,9 @@ def test_zip_bomb(tmp_path):
 
 def test_hdf5_that_is_no_recording(tmp_path):
     """HDF5 without or with several recordings, or whose datasets were never written, is an error."""
-    with pytest.raises(RecordingError, match="no group with the datasets t, x, y and p; it holds other"):
+    with pytest.raises(
+        RecordingError, match="no group with the datasets t, x, y and p, nor a table of events; it holds other"
+    ):
         read(write(tmp_path, "a.h5", _hdf5({"other": [1]})))
     two = {f"{side}/{key}": values for side in ("left", "right") for key, values in zip("txyp", FOUR, strict=True)}
     with pytest.raises(RecordingError, match="several recordings"):
@@ -273,12 +275,13 @@ def test_options_as_typed():
     assert (options.sensor, options.fit) == ((346, 260), "bin")
     assert parse_options(split="duration", duration="0.1s").duration_us == 100_000
     for typed, words in (
-        ({"start": "soon"}, "--start takes a time"), ({"stop": "-5"}, "--stop takes a time"),
-        ({"sensor": "10"}, "--sensor takes width x height"), ({"sensor": "0x5"}, "1 to 65536"),
-        ({"orientation": "up"}, "--orientation must be one of spikingjelly, jaer, raw"), ({"fit": "no"}, "--fit must"),
-        ({"split": "half"}, "--split must"), ({"split": "duration"}, "give --duration"), ({"duration": "5"}, "--split"),
-        ({"split": "duration", "duration": "0"}, "at least 1 us"), ({"trials": "a.csv"}, "by --trial"),
-        ({"trial": 1, "start": "5"}, "leave out --start"), ({"start": "9" * 30}, "too large"),
+        ({"start": "soon"}, "`start` takes a time"), ({"stop": "-5"}, "`stop` takes a time"),
+        ({"sensor": "10"}, "`sensor` takes width x height"), ({"sensor": "0x5"}, "1 to 65536"),
+        ({"orientation": "up"}, "`orientation` must be one of spikingjelly, jaer, raw"), ({"fit": "no"}, "`fit` must"),
+        ({"split": "half"}, "`split` must"), ({"split": "duration"}, "give `duration`"),
+        ({"duration": "5"}, "`split=duration`"),
+        ({"split": "duration", "duration": "0"}, "at least 1 us"), ({"trials": "a.csv"}, "by `trial`"),
+        ({"trial": 1, "start": "5"}, "leave out `start`"), ({"start": "9" * 30}, "too large"),
     ):  # fmt: skip
         with pytest.raises(OptionError, match=words):
             parse_options(**typed)

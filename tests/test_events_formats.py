@@ -281,7 +281,7 @@ def test_layout_of_a_chip_that_no_header_names(tmp_path):
     assert columns(recording) == ([5], [7], [9], [1])
     assert any("names no chip" in note for note in recording.notes)
     davis = plain + struct.pack(">II", 100 << 22 | 200 << 12 | 1 << 11, 5)
-    with pytest.raises(RecordingError, match="--layout dvs128 or davis"):
+    with pytest.raises(RecordingError, match="`layout=dvs128` or `layout=davis`"):
         read_bytes(tmp_path, davis)
     assert columns(read_bytes(tmp_path, davis, layout="davis")) == ([5], [200], [100], [1])
 

@@ -49,7 +49,7 @@ def columns(recording):
 def test_layout_that_contradicts_the_header(tmp_path, content, layout, chip):
     """--layout other than that of the chip in the header is an error that names both; the same layout is none."""
     path = write(tmp_path, "a.aedat", content)
-    with pytest.raises(OptionError, match=rf"--layout {layout} contradicts the header of .*a\.aedat.* {chip}"):
+    with pytest.raises(OptionError, match=rf"`layout={layout}` contradicts the header of .*a\.aedat.* {chip}"):
         read(path, ReadOptions(layout=layout))
     assert f"--layout {layout} contradicts" in fails("events", path, "--layout", layout)
     right = "dvs128" if layout == "davis" else "davis"
@@ -60,8 +60,8 @@ def test_sensor_that_differs_from_the_header_is_said(tmp_path):
     """--sensor goes before the size that a header names, and a note names both; the same size needs none."""
     path = write(tmp_path, "a.aedat", files.aedat3(*FOUR))
     recording = read(path, ReadOptions(sensor=(64, 32)))
-    assert (recording.width, recording.height, recording.size_from) == (64, 32, "--sensor")
-    assert "--sensor 64x32 is taken, not 128 x 128 (Source in the header)" in recording.notes
+    assert (recording.width, recording.height, recording.size_from) == (64, 32, "the option sensor")
+    assert "`sensor=64x32` is taken, not 128 x 128 (Source in the header)" in recording.notes
     assert not read(path, ReadOptions(sensor=(128, 128))).notes
 
 
@@ -169,9 +169,9 @@ def test_sensor_size_of_the_model_is_said(tmp_path):
     assert (
         "the file names no sensor size (greatest index + 1: 41 x 9); the model's 64 x 48 is taken" in sample.notes[-1]
     )
-    assert "--sensor WxH" in sample.notes[-1]
+    assert "`sensor=WxH`" in sample.notes[-1]
     small = network(InputSpec("events", 2, 16, 32, 2), "integers")
-    with pytest.raises(RecordingError, match=r"up to 41 x 9 pixels\); give --sensor"):
+    with pytest.raises(RecordingError, match=r"up to 41 x 9 pixels\); give `sensor=WxH`"):
         api.read(path, small, options=ReadOptions(stop=Bound(3, "us")))
     selected = api.read(path, small, options=ReadOptions(stop=Bound(2, "event")))
     assert "greatest index + 1 of the selected events: 21 x 7" in selected.notes[-1]
@@ -197,7 +197,7 @@ def test_aedat4_without_its_end(name, tmp_path):
     assert not read(files.OWN / name).notes
     for end in (table, table + 1, table + 4, table + 9, table + 30, len(content) - 1):
         path = write(tmp_path, "a.aedat4", content[:end])
-        with pytest.raises(RecordingError, match=rf"truncated: 500 whole events, then .*byte {table}.*--allow-trunc"):
+        with pytest.raises(RecordingError, match=rf"truncated: 500 whole events, then .*byte {table}.*`allow_trunc"):
             read(path)
         recording = read(path, ReadOptions(allow_truncated=True))
         assert len(recording) == 500
@@ -232,7 +232,19 @@ def test_audits_take_the_reading_options(command, tmp_path):
     """Check and compare read their input by the options of run, and print its notes."""
     path = write(tmp_path, "a.bin", files.atis(*FOUR) + b"\0")
     assert "truncated: 4 whole events" in fails(*command, "--input", path)
-    options = ("--allow-truncated", "--start", "1ev", "--split", "time", "--sensor", "50x60", "--json", tmp_path / "o")
+    options = (
+        "--allow-truncated",
+        "--start",
+        "1ev",
+        "--split",
+        "duration",
+        "--duration",
+        "5us",
+        "--sensor",
+        "50x60",
+        "--json",
+        tmp_path / "o",
+    )
     result = CliRunner().invoke(app, [str(word) for word in (*command, "--input", path, *options)])
     assert result.exit_code == 0, result.output
     assert "the file is truncated: after 4 whole events" in result.stderr

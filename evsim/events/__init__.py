@@ -5,16 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from evsim.errors import RecordingError
-from evsim.events import aedat2, aedat3, aedat4, arrays, atis, dat, evt, hdf5, images, npz
+from evsim.errors import OptionError, RecordingError
+from evsim.events import (
+    aedat1,
+    aedat2,
+    aedat3,
+    aedat4,
+    arrays,
+    atis,
+    dat,
+    es,
+    evt,
+    hdf5,
+    images,
+    mat,
+    npz,
+    packed,
+    text,
+)
 from evsim.events.options import ReadOptions
 from evsim.events.reading import collect
 from evsim.events.types import Recording, Stream
 
-FORMATS: tuple[ModuleType, ...] = (aedat2, aedat3, aedat4, npz, hdf5, evt, dat, atis)
-"""Readers, asked in turn by content; each has NAME, SUFFIXES, ``recognises(head)`` and ``stream(path, options)``."""
+FORMATS: tuple[ModuleType, ...] = (
+    aedat2, aedat3, aedat4, aedat1, npz, arrays, hdf5, mat, es, evt, dat, text, atis,
+)  # fmt: skip
+"""Readers, asked in turn by content; each has NAME, SUFFIXES, ABOUT and SIZE for the list in docs/recordings.md,
+``recognises(head)`` and ``stream(path, options)``, and in TAKES the options that not every format has a use for."""
 
-__all__ = ["FORMATS", "ReadOptions", "Recording", "Stream", "head_of", "open_stream", "read"]
+PARTIAL = ("time_unit", "camera", "columns")
+"""Options that a reader must name in its TAKES; with others they are refused."""
+
+__all__ = ["FORMATS", "ReadOptions", "Recording", "Stream", "format_table", "head_of", "open_stream", "read"]
 
 HEAD = 4096
 """Bytes of a file that tell its format."""
@@ -54,18 +76,32 @@ def open_stream(path: str | Path, options: ReadOptions | None = None) -> Stream:
     """
     path, head = Path(path), head_of(path)
     options = options or ReadOptions()
+    if packed.holds_file(path, head):
+        return packed.stream(path, options, open_stream)
+    reader = _reader(path, head)
+    for name in PARTIAL:
+        if getattr(options, name) is not None and name not in getattr(reader, "TAKES", ()):
+            raise OptionError(f"{path} is of the format {reader.NAME}, which has no use for `{name}`; leave it out")
+    if options.axis or options.item is not None:
+        raise OptionError(f"{path} is a recording of events; `axis` and `item` are for arrays of images")
+    stream: Stream = reader.stream(path, options)
+    return stream
+
+
+def _reader(path: Path, head: bytes) -> ModuleType:
+    """Return the reader of a file, by its content, or by its suffix where the format has no mark."""
     for reader in FORMATS:
         if reader.recognises(head):
-            stream: Stream = reader.stream(path, options)
-            return stream
-    if head.startswith(arrays.MAGIC):
-        raise RecordingError(f"{path} holds an array (frames or an image), not events")
+            return reader
     if images.recognises(head):
         raise RecordingError(f"{path} is a picture, not a recording; make one of it by: evsim record {path} out.aedat")
-    if path.suffix.lower() in atis.SUFFIXES:
-        return atis.stream(path, options)
+    suffix = path.suffix.lower()
+    if suffix in atis.SUFFIXES:
+        return atis
+    if suffix in aedat1.SUFFIXES and aedat1.plausible(path):
+        return aedat1
     for reader in FORMATS:
-        if path.suffix.lower() in reader.SUFFIXES:
+        if suffix in reader.SUFFIXES:
             raise RecordingError(
                 f"{path} has the suffix of {reader.NAME} but does not begin like it (it begins with {head[:12]!r}); "
                 "it is damaged or misnamed"
@@ -84,3 +120,12 @@ def read(path: str | Path, options: ReadOptions | None = None) -> Recording:
     """
     options = options or ReadOptions()
     return collect(open_stream(path, options), options)
+
+
+def format_table() -> str:
+    """Return the list of formats in docs/recordings.md, made of the registry."""
+    rows = []
+    for reader in FORMATS:
+        suffixes = ", ".join(f"`{suffix}`" for suffix in reader.SUFFIXES)
+        rows.append(f"| `{reader.NAME}` | {suffixes} | {reader.ABOUT} | {reader.SIZE} |")
+    return "\n".join(["| name | suffix | files | sensor size from |", "|---|---|---|---|", *rows]) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,20 +12,27 @@ from numpy.typing import NDArray
 from evsim.errors import OptionError, RecordingError
 from evsim.events.binary import header_lines, printable, records, rest
 from evsim.events.options import Layout, Orientation, ReadOptions
+from evsim.events.plausible import LOOKED_AT, refuse_other
 from evsim.events.types import Piece, Recording, Size, Stream, empty_piece
 from evsim.files import write_whole
 
 NAME = "aedat2"
 SUFFIXES = (".aedat",)
+ABOUT = "AEDAT 2.0 of jAER (CIFAR10-DVS): DVS128 and DAVIS"
+SIZE = "the chip that the header names"
 MAGIC = b"#!AER-DAT2.0"
 END = b"#End Of ASCII Header"
 CHIP = "ch.unizh.ini.jaer.chip.retina.DVS128"
+CHIP_LINE = re.compile(rb"#\s*AEChip\s*[:=]\s*(.*)", re.IGNORECASE)
 DVS128_CHIPS = ("dvs128", "tmpdiff128")
 DAVIS_SIZES = {"davis240": (240, 180), "davis346": (346, 260), "davis128": (128, 128), "davis640": (640, 480)}
 RECORD = np.dtype([("address", ">u4"), ("time", ">u4")])
 
 SPECIAL = 0x8000_8000
 """Bits that mark a DVS128 word as special: 15, and jAER's general one."""
+
+FEW_ROWS, FEW_ROWS_OF = 8, 100
+"""So many rows, of so many events, are no picture: a cochlea's 64 channels have addresses below 2^11."""
 
 UNUSED = 0x7FFF_0000
 """Bits of a DVS128 address that are never set."""
@@ -62,9 +70,9 @@ def stream(path: Path, options: ReadOptions) -> Stream:
     sizes = [size for name, size in DAVIS_SIZES.items() if name in chip.lower()]
     size = Size(*sizes[0], "AEChip in the header") if sizes else None
     if size is None and options.sensor:
-        size = Size(*options.sensor, "--sensor")
+        size = Size(*options.sensor, "the option sensor")
     if orientation == "jaer" and size is None:
-        raise RecordingError(f"{path} does not name its sensor, so it cannot be turned as jAER shows it; give --sensor")
+        raise RecordingError(f"{path} does not name its sensor, so it cannot be turned as jAER shows it; give `sensor`")
     return Stream(NAME, path, size, _davis(path, offset, size if orientation == "jaer" else None), notes)
 
 
@@ -82,10 +90,10 @@ def write(recording: Recording, path: str | Path, orientation: Orientation = "sp
     if recording.width > 128 or recording.height > 128:
         raise RecordingError(
             f"AEDAT 2.0 of a DVS128 holds 128 x 128 pixels, not {recording.width} x {recording.height}; "
-            "write AEDAT 3.1 by --aedat 3.1"
+            "write AEDAT 3.1 by `aedat=3.1`"
         )
     if not fits(recording):
-        raise RecordingError("AEDAT 2.0 holds times from 0 to 2^32 - 1 us; write AEDAT 3.1 by --aedat 3.1")
+        raise RecordingError("AEDAT 2.0 holds times from 0 to 2^32 - 1 us; write AEDAT 3.1 by `aedat=3.1`")
     words = np.empty((len(recording), 2), ">u4")
     x, y, p = (values.astype(np.uint32) for values in (recording.x, recording.y, recording.p))
     words[:, 0] = {
@@ -106,34 +114,48 @@ def fits(recording: Recording) -> bool:
 
 def _header(path: Path) -> tuple[int, str]:
     """Return where the events begin, and the chip that the header names, or ""."""
-    chip = ""
+    chip = heard = ""
     with path.open("rb") as file:
         for line in header_lines(file, b"#", path):
-            if line.startswith(b"# AEChip:"):
-                chip = printable(line.split(b":", 1)[1])
+            if found := CHIP_LINE.match(line):
+                chip = printable(found[1])
+            elif not chip and b"cochlea" in line.lower():
+                heard = printable(line.lstrip(b"# \t"))[:60]
             if line.startswith(END):
                 break
-        return file.tell(), chip
+        return file.tell(), chip or heard
 
 
 def _layout(path: Path, offset: int, chip: str, options: ReadOptions) -> tuple[Layout, tuple[str, ...]]:
+    if "cochlea" in chip.lower():
+        raise RecordingError(f"{path} comes from a silicon cochlea ({chip[:60]}): it holds sound, not a picture")
     named = _layout_of(chip)
     if named and options.layout not in (None, named):
         raise OptionError(
-            f"--layout {options.layout} contradicts the header of {path}, which names the chip {chip[:60]} "
-            f"(layout {named}); leave out --layout"
+            f"`layout={options.layout}` contradicts the header of {path}, which names the chip {chip[:60]} "
+            f"(layout {named}); leave out `layout`"
         )
     if known := named or options.layout:
         return known, ()
     if chip:
         raise RecordingError(
-            f"{path} comes from the chip {chip[:60]}, which evsim does not know; give --layout dvs128 or davis"
+            f"{path} comes from the chip {chip[:60]}, which evsim does not know; give `layout=dvs128` or `layout=davis`"
         )
     greatest = max((int(piece["address"].max()) for piece in records(path, offset, RECORD)), default=0)
     if greatest >= 2**15:
         raise RecordingError(
-            f"{path} does not name its chip, and its addresses are not a DVS128's; give --layout dvs128 or davis"
+            f"{path} does not name its chip, and its addresses are not a DVS128's; "
+            "give `layout=dvs128` or `layout=davis`"
         )
+    for first in records(path, offset, RECORD, LOOKED_AT):
+        refuse_other(path, first["time"], first.view("V8"), "a DVS128 (AEDAT 2.0)")
+        rows = np.unique(first["address"] >> 8)
+        if len(first) >= FEW_ROWS_OF and len(rows) <= FEW_ROWS:
+            raise RecordingError(
+                f"{path} does not name its chip, and all its events lie in {len(rows)} of 128 rows, as those of a "
+                "silicon cochlea do and no picture's; if it is a DVS128's, give `layout=dvs128`"
+            )
+        break
     return "dvs128", ("the header names no chip; all addresses are a DVS128's",)
 
 
@@ -154,16 +176,22 @@ def _dvs128(path: Path, offset: int, orientation: Orientation) -> Iterator[Piece
         if (address & UNUSED).any():
             raise RecordingError(
                 f"{path} holds addresses of more than 16 bits, which no DVS128 makes; "
-                "it is damaged, of another byte order, or needs --layout davis"
+                "it is damaged, of another byte order, or needs `layout=davis`"
             )
-        low = address.astype(np.uint16)
-        x, y, bit = _u16(low >> 1 & 0x7F), _u16(low >> 8), (low & 1).astype(np.uint8)
-        if orientation == "spikingjelly":
-            x, y = _mirrored(y, 128), _mirrored(x, 128)
-        elif orientation == "jaer":
-            x, y = _mirrored(x, 128), _mirrored(y, 128)
-        yield Piece(time, x, y, bit if orientation == "raw" else bit ^ np.uint8(1), skipped)
+        yield Piece(*turned(time, address.astype(np.uint16), orientation), skipped)
     yield empty_piece(cut=rest(path, offset, RECORD.itemsize))
+
+
+def turned(
+    time: NDArray[np.int64], address: NDArray[np.uint16], orientation: Orientation
+) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8]]:
+    """Return t, x, y and p of a DVS128's addresses in an orientation."""
+    x, y, bit = _u16(address >> 1 & 0x7F), _u16(address >> 8 & 0x7F), (address & 1).astype(np.uint8)
+    if orientation == "spikingjelly":
+        x, y = _mirrored(y, 128), _mirrored(x, 128)
+    elif orientation == "jaer":
+        x, y = _mirrored(x, 128), _mirrored(y, 128)
+    return time, x, y, bit if orientation == "raw" else bit ^ np.uint8(1)
 
 
 def _davis(path: Path, offset: int, turned: Size | None) -> Iterator[Piece]:

@@ -17,6 +17,8 @@ from evsim.files import replacing
 
 NAME = "aedat3"
 SUFFIXES = (".aedat",)
+ABOUT = "AEDAT 3.1 (DVS128 Gesture)"
+SIZE = "`Source` in the header, if it is a known camera"
 MAGIC = b"#!AER-DAT3"
 VERSION = b"#!AER-DAT3.1"
 END = b"#!END-HEADER"

@@ -16,13 +16,16 @@ from typing import IO, Any
 
 import numpy as np
 
-from evsim.errors import RecordingError
+from evsim.errors import OptionError, RecordingError
 from evsim.events.aedat4_end import NO_TABLE, lost_end
 from evsim.events.options import ReadOptions
 from evsim.events.types import Piece, Size, Stream, empty_piece
 
 NAME = "aedat4"
 SUFFIXES = (".aedat4",)
+TAKES = ("camera",)
+ABOUT = "AEDAT 4 of DV, by the library `aedat` (`pip install 'evsim[aedat4]'`); `camera` chooses a stream"
+SIZE = "the header"
 MAGIC = b"#!AER-DAT4"
 CHILD = Path(__file__).with_name("decode_aedat4.py")
 LARGEST_PACKET = 1 << 28
@@ -34,7 +37,7 @@ def recognises(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothing to choose
+def stream(path: Path, options: ReadOptions) -> Stream:
     """Open a recording.
 
     Raises
@@ -44,15 +47,21 @@ def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothin
     """
     if importlib.util.find_spec("aedat") is None:
         raise RecordingError(f"{path} is AEDAT 4; to read it install: pip install 'evsim[aedat4]'")
-    messages = _messages(path)
+    messages = _messages(path, options.camera)
     _, head, _ = next(messages)
     events = sorted((int(number), facts) for number, facts in head["streams"].items() if facts["type"] == "events")
     if not events:
         raise RecordingError(f"{path} holds no stream of events")
+    if options.camera is not None:
+        others = ", ".join(f"{number}" for number, _ in events)
+        events = [item for item in events if str(item[0]) == options.camera.strip()]
+        if not events:
+            raise OptionError(f"{path}: `camera={options.camera}` is no stream of events; it has {others}")
     width, height = int(events[0][1]["width"]), int(events[0][1]["height"])
     size = Size(width, height, "the header") if width > 0 and height > 0 else None
     others = ", ".join(f"{number}" for number, _ in events[1:])
-    notes = (f"of several streams of events, stream {events[0][0]} is read, not {others}",) if others else ()
+    chosen = f"of several streams of events, stream {events[0][0]} is read, not {others}; `camera` chooses"
+    notes = (chosen,) if others else ()
     end = lost_end(path)
     if end == NO_TABLE:
         return Stream(NAME, path, size, _pieces(path, messages), (*notes, NO_TABLE))
@@ -77,9 +86,9 @@ def _pieces(path: Path, messages: Iterator[tuple[str, Any, bytes]], lost: str = 
     yield empty_piece(skipped, cut=lost)
 
 
-def _messages(path: Path) -> Iterator[tuple[str, Any, bytes]]:
+def _messages(path: Path, camera: str | None) -> Iterator[tuple[str, Any, bytes]]:
     """Yield what the child sends: kind, facts, and the bytes of the events; end the child whatever happens."""
-    command = [sys.executable, "-P", str(CHILD), str(path)]
+    command = [sys.executable, "-P", str(CHILD), str(path), *([camera] if camera else [])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:  # noqa: S603 - our own
         assert child.stdout is not None
         try:

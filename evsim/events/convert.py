@@ -45,7 +45,7 @@ def write(
     """
     suffix = Path(path).suffix.lower()
     if version not in (None, "2.0", "3.1"):
-        raise OptionError(f"--aedat must be 2.0 or 3.1, got {version}")
+        raise OptionError(f"`aedat` must be 2.0 or 3.1, got {version}")
     if suffix == ".aedat":
         if (version or ("2.0" if aedat2.fits(recording) else "3.1")) == "2.0":
             stored = recording.format == aedat2.NAME and options is not None and options.orientation
@@ -54,7 +54,7 @@ def write(
         aedat3.write(recording, path)
         return "AEDAT 3.1"
     if version:
-        raise OptionError(f"--aedat {version} writes .aedat, but {path} has the suffix {suffix or 'none'}")
+        raise OptionError(f"`aedat={version}` writes .aedat, but {path} has the suffix {suffix or 'none'}")
     writers: dict[str, Callable[[Recording, str | Path], None]] = {".npz": npz.write, ".csv": write_csv}
     if suffix not in writers:
         raise OptionError(f"cannot write {path}: its suffix must be .aedat, .npz or .csv")

@@ -14,7 +14,22 @@ from evsim.events.types import Piece, Size, Stream, empty_piece
 
 NAME = "dat"
 SUFFIXES = (".dat",)
+ABOUT = "Prophesee DAT, version 2"
+SIZE = "the header, if it has width and height or names a camera that has one size"
 RECORD = np.dtype([("time", "<u4"), ("word", "<u4")])
+SIZES_OF_PLUGINS = (
+    ("imx636", (1280, 720)), ("gen41", (1280, 720)), ("gen4", (1280, 720)), ("gen31", (640, 480)), ("gen3", (640, 480)),
+    ("genx320", (320, 320)),
+)  # fmt: skip
+"""Sensors in the names of Prophesee's plug-ins, e.g. hal_plugin_gen41_evk3, and their sizes."""
+
+SIZES_OF_SYSTEMS = (
+    ((0x21, 0x22, 0x23, 0x28, 0x29), (640, 480)),
+    ((0x1E, 0x1F, 0x20, 0x27, 0x2E, 0x30, 0x31, 0x32, 0x3A, 0x42), (1280, 720)),
+    ((0x3B, 0x40), (320, 320)),
+)
+"""Prophesee's numbers of systems (OpenEB's device_system_id.h), and the sizes of their sensors."""
+
 CD_EVENTS = (0, 12)
 """Types of the event that DAT files of change detection name: 2D of the first cameras, CD of later ones."""
 
@@ -51,13 +66,21 @@ def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothin
 
 
 def header_size(facts: dict[str, str]) -> Size | None:
-    """Return the sensor size of a Prophesee header: lines width and height, or geometry WxH."""
+    """Return the sensor size of a Prophesee header: width and height, geometry WxH, or that of the camera it names."""
     width, height = facts.get("width", ""), facts.get("height", "")
     if not (width and height) and "x" in facts.get("geometry", ""):
         width, height = facts["geometry"].split("x", 1)
-    if not (width.isdecimal() and height.isdecimal()) or max(len(width), len(height)) > 5:
-        return None
-    return Size(int(width), int(height), "the header") if int(width) and int(height) else None
+    if width.isdecimal() and height.isdecimal() and max(len(width), len(height)) <= 5 and int(width) and int(height):
+        return Size(int(width), int(height), "the header")
+    plugin, system = facts.get("plugin_name", "").lower(), facts.get("system_id", "")
+    for name, size in SIZES_OF_PLUGINS:
+        if name in plugin:
+            return Size(*size, "plugin_name in the header")
+    if "prophesee" in facts.get("integrator_name", facts.get("camera_integrator_name", "prophesee")).lower():
+        for numbers, size in SIZES_OF_SYSTEMS:
+            if system.isdecimal() and len(system) < 5 and int(system) in numbers:
+                return Size(*size, "system_ID in the header")
+    return None
 
 
 def header_notes(facts: dict[str, str]) -> tuple[str, ...]:

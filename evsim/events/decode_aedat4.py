@@ -1,7 +1,7 @@
 """Child process of `evsim.events.aedat4`: the library `aedat` decodes a file, a pipe takes its events.
 
-Run as ``python -P decode_aedat4.py FILE``. On standard output: lines of JSON; behind one of kind "events" follow the
-columns t (int64), x, y (uint16) and p (uint8).
+Run as ``python -P decode_aedat4.py FILE [STREAM]``. On standard output: lines of JSON; behind one of kind
+"events" follow the columns t (int64), x, y (uint16) and p (uint8).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LARGEST_MEMORY = 6 << 30
 KINDS = {"frame": "frames", "imus": "IMU samples", "triggers": "triggers"}
 
 
-def main(path: str) -> None:
+def main(path: str, stream: str = "") -> None:
     """Decode a file onto standard output."""
     _limit_memory()
     try:
@@ -30,6 +30,8 @@ def main(path: str) -> None:
         return
     _send({"kind": "head", "streams": {str(number): facts for number, facts in streams.items()}})
     chosen = min((number for number, facts in streams.items() if facts["type"] == "events"), default=None)
+    if stream.strip().isdecimal():
+        chosen = int(stream)
     try:
         for packet in decoder:
             _send_packet(packet, chosen)
@@ -72,4 +74,4 @@ def _limit_memory() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:3])

@@ -20,6 +20,8 @@ from evsim.events.types import Piece, Stream, empty_piece
 
 NAME = "evt"
 SUFFIXES = (".raw",)
+ABOUT = "Prophesee RAW: EVT2 and EVT3"
+SIZE = "the header: a size, or `plugin_name` or `system_ID` of a camera that has one size"
 ENCODING = re.compile(rb"^% (?:evt (\d)\.(\d)|format EVT(\d)(\d?))", re.MULTILINE)
 WORDS = 1 << 17
 """Words decoded at a time."""

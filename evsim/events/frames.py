@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import OptionError, RecordingError
-from evsim.events.options import Fit, Split
+from evsim.events.options import BY_DURATION, Fit, Split
 from evsim.events.types import PIECE, Recording
 
-LARGEST = 2 << 30
+LARGEST = 256 << 20
 """Bytes that the frames of one recording may take."""
 
 Columns = tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8], NDArray[np.int64]]
@@ -45,8 +45,10 @@ def to_frames(
     timesteps
         Number of slices T; not used by split "duration".
     split
-        "number": slices of N // T events; "time": slices of (t[-1] - t[0]) // T microseconds; "duration": slices of
-        `duration_us`, as many as the recording gives. The last slice takes the remainder in all three.
+        "number": slices of N // T events in the order of the file; "time": slices of (t[-1] - t[0]) // T microseconds;
+        "duration": slices of `duration_us`, as many as the recording gives. The last slice takes the remainder in all
+        three. "duration-0.0.0.0.12": each slice begins at the event behind the last one, and holds what is at most
+        `duration_us` later, as SpikingJelly 0.0.0.0.12 has it. All but "number" take events in order of time.
     height, width
         Size of the frames.
     duration_us
@@ -62,25 +64,64 @@ def to_frames(
     n, where = len(recording), recording.path or "the recording"
     if n == 0:
         raise RecordingError(f"{where} holds no events; give another recording or range")
-    if split != "number" and int(recording.t[-1]) < int(recording.t[0]):
-        raise RecordingError(f"{where} ends before it begins, so it cannot be split by time; use --split number")
-    if split == "duration":
-        if not duration_us:
-            raise OptionError("--split duration needs the length of a frame; give --duration, e.g. 100ms")
-        timesteps = max(1, -(-int(recording.t[-1] - recording.t[0]) // duration_us))
-    if 8 * timesteps * height * width > LARGEST:
-        raise RecordingError(f"{where} would become {timesteps} frames of {width} x {height}, which is too much")
     (x, y, p, t), notes = _fitted(recording, height, width, fit, where)
+    if split != "number":
+        (x, y, p, t), said = _in_order(x, y, p, t)
+        notes += said
+    if split in BY_DURATION:
+        if not duration_us:
+            raise OptionError(f"`split={split}` needs the length of a frame; give `duration`, e.g. 100ms")
+        timesteps = max(1, -(-int(t[-1] - t[0]) // duration_us))
+    if split == "duration-0.0.0.0.12":
+        edges = _from_event_to_event(t, duration_us or 0, LARGEST // (8 * height * width))
+        timesteps = len(edges)
+    if 8 * timesteps * height * width > LARGEST:
+        raise RecordingError(
+            f"{where} would become {timesteps} frames of {width} x {height}, over {LARGEST >> 20} MB; "
+            "give fewer, longer frames"
+        )
     n = len(t)
     if n < timesteps and split == "number":
         notes.append(f"{n} events are fewer than {timesteps} frames: all fall into the last, as in SpikingJelly")
-    edges = _edges(t, timesteps, split, duration_us or 0)
+    if split != "duration-0.0.0.0.12":
+        edges = _edges(t, timesteps, split, duration_us or 0)
+    if all(end <= begin for begin, end in edges):
+        raise RecordingError(
+            f"{where} spans {int(t[-1] - t[0])} us, too little for {timesteps} windows of time: no event would be in "
+            "any frame; give `split=number`"
+        )
     counts = np.zeros((timesteps, 2, height, width), np.int32)
     for i, (begin, end) in enumerate(edges):
         if end > begin:
             _count(counts[i], x[begin:end], y[begin:end], p[begin:end])
     notes += _empty_notes(edges, n, split)
     return Frames(counts, tuple(notes))
+
+
+def _in_order(
+    x: NDArray[np.uint16], y: NDArray[np.uint16], p: NDArray[np.uint8], t: NDArray[np.int64]
+) -> tuple[Columns, list[str]]:
+    """Put events in order of time, so that each falls into the frame of its time; and what to say of it."""
+    backward = int(np.count_nonzero(t[1:] < t[:-1]))
+    if not backward:
+        return (x, y, p, t), []
+    order = np.argsort(t, kind="stable")
+    note = (
+        f"time runs backward {backward} times, so events are put in order of time first and each falls into the frame "
+        "of its time; SpikingJelly, which does not, would count some twice or not at all"
+    )
+    return (x[order], y[order], p[order], t[order]), [note]
+
+
+def _from_event_to_event(t: NDArray[np.int64], duration: int, most: int) -> list[tuple[int, int]]:
+    """Slices of SpikingJelly 0.0.0.0.12; at most one more than `most`."""
+    edges: list[tuple[int, int]] = []
+    begin = 0
+    while begin < len(t) and len(edges) <= most:
+        end = int(np.searchsorted(t, t[begin] + duration, side="right"))
+        edges.append((begin, end))
+        begin = end
+    return edges
 
 
 def _count(frame: NDArray[np.int32], x: NDArray[np.uint16], y: NDArray[np.uint16], p: NDArray[np.uint8]) -> None:
@@ -107,22 +148,14 @@ def _edges(t: NDArray[np.int64], timesteps: int, split: Split, duration: int) ->
         ends = np.searchsorted(t, t[0] + duration * np.arange(1, timesteps), side="left").tolist()
         return list(zip([0, *ends], [*ends, n], strict=True))
     span = int(t[-1] - t[0]) // timesteps
-    ordered = bool((t[1:] >= t[:-1]).all())
     edges = []
     for i in range(timesteps):
         begin = int(t[0]) + i * span
-        first, end = _window(t, begin, begin + span, ordered)
+        first, end = (int(place) for place in np.searchsorted(t, (begin, begin + span), side="left"))
+        if end <= first:
+            first = end = 0
         edges.append((first, n if i == timesteps - 1 and end > first else end))
     return edges
-
-
-def _window(t: NDArray[np.int64], begin: int, end: int, ordered: bool) -> tuple[int, int]:
-    """First event with begin <= t < end, and one behind the last; (0, 0) if there is none."""
-    if ordered:
-        first, last = (int(i) for i in np.searchsorted(t, (begin, end), side="left"))
-        return (first, last) if last > first else (0, 0)
-    inside = np.flatnonzero((t >= begin) & (t < end))
-    return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
 
 
 def _empty_notes(edges: list[tuple[int, int]], n: int, split: Split) -> list[str]:
@@ -144,7 +177,7 @@ def _fitted(recording: Recording, height: int, width: int, fit: Fit, where: str)
     if recording.width <= width and recording.height <= height:
         if not recording.size_known:
             found = f"the file names no sensor size ({recording.size_from}: {size})"
-            return columns, [f"{found}; the model's {width} x {height} is taken; if it is another, give --sensor WxH"]
+            return columns, [f"{found}; the model's {width} x {height} is taken; if it is another, give `sensor=WxH`"]
         if (recording.width, recording.height) != (width, height):
             return columns, [f"the sensor of {size} pixels fills the upper left of the model's {width} x {height}"]
         return columns, []
@@ -152,12 +185,12 @@ def _fitted(recording: Recording, height: int, width: int, fit: Fit, where: str)
     if not recording.size_known:
         raise RecordingError(
             f"{where} names no sensor size and holds events outside the model's {width} x {height} "
-            f"(up to {size}); give --sensor WxH, and --fit crop or bin"
+            f"(up to {size}); give `sensor=WxH`, and `fit=crop` or `fit=bin`"
         )
     if fit == "error":
         raise RecordingError(
             f"{where} comes from a sensor of {size}, the model takes {width} x {height}; "
-            "give --fit crop (its middle) or --fit bin (sums of square blocks)"
+            "give `fit=crop` (its middle) or `fit=bin` (sums of square blocks)"
         )
     return _cropped(recording, height, width) if fit == "crop" else _binned(recording, height, width)
 
@@ -169,7 +202,7 @@ def _cropped(recording: Recording, height: int, width: int) -> tuple[Columns, li
     number = int(np.count_nonzero(keep))
     note = f"cropped to x from {left}, y from {top}, {width} x {height} pixels: {number} of {len(x)} events"
     if not number:
-        raise RecordingError(f"{recording.path or 'the recording'}: no event lies in its middle; use --fit bin")
+        raise RecordingError(f"{recording.path or 'the recording'}: no event lies in its middle; use `fit=bin`")
     return (
         (x[keep] - left).astype(np.uint16),
         (y[keep] - top).astype(np.uint16),

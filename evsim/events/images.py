@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,15 @@ from evsim.inputspec import InputSpec
 PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 """How PNG, JPEG, GIF, BMP and TIFF begin."""
 
+KINDS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
+"""What Pillow may open: of others it would start another program, such as Ghostscript."""
+
+LARGEST = 100 << 20
+"""Bytes that a picture may take when decoded, and when resized; Pillow takes 4 for a pixel."""
+
+ORIENTATION = 0x0112
+"""Tag of EXIF that says how a picture is to be turned."""
+
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 """Pillow's kinds of picture of more than 8 bits per value: converting them to 8 would cut off, not scale."""
 
@@ -30,8 +39,15 @@ def recognises(head: bytes) -> bool:
     return head.startswith(PICTURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
 
 
-def read_grey(path: str | Path) -> NDArray[np.generic]:
-    """Read an image [H, W] from ``.npy``, or from a picture where Pillow is installed.
+class Picture(NamedTuple):
+    """An image's values, and what a person should know of it, one line each."""
+
+    values: NDArray[np.generic]
+    notes: tuple[str, ...] = ()
+
+
+def read_grey(path: str | Path) -> Picture:
+    """Read an image [H, W] from ``.npy``, or from a picture where Pillow is installed, turned as its EXIF data say.
 
     Raises
     ------
@@ -47,20 +63,25 @@ def read_grey(path: str | Path) -> NDArray[np.generic]:
             array = array[0]
         if array.ndim != 2:
             raise RecordingError(f"{path} has shape {list(array.shape)}; the recorder takes an image [H, W]")
-        return array
+        return Picture(array)
     with _picture(path) as picture:
-        return np.asarray(picture if picture.mode in DEEP_MODES else picture.convert("L"))
+        from PIL import ImageOps
+
+        turned = _turned(picture)
+        notes = (f"{path}: turned as its EXIF data say ({turned})",) if turned else ()
+        opaque, said = _opaque(ImageOps.exif_transpose(picture) if turned else picture, path)
+        return Picture(np.asarray(opaque if opaque.mode in DEEP_MODES else opaque.convert("L")), (*notes, *said))
 
 
-def read_picture(path: str | Path, spec: InputSpec) -> NDArray[np.float32]:
+def read_picture(path: str | Path, spec: InputSpec) -> Picture:
     """Read a picture as timm prepares it at evaluation.
 
     The shorter side is resized (bicubic) to floor(size / crop_pct), the middle is cropped, values are divided by 255,
-    then normalised by the model's mean and standard deviation.
+    then normalised by the model's mean and standard deviation. Transparent pixels are laid on white.
 
     Returns
     -------
-    numpy.ndarray
+    Picture
         [C, H, W] float32.
 
     Raises
@@ -73,13 +94,39 @@ def read_picture(path: str | Path, spec: InputSpec) -> NDArray[np.float32]:
     with _picture(Path(path)) as picture:
         if picture.mode in DEEP_MODES:
             raise RecordingError(f"{path} has more than 8 bits per value, which Pillow would cut off; convert it to 8")
-        values = _cropped(picture.convert("RGB" if spec.channels == 3 else "L"), spec)
+        turned = _turned(picture)
+        notes = (
+            f"{path}: its EXIF data ({turned}) are left alone, as timm leaves them; turn it first if it should stand otherwise",
+        )
+        opaque, said = _opaque(picture, Path(path))
+        values = _cropped(opaque.convert("RGB" if spec.channels == 3 else "L"), spec, Path(path))
     scaled = values.reshape(spec.height, spec.width, spec.channels).astype(np.float32) / np.float32(255.0)
     mean, std = (np.array(numbers, np.float32) for numbers in (spec.mean, spec.std))
-    return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
+    normal = np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
+    return Picture(normal, (*(notes if turned else ()), *said))
 
 
-def _cropped(picture: Any, spec: InputSpec) -> NDArray[np.uint8]:
+def _turned(picture: Any) -> str:
+    """Return what the EXIF data say of the orientation, "" if a picture stands as it is stored."""
+    value = picture.getexif().get(ORIENTATION, 1)
+    return f"orientation {value}" if value in range(2, 9) else ""
+
+
+def _opaque(picture: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
+    """Lay what is transparent on white; and what to say of it."""
+    from PIL import Image
+
+    if not (picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info):
+        return picture, ()
+    clear = picture.convert("RGBA")
+    if clear.getchannel("A").getextrema()[0] == 255:
+        return picture, ()
+    white = Image.new("RGB", clear.size, (255, 255, 255))
+    white.paste(clear, mask=clear.getchannel("A"))
+    return white, (f"{path}: its transparent pixels are laid on white",)
+
+
+def _cropped(picture: Any, spec: InputSpec, path: Path) -> NDArray[np.uint8]:
     """As torchvision's Resize and CenterCrop, which timm chains; black where the picture is too narrow."""
     from PIL import Image
 
@@ -91,6 +138,7 @@ def _cropped(picture: Any, spec: InputSpec) -> NDArray[np.uint8]:
         width, height = wanted if width <= height else wanted[::-1]
     else:
         height, width = size
+    _refuse_large(path, width, max(height, picture.size[1]), "resized")
     resized = picture.resize((width, height), Image.Resampling.BICUBIC) if picture.size != (width, height) else picture
     top, left = round((height - spec.height) / 2.0), round((width - spec.width) / 2.0)
     box = (left, top, left + spec.width, top + spec.height)
@@ -112,10 +160,21 @@ def _picture(path: Path) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with Image.open(path, formats=KINDS) as picture:
+                _refuse_large(path, picture.width, picture.height, "decoded")
                 picture.load()
                 yield picture
     except RecordingError:
         raise
     except damage as error:
-        raise RecordingError(f"{path} is no picture that Pillow reads, nor .npy, or it is damaged ({error})") from error
+        raise RecordingError(
+            f"{path} is no picture ({', '.join(KINDS)}) that Pillow reads, nor .npy, or it is damaged ({error})"
+        ) from error
+
+
+def _refuse_large(path: Path, width: int, height: int, what: str) -> None:
+    if 4 * width * height > LARGEST:
+        raise RecordingError(
+            f"{path} of {width} x {height} pixels would take {4 * width * height >> 20} MB {what}, more than "
+            f"{LARGEST >> 20}; make it smaller"
+        )

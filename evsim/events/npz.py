@@ -1,4 +1,4 @@
-"""SpikingJelly's ``.npz``: arrays t, x, y and p in a zip file, read piece by piece."""
+"""``.npz``: SpikingJelly's arrays t, x, y and p in a zip file, or one table of events, read piece by piece."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
 from evsim.events import arrays
-from evsim.events.columns import KEYS, Column, Columns, check_columns
+from evsim.events.columns import KEYS, UNIT_WORDS, Column, Columns, check_columns, matches, npz_unit, range_of, unit_in
 from evsim.events.options import ReadOptions
+from evsim.events.tables import is_table, table
 from evsim.events.types import PIECE, Piece, Recording, Stream
 from evsim.files import replacing
 
 NAME = "npz"
 SUFFIXES = (".npz",)
+ABOUT = "SpikingJelly's arrays t, x, y, p; one array `events` or `arr_0`, structured or N x 4 (`columns`)"
+SIZE = "nowhere"
+TAKES = ("time_unit", "columns")
 MAGIC = b"PK\x03\x04"
 HARMLESS = 64 << 20
 """Bytes that the arrays may claim whatever they were compressed to."""
@@ -29,8 +33,14 @@ HARMLESS = 64 << 20
 LARGEST_RATIO = 100
 """Beyond, arrays are a zip bomb: events compress to a fifth or so, nothing but zeros to a thousandth."""
 
+FRAMES = "frames"
+"""Name of the array of SpikingJelly's cached frames, and of what evsim was fed."""
+
 DAMAGE = (*arrays.DAMAGE, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What zipfile and NumPy raise about damaged files."""
+
+Header = tuple[Column, bool]
+"""Type and shape of an array, and whether its columns lie one behind the other."""
 
 
 def recognises(head: bytes) -> bool:
@@ -38,29 +48,55 @@ def recognises(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def stream(path: Path, options: ReadOptions) -> Stream:  # noqa: ARG001 - nothing to choose
+def stream(path: Path, options: ReadOptions) -> Stream:
     """Open a recording.
 
     Raises
     ------
     RecordingError
         If an array is missing, of another type, or of another length than the others.
+    OptionError
+        If nothing tells what the columns of a table are.
     """
+    names = _names(path)
+    fields = matches(names)
+    if not fields:
+        return _table(path, names, options)
+    headers = _headers(path, fields)
+    columns = {key: header[0] for key, header in headers.items()}
+    check_columns(path, columns)
+    unit = options.time_unit or unit_in(fields["t"])
+    notes: tuple[str, ...] = ()
+    taken = unit or "us"
+    if not unit and columns["t"].dtype.kind == "f":
+        taken, note = npz_unit(columns["t"].dtype, range_of(block[0] for block in _blocks(path, {"t": fields["t"]})))
+        notes = (note,)
+    pieces = _pieces(path, fields, taken)
+    return Stream(NAME, path, None, pieces, notes, "" if unit else UNIT_WORDS[taken])
+
+
+def holds_frames(path: Path) -> bool:
+    """Whether a file holds SpikingJelly's cached frames, or what evsim was fed; RecordingError if it is damaged."""
+    return FRAMES in _names(path)
+
+
+def read_frames(path: Path) -> NDArray[np.generic]:
+    """Read the array ``frames`` of a file of ready input.
+
+    Raises
+    ------
+    RecordingError
+        If the file is damaged, or the array holds no numbers of 3 to 5 axes.
+    """
+    column, fortran = _headers(path, {FRAMES: FRAMES})[FRAMES]
+    arrays.check_ready(path, column.dtype, column.shape)
     try:
-        with zipfile.ZipFile(path) as archive:
-            _refuse_bomb(path, archive)
-            columns = {}
-            for key in KEYS:
-                with archive.open(f"{key}.npy") as member:
-                    columns[key] = _column(path, key, member, archive.getinfo(f"{key}.npy").file_size)
-    except RecordingError:
-        raise
+        with zipfile.ZipFile(path) as archive, archive.open(f"{FRAMES}.npy") as member:
+            _header(path, FRAMES, member, archive.getinfo(f"{FRAMES}.npy").file_size)
+            values = _exactly(member, column.dtype, int(np.prod(column.shape)))
     except DAMAGE as error:
         raise RecordingError(f"{path} is a damaged .npz file ({error}); copy it again") from error
-    check_columns(path, columns)
-    kind = columns["t"].dtype
-    said = f"times of type {kind} are taken for microseconds as SpikingJelly does, and rounded"
-    return Stream(NAME, path, None, _pieces(path, columns), (said,) if kind.kind == "f" else ())
+    return values.reshape(column.shape, order="F" if fortran else "C")
 
 
 def write(recording: Recording, path: str | Path) -> None:
@@ -75,12 +111,61 @@ def write(recording: Recording, path: str | Path) -> None:
         np.savez(file, t=recording.t, x=recording.x, y=recording.y, p=recording.p)
 
 
-def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
-    names = {item.filename for item in archive.infolist()}
-    missing = [key for key in KEYS if f"{key}.npy" not in names]
-    if missing:
-        raise RecordingError(f"{path} lacks {', '.join(missing)}; a recording has the arrays t, x, y and p")
-    items = [archive.getinfo(f"{key}.npy") for key in KEYS]
+def _names(path: Path) -> list[str]:
+    """Names of the arrays in a file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [item.filename.removesuffix(".npy") for item in archive.infolist() if item.filename.endswith(".npy")]
+    except DAMAGE as error:
+        raise RecordingError(f"{path} is a damaged .npz file ({error}); copy it again") from error
+
+
+def _table(path: Path, names: list[str], options: ReadOptions) -> Stream:
+    """Open a file whose events are one array."""
+    headers = _headers(path, {name: name for name in names[:8]})
+    tables = [name for name, (column, _) in headers.items() if name != FRAMES and is_table(*column)]
+    if not tables:
+        if FRAMES in names:
+            raise RecordingError(f"{path} holds frames, which `evsim run` takes as they are, not events")
+        missing = [key for key in KEYS if key not in names]
+        held = ", ".join(names[:8]) or "no arrays"
+        raise RecordingError(
+            f"{path} lacks {', '.join(missing)}; a recording has the arrays t, x, y, p; it holds {held}"
+        )
+    if len(tables) > 1:
+        raise RecordingError(f"{path} holds several tables of events ({', '.join(tables)}); give a file with one")
+    column, fortran = headers[tables[0]]
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        if not fortran:
+            for block in _blocks(path, {"t": tables[0]}):
+                yield block[0]
+            return
+        for whole in _blocks(path, {"t": tables[0]}, max(column.shape[0], 1)):  # a file lies column by column
+            yield whole[0].reshape(-1).reshape(column.shape, order="F")
+
+    pieces, unit = table(path, *column, blocks, options)
+    return Stream(NAME, path, None, pieces, unit=unit)
+
+
+def _headers(path: Path, members: dict[str, str]) -> dict[str, Header]:
+    """Read the headers of some arrays, and refuse a file that claims far more than it holds."""
+    headers = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            items = [archive.getinfo(f"{name}.npy") for name in members.values()]
+            _refuse_bomb(path, items)
+            for (key, name), item in zip(members.items(), items, strict=True):
+                with archive.open(item) as member:
+                    headers[key] = _header(path, name, member, item.file_size)
+    except RecordingError:
+        raise
+    except DAMAGE as error:
+        raise RecordingError(f"{path} is a damaged .npz file ({error}); copy it again") from error
+    return headers
+
+
+def _refuse_bomb(path: Path, items: list[zipfile.ZipInfo]) -> None:
     claimed, stored = sum(item.file_size for item in items), sum(item.compress_size for item in items)
     stored = min(stored, path.stat().st_size)
     if claimed > HARMLESS and claimed > LARGEST_RATIO * stored:
@@ -89,38 +174,46 @@ def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
         )
 
 
-def _column(path: Path, key: str, member: IO[bytes], size: int) -> Column:
-    """Read the header of an array; return its type and length."""
+def _header(path: Path, name: str, member: IO[bytes], size: int) -> Header:
+    """Read the header of an array."""
     version = np.lib.format.read_magic(member)
     if version not in ((1, 0), (2, 0)):
-        raise RecordingError(f"{path}: {key} is of .npy version {version}; evsim reads 1.0 and 2.0")
+        raise RecordingError(f"{path}: {name} is of .npy version {version}; evsim reads 1.0 and 2.0")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of headers by Python 2
-        shape, _, dtype = reader(member)
+        shape, fortran, dtype = reader(member)
     column = Column(dtype, shape)
     if not dtype.hasobject and size - member.tell() != dtype.itemsize * int(np.prod(shape, dtype=object)):
-        raise RecordingError(f"{path}: {key} is of another length than its header says; it is damaged")
-    return column
+        raise RecordingError(f"{path}: {name} is of another length than its header says; it is damaged")
+    return column, fortran
 
 
-def _pieces(path: Path, columns: dict[str, Column]) -> Iterator[Piece]:
-    made = Columns(path)
-    for t, x, y, p in _blocks(path, columns):
-        yield made.piece(t, x, y, p)
+def _pieces(path: Path, fields: dict[str, str], unit: str) -> Iterator[Piece]:
+    events = Columns(path, unit)
+    for t, x, y, p in _blocks(path, {key: fields[key] for key in KEYS}):
+        yield events.piece(t, x, y, p)
 
 
-def _blocks(path: Path, columns: dict[str, Column]) -> Iterator[list[NDArray[Any]]]:
-    """Yield the arrays side by side, some events at a time."""
+def _blocks(path: Path, members: dict[str, str], rows: int = PIECE) -> Iterator[list[NDArray[Any]]]:
+    """Yield some arrays of one length side by side, `rows` rows at a time."""
     try:
         with ExitStack() as stack:
             archive = stack.enter_context(zipfile.ZipFile(path))
-            members = [stack.enter_context(archive.open(f"{key}.npy")) for key in KEYS]
-            for key, member in zip(KEYS, members, strict=True):
-                _column(path, key, member, archive.getinfo(f"{key}.npy").file_size)
-            for begin in range(0, columns["t"].shape[0], PIECE):
-                number = min(PIECE, columns["t"].shape[0] - begin)
-                yield [_exactly(member, columns[key].dtype, number) for key, member in zip(KEYS, members, strict=True)]
+            opened = []
+            for name in members.values():
+                member = stack.enter_context(archive.open(f"{name}.npy"))
+                column, _ = _header(path, name, member, archive.getinfo(f"{name}.npy").file_size)
+                opened.append((member, column))
+            length = opened[0][1].shape[0]
+            for begin in range(0, length, rows):
+                number = min(rows, length - begin)
+                yield [
+                    _exactly(member, column.dtype, number * int(np.prod(column.shape[1:]))).reshape(
+                        number, *column.shape[1:]
+                    )
+                    for member, column in opened
+                ]
     except RecordingError:
         raise
     except DAMAGE as error:

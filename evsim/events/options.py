@@ -10,8 +10,13 @@ from evsim.errors import OptionError
 
 Orientation = Literal["spikingjelly", "jaer", "raw"]
 Layout = Literal["dvs128", "davis"]
-Split = Literal["number", "time", "duration"]
+Split = Literal["number", "time", "duration", "duration-0.0.0.0.12"]
 Fit = Literal["error", "crop", "bin"]
+TimeUnit = Literal["ns", "us", "ms", "s"]
+Axis = Literal["batch", "time"]
+
+BY_DURATION = ("duration", "duration-0.0.0.0.12")
+"""Splits into frames of a duration, whose number follows the recording."""
 
 UNITS_US = {"us": 1, "ms": 1000, "s": 1_000_000}
 """Microseconds per unit of time."""
@@ -52,6 +57,17 @@ class ReadOptions:
         Microseconds per frame, for split "duration".
     fit
         What becomes of a sensor larger than the model's input: an error, its middle, or sums of square blocks.
+    time_unit
+        Unit of the times in a file that does not fix it; None: as docs/recordings.md says, and a note where one was
+        assumed.
+    camera
+        Which recording of a file that holds several: part of its place in HDF5, number of its stream in AEDAT 4.
+    columns
+        What the columns of a nameless table are, e.g. "xytp"; any other letter stands for one to pass over.
+    axis
+        What the first axis of an array [N, C, H, W] is, for a model of static images.
+    item
+        Which image of a batch, from 0.
 
     Raises
     ------
@@ -71,29 +87,49 @@ class ReadOptions:
     split: Split | None = None
     duration_us: int | None = None
     fit: Fit = "error"
+    time_unit: TimeUnit | None = None
+    camera: str | None = None
+    columns: str | None = None
+    axis: Axis | None = None
+    item: int | None = None
 
     def __post_init__(self) -> None:
-        for name, choice in (("orientation", Orientation), ("layout", Layout), ("split", Split), ("fit", Fit)):
+        for name, choice in CHOICES.items():
             value, known = getattr(self, name), get_args(choice)
             if value not in known and value is not None:
-                raise OptionError(f"--{name} must be one of {', '.join(known)}, got {value}")
+                raise OptionError(f"`{name}` must be one of {', '.join(known)}, got {value}")
         if self.sensor is not None and not all(1 <= size <= 1 << 16 for size in self.sensor):
-            raise OptionError(f"--sensor must be of 1 to 65536 pixels each way, got {self.sensor}")
-        if self.split == "duration" and self.duration_us is None:
-            raise OptionError("--split duration needs the length of a frame; give --duration, e.g. 100ms")
-        if self.duration_us is not None and self.split != "duration":
-            raise OptionError("--duration is the length of a frame for --split duration; give both or neither")
+            raise OptionError(f"`sensor` must be of 1 to 65536 pixels each way, got {self.sensor}")
+        if self.split in BY_DURATION and self.duration_us is None:
+            raise OptionError(f"`split={self.split}` needs the length of a frame; give `duration`, e.g. 100ms")
+        if self.duration_us is not None and self.split not in BY_DURATION:
+            raise OptionError("`duration` is the length of a frame for `split=duration`; give both or neither")
         if self.duration_us is not None and self.duration_us < 1:
-            raise OptionError(f"--duration must be at least 1 us, got {self.duration_us} us")
+            raise OptionError(f"`duration` must be at least 1 us, got {self.duration_us} us")
+        if self.duration_us is not None and self.duration_us > 1 << 53:
+            raise OptionError(f"`duration` is too long, got {self.duration_us} us")
         if self.trial is None and self.trials is not None:
-            raise OptionError("--trials names a label csv; choose one of its trials by --trial")
+            raise OptionError("`trials` names a label csv; choose one of its trials by `trial`")
         if self.trial is not None and (self.start or self.stop):
-            raise OptionError("--trial chooses a range of its own; leave out --start and --stop")
+            raise OptionError("`trial` chooses a range of its own; leave out `start` and `stop`")
+        if self.columns is not None and (missing := [key for key in "txyp" if self.columns.count(key) != 1]):
+            raise OptionError(
+                f"`columns` names t, x, y and p once each, in their order, e.g. xytp; {self.columns} has not one "
+                f"{missing[0]}"
+            )
+        if self.item is not None and (self.item < 0 or self.axis == "time"):
+            raise OptionError("`item` is the number of an image of a batch, from 0, and none of timesteps")
 
     @property
     def chooses(self) -> bool:
         """Whether a part of the recording is asked for."""
         return bool(self.start or self.stop) or self.trial is not None
+
+
+CHOICES = {
+    "orientation": Orientation, "layout": Layout, "split": Split, "fit": Fit, "time_unit": TimeUnit, "axis": Axis,
+}  # fmt: skip
+"""Options of few values, each with these."""
 
 
 def parse_options(**texts: Any) -> ReadOptions:
@@ -105,14 +141,16 @@ def parse_options(**texts: Any) -> ReadOptions:
         If a text cannot be read.
     """
     start, stop, sensor, duration = (texts.pop(key, None) for key in ("start", "stop", "sensor", "duration"))
+    if texts.get("columns"):  # as people may type them: x,y,t,p
+        texts["columns"] = "".join(letter for letter in texts["columns"].lower() if letter.isalnum())
     unknown = texts.keys() - {field.name for field in fields(ReadOptions)}
     assert not unknown, unknown
     return ReadOptions(
         **{key: value for key, value in texts.items() if value is not None},
-        start=None if start is None else parse_bound(start, "--start"),
-        stop=None if stop is None else parse_bound(stop, "--stop"),
+        start=None if start is None else parse_bound(start, "`start`"),
+        stop=None if stop is None else parse_bound(stop, "`stop`"),
         sensor=None if sensor is None else parse_sensor(sensor),
-        duration_us=None if duration is None else _microseconds(duration, "--duration"),
+        duration_us=None if duration is None else _microseconds(duration, "`duration`"),
     )
 
 
@@ -127,7 +165,7 @@ def parse_sensor(text: str) -> tuple[int, int]:
     """Return width and height from a text such as ``346x260``."""
     match = re.fullmatch(r"\s*(\d{1,5})\s*[xX\u00d7]\s*(\d{1,5})\s*", text)
     if not match:
-        raise OptionError(f"--sensor takes width x height in pixels, e.g. 346x260, got {text}")
+        raise OptionError(f"`sensor` takes width x height in pixels, e.g. 346x260, got {text}")
     return int(match[1]), int(match[2])
 
 

@@ -19,6 +19,13 @@ Number = TypeVar("Number", bound=np.integer[Any])
 LONGEST_TABLE = 1 << 20
 """Bytes that a label csv may have."""
 
+LONGEST_SPAN = 1 << 53
+"""Microseconds, 285 years: no recording spans more, and beyond it times are not exact in a float."""
+
+SUSPECT_COUNT, SLOWEST, FASTEST, LONGEST_US = 100, 100.0, 2e8, 3_600_000_000
+"""From so many events on, fewer or more events a second than these, or a span of more than an hour, are hardly those of
+a camera: the unit of time may be another than was taken."""
+
 
 class Reading:
     """A stream gone through once, piece by piece, with all that is learned on the way.
@@ -39,12 +46,12 @@ class Reading:
 
     def __init__(self, stream: Stream, options: ReadOptions) -> None:
         self._stream, self._options = stream, options
-        self.size = Size(*options.sensor, "--sensor") if options.sensor else stream.size
+        self.size = Size(*options.sensor, "the option sensor") if options.sensor else stream.size
         self.notes = list(stream.notes)
         if options.sensor and stream.size and options.sensor != stream.size[:2]:
             width, height, source = stream.size
             self.notes.append(
-                "--sensor {}x{} is taken, not {} x {} ({})".format(*options.sensor, width, height, source)
+                "`sensor={}x{}` is taken, not {} x {} ({})".format(*options.sensor, width, height, source)
             )
         self._range = (options.start, options.stop)
         if options.trial is not None:
@@ -56,6 +63,7 @@ class Reading:
         self._all_x = self._all_y = -1  # of all events met, where the file names no sensor size
         self._ended = False
         self._last: int | None = None
+        self._earliest = self._latest = 0
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the events of the range.
@@ -107,19 +115,27 @@ class Reading:
             raise RecordingError(
                 f"{self._stream.path} holds an event at up to x {self.greatest_x}, y {self.greatest_y}, outside its "
                 f"sensor of {self.size.width} x {self.size.height} ({self.size.source}); "
-                "it is damaged, of another layout, or --sensor is wrong"
+                "it is damaged, of another layout, or `sensor` is wrong"
             )
         self.backward_steps += int(np.count_nonzero(kept.t[1:] < kept.t[:-1]))
         if self._last is not None and int(kept.t[0]) < self._last:
             self.backward_steps += 1
         self._last = int(kept.t[-1])
+        earliest, latest = int(kept.t.min()), int(kept.t.max())
+        self._earliest = min(self._earliest, earliest) if self.count else earliest
+        self._latest = max(self._latest, latest) if self.count else latest
+        if self._latest - self._earliest > LONGEST_SPAN:
+            raise RecordingError(
+                f"{self._stream.path} holds times from {self._earliest} to {self._latest} us, which no recording "
+                "spans; it is damaged, or of another unit of time; keep a part by `start` and `stop`"
+            )
         self.count += len(kept.t)
 
     def _truncated(self, cut: str) -> None:
         if not self._options.allow_truncated:
             raise RecordingError(
                 f"{self._stream.path} is truncated: {self.seen} whole events, then {cut}; "
-                "copy it again, or read those by --allow-truncated"
+                "copy it again, or read those by `allow_truncated=True`"
             )
         self.notes.append(f"the file is truncated: after {self.seen} whole events, {cut} was left out")
 
@@ -128,6 +144,8 @@ class Reading:
         notes = [*self.notes]
         if self.backward_steps:
             notes.append(f"time runs backward {self.backward_steps} times")
+        if doubt := self._doubt():
+            notes.append(doubt)
         if self.seen and not self.count:
             notes.append(f"none of the {self.seen} events lies in the range")
         if self.size:
@@ -135,6 +153,18 @@ class Reading:
         if self._ended:
             return Size(self._all_x + 1, self._all_y + 1, GREATEST_INDEX), tuple(notes)
         return Size(self.greatest_x + 1, self.greatest_y + 1, GREATEST_SELECTED), tuple(notes)
+
+    def _doubt(self) -> str:
+        """Return what to say of an assumed unit of time that gives a rate of events that no camera has."""
+        span = self._latest - self._earliest
+        if not self._stream.unit or self.count < SUSPECT_COUNT or not span:
+            return ""
+        if SLOWEST <= self.count / (span / 1e6) <= FASTEST and span <= LONGEST_US:
+            return ""
+        return (
+            f"{self.count} events in {span / 1e6:g} s: times were taken for {self._stream.unit}; "
+            "if that is wrong, give their unit by `time_unit`"
+        )
 
 
 def collect(stream: Stream, options: ReadOptions) -> Recording:
@@ -169,18 +199,25 @@ def _trial(path: Path, options: ReadOptions) -> tuple[tuple[Bound, Bound], str]:
     table = Path(options.trials) if options.trials else path.with_name(f"{path.stem}_labels.csv")
     try:
         if table.stat().st_size > LONGEST_TABLE:
-            raise OptionError(f"{table} is too long for a label csv of trials; give another by --trials")
-        rows = list(csv.reader(table.read_text().splitlines()))
-        trials = [tuple(int(cell) for cell in row) for row in rows[1:] if row]
+            raise OptionError(f"{table} is too long for a label csv of trials; give another by `trials`")
+        rows = [row for row in csv.reader(table.read_text("utf-8-sig").splitlines()) if row]
+        named = bool(rows) and not all(_is_whole(cell) for cell in rows[0])
+        trials = [tuple(int(cell) for cell in row) for row in rows[named:]]
     except OSError as error:
-        raise OptionError(f"--trial needs the label csv {table}: {error.strerror}; give it by --trials") from error
+        raise OptionError(f"`trial` needs the label csv {table}: {error.strerror}; give it by `trials`") from error
     except (ValueError, csv.Error) as error:
         raise OptionError(f"{table} is no label csv of trials (class, start us, end us): {error}") from error
     if any(len(trial) != 3 or not 0 <= trial[1] <= trial[2] < 1 << 62 for trial in trials):
         raise OptionError(f"{table} is no label csv of trials: each line has class, start us, end us")
     assert options.trial is not None
     if not 1 <= options.trial <= len(trials):
-        raise OptionError(f"--trial {options.trial}: {table} holds trials 1 to {len(trials)}")
+        raise OptionError(f"`trial={options.trial}`: {table} holds trials 1 to {len(trials)}")
     kind, start, end = trials[options.trial - 1]
     note = f"trial {options.trial} of {len(trials)} in {table.name}: label {kind - 1}, {start} to {end} us"
+    if not named:
+        note += "; it has no line of names, so its first line is trial 1"
     return (Bound(start, "us"), Bound(end, "us")), note
+
+
+def _is_whole(cell: str) -> bool:
+    return cell.strip().lstrip("+-").isdecimal()

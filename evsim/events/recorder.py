@@ -112,15 +112,15 @@ def record(image: NDArray[np.generic], settings: RecorderSettings | None = None)
 
 def _check(settings: RecorderSettings) -> None:
     if settings.motion not in ("saccade", "loop"):
-        raise OptionError(f"--motion must be saccade or loop, got {settings.motion}")
+        raise OptionError(f"`motion` must be saccade or loop, got {settings.motion}")
     if not LEAST_THRESHOLD <= settings.threshold < np.inf:
-        raise OptionError(f"--threshold must be at least {LEAST_THRESHOLD}, got {settings.threshold}")
+        raise OptionError(f"`threshold` must be at least {LEAST_THRESHOLD}, got {settings.threshold}")
     if not 0 <= settings.refractory_us < 1 << 40 or not 0.0 <= settings.noise < np.inf:
-        raise OptionError("--refractory and --noise must be finite and not negative")
+        raise OptionError("`refractory` and `noise` must be finite and not negative")
     if settings.seed < 0:
-        raise OptionError(f"--seed must not be negative, got {settings.seed}")
+        raise OptionError(f"`seed` must not be negative, got {settings.seed}")
     if not 0.0 <= settings.darkest < 255.0:
-        raise OptionError(f"--darkest must lie in 0 to 254, got {settings.darkest}")
+        raise OptionError(f"`darkest` must lie in 0 to 254, got {settings.darkest}")
     if not 2 <= settings.extent <= SENSOR:
         raise OptionError(f"the image must fill 2 to {SENSOR} pixels of the sensor, got {settings.extent}")
 
@@ -131,12 +131,16 @@ def _scene(image: NDArray[np.generic], settings: RecorderSettings) -> NDArray[np
 
     if image.ndim != 2 or min(image.shape) < 2:
         raise RecordingError(f"the recorder takes an image [H, W] of at least 2 x 2, got shape {list(image.shape)}")
-    values = np.asarray(image, np.float64)
+    values = np.array(image, np.float64)  # a copy, which is worked on in place: images may be large
     if not np.isfinite(values).all() or np.ptp(values) == 0.0:
         raise RecordingError("the image holds NaN or infinite values, or is of one brightness: nothing would move")
     darkest = settings.darkest
     if settings.stretch:
-        values = darkest + (values - values.min()) / np.ptp(values) * (255.0 - darkest)
+        spread = np.ptp(values)
+        values -= values.min()
+        values /= spread
+        values *= 255.0 - darkest
+        values += darkest
     elif values.min() < 0.0 or values.max() > 255.0:
         raise RecordingError(
             f"the image holds {values.min():g} to {values.max():g}; as they are, without stretching, intensities must "

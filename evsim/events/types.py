@@ -106,6 +106,8 @@ class Stream:
         The events; can be gone through once.
     notes
         What a person should know, one line each.
+    unit
+        Unit that times were taken for, in words, where the file does not fix it; "" where it does.
     """
 
     format: str
@@ -113,6 +115,7 @@ class Stream:
     size: Size | None
     pieces: Iterator[Piece]
     notes: tuple[str, ...] = ()
+    unit: str = ""
 
 
 def empty_piece(skipped: Mapping[str, int] | None = None, notes: tuple[str, ...] = (), cut: str = "") -> Piece:

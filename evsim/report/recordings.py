@@ -21,6 +21,12 @@ SHOWN_HOT = 5
 PICTURE_FRAMES, PICTURE_COLUMNS, PICTURE_WIDTH = 8, 4, 1024
 """Frames of a picture, how many stand in a row, and the greatest width that small sensors are enlarged to."""
 
+LARGEST_DRAWN = 1 << 21
+"""Pixels of a sensor that is drawn: those of 1920 x 1080, and no more, or the picture takes gigabytes."""
+
+LARGEST_SHEET = 1 << 24
+"""Pixels up to which a picture is enlarged: a sensor of one column would become gigabytes."""
+
 ON_COLOUR, OFF_COLOUR, EDGE_COLOUR = (200, 30, 30), (30, 60, 200), (128, 128, 128)
 
 
@@ -87,13 +93,14 @@ def draw(recording: Recording, path: str | Path) -> None:
         If the file cannot be written.
     """
     width, height = recording.width, recording.height
+    if width * height > LARGEST_DRAWN:
+        raise RecordingError(f"{recording.path}: a sensor of {width} x {height} is too large to draw; give `sensor`")
     number = max(1, min(PICTURE_FRAMES, len(recording)))
     counts = to_frames(recording, number, "number", height, width).counts
-    if width * height > 1 << 22:
-        raise RecordingError(f"{recording.path}: a sensor of {width} x {height} is too large to draw; give --sensor")
     columns = min(number, PICTURE_COLUMNS)
     rows = -(-number // columns)
-    enlarged = max(1, PICTURE_WIDTH // (columns * width))
+    room = int((LARGEST_SHEET / (rows * columns * width * height)) ** 0.5)
+    enlarged = max(1, min(PICTURE_WIDTH // (columns * width), room))
     sheet = np.empty((rows * (height * enlarged + 2), columns * (width * enlarged + 2), 3), np.uint8)
     sheet[:] = EDGE_COLOUR
     for i in range(number):

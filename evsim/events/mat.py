@@ -1,0 +1,148 @@
+"""MATLAB's ``.mat`` of version 5 by SciPy: vectors ts, x, y and pol, perhaps within one struct."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.errors import RecordingError
+from evsim.events.columns import (
+    KEYS,
+    UNIT_WORDS,
+    Column,
+    Columns,
+    check_columns,
+    float_unit,
+    matches,
+    range_of,
+    unit_in,
+)
+from evsim.events.options import ReadOptions
+from evsim.events.types import PIECE, Piece, Stream, empty_piece
+
+NAME = "mat"
+SUFFIXES = (".mat",)
+ABOUT = "MATLAB 5: vectors ts (us), x, y, pol, perhaps within one struct"
+SIZE = "nowhere"
+TAKES = ("time_unit",)
+MAGIC = b"MATLAB 5.0 MAT-file"
+HEADER = 128
+COMPRESSED = 15
+"""Type of an element that zlib compressed."""
+
+HARMLESS, LARGEST_RATIO = 64 << 20, 100
+"""Bytes that a file may unpack to whatever its size, and how many times its size beyond."""
+
+
+def recognises(head: bytes) -> bool:
+    """Whether a file begins as MATLAB 5's do."""
+    return head.startswith(MAGIC)
+
+
+def stream(path: Path, options: ReadOptions) -> Stream:
+    """Open a recording.
+
+    Raises
+    ------
+    RecordingError
+        If it is damaged, or holds no vectors of events.
+    """
+    columns = _columns(path, _variables(path))
+    check_columns(path, {key: Column(values.dtype, values.shape) for key, (_, values) in columns.items()})
+    t, x, y, p = (columns[key][1] for key in KEYS)
+    unit = options.time_unit or unit_in(columns["t"][0])
+    notes: tuple[str, ...] = ()
+    taken = unit or "us"
+    if not unit and t.dtype.kind == "f":
+        times = range_of([t])
+        if not times.whole:
+            taken, note = float_unit(t.dtype, times)
+            notes = (note,)
+    if len(x) and x.min() >= 1 and y.min() >= 1:
+        x, y = x.astype(np.float64) - 1, y.astype(np.float64) - 1
+        notes = (*notes, "no x or y is 0, so they are taken to count from 1 as MATLAB does, and become one less")
+    return Stream(NAME, path, None, _pieces(path, (t, x, y, p), taken, notes), (), "" if unit else UNIT_WORDS[taken])
+
+
+def _pieces(path: Path, columns: tuple[NDArray[Any], ...], unit: str, notes: tuple[str, ...]) -> Iterator[Piece]:
+    yield empty_piece(notes=notes)
+    events = Columns(path, unit)
+    for begin in range(0, len(columns[0]), PIECE):
+        yield events.piece(*(column[begin : begin + PIECE] for column in columns))
+
+
+def _variables(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    _refuse_bomb(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of functions and objects, which are passed over
+            variables: dict[str, Any] = loadmat(str(path), squeeze_me=True)
+    except (
+        MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, OverflowError,
+        MemoryError, AttributeError, UnicodeError, zlib.error,
+    ) as error:  # fmt: skip
+        raise RecordingError(f"{path} is a damaged MATLAB file ({error}); copy it again") from error
+    return {name: value for name, value in variables.items() if not name.startswith("__")}
+
+
+def _columns(path: Path, variables: dict[str, Any]) -> dict[str, tuple[str, NDArray[Any]]]:
+    """Name and values of t, x, y and p: variables of the file, or fields of one struct."""
+    holders = [variables]
+    for value in variables.values():
+        if isinstance(value, np.ndarray) and value.dtype.names and value.size == 1:
+            fields = value.reshape(())[()]
+            holders.append({name: fields[name] for name in value.dtype.names})
+        elif isinstance(value, np.void) and value.dtype.names:
+            holders.append({name: value[name] for name in value.dtype.names})
+    fitting = [(holder, matches(holder)) for holder in holders]
+    fitting = [(holder, names) for holder, names in fitting if names]
+    if not fitting:
+        held = ", ".join(f"{name}" for name in list(variables)[:8]) or "nothing"
+        raise RecordingError(f"{path} has no vectors ts, x, y and pol, nor a struct of them; it holds {held}")
+    if len(fitting) > 1:
+        raise RecordingError(f"{path} holds several recordings; give a file with one")
+    holder, names = fitting[0]
+    return {key: (name, _vector(holder[name])) for key, name in names.items()}
+
+
+def _vector(value: Any) -> NDArray[Any]:
+    values = np.asarray(value)
+    while values.dtype == object and values.size == 1:  # what a struct holds lies in a cell of its own
+        values = np.asarray(values.reshape(())[()])
+    return values.reshape(-1) if values.ndim < 2 or 1 in values.shape else values
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse a file that unpacks to far more than it holds, before anything is kept of it."""
+    most = max(HARMLESS, LARGEST_RATIO * path.stat().st_size)
+    unpacked = 0
+    with path.open("rb") as file:
+        order = "<" if file.read(HEADER)[126:128] == b"IM" else ">"
+        while len(tag := file.read(8)) == 8:
+            kind, size = struct.unpack(f"{order}II", tag)
+            if kind != COMPRESSED:
+                file.seek(size, 1)
+                continue
+            inflating = zlib.decompressobj()
+            while size > 0 and (block := file.read(min(size, 1 << 16))):
+                size -= len(block)
+                try:
+                    while block:
+                        unpacked += len(inflating.decompress(block, 1 << 20))
+                        block = inflating.unconsumed_tail
+                        if unpacked > most:
+                            raise RecordingError(
+                                f"{path} unpacks to more than {most >> 20} MB, which no recording does; refused"
+                            )
+                except zlib.error as error:
+                    raise RecordingError(f"{path} is a damaged MATLAB file ({error}); copy it again") from error
