@@ -64,8 +64,7 @@ def record(
     if darkest is not None:
         settings = replace(settings, darkest=darkest)
     scene, notes = read_grey(image)
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
+    output.notes(notes)
     try:
         recording = play(scene, settings)
     except RecordingError as error:
