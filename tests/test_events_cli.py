@@ -245,7 +245,7 @@ def test_python_reads_with_the_models_orientation(path):
     np.testing.assert_array_equal(
         raw.values, to_frames(read(path, ReadOptions(orientation="raw")), 2, "number", 128, 128).counts
     )
-    with pytest.raises(OptionError, match="--timesteps"):
+    with pytest.raises(OptionError, match="`timesteps`"):
         api.read(path, network(spec, "integers"), 0)
 
 
