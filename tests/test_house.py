@@ -65,7 +65,7 @@ def alike(a, b):
 def close(x, y):
     """Whether two words are numbers that are nearly equal."""
     try:
-        return float(x.replace(",", "")) == pytest.approx(float(y.replace(",", "")), rel=0.02, abs=0)
+        return float(x.replace(",", "")) == pytest.approx(float(y.replace(",", "")), rel=0.02, abs=0.0)
     except ValueError:
         return False
 
