@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from evsim.kernels.compiling import kernel
 from evsim.kernels.vector import lif_step
 
 LOW_HALF = np.uint64(0xFFFFFFFF)
@@ -40,7 +40,7 @@ class Neurons(NamedTuple):
     threshold: float | np.floating
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def fire(
     neurons: Neurons,
     current: NDArray[np.floating],
@@ -80,7 +80,7 @@ def fire(
                 put_spikes(words, (t * positions + p) * halves + channel // 32, bits, lanes)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def put_spikes(words: NDArray[np.uint32], word: int, bits: np.uint64, lanes: int) -> None:
     """Store the spikes of a block of 64 or 32 neurons as half words."""
     words[word] = np.uint32(bits & LOW_HALF)
@@ -88,7 +88,7 @@ def put_spikes(words: NDArray[np.uint32], word: int, bits: np.uint64, lanes: int
         words[word + 1] = np.uint32(bits >> HALF)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def fire_map(
     first: int,
     last: int,

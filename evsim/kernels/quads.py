@@ -16,9 +16,9 @@ each output adds its rows one by one (`evsim.kernels.synapses`, which also tells
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from evsim.kernels.compiling import kernel
 from evsim.kernels.lists import ROOM, TILE_WORDS, put_word
 from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, pace_of, rows_of, run_of, unit_of
 from evsim.kernels.vector import add_quad, popcount, prefetch
@@ -32,13 +32,13 @@ LISTS = 7
 ZERO = np.uint64(0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def quads_of(rows: int, width: int, words: int) -> int:
     """Return the number of quads of a map with `rows` lines of `width` positions, for all its tiles."""
     return -(-words // TILE_WORDS) * rows * -(-width // QUAD)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def count_quads(words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]) -> None:
     """Write where each list starts: words [rows * width, W] uint64; starts [quads * 7 + 1] int64.
 
@@ -60,7 +60,7 @@ def count_quads(words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]
                     starts[s] = total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def fill_quads(
     first: int, last: int, words: NDArray[np.uint64], width: int, starts: NDArray[np.int64], index: NDArray[np.uint16]
 ) -> None:
@@ -83,7 +83,7 @@ def fill_quads(
                 at += put_word(index, at, roomy, parts[i], i % 2 * 64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts: NDArray[np.uint64]) -> None:
     """Cut the words of the quad at `position` into those of its lists, [7 * 2]; a row has `count` more positions."""
     for w in range(min(TILE_WORDS, words.shape[1] - tile)):
@@ -97,7 +97,7 @@ def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts:
         parts[6 + w], parts[8 + w], parts[10 + w], parts[12 + w] = a & ~left, b & ~left, c & ~right, d & ~right
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def synapses_of_quads(
     first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
 ) -> None:

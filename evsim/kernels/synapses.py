@@ -23,9 +23,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from evsim.kernels.compiling import kernel
 from evsim.kernels.neuron import Neurons, fire
 from evsim.kernels.vector import add_maps, add_rows, add_scaled_run, prefetch
 
@@ -86,7 +86,7 @@ class Lists(NamedTuple):
     weights: NDArray[np.floating]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink) -> None:
     """Run units ``first .. last - 1`` on lists of active channels; scratch [steps * band * block].
 
@@ -121,7 +121,7 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
         drain(size, sink, scratch, channel, lanes, begin, end)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _gather(
     lists: Lists,
     sums: NDArray[np.floating],
@@ -160,7 +160,7 @@ def _gather(
         at += lanes
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _gather_joined(
     size: Size,
     lists: Lists,
@@ -202,7 +202,7 @@ def _gather_joined(
                     at += lanes
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def clear(
     size: Size, scratch: NDArray[np.floating], lanes: int, begin: int, end: int, y: int, left: int, right: int
 ) -> None:
@@ -215,7 +215,7 @@ def clear(
         scratch[(at + outer) * lanes : (at + last) * lanes] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def synapses_of_reals(
     first: int,
     last: int,
@@ -249,7 +249,7 @@ def synapses_of_reals(
         drain(size, sink, scratch, channel, lanes, begin, end)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def unit_of(size: Size, unit: int) -> tuple[int, int, int, int]:
     """First channel, lanes, first position and end of positions of a unit; bands of a block follow each other."""
     positions = size.out_height * size.out_width
@@ -259,7 +259,7 @@ def unit_of(size: Size, unit: int) -> tuple[int, int, int, int]:
     return channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def pace_of(size: Size, lanes: int, begin: int, end: int, together: int) -> int:
     """How many cache lines of weights to ask for with each visit of `together` positions, 0 where bands reuse a tile.
 
@@ -270,7 +270,7 @@ def pace_of(size: Size, lanes: int, begin: int, end: int, together: int) -> int:
     return together * (size.tile * lanes // LINE) // (size.steps * (end - begin)) + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def rows_of(size: Size, channel: int, lanes: int, tap: int, tile: int) -> tuple[int, int]:
     """Where the weight rows of a tile begin and end, in elements."""
     taps = size.kernel_height * size.kernel_width
@@ -278,7 +278,7 @@ def rows_of(size: Size, channel: int, lanes: int, tap: int, tile: int) -> tuple[
     return row, row + lanes * min(size.tile, size.in_channels - tile * size.tile)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def run_of(size: Size, begin: int, end: int, y: int, tap: int) -> tuple[int, int, int]:
     """Columns ``left .. right - 1`` of output row y that lie in the band and see an input at `tap`, and which first.
 
@@ -294,7 +294,7 @@ def run_of(size: Size, begin: int, end: int, y: int, tap: int) -> tuple[int, int
     return left, right, source_y * size.in_width + left * size.stride_width + shift
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def drain(
     size: Size, sink: Sink, scratch: NDArray[np.floating], channel: int, lanes: int, begin: int, end: int
 ) -> None:
