@@ -82,17 +82,26 @@ class Array:
 
     def load(self, at, width, row=None):
         """Return the vector at a place, or the one that lies `row` vectors further on."""
-        value = self.builder.load(self._vector_at(at, width, row))
-        value.align = self.item  # blocks do lie on cache lines, but NumPy guarantees no more than this
-        return value
+        return self.read(self.pointer(at, width, row))
 
     def store(self, at, value, row=None):
         """Write a vector to a place, or `row` vectors further on."""
-        self.builder.store(value, self._vector_at(at, value.type.count, row)).align = self.item
+        self.write(self.pointer(at, value.type.count, row), value)
 
-    def _vector_at(self, at, width, row):
+    def pointer(self, at, width, row=None):
+        """Return where a vector lies, to `read` and `write`: once said, LLVM need not find out that both are one."""
         start = self.builder.bitcast(self.place(at), self.vector(width).as_pointer())
         return start if row is None else self.builder.gep(start, [row])
+
+    def read(self, pointer):
+        """Return the vector at an address."""
+        value = self.builder.load(pointer)
+        value.align = self.item  # blocks do lie on cache lines, but NumPy guarantees no more than this
+        return value
+
+    def write(self, pointer, value):
+        """Write a vector to an address."""
+        self.builder.store(value, pointer).align = self.item
 
     def by_lanes(self, lanes, block):
         """Emit a block's code for a full block and, where a full block is wider than 32 lanes, for a half block."""

@@ -98,10 +98,10 @@ def add_quad(builder, sums, at, low, high, fresh, rows, base, index, starts, s, 
                 builder.icmp_signed("<=", low, low.type(position)), builder.icmp_signed(">", high, high.type(position))
             )
             with builder.if_then(inside):
-                place = builder.add(at, builder.mul(lanes, lanes.type(position)))
-                both = lambda: plus(builder, sums.load(place, width), shared)  # noqa: E731 - computed where needed
+                target = sums.pointer(builder.add(at, builder.mul(lanes, lanes.type(position))), width)
+                both = lambda: plus(builder, sums.read(target), shared)  # noqa: E731 - computed where needed
                 first = choose(builder, fresh, lambda: shared, both)
-                sums.store(place, with_list(first, 3 + position))
+                sums.write(target, with_list(first, 3 + position))
 
         every = with_list(sums.zeros(width), 0)
         for pair in (0, 1):
