@@ -106,19 +106,20 @@ def synapses_of_quads(
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     quads = -(-size.in_width // QUAD)
-    for unit in range(first, last):
-        channel, lanes, begin, end = unit_of(size, unit)
+    for i in range(first, last):
+        unit = unit_of(size, i)
+        _, lanes, begin, end = unit
         span = (end - begin) * lanes
-        pace = pace_of(size, lanes, begin, end, QUAD)
+        pace = pace_of(size, unit, QUAD)
         for tap in range(taps):
             shift = tap % size.kernel_width - size.pad_width
             for tile in range(tiles):
-                row, ahead = rows_of(size, channel, lanes, tap, tile)
+                row, ahead = rows_of(size, unit, tap, tile)
                 fresh = tap + tile == 0
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
-                    left, right, source = run_of(size, begin, end, y, tap)
+                    left, right, source = run_of(size, unit, y, tap)
                     if fresh:
-                        clear(size, scratch, lanes, begin, end, y, left, right)
+                        clear(size, scratch, unit, y, left, right)
                     if left == right:
                         continue
                     for t in range(size.steps):
@@ -134,4 +135,4 @@ def synapses_of_quads(
                                 scratch, at, max(0, left - x), min(QUAD, right - x), fresh,
                                 weights, row, entries, starts, s, lanes,
                             )  # fmt: skip
-        drain(size, sink, scratch, channel, lanes, begin, end)
+        drain(size, sink, scratch, unit)
