@@ -17,9 +17,10 @@ from evsim.kernels.lists import TILE_WORDS, count_segments, fill_segments
 from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import Workers
 from evsim.layers.attention import Attention
-from evsim.layers.context import Context, segments
+from evsim.layers.context import Context
 from evsim.layers.neurons import NeuronLayer
 from evsim.layers.pool import Pool
+from evsim.layers.segments import segments
 from evsim.layers.synapses import Synapses
 from evsim.network import LIF, Conv2d, MaxPool, Shape, SpikingSelfAttention
 from evsim.spikes import IntegerMap, RealMap, SpikeMap
@@ -270,9 +271,9 @@ def test_lists_of_integers_carry_their_values(maps):
     """Segments of a graded map hold each nonzero value beside its channel."""
     steps, height, width, count = maps.shape
     values = (maps * np.arange(1, count + 1)).astype(np.int32).reshape(steps, height * width, count)
-    made = segments(IntegerMap(0, values, height, width), context_of())
-    assert len(made.index) == len(made.values) == np.count_nonzero(maps)
-    assert made.values.sum() == values.sum()
+    lists = segments(IntegerMap(0, values, height, width), context_of())
+    assert len(lists.index) == len(lists.values) == np.count_nonzero(maps)
+    assert lists.values.sum() == values.sum()
 
 
 @property_test
