@@ -4,7 +4,7 @@
 - The library does not print.
 - No bare ``except``, no ``except Exception``.
 - No function is longer than 70 lines, kernels excepted: one loop is one function there.
-- Every ``njit`` names its ``error_model`` (division by zero must not raise in a kernel) and its ``cache``.
+- Every kernel is compiled by `evsim.kernels.compiling.kernel`, so that all are compiled and kept alike.
 """
 
 from __future__ import annotations
@@ -41,18 +41,11 @@ def _faults_in(tree: ast.Module, *, kernel: bool, prints: bool) -> Iterator[tupl
             if length > LONGEST and not kernel:
                 yield node.lineno, f"{node.name} has {length} lines, at most {LONGEST} are read at once"
             for decorator in node.decorator_list:
-                if "njit" in ast.unparse(decorator):
-                    yield from _njit(node, decorator)
+                if "jit" in ast.unparse(decorator):
+                    yield node.lineno, f"{node.name}: compile kernels by `kernel`"
             yield from _documented(node, node.name, node, skip_self=False)
         if isinstance(node, ast.ClassDef):
             yield from _class(node)
-
-
-def _njit(node: Function, decorator: ast.expr) -> Iterator[tuple[int, str]]:
-    named = {keyword.arg for keyword in decorator.keywords} if isinstance(decorator, ast.Call) else set()
-    missing = sorted({"error_model", "cache"} - named)
-    if missing and None not in named:
-        yield node.lineno, f"njit of {node.name} must name {' and '.join(missing)}"
 
 
 def _class(node: ast.ClassDef) -> Iterator[tuple[int, str]]:

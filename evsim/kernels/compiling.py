@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
     """Compile a function at its first call: it releases the GIL, and divides by zero as NumPy does.
 
     The machine code is kept for later runs, where a folder can be found for it. With ``NUMBA_DISABLE_JIT=1`` the
-    function stays as it is.
+    function stays as it is. Numba, not the type checker, looks at the arguments of a call.
     """
     dispatcher = njit(nogil=True, error_model="numpy")(function)
     if not config.DISABLE_JIT:
