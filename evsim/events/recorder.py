@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from evsim.errors import OptionError, RecordingError
 from evsim.events.types import Recording
-from evsim.kernels.compiling import kernel
+from evsim.kernels.compiling import inner, kernel
 
 SENSOR = 128
 """Pixels per side of a DVS128."""
@@ -201,7 +201,7 @@ def _play(
     return count
 
 
-@kernel
+@inner
 def _response(scene: NDArray[np.float64], row: float, column: float) -> float:
     """Lin-log intensity at a point of the scene, bilinear between pixels; outside goes on as in the corner."""
     top, left = int(np.floor(row)), int(np.floor(column))

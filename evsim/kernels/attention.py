@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.kernels.compiling import kernel
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import add_rows_of_bits, put_rows_of_bits, tally_bits, write_counts
 
 ONE = np.uint64(1)
@@ -22,7 +22,7 @@ ZERO = np.uint64(0)
 SIXTY_FOUR = np.uint64(64)
 
 
-@kernel
+@inner
 def head_words(
     words: NDArray[np.uint64],
     first: int,
@@ -135,7 +135,7 @@ def transpose_bits(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> Non
         mask ^= mask << np.uint64(step)
 
 
-@kernel
+@inner
 def _write_row(
     counts: NDArray[np.uint16], i: int, column: int, size: int, block: int, width: int, rows: NDArray[np.floating]
 ) -> None:

@@ -27,7 +27,17 @@ def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
     The machine code is kept for later runs, where a folder can be found for it. With ``NUMBA_DISABLE_JIT=1`` the
     function stays as it is. Numba, not the type checker, looks at the arguments of a call.
     """
-    dispatcher = njit(nogil=True, error_model="numpy")(function)
+    return _compiled(function, inner=False)
+
+
+def inner(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Compile a function that kernels alone call: without the way in from Python, which takes longer than most."""
+    return _compiled(function, inner=True)
+
+
+def _compiled(function: Callable[..., Result], *, inner: bool) -> Callable[..., Result]:
+    options = {"no_cpython_wrapper": inner, "no_cfunc_wrapper": True}
+    dispatcher = njit(nogil=True, error_model="numpy", **options)(function)
     if not config.DISABLE_JIT:
         try:
             dispatcher._cache = MachineCode(function)  # noqa: SLF001 - Numba has no other way to name the files

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.attention import head_words
-from evsim.kernels.compiling import kernel
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import lowest_bit, popcount
 
 ONE = np.uint64(1)
@@ -114,7 +114,7 @@ def attention_operations(
                 qk_first[t, h] += fired_q[i] * fired_k[i]
 
 
-@kernel
+@inner
 def _tally(word: np.uint64, part: int, fired: NDArray[np.int64]) -> None:
     """Add one to the count of each channel whose bit is set."""
     while word != ZERO:
@@ -122,7 +122,7 @@ def _tally(word: np.uint64, part: int, fired: NDArray[np.int64]) -> None:
         word &= word - ONE
 
 
-@kernel
+@inner
 def _pairs(bits_q: NDArray[np.uint64], bits_k: NDArray[np.uint64], spikes_v: NDArray[np.int64]) -> int:
     """Sum, over all pairs of tokens whose q and k overlap, the spikes of v in the second."""
     parts, tokens = bits_q.shape

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.kernels.compiling import kernel
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import COMPRESSES, lowest_bit, popcount, put_bits, put_few_bits
 
 ONE = np.uint64(1)
@@ -90,7 +90,7 @@ def fill_segments(
                 at += put_word(index, at, roomy, word, base + (j - k * tile_words) * 64)
 
 
-@kernel
+@inner
 def put_word(index: NDArray[np.uint16], at: int, roomy: bool, word: np.uint64, offset: int) -> int:
     """Write the numbers of a word's set bits, plus `offset`, to ``index[at:]``; return how many.
 

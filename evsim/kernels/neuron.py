@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.kernels.compiling import kernel
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import lif_step
 
 LOW_HALF = np.uint64(0xFFFFFFFF)
@@ -52,7 +52,7 @@ class Unit(NamedTuple):
     end: int
 
 
-@kernel
+@inner
 def fire(
     neurons: Neurons,
     current: NDArray[np.floating],
@@ -89,7 +89,7 @@ def fire(
                 put_spikes(words, (t * positions + p) * halves + channel // 32, bits, lanes)
 
 
-@kernel
+@inner
 def put_spikes(words: NDArray[np.uint32], word: int, bits: np.uint64, lanes: int) -> None:
     """Store the spikes of a block of 64 or 32 neurons as half words."""
     words[word] = np.uint32(bits & LOW_HALF)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.kernels.compiling import kernel
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.lists import ROOM, TILE_WORDS, put_word
 from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, pace_of, rows_of, run_of, unit_of
 from evsim.kernels.vector import add_quad, popcount, prefetch
@@ -83,7 +83,7 @@ def fill_quads(
                 at += put_word(index, at, roomy, parts[i], i % 2 * 64)
 
 
-@kernel
+@inner
 def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts: NDArray[np.uint64]) -> None:
     """Cut the words of the quad at `position` into those of its lists, [7 * 2]; a row has `count` more positions."""
     for w in range(min(TILE_WORDS, words.shape[1] - tile)):

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.kernels.compiling import kernel
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.neuron import Neurons, Unit, fire
 from evsim.kernels.vector import add_maps, add_rows, add_scaled_run, prefetch
 
@@ -122,7 +122,7 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
         drain(size, sink, scratch, unit)
 
 
-@kernel
+@inner
 def _gather(
     lists: Lists,
     sums: NDArray[np.floating],
@@ -161,7 +161,7 @@ def _gather(
         at += lanes
 
 
-@kernel
+@inner
 def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit: Unit) -> None:
     """Gather a unit of a convolution of width 3, stride 1 and padding 1, a row of the window at a time.
 
@@ -196,7 +196,7 @@ def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit
                     at += lanes
 
 
-@kernel
+@inner
 def clear(size: Size, scratch: NDArray[np.floating], unit: Unit, y: int, left: int, right: int) -> None:
     """Set to zero the sums of the unit's outputs in row y outside columns ``left .. right - 1``."""
     _, lanes, begin, end = unit
@@ -243,7 +243,7 @@ def synapses_of_reals(
         drain(size, sink, scratch, unit)
 
 
-@kernel
+@inner
 def unit_of(size: Size, i: int) -> Unit:
     """Return unit i of a call; bands of a block follow each other."""
     positions = size.out_height * size.out_width
@@ -253,7 +253,7 @@ def unit_of(size: Size, i: int) -> Unit:
     return Unit(channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions))
 
 
-@kernel
+@inner
 def pace_of(size: Size, unit: Unit, together: int) -> int:
     """How many cache lines of weights to ask for with each visit of `together` positions, 0 where bands reuse a tile.
 
@@ -265,7 +265,7 @@ def pace_of(size: Size, unit: Unit, together: int) -> int:
     return together * (size.tile * unit.lanes // LINE) // (size.steps * positions) + 1
 
 
-@kernel
+@inner
 def rows_of(size: Size, unit: Unit, tap: int, tile: int) -> tuple[int, int]:
     """Where the weight rows of a tile begin and end, in elements."""
     lanes = unit.lanes
@@ -274,7 +274,7 @@ def rows_of(size: Size, unit: Unit, tap: int, tile: int) -> tuple[int, int]:
     return row, row + lanes * min(size.tile, size.in_channels - tile * size.tile)
 
 
-@kernel
+@inner
 def run_of(size: Size, unit: Unit, y: int, tap: int) -> tuple[int, int, int]:
     """Columns ``left .. right - 1`` of output row y that lie in the unit and see an input at `tap`, and which first.
 
@@ -290,7 +290,7 @@ def run_of(size: Size, unit: Unit, y: int, tap: int) -> tuple[int, int, int]:
     return left, right, source_y * size.in_width + left * size.stride_width + shift
 
 
-@kernel
+@inner
 def drain(size: Size, sink: Sink, scratch: NDArray[np.floating], unit: Unit) -> None:
     """Empty a unit's sums [steps, end - begin, lanes] into the sink."""
     channel, lanes, begin, end = unit

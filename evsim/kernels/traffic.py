@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.attention import head_words
-from evsim.kernels.compiling import kernel
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import lowest_bit, popcount
 
 ONE = np.uint64(1)
@@ -125,7 +125,7 @@ def attention_buffers(
             coincidences[1, t, h], greatest[1, t, h], entries[t, h] = _product(bits[0].T, bits[1].T)
 
 
-@kernel
+@inner
 def _transpose(word: np.uint64, part: int, token: int, columns: NDArray[np.uint64]) -> None:
     """Set the token's bit in the column of every channel that fired."""
     while word != ZERO:
@@ -133,7 +133,7 @@ def _transpose(word: np.uint64, part: int, token: int, columns: NDArray[np.uint6
         word &= word - ONE
 
 
-@kernel
+@inner
 def _product(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> tuple[int, int, int]:
     """Sum, greatest and number of nonzero entries of the product of two bit matrices, rows by rows."""
     total, greatest, nonzero = np.int64(0), np.int64(0), np.int64(0)
