@@ -2,9 +2,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FLAT := build/flat
-# Numba looks at a kernel's own file only: after a change to any, what was compiled before is of no use
-NEWEST = $$(ls -t evsim/kernels/*.py | head -n 1)
-FORGET = find evsim/kernels -name '*.nbi' ! -newer "$(NEWEST)" -delete
 
 .PHONY: demo test lint accuracy check-wheel bench bench-quick clean
 
@@ -18,13 +15,11 @@ $(BIN)/.dev: pyproject.toml $(BIN)/.installed
 	touch $@
 
 demo: $(BIN)/.installed
-	@$(FORGET)
 	$(BIN)/evsim demo --save demo-out
 	$(BIN)/evsim demo
 	$(BIN)/evsim run demo-out/model.h5 --input demo-out/dvs_sample.aedat
 
 test: $(BIN)/.dev
-	@$(FORGET)
 	$(BIN)/python -m pytest
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_kernels.py
 
@@ -56,11 +51,9 @@ $(BIN)/.bench: $(BIN)/.dev
 	touch $@
 
 bench: $(BIN)/.bench
-	@$(FORGET)
 	$(BIN)/python tests/benchmarks/bench.py
 
 bench-quick: $(BIN)/.bench
-	@$(FORGET)
 	$(BIN)/python tests/benchmarks/bench.py --quick
 
 clean:

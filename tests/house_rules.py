@@ -4,7 +4,7 @@
 - The library does not print.
 - No bare ``except``, no ``except Exception``.
 - No function is longer than 70 lines, kernels excepted: one loop is one function there.
-- Every ``njit`` names its ``error_model`` (division by zero must not raise in a kernel) and its ``cache``.
+- Every kernel is compiled by `evsim.kernels.compiling.kernel`, so that all are compiled and kept alike.
 - The library names options in backticks, as Python spells them (evsim/errors.py); dashes are the command line's.
 """
 
@@ -48,8 +48,8 @@ def _faults_in(tree: ast.Module, *, kernel: bool, prints: bool) -> Iterator[tupl
             if length > LONGEST and not kernel:
                 yield node.lineno, f"{node.name} has {length} lines, at most {LONGEST} are read at once"
             for decorator in node.decorator_list:
-                if "njit" in ast.unparse(decorator):
-                    yield from _njit(node, decorator)
+                if "jit" in ast.unparse(decorator):
+                    yield node.lineno, f"{node.name}: compile kernels by `kernel`"
             yield from _documented(node, node.name, node, skip_self=False)
         if isinstance(node, ast.ClassDef):
             yield from _class(node)
@@ -62,13 +62,6 @@ def _dashed(tree: ast.Module) -> Iterator[tuple[int, str]]:
         text = node.value if isinstance(node, ast.Constant) and id(node) not in documents else None
         if isinstance(text, str) and (option := DASHES.search(text)):
             yield node.lineno, f"the text has {option[0]}..., an option of the command line; name it in backticks"
-
-
-def _njit(node: Function, decorator: ast.expr) -> Iterator[tuple[int, str]]:
-    named = {keyword.arg for keyword in decorator.keywords} if isinstance(decorator, ast.Call) else set()
-    missing = sorted({"error_model", "cache"} - named)
-    if missing and None not in named:
-        yield node.lineno, f"njit of {node.name} must name {' and '.join(missing)}"
 
 
 def _class(node: ast.ClassDef) -> Iterator[tuple[int, str]]:

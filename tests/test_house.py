@@ -23,8 +23,8 @@ BROKEN = {
     "try:\n    pass\nexcept:\n    pass": "catch named exceptions",
     "raise E(f'{x} is bad; give it by --heads')": "in backticks",
     "def f():\n" + "    x = 1\n" * 70: "71 lines",
-    "@njit\ndef f(): pass": "must name cache and error_model",
-    "@njit(cache=True)\ndef f(): pass": "must name error_model",
+    "@njit\ndef f(): pass": "compile kernels by `kernel`",
+    "@numba.jit(cache=True)\ndef f(): pass": "compile kernels by `kernel`",
     f'def f(a, b):\n    """Do.\n\n    {SECTION}    b, a\n        Both.\n    """': "takes a, b",
     f'class F:\n    """It.\n\n    {SECTION}    a\n        One.\n    """\n\n    def __init__(self): pass': "documents a",
 }

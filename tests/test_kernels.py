@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numba import njit
 from strategies import channels, precisions, rates, seeds, spike_maps, windows
 
 from evsim.kernels.attention import transpose_bits
@@ -16,10 +17,12 @@ from evsim.kernels.counting import attention_operations, spikes_per_position
 from evsim.kernels.lists import TILE_WORDS, count_segments, fill_segments
 from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import Workers
+from evsim.kernels.vector import add_maps, add_quad, add_rows, add_rows_of_bits, add_scaled_run, put_rows_of_bits
 from evsim.layers.attention import Attention
-from evsim.layers.context import Context, segments
+from evsim.layers.context import Context
 from evsim.layers.neurons import NeuronLayer
 from evsim.layers.pool import Pool
+from evsim.layers.segments import segments
 from evsim.layers.synapses import Synapses
 from evsim.network import LIF, Conv2d, MaxPool, Shape, SpikingSelfAttention
 from evsim.spikes import IntegerMap, RealMap, SpikeMap
@@ -270,9 +273,9 @@ def test_lists_of_integers_carry_their_values(maps):
     """Segments of a graded map hold each nonzero value beside its channel."""
     steps, height, width, count = maps.shape
     values = (maps * np.arange(1, count + 1)).astype(np.int32).reshape(steps, height * width, count)
-    made = segments(IntegerMap(0, values, height, width), context_of())
-    assert len(made.index) == len(made.values) == np.count_nonzero(maps)
-    assert made.values.sum() == values.sum()
+    lists = segments(IntegerMap(0, values, height, width), context_of())
+    assert len(lists.index) == len(lists.values) == np.count_nonzero(maps)
+    assert lists.values.sum() == values.sum()
 
 
 @property_test
@@ -304,3 +307,46 @@ def test_threshold_itself_fires(precision):
     current[:, 0, 0] = 2.0  # tau 2: v = 1.0 at once
     layer = NeuronLayer(LIF("lif", ("x",)), Shape("spikes", 32, 1, 1), context_of(precision))
     assert layer.step(RealMap(0, 3, current, 32, 1, 1)).dense()[:, 0, 0].all()
+
+
+@njit(error_model="numpy")
+def add_by_every_intrinsic(sums, rows, index, values, starts, word, scale, lanes):
+    """Add rows to seven blocks of sums, block by block in another way."""
+    end = len(index)
+    add_rows(sums, 0, False, rows, 0, index, None, 0, end, lanes)
+    add_rows(sums, lanes, True, rows, 0, index, values, 0, end, lanes)
+    add_scaled_run(sums, 2 * lanes, rows, 0, values, 0, end, lanes)
+    add_rows_of_bits(sums, 3 * lanes, rows, 0, word, lanes)
+    put_rows_of_bits(sums, 4 * lanes, rows, 0, word, scale, lanes)
+    add_maps(sums, 5 * lanes, rows, 0, rows, lanes, sums, 5 * lanes, True, lanes)
+    add_quad(sums, 6 * lanes, 0, 1, False, rows, 0, index, starts, 0, lanes)
+
+
+@property_test
+@given(st.sampled_from([("int32", 64), ("int32", 32), ("int64", 32), ("float32", 64), ("float64", 32)]), seeds)
+def test_lanes_are_integers_as_well_as_floats(lanes_of, seed):
+    """Every intrinsic that adds rows adds and multiplies integers as NumPy does, and floats that hold integers."""
+    dtype, lanes = lanes_of
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-99, 99, (12, lanes)).astype(dtype)
+    sums = rng.integers(-99, 99, (7, lanes)).astype(dtype)
+    index = rng.integers(0, 12, 12).astype(np.uint16)
+    values = rng.integers(-9, 9, 12).astype(dtype)
+    starts = np.array(
+        [0, 2, 4, 4, 12, 12, 12, 12]
+    )  # two rows for all four positions, two for the first pair, eight own
+    word = np.uint64(rng.integers(0, 2**12))
+    named = [i for i in range(12) if int(word) >> i & 1]
+    want = np.stack([
+        sums[0] + rows[index].sum(axis=0),
+        values @ rows[index],
+        sums[2] + values @ rows,
+        sums[3] + rows[named].sum(axis=0),
+        rows[named].sum(axis=0) * 3,
+        sums[5] + rows[0] + rows[1],
+        sums[6] + rows[index].sum(axis=0),
+    ])  # fmt: skip
+    got = sums.reshape(-1)
+    add_by_every_intrinsic(got, rows.reshape(-1), index, values, starts, word, 3, lanes)
+    assert got.dtype == dtype
+    assert (got.reshape(7, lanes) == want).all()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from evsim.kernels.compiling import kernel
 
 Y, BASE, BASE_P, LOW, HIGH, WRAPS, TIMED, EARLY, TRIGGERS, OTHER, UNKNOWN, BEYOND, STATE = range(13)
 """Places in the state that carries over from piece to piece; from EARLY on they count."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def decode_evt3(
     words: NDArray[np.uint16],
     state: NDArray[np.int64],
@@ -69,7 +70,7 @@ def decode_evt3(
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def decode_evt2(
     words: NDArray[np.uint32],
     state: NDArray[np.int64],

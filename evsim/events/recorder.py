@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from evsim.errors import OptionError, RecordingError
 from evsim.events.types import Recording
+from evsim.kernels.compiling import inner, kernel
 
 SENSOR = 128
 """Pixels per side of a DVS128."""
@@ -168,7 +168,7 @@ def _path(settings: RecorderSettings) -> NDArray[np.float64]:
     return np.stack([np.interp(times, np.arange(len(corners)), corners[:, axis]) for axis in (0, 1)], axis=1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _play(
     scene: NDArray[np.float64],
     path: NDArray[np.float64],
@@ -205,7 +205,7 @@ def _play(
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _response(scene: NDArray[np.float64], row: float, column: float) -> float:
     """Lin-log intensity at a point of the scene, bilinear between pixels; outside goes on as in the corner."""
     top, left = int(np.floor(row)), int(np.floor(column))

@@ -12,9 +12,9 @@ model declares. The operations of both orders are counted apart (`evsim.kernels.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import add_rows_of_bits, put_rows_of_bits, tally_bits, write_counts
 
 ONE = np.uint64(1)
@@ -22,7 +22,7 @@ ZERO = np.uint64(0)
 SIXTY_FOUR = np.uint64(64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def head_words(
     words: NDArray[np.uint64],
     first: int,
@@ -52,7 +52,7 @@ def head_words(
         out[np.uint64(at + n)] = bits & mask
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def attend(
     first: int,
     last: int,
@@ -117,7 +117,7 @@ def attend(
                 out[t, n, channel + j] = sums[j] * scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def transpose_bits(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> None:
     """Write word c of `columns` [64]: its bit r is bit c of ``rows[r]`` [64]; quadrants swap, then their quadrants."""
     for r in range(64):
@@ -135,7 +135,7 @@ def transpose_bits(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> Non
         mask ^= mask << np.uint64(step)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _write_row(
     counts: NDArray[np.uint16], i: int, column: int, size: int, block: int, width: int, rows: NDArray[np.floating]
 ) -> None:

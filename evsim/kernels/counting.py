@@ -10,17 +10,17 @@ if their words overlap, and then takes the |v_m| spikes of v.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from evsim.kernels.attention import head_words
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import lowest_bit, popcount
 
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def spikes_per_position(words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
     """Count the spikes of each position: words [T, P, W], counts [T, P]."""
     for t in range(words.shape[0]):
@@ -31,7 +31,7 @@ def spikes_per_position(words: NDArray[np.uint64], counts: NDArray[np.int64]) ->
             counts[t, p] = total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def tally_values(
     values: NDArray[np.generic], channels: int, fan_out: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> bool:
@@ -60,7 +60,7 @@ def tally_values(
     return binary
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def attention_operations(
     heads: int,
     size: int,
@@ -114,7 +114,7 @@ def attention_operations(
                 qk_first[t, h] += fired_q[i] * fired_k[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _tally(word: np.uint64, part: int, fired: NDArray[np.int64]) -> None:
     """Add one to the count of each channel whose bit is set."""
     while word != ZERO:
@@ -122,7 +122,7 @@ def _tally(word: np.uint64, part: int, fired: NDArray[np.int64]) -> None:
         word &= word - ONE
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _pairs(bits_q: NDArray[np.uint64], bits_k: NDArray[np.uint64], spikes_v: NDArray[np.int64]) -> int:
     """Sum, over all pairs of tokens whose q and k overlap, the spikes of v in the second."""
     parts, tokens = bits_q.shape

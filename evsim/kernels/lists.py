@@ -13,9 +13,9 @@ that read it.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import COMPRESSES, lowest_bit, popcount, put_bits, put_few_bits
 
 ONE = np.uint64(1)
@@ -43,7 +43,7 @@ OCTETS = _octets()
 """For each octet the numbers of its set bits, 8 entries; those behind its last are 0."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def count_segments(words: NDArray[np.uint64], tile_words: int, starts: NDArray[np.int64]) -> None:
     """Write where each segment starts: words [R, W] uint64, R = T * P; starts [tiles * R + 1] int64."""
     rows, width = words.shape
@@ -59,7 +59,7 @@ def count_segments(words: NDArray[np.uint64], tile_words: int, starts: NDArray[n
             starts[s] = total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def fill_segments(
     first: int,
     last: int,
@@ -90,7 +90,7 @@ def fill_segments(
                 at += put_word(index, at, roomy, word, base + (j - k * tile_words) * 64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def put_word(index: NDArray[np.uint16], at: int, roomy: bool, word: np.uint64, offset: int) -> int:
     """Write the numbers of a word's set bits, plus `offset`, to ``index[at:]``; return how many.
 
@@ -109,7 +109,7 @@ def put_word(index: NDArray[np.uint16], at: int, roomy: bool, word: np.uint64, o
     return count  # type: ignore[return-value]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def graded_segments(
     values: NDArray[np.int32],
     tile: int,

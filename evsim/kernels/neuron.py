@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import lif_step
 
 LOW_HALF = np.uint64(0xFFFFFFFF)
@@ -40,25 +40,34 @@ class Neurons(NamedTuple):
     threshold: float | np.floating
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+class Unit(NamedTuple):
+    """A part of a map that is worked on at once: channels ``channel .. channel + lanes - 1`` of some positions.
+
+    The positions are ``begin .. end - 1``; `lanes` is 64 or 32.
+    """
+
+    channel: int
+    lanes: int
+    begin: int
+    end: int
+
+
+@inner
 def fire(
     neurons: Neurons,
     current: NDArray[np.floating],
     strides: tuple[int, int],
     shift: NDArray[np.floating],
+    unit: Unit,
     channels: int,
-    channel: int,
-    lanes: int,
     steps: int,
     positions: int,
-    begin: int,
-    end: int,
 ) -> None:
-    """Drive the neurons of positions ``begin .. end - 1``, channels ``channel .. channel + lanes - 1``.
+    """Drive the neurons of a unit, on a map of `positions` positions and `channels` channels, padded to 32.
 
-    Their current at timestep t is ``current[t * strides[0] + (p - begin) * strides[1] :]`` plus shift [C]; `channels`
-    is C, padded to 32.
+    Their current at timestep t is ``current[t * strides[0] + (p - begin) * strides[1] :]`` plus shift [C].
     """
+    channel, lanes, begin, end = unit
     halves = (channels + 63) // 64 * 2
     words, potential = neurons.words, neurons.potential  # taken out once: reference counts stay out of the loop
     for first in range(begin, end, GROUP):
@@ -80,7 +89,7 @@ def fire(
                 put_spikes(words, (t * positions + p) * halves + channel // 32, bits, lanes)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def put_spikes(words: NDArray[np.uint32], word: int, bits: np.uint64, lanes: int) -> None:
     """Store the spikes of a block of 64 or 32 neurons as half words."""
     words[word] = np.uint32(bits & LOW_HALF)
@@ -88,7 +97,7 @@ def put_spikes(words: NDArray[np.uint32], word: int, bits: np.uint64, lanes: int
         words[word + 1] = np.uint32(bits >> HALF)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def fire_map(
     first: int,
     last: int,
@@ -104,8 +113,6 @@ def fire_map(
     """Drive the neurons of positions ``first .. last - 1`` by a map [T * P * C] ([P * C] where `static`)."""
     step = 0 if static else positions * channels
     for p in range(first, last, GROUP):
-        end = min(p + GROUP, last)
         for channel in range(0, channels, block):
-            lanes = min(block, channels - channel)
-            here = current[p * channels + channel :]
-            fire(neurons, here, (step, channels), shift, channels, channel, lanes, steps, positions, p, end)
+            unit = Unit(channel, min(block, channels - channel), p, min(p + GROUP, last))
+            fire(neurons, current[p * channels + channel :], (step, channels), shift, unit, channels, steps, positions)

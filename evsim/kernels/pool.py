@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from evsim.kernels.compiling import kernel
 
-@njit(cache=True, nogil=True, error_model="numpy")
+
+@kernel
 def pool_numbers(
     first: int,
     last: int,
@@ -39,7 +40,7 @@ def pool_numbers(
                         out[c] = max(out[c], source[t, yy, xx, c])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def pool_words(
     first: int,
     last: int,

@@ -16,9 +16,9 @@ each output adds its rows one by one (`evsim.kernels.synapses`, which also tells
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.lists import ROOM, TILE_WORDS, put_word
 from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, pace_of, rows_of, run_of, unit_of
 from evsim.kernels.vector import add_quad, popcount, prefetch
@@ -32,13 +32,13 @@ LISTS = 7
 ZERO = np.uint64(0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def quads_of(rows: int, width: int, words: int) -> int:
     """Return the number of quads of a map with `rows` lines of `width` positions, for all its tiles."""
     return -(-words // TILE_WORDS) * rows * -(-width // QUAD)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def count_quads(words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]) -> None:
     """Write where each list starts: words [rows * width, W] uint64; starts [quads * 7 + 1] int64.
 
@@ -60,7 +60,7 @@ def count_quads(words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]
                     starts[s] = total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def fill_quads(
     first: int, last: int, words: NDArray[np.uint64], width: int, starts: NDArray[np.int64], index: NDArray[np.uint16]
 ) -> None:
@@ -83,7 +83,7 @@ def fill_quads(
                 at += put_word(index, at, roomy, parts[i], i % 2 * 64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts: NDArray[np.uint64]) -> None:
     """Cut the words of the quad at `position` into those of its lists, [7 * 2]; a row has `count` more positions."""
     for w in range(min(TILE_WORDS, words.shape[1] - tile)):
@@ -97,7 +97,7 @@ def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts:
         parts[6 + w], parts[8 + w], parts[10 + w], parts[12 + w] = a & ~left, b & ~left, c & ~right, d & ~right
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def synapses_of_quads(
     first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
 ) -> None:
@@ -106,19 +106,20 @@ def synapses_of_quads(
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     quads = -(-size.in_width // QUAD)
-    for unit in range(first, last):
-        channel, lanes, begin, end = unit_of(size, unit)
+    for i in range(first, last):
+        unit = unit_of(size, i)
+        _, lanes, begin, end = unit
         span = (end - begin) * lanes
-        pace = pace_of(size, lanes, begin, end, QUAD)
+        pace = pace_of(size, unit, QUAD)
         for tap in range(taps):
             shift = tap % size.kernel_width - size.pad_width
             for tile in range(tiles):
-                row, ahead = rows_of(size, channel, lanes, tap, tile)
+                row, ahead = rows_of(size, unit, tap, tile)
                 fresh = tap + tile == 0
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
-                    left, right, source = run_of(size, begin, end, y, tap)
+                    left, right, source = run_of(size, unit, y, tap)
                     if fresh:
-                        clear(size, scratch, lanes, begin, end, y, left, right)
+                        clear(size, scratch, unit, y, left, right)
                     if left == right:
                         continue
                     for t in range(size.steps):
@@ -134,4 +135,4 @@ def synapses_of_quads(
                                 scratch, at, max(0, left - x), min(QUAD, right - x), fresh,
                                 weights, row, entries, starts, s, lanes,
                             )  # fmt: skip
-        drain(size, sink, scratch, channel, lanes, begin, end)
+        drain(size, sink, scratch, unit)

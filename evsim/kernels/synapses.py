@@ -23,10 +23,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from evsim.kernels.neuron import Neurons, fire
+from evsim.kernels.compiling import inner, kernel
+from evsim.kernels.neuron import Neurons, Unit, fire
 from evsim.kernels.vector import add_maps, add_rows, add_scaled_run, prefetch
 
 LINE = 16
@@ -86,7 +86,7 @@ class Lists(NamedTuple):
     weights: NDArray[np.floating]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink) -> None:
     """Run units ``first .. last - 1`` on lists of active channels; scratch [steps * band * block].
 
@@ -95,33 +95,34 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
     in_positions = size.in_height * size.in_width
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
-    for unit in range(first, last):
-        channel, lanes, begin, end = unit_of(size, unit)
+    for i in range(first, last):
+        unit = unit_of(size, i)
+        _, lanes, begin, end = unit
         span = (end - begin) * lanes
         if size.joined:
-            _gather_joined(size, lists, scratch, channel, lanes, begin, end)
-            drain(size, sink, scratch, channel, lanes, begin, end)
+            _gather_joined(size, lists, scratch, unit)
+            drain(size, sink, scratch, unit)
             continue
-        pace = min(4, pace_of(size, lanes, begin, end, 1))
+        pace = min(4, pace_of(size, unit, 1))
         pace += pace == 3
         for tap in range(taps):
             for tile in range(tiles):
-                row, ahead = rows_of(size, channel, lanes, tap, tile)
+                row, ahead = rows_of(size, unit, tap, tile)
                 fresh = tap + tile == 0
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
-                    left, right, source = run_of(size, begin, end, y, tap)
+                    left, right, source = run_of(size, unit, y, tap)
                     if fresh:
-                        clear(size, scratch, lanes, begin, end, y, left, right)
+                        clear(size, scratch, unit, y, left, right)
                     for t in range(size.steps):
                         s = (tile * size.steps + t) * in_positions + source
                         at = t * span + (y * size.out_width + left - begin) * lanes
                         count = right - left
                         _gather(lists, scratch, at, fresh, row, s, size.stride_width, count, lanes, ahead, pace)
                         ahead += count * pace * LINE
-        drain(size, sink, scratch, channel, lanes, begin, end)
+        drain(size, sink, scratch, unit)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _gather(
     lists: Lists,
     sums: NDArray[np.floating],
@@ -160,22 +161,15 @@ def _gather(
         at += lanes
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _gather_joined(
-    size: Size,
-    lists: Lists,
-    scratch: NDArray[np.floating],
-    channel: int,
-    lanes: int,
-    begin: int,
-    end: int,
-) -> None:
+@inner
+def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit: Unit) -> None:
     """Gather a unit of a convolution of width 3, stride 1 and padding 1, a row of the window at a time.
 
     Weights are packed ``[block][ky][5 * C_in][lanes]`` with the taps 0 1 2 0 1 of each row: wherever an output lies,
     some three of them follow each other in the order in which the entries of its neighbours are numbered.
     """
     index, starts, values, weights = lists
+    channel, lanes, begin, end = unit
     width = size.in_width
     in_positions = size.in_height * width
     extent = size.in_channels * lanes
@@ -188,7 +182,7 @@ def _gather_joined(
                 left, right = max(0, begin - y * width), min(width, end - y * width)
                 if source_y < 0 or source_y >= size.in_height:
                     if fresh:
-                        clear(size, scratch, lanes, begin, end, y, left, left)
+                        clear(size, scratch, unit, y, left, left)
                     continue
                 s = t * in_positions + source_y * width
                 at = (t * (end - begin) + y * width + left - begin) * lanes
@@ -202,11 +196,10 @@ def _gather_joined(
                     at += lanes
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def clear(
-    size: Size, scratch: NDArray[np.floating], lanes: int, begin: int, end: int, y: int, left: int, right: int
-) -> None:
-    """Set to zero the sums of the band's outputs in row y outside columns ``left .. right - 1``."""
+@inner
+def clear(size: Size, scratch: NDArray[np.floating], unit: Unit, y: int, left: int, right: int) -> None:
+    """Set to zero the sums of the unit's outputs in row y outside columns ``left .. right - 1``."""
+    _, lanes, begin, end = unit
     first, last = max(y * size.out_width, begin) - begin, min((y + 1) * size.out_width, end) - begin
     inner, outer = y * size.out_width + left - begin, y * size.out_width + right - begin
     for t in range(size.steps):
@@ -215,7 +208,7 @@ def clear(
         scratch[(at + outer) * lanes : (at + last) * lanes] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def synapses_of_reals(
     first: int,
     last: int,
@@ -230,8 +223,9 @@ def synapses_of_reals(
     The inputs that one row of the window covers lie side by side, and so do their weight rows: no list is needed.
     """
     taps = size.kernel_height * size.kernel_width
-    for unit in range(first, last):
-        channel, lanes, begin, end = unit_of(size, unit)
+    for i in range(first, last):
+        unit = unit_of(size, i)
+        channel, lanes, begin, end = unit
         scratch[: size.steps * (end - begin) * lanes] = 0.0
         at = 0
         for t in range(size.steps):
@@ -246,86 +240,75 @@ def synapses_of_reals(
                     stop = start + (right - left) * size.in_channels
                     add_scaled_run(scratch, at, weights, row, inputs, start, stop, lanes)
                 at += lanes
-        drain(size, sink, scratch, channel, lanes, begin, end)
+        drain(size, sink, scratch, unit)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def unit_of(size: Size, unit: int) -> tuple[int, int, int, int]:
-    """First channel, lanes, first position and end of positions of a unit; bands of a block follow each other."""
+@inner
+def unit_of(size: Size, i: int) -> Unit:
+    """Return unit i of a call; bands of a block follow each other."""
     positions = size.out_height * size.out_width
     bands = -(-positions // size.band)
-    channel = unit // bands * size.block
-    begin = unit % bands * size.band
-    return channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions)
+    channel = i // bands * size.block
+    begin = i % bands * size.band
+    return Unit(channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def pace_of(size: Size, lanes: int, begin: int, end: int, together: int) -> int:
+@inner
+def pace_of(size: Size, unit: Unit, together: int) -> int:
     """How many cache lines of weights to ask for with each visit of `together` positions, 0 where bands reuse a tile.
 
     A tile that is used once comes from afar: the next is asked for while this one is at work.
     """
-    if end - begin < size.out_height * size.out_width:
+    positions = unit.end - unit.begin
+    if positions < size.out_height * size.out_width:
         return 0
-    return together * (size.tile * lanes // LINE) // (size.steps * (end - begin)) + 1
+    return together * (size.tile * unit.lanes // LINE) // (size.steps * positions) + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def rows_of(size: Size, channel: int, lanes: int, tap: int, tile: int) -> tuple[int, int]:
+@inner
+def rows_of(size: Size, unit: Unit, tap: int, tile: int) -> tuple[int, int]:
     """Where the weight rows of a tile begin and end, in elements."""
+    lanes = unit.lanes
     taps = size.kernel_height * size.kernel_width
-    row = (channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
+    row = (unit.channel * taps + lanes * tap) * size.in_channels + lanes * tile * size.tile
     return row, row + lanes * min(size.tile, size.in_channels - tile * size.tile)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def run_of(size: Size, begin: int, end: int, y: int, tap: int) -> tuple[int, int, int]:
-    """Columns ``left .. right - 1`` of output row y that lie in the band and see an input at `tap`, and which first.
+@inner
+def run_of(size: Size, unit: Unit, y: int, tap: int) -> tuple[int, int, int]:
+    """Columns ``left .. right - 1`` of output row y that lie in the unit and see an input at `tap`, and which first.
 
-    Where none does, left = right = the first column in the band.
+    Where none does, left = right = the first column in the unit.
     """
     source_y = y * size.stride_height - size.pad_height + tap // size.kernel_width
     shift = tap % size.kernel_width - size.pad_width
-    edge = max(0, begin - y * size.out_width)
+    edge = max(0, unit.begin - y * size.out_width)
     left = max(edge, -(shift // size.stride_width))
-    right = min(size.out_width, end - y * size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
+    right = min(size.out_width, unit.end - y * size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
     if source_y < 0 or source_y >= size.in_height or right <= left:
         return edge, edge, 0
     return left, right, source_y * size.in_width + left * size.stride_width + shift
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def drain(
-    size: Size, sink: Sink, scratch: NDArray[np.floating], channel: int, lanes: int, begin: int, end: int
-) -> None:
+@inner
+def drain(size: Size, sink: Sink, scratch: NDArray[np.floating], unit: Unit) -> None:
     """Empty a unit's sums [steps, end - begin, lanes] into the sink."""
-    positions = size.out_height * size.out_width
+    channel, lanes, begin, end = unit
+    channels, positions = size.out_channels, size.out_height * size.out_width
     if sink.neurons.words.size > 0:
         strides = ((end - begin) * lanes if size.steps > 1 else 0, lanes)
-        fire(
-            sink.neurons,
-            scratch,
-            strides,
-            sink.shift,
-            size.out_channels,
-            channel,
-            lanes,
-            size.steps * size.repeats,
-            positions,
-            begin,
-            end,
-        )
+        fire(sink.neurons, scratch, strides, sink.shift, unit, channels, size.steps * size.repeats, positions)
         return
     added = sink.residual.size > 0
-    soon = 16 * size.out_channels  # positions lie far apart in memory, where no hardware prefetcher follows
+    soon = 16 * channels  # positions lie far apart in memory, where no hardware prefetcher follows
     at = 0
     for t in range(size.steps):
-        to = (t * positions + begin) * size.out_channels + channel
+        to = (t * positions + begin) * channels + channel
         for _ in range(begin, end):
             for line in range(0, lanes, LINE):
                 prefetch(sink.real, to + soon + line)
                 if added:
                     prefetch(sink.residual, to + soon + line)
             add_maps(sink.real, to, scratch, at, sink.shift, channel, sink.residual, to, added, lanes)
-            to += size.out_channels
+            to += channels
             at += lanes

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from evsim.kernels.attention import head_words
+from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import lowest_bit, popcount
 
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def touched_rows(
     words: NDArray[np.uint64],
     in_size: tuple[int, int],
@@ -40,7 +40,7 @@ def touched_rows(
                             touched[t, tap, w] |= words[t, y * in_size[1] + x, w]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def windows(
     totals: NDArray[np.int64],
     in_size: tuple[int, int],
@@ -65,7 +65,7 @@ def windows(
                 reached[t] += 1 if total > 0 else 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def run_length_bits(words: NDArray[np.uint64], channels: int, bits: NDArray[np.int64]) -> None:
     """Bits of the zero runs before each spike, position by position, in Elias gamma code: words [T, P, W], bits [T].
 
@@ -89,7 +89,7 @@ def run_length_bits(words: NDArray[np.uint64], channels: int, bits: NDArray[np.i
         bits[t] = total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def attention_buffers(
     heads: int,
     size: int,
@@ -125,7 +125,7 @@ def attention_buffers(
             coincidences[1, t, h], greatest[1, t, h], entries[t, h] = _product(bits[0].T, bits[1].T)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _transpose(word: np.uint64, part: int, token: int, columns: NDArray[np.uint64]) -> None:
     """Set the token's bit in the column of every channel that fired."""
     while word != ZERO:
@@ -133,7 +133,7 @@ def _transpose(word: np.uint64, part: int, token: int, columns: NDArray[np.uint6
         word &= word - ONE
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _product(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> tuple[int, int, int]:
     """Sum, greatest and number of nonzero entries of the product of two bit matrices, rows by rows."""
     total, greatest, nonzero = np.int64(0), np.int64(0), np.int64(0)

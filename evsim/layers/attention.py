@@ -15,6 +15,9 @@ from evsim.spikes import Packet, RealMap, SpikeMap
 EXACT = {np.dtype(np.float32): 2**24, np.dtype(np.float64): 2**53}
 """Integers up to here are exact."""
 
+MOST_TOKENS = 2**16 - 1
+"""Tokens in which a channel can fire: they are counted in 16 bits."""
+
 
 class Attention:
     """Attention on spike maps of q, k and v."""
@@ -22,8 +25,11 @@ class Attention:
     def __init__(self, node: SpikingSelfAttention, shape: Shape, context: Context) -> None:
         self.node, self.shape, self.context = node, shape, context
         self.head_dim = shape.channels // node.heads
-        if shape.positions * self.head_dim > EXACT[context.dtype] or shape.positions > 2**16:
-            raise NetworkError(f"{node.name} has {shape.positions} tokens: sums are not exact; use --precision float64")
+        tokens = shape.positions
+        if tokens > MOST_TOKENS:
+            raise NetworkError(f"{node.name} has {tokens} tokens; evsim attends to at most {MOST_TOKENS}")
+        if tokens * self.head_dim > EXACT[context.dtype]:
+            raise NetworkError(f"{node.name} has {tokens} tokens: sums are not exact; give `precision=float64`")
 
     def reset(self) -> None:
         """Attention has no state."""

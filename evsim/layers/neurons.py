@@ -9,8 +9,9 @@ import numpy as np
 from evsim.kernels.neuron import GROUP, Neurons, fire_map
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context
+from evsim.layers.reals import as_real
 from evsim.network import LIF, Shape
-from evsim.spikes import Packet, RealMap, SpikeMap
+from evsim.spikes import Packet, SpikeMap
 
 
 class Membrane:
@@ -80,13 +81,3 @@ class NeuronLayer:
 
         context.workers.share(positions, work, 5 * currents.steps * positions * channels)
         return spikes
-
-
-def as_real(packet: Packet, context: Context) -> RealMap:
-    """Return the packet's values as real numbers, channels padded to whole blocks."""
-    if isinstance(packet, RealMap) and packet.values.shape[-1] == padded(packet.channels):
-        return packet
-    dense = packet.dense() if isinstance(packet, SpikeMap) else packet.values
-    values = np.zeros((*dense.shape[:2], padded(packet.channels)), context.dtype)
-    values[..., : packet.channels] = dense
-    return RealMap(packet.start, packet.steps, values, packet.channels, packet.height, packet.width)

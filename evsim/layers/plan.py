@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,22 @@ from evsim.network import (
     MaxPool,
     Network,
     Node,
+    Shape,
     SpikingSelfAttention,
     TimeMean,
     TokenMean,
 )
+
+FORMS: Mapping[type[Node], Callable[[Any, Shape, int, Context], Layer]] = {
+    LIF: lambda node, shape, _, context: NeuronLayer(node, shape, context),
+    MaxPool: lambda node, shape, _, context: Pool(node, shape, context),
+    SpikingSelfAttention: lambda node, shape, _, context: Attention(node, shape, context),
+    Add: lambda _node, _shape, _, context: Addition(context),
+    TokenMean: lambda _node, _shape, _, context: TokenAverage(context),
+    TimeMean: lambda _node, _shape, timesteps, context: TimeAverage(timesteps, context),
+}
+"""The running form of each primitive without synapses, of its output shape and T; those with synapses are `Synapses`,
+alone or with what follows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +79,8 @@ def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...
             continue
         follower = followers[node.name]
         if not isinstance(node, Conv2d | Linear):
-            stages[rank] = Stage(_layer(node, network, timesteps, context), (node,), node.inputs)
+            layer = FORMS[type(node)](node, network.shapes[node.name], timesteps, context)
+            stages[rank] = Stage(layer, (node,), node.inputs)
             continue
         neurons = follower if isinstance(follower, LIF) else None
         synapses = Synapses(
@@ -98,21 +112,3 @@ def _follower(network: Network, node: Node, streaming: bool) -> Node | None:
 
 def _weights(network: Network, node: Node) -> Mapping[str, NDArray[np.floating]]:
     return {key: network.weights[f"{node.name}.{key}"] for key in node.parameters()}
-
-
-def _layer(node: Node, network: Network, timesteps: int, context: Context) -> Layer:
-    shape = network.shapes[node.name]
-    match node:
-        case LIF():
-            return NeuronLayer(node, shape, context)
-        case MaxPool():
-            return Pool(node, shape, context)
-        case SpikingSelfAttention():
-            return Attention(node, shape, context)
-        case Add():
-            return Addition(context)
-        case TokenMean():
-            return TokenAverage(context)
-        case TimeMean():
-            return TimeAverage(timesteps, context)
-    raise TypeError(f"no running form for {type(node).__name__}")

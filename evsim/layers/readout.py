@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.layers.context import Context
-from evsim.layers.neurons import as_real
+from evsim.layers.reals import as_real, total
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 
@@ -24,8 +24,7 @@ class Addition:
         left, right = packets
         if not isinstance(left, RealMap) and not isinstance(right, RealMap):
             return IntegerMap(left.start, _integers(left) + _integers(right), left.height, left.width)
-        a, b = as_real(left, self.context), as_real(right, self.context)
-        return RealMap(a.start, a.steps, a.values + b.values, a.channels, a.height, a.width)
+        return total(as_real(left, self.context), as_real(right, self.context))
 
 
 class TokenAverage:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,10 @@ from evsim.kernels.quads import synapses_of_quads
 from evsim.kernels.synapses import Lists, Sink, Size, synapses, synapses_of_reals, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
-from evsim.layers.context import EMPTY_WORDS, Context, Layout, remedy, segments
+from evsim.layers.context import Context, remedy
 from evsim.layers.neurons import Membrane, working
+from evsim.layers.reals import as_real, total
+from evsim.layers.segments import Layout, segments
 from evsim.network import LIF, Conv2d, Linear, Shape
 from evsim.spikes import Packet, RealMap
 
@@ -79,7 +82,7 @@ class Synapses:
         self._sizes: dict[tuple[int, int], Size] = {}
         self._empty = context.empty()
         zero = context.dtype.type(0)
-        self._silent = Neurons(EMPTY_WORDS, self._empty, False, zero, False, zero)
+        self._silent = Neurons(np.empty(0, np.uint32), self._empty, False, zero, False, zero)
         self._static: tuple[NDArray[np.floating], RealMap] | None = None
 
     def reset(self) -> None:
@@ -90,51 +93,75 @@ class Synapses:
 
     def step(self, *packets: Packet) -> Packet:
         """Take the input and, where a residual addition is fused, the stream to add; return spikes or real values."""
-        packet, *residual = packets
-        if isinstance(packet, RealMap) and self._static and self._static[0] is packet.values:
-            known = self._static[1]  # the next timestep of a static image
-            return RealMap(packet.start, packet.steps, known.values, known.channels, known.height, known.width)
-        steps = packet.values.shape[0] if isinstance(packet, RealMap) else packet.steps
-        repeats = packet.steps // steps
-        size = self._sizes.get((steps, repeats)) or self._size(steps, repeats)
-        positions, channels = self.target.positions, size.out_channels
-        empty = self._empty
+        packet, *streams = packets
         if self.membrane:
             spikes, neurons = self.membrane.neurons(packet.start, packet.steps)
-            self._run(packet, size, Sink(self.shift, empty, empty, neurons))
+            self._run(packet, Sink(self.shift, self._empty, self._empty, neurons))
             return spikes
-        out = aligned((steps, positions, channels), self.context.dtype)
-        added = residual[0].values.reshape(-1) if residual and isinstance(residual[0], RealMap) else empty
-        self._run(packet, size, Sink(self.shift, added, out.reshape(-1), self._silent))
-        result = RealMap(packet.start, packet.steps, out, self.target.channels, self.target.height, self.target.width)
         if isinstance(packet, RealMap):
-            self._static = (packet.values, result)
-        return result
+            sums = self._of_reals(packet)
+            return total(sums, as_real(streams[0], self.context)) if streams else sums
+        added = self._empty
+        if streams:  # a static stream stands for each of its timesteps
+            values = as_real(streams[0], self.context).values
+            added = np.broadcast_to(values, (packet.steps, *values.shape[1:])).reshape(-1)
+        return self._real(packet, packet.steps, added)
 
-    def _run(self, packet: Packet, size: Size, sink: Sink) -> None:
+    def _of_reals(self, packet: RealMap) -> RealMap:
+        """Return the sums of real values alone: those of a static image are kept for its next timestep."""
+        if self._static is None or self._static[0] is not packet.values:
+            self._static = packet.values, self._real(packet, packet.values.shape[0], self._empty)
+        return replace(self._static[1], start=packet.start, steps=packet.steps)
+
+    def _real(self, packet: Packet, steps: int, added: NDArray[np.floating]) -> RealMap:
+        """Return the sums of a packet, `steps` timesteps of them, plus a stream if there is one."""
+        target = self.target
+        out = aligned((steps, target.positions, len(self.shift)), self.context.dtype)
+        self._run(packet, Sink(self.shift, added, out.reshape(-1), self._silent))
+        return RealMap(packet.start, packet.steps, out, target.channels, target.height, target.width)
+
+    def _run(self, packet: Packet, sink: Sink) -> None:
+        if isinstance(packet, RealMap):
+            self._run_on_reals(packet, sink)
+            return
         context = self.context
-        if isinstance(packet, RealMap):
-            made, values = None, np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
-        else:
-            made = segments(packet, context, self.layout)
-            size = size._replace(tile=made.tile)
-            lists = Lists(made.index, made.starts, made.values, self.weights)
+        lists = segments(packet, context, self.layout)
+        size = self._size(packet.steps, 1)._replace(tile=lists.tile)
+        arrays = Lists(lists.index, lists.starts, lists.values, self.weights)
+        kernel = synapses_of_quads if self.layout in ("quads", "flat quads") else synapses
+        taps = 1 if size.joined else size.kernel_height * size.kernel_width
+        self._share(
+            size, sink, len(lists.index) * taps,
+            lambda first, last, scratch, own: kernel(first, last, size, arrays, scratch, own),
+        )  # fmt: skip
 
-        def work(first: int, last: int) -> None:
+    def _run_on_reals(self, packet: RealMap, sink: Sink) -> None:
+        steps = packet.values.shape[0]
+        size = self._size(steps, packet.steps // steps)
+        values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
+        self._share(
+            size, sink, values.size * size.kernel_height * size.kernel_width,
+            lambda first, last, scratch, own: synapses_of_reals(
+                first, last, size, values, self.weights, scratch, own
+            ),
+        )  # fmt: skip
+
+    def _share(
+        self, size: Size, sink: Sink, rows: int, work: Callable[[int, int, NDArray[np.floating], Sink], None]
+    ) -> None:
+        """Share a call's units among the threads, each with memory of its own; about `rows` weight rows are added."""
+        context = self.context
+
+        def part(first: int, last: int) -> None:
             scratch = context.workers.scratch(size.steps * size.band * size.block, context.dtype)
-            own = sink._replace(neurons=working(sink.neurons, context))
-            if made is None:
-                synapses_of_reals(first, last, size, values, self.weights, scratch, own)
-            elif self.layout in ("quads", "flat quads"):
-                synapses_of_quads(first, last, size, lists, scratch, own)
-            else:
-                synapses(first, last, size, lists, scratch, own)
+            work(first, last, scratch, sink._replace(neurons=working(sink.neurons, context)))
 
-        active = values.size if made is None else made.index.size
-        taps = 1 if made and size.joined else size.kernel_height * size.kernel_width
-        context.workers.share(units(size), work, active * taps * size.out_channels)
+        context.workers.share(units(size), part, rows * size.out_channels)
 
     def _size(self, steps: int, repeats: int) -> Size:
+        """Return the geometry of a call, worked out once for each number of timesteps."""
+        if (steps, repeats) in self._sizes:
+            return self._sizes[steps, repeats]
         node, source, target, block = self.node, self.source, self.target, self.context.block
         kernel, stride, padding = _window(node)
         flat = _is_flat(node)  # positions do not mix: one long row

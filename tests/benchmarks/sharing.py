@@ -17,7 +17,8 @@ import numpy as np
 from evsim import api
 from evsim.engine import Simulator
 from evsim.kernels.threads import Workers
-from evsim.layers.context import Context, segments
+from evsim.layers.context import Context
+from evsim.layers.segments import segments
 from evsim.layers.synapses import Synapses
 from evsim.network import LIF, Conv2d, Linear, Shape
 from evsim.observers import Counter
@@ -38,8 +39,8 @@ class Rows:
         """Look at the lists that the layer has just read."""
         node, packet = stage.nodes[0], inputs[0]
         if isinstance(node, Conv2d | Linear) and isinstance(packet, SpikeMap):
-            made = segments(packet, stage.layer.context, stage.layer.layout)
-            self.rows[node.name] += len(made.index)
+            lists = segments(packet, stage.layer.context, stage.layer.layout)
+            self.rows[node.name] += len(lists.index)
             self.spikes[node.name] += int(np.bitwise_count(packet.words).sum())
 
 

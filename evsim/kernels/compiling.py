@@ -1,0 +1,107 @@
+"""One decorator for all kernels: how they are compiled, and where their machine code is kept.
+
+Numba keeps machine code beside the source (or in a folder of the user, or where NUMBA_CACHE_DIR says) and looks at a
+kernel's own file alone to tell whether it is stale. But a kernel has within it the code of those that it calls. So
+the names of all kept files carry a digest of every kernel's source: after an edit of any, none of the old is found.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from numba import config, njit
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+
+Result = TypeVar("Result")
+
+
+def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Compile a function at its first call: it releases the GIL, and divides by zero as NumPy does.
+
+    The machine code is kept for later runs, where a folder can be found for it. With ``NUMBA_DISABLE_JIT=1`` the
+    function stays as it is. Numba, not the type checker, looks at the arguments of a call.
+    """
+    return _compiled(function, inner=False)
+
+
+def inner(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Compile a function that kernels alone call: without the way in from Python, which takes longer than most."""
+    return _compiled(function, inner=True)
+
+
+def _compiled(function: Callable[..., Result], *, inner: bool) -> Callable[..., Result]:
+    options = {"no_cpython_wrapper": inner, "no_cfunc_wrapper": True}
+    dispatcher = njit(nogil=True, error_model="numpy", **options)(function)
+    if not config.DISABLE_JIT:
+        try:
+            dispatcher._cache = MachineCode(function)  # noqa: SLF001 - Numba has no other way to name the files
+        except RuntimeError:  # a read-only installation, and no home to write to
+            tell("no writable folder; set NUMBA_CACHE_DIR")
+    return dispatcher  # type: ignore[no-any-return]
+
+
+def digest_of(folder: Path) -> str:
+    """Return 16 hexadecimal digits that stand for all Python sources of a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        source = path.read_bytes()
+        digest.update(f"{path.name} {len(source)} ".encode())
+        digest.update(source)
+    return digest.hexdigest()[:16]
+
+
+DIGEST = digest_of(Path(__file__).parent)
+
+
+class Files(CompileResultCacheImpl):  # type: ignore[misc]
+    """How the files that hold a kernel's machine code are called, and where they lie: as Numba finds a place."""
+
+    def get_filename_base(self, fullname: str, abiflags: str) -> str:
+        """Return the beginning of their names: not the line that the kernel stands in, but the digest."""
+        return f"{fullname}-{DIGEST}.py{sys.version_info[0]}{sys.version_info[1]}{abiflags}"
+
+
+class MachineCode(FunctionCache):  # type: ignore[misc]
+    """Numba's cache, under names that carry the digest; a file that cannot be read or written stops no run."""
+
+    _impl_class = Files
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return what is kept for a signature, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except OSError:
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled for a signature, and remove what nobody will look for again."""
+        try:
+            super().save_overload(sig, data)
+            sweep(Path(self.cache_path))
+        except OSError as error:
+            tell(f"{self.cache_path}: {(error.strerror or 'error').lower()}; set NUMBA_CACHE_DIR")
+
+
+@functools.cache
+def sweep(folder: Path) -> None:
+    """Remove, once, the machine code of other sources: Numba gives each folder of sources one of its own."""
+    for path in folder.glob("*.nb[ic]"):
+        if DIGEST not in path.name:
+            path.unlink(missing_ok=True)
+
+
+@functools.cache
+def log_once(message: str) -> None:
+    """Log a line; where nobody has set up logging, Python writes it to stderr as it is."""
+    logging.getLogger(__name__).warning(message)
+
+
+def tell(reason: str) -> None:
+    """Say why compiled kernels cannot be kept; whatever the number of kernels, a reason is said once."""
+    log_once(f"compiled kernels cannot be kept: {reason}")

@@ -1,0 +1,208 @@
+"""How an intrinsic is written: a function that emits LLVM code for arguments that it knows by name.
+
+`instructions` gives the function LLVM's builder, an `Array` for each array, and the LLVM value of each number, and
+tells Numba the types. Loops are `over_range` and `over_bits`; what they sum up stays in registers. Sums and products
+are those of the lanes' type, floats or integers.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 32
+"""Lanes of the smallest block: channels are padded to a multiple of this."""
+
+BIT, SHORT, LONG = ir.IntType(1), ir.IntType(16), ir.IntType(64)
+
+LANE = object()
+"""The type of the first array's elements."""
+
+
+def instructions(result=types.void, **takes):
+    """Make an intrinsic of a function that emits code; what it returns is the `result`, if that is not void.
+
+    Its parameters are those that kernels pass, by position, behind the builder. A number comes as the type that `takes`
+    names for it, or else as it is passed; None comes as None.
+    """
+
+    def decorate(emit):
+        names = list(inspect.signature(emit).parameters)[1:]
+
+        @functools.wraps(emit)
+        def typed(typingctx, *passed):
+            kinds = [takes.get(name, kind) for name, kind in zip(names, passed, strict=True)]
+            kinds = [passed[0].dtype if kind is LANE else kind for kind in kinds]
+
+            def codegen(context, builder, signature, values):
+                operands = [_operand(context, builder, *pair) for pair in zip(kinds, values, strict=True)]
+                value = emit(builder, *operands)
+                return context.get_dummy_value() if value is None else value
+
+            return result(*kinds), codegen
+
+        return intrinsic(typed)
+
+    return decorate
+
+
+class Array:
+    """An array that an intrinsic takes: its elements, one by one or as vectors. Places count in elements."""
+
+    def __init__(self, context, builder, kind, value):
+        self.builder = builder
+        self.item = kind.dtype.bitwidth // 8
+        self._lane = context.get_data_type(kind.dtype)
+        self._data = cgutils.create_struct_proxy(kind)(context, builder, value).data
+
+    def place(self, at):
+        """Return the address of an element."""
+        return self.builder.gep(self._data, [at])
+
+    def element(self, at):
+        """Return an element."""
+        return self.builder.load(self.place(at))
+
+    def number(self, at):
+        """Return an element that counts something, as 64 bits."""
+        return self.builder.zext(self.element(at), LONG)
+
+    def vector(self, width):
+        """Return the type of `width` elements."""
+        return ir.VectorType(self._lane, width)
+
+    def zeros(self, width):
+        """Return `width` zeros."""
+        return ir.Constant(self.vector(width), None)
+
+    def load(self, at, width, row=None):
+        """Return the vector at a place, or the one that lies `row` vectors further on."""
+        return self.read(self.pointer(at, width, row))
+
+    def store(self, at, value, row=None):
+        """Write a vector to a place, or `row` vectors further on."""
+        self.write(self.pointer(at, value.type.count, row), value)
+
+    def pointer(self, at, width, row=None):
+        """Return where a vector lies, to `read` and `write`: once said, LLVM need not find out that both are one."""
+        start = self.builder.bitcast(self.place(at), self.vector(width).as_pointer())
+        return start if row is None else self.builder.gep(start, [row])
+
+    def read(self, pointer):
+        """Return the vector at an address."""
+        value = self.builder.load(pointer)
+        value.align = self.item  # blocks do lie on cache lines, but NumPy guarantees no more than this
+        return value
+
+    def write(self, pointer, value):
+        """Write a vector to an address."""
+        self.builder.store(value, pointer).align = self.item
+
+    def by_lanes(self, lanes, block):
+        """Emit a block's code for a full block and, where a full block is wider than 32 lanes, for a half block."""
+        if self.item == 8:
+            block(LANES)
+            return
+        with self.builder.if_else(self.builder.icmp_signed("==", lanes, lanes.type(64))) as (full, half):
+            with full:
+                block(64)
+            with half:
+                block(LANES)
+
+
+def _operand(context, builder, kind, value):
+    if isinstance(kind, types.NoneType):
+        return None
+    return Array(context, builder, kind, value) if isinstance(kind, types.Array) else value
+
+
+def plus(builder, left, right):
+    """Add two vectors, of floats or of integers."""
+    return (builder.add if isinstance(left.type.element, ir.IntType) else builder.fadd)(left, right)
+
+
+def times(builder, left, right):
+    """Multiply two vectors, of floats or of integers."""
+    return (builder.mul if isinstance(left.type.element, ir.IntType) else builder.fmul)(left, right)
+
+
+def splat(builder, scalar, width):
+    """Return a vector of `width` times the same number."""
+    vector = ir.VectorType(scalar.type, width)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), width), None))
+
+
+def without_lowest(builder, word):
+    """Clear a word's lowest set bit."""
+    return builder.and_(word, builder.sub(word, word.type(1)))
+
+
+def choose(builder, condition, yes, no):
+    """Return ``yes()`` or ``no()``, of which only one is computed."""
+    with builder.if_else(condition) as (then, otherwise):
+        with then:
+            first = yes()
+            from_yes = builder.block
+        with otherwise:
+            second = no()
+            from_no = builder.block
+    return _phi(builder, (first, from_yes), (second, from_no))
+
+
+def _phi(builder, *incoming):
+    """Return the value of the block that control came from."""
+    phi = builder.phi(incoming[0][0].type)
+    for value, block in incoming:
+        phi.add_incoming(value, block)
+    return phi
+
+
+def over_range(builder, first, start, stop, term, unroll=True):
+    """``for i in range(start, stop): first = term(i, first)``; return the last.
+
+    LLVM unrolls such a loop, whose end is then guessed wrong twice: bad where lists are short.
+    """
+    step = start.type(1)
+    if not unroll:  # a step that LLVM does not know is one it cannot multiply
+        step = builder.call(ir.InlineAsm(ir.FunctionType(step.type, [step.type]), "", "=r,0"), [step])
+    return _loop(
+        builder, first, start, lambda i: builder.icmp_signed("<", i, stop), term, lambda i: builder.add(i, step)
+    )
+
+
+def over_bits(builder, first, word, term):
+    """``for each set bit n of word, in ascending order: first = term(n, first)``; return the last."""
+    return _loop(
+        builder,
+        first,
+        word,
+        lambda left: builder.icmp_unsigned("!=", left, left.type(0)),
+        lambda left, total: term(builder.cttz(left, BIT(1)), total),
+        lambda left: without_lowest(builder, left),
+    )
+
+
+def _loop(builder, first, begin, goes_on, term, following):
+    """``while goes_on(begin): first = term(begin, first); begin = following(begin)``; return the last `first`.
+
+    It is a phi, so it stays in registers.
+    """
+    before = builder.block
+    loop, after = builder.append_basic_block("loop"), builder.append_basic_block("loop.end")
+    builder.cbranch(goes_on(begin), loop, after)
+    builder.position_at_end(loop)
+    here, total = _phi(builder, (begin, before)), _phi(builder, (first, before))
+    total_after = term(here, total)
+    there = following(here)
+    here.add_incoming(there, builder.block)
+    total.add_incoming(total_after, builder.block)
+    builder.cbranch(goes_on(there), loop, after)
+    last = builder.block
+    builder.position_at_end(after)
+    return _phi(builder, (first, before), (total_after, last))
