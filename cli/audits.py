@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evsim.cli import reading
+from evsim.cli.words import spell
+from evsim.errors import spelled
 
 if TYPE_CHECKING:
     from evsim.report.files import CountsFolder
@@ -223,7 +225,7 @@ def _show(text: str, document: dict[str, Any], json_file: str | None) -> None:
 
 def _notes(notes: tuple[str, ...]) -> None:
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {spelled(note, spell)}", err=True)
 
 
 def _integers(text: str, option: str) -> list[int]:

@@ -363,3 +363,19 @@ def test_mat_counts_from_one_only_where_nothing_is_zero(tmp_path):
     assert not any("count from 1" in note for note in read(put(tmp_path, "v.mat", LAYOUTS["vectors.mat"][0])).notes)
     with pytest.raises(RecordingError, match="no vectors ts, x, y and pol"):
         read(put(tmp_path, "b.mat", files.mat(image=np.ones((3, 3)))))
+
+
+def test_what_was_downloaded_instead_of_a_recording(tmp_path):
+    """A Git LFS pointer and a web page are named."""
+    with pytest.raises(RecordingError, match=r"Git LFS pointer.*git lfs pull"):
+        read(put(tmp_path, "a.aedat", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"))
+    with pytest.raises(RecordingError, match="is a web page"):
+        read(put(tmp_path, "b.bin", b"\n<!DOCTYPE html><html></html>"))
+
+
+def test_stream_of_aedat4():
+    """`camera` chooses a stream of AEDAT 4 by its number, and the message lists those that there are."""
+    path = files.OWN / "faery_lz4.aedat4"
+    assert len(read(path, ReadOptions(camera="0"))) == len(read(path))
+    with pytest.raises(OptionError, match="`camera=7` is no stream of events; it has 0"):
+        read(path, ReadOptions(camera="7"))

@@ -95,6 +95,10 @@ def _reader(path: Path, head: bytes) -> ModuleType:
             return reader
     if images.recognises(head):
         raise RecordingError(f"{path} is a picture, not a recording; make one of it by: evsim record {path} out.aedat")
+    if head.startswith(b"version https://git-lfs"):
+        raise RecordingError(f"{path} is a Git LFS pointer, not the file; fetch it by: git lfs pull")
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise RecordingError(f"{path} is a web page, not the file; download the file itself")
     suffix = path.suffix.lower()
     if suffix in atis.SUFFIXES:
         return atis
