@@ -138,8 +138,8 @@ def _other_shape(path: str | Path, values: NDArray[np.generic], spec: InputSpec)
 def _other_length(path: str | Path, held: int, timesteps: int) -> str:
     if held == 1:
         return (
-            f"{path}: the input holds one timestep, the run has {timesteps}, and energy and prediction depend on them; give a "
-            f"file of {timesteps} frames"
+            f"{path}: the input holds one timestep, the run has {timesteps}, and prediction and energy depend on it; give "
+            f"as many frames"
         )
     return f"{path}: the input holds {held} timesteps, the run has {timesteps}; give `timesteps={held}` to run as many"
 
