@@ -138,8 +138,8 @@ def _other_shape(path: str | Path, values: NDArray[np.generic], spec: InputSpec)
 def _other_length(path: str | Path, held: int, timesteps: int) -> str:
     if held == 1:
         return (
-            f"{path}: the input holds one timestep, the run has {timesteps}, and prediction and energy depend on it; give "
-            f"as many frames"
+            f"{path}: the input holds one timestep, the run has {timesteps}, on which prediction and energy depend; "
+            "give as many frames"
         )
     return f"{path}: the input holds {held} timesteps, the run has {timesteps}; give `timesteps={held}` to run as many"
 
