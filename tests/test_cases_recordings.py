@@ -183,7 +183,7 @@ def test_what_no_name_tells_is_asked_for(tmp_path):
     for name in ("xytp.npy", "table.npz", "prophesee.csv"):
         with pytest.raises(OptionError, match="`columns=xytp`"):
             read(put(tmp_path, name, LAYOUTS[name][0]))
-    with pytest.raises(OptionError, match="once each"):
+    with pytest.raises(OptionError, match="has 4 columns, but `columns=xytpa` names 5"):
         read(put(tmp_path, "a.npy", LAYOUTS["xytp.npy"][0]), ReadOptions(columns="xytpa"))
     with pytest.raises(OptionError, match="aedat2, which has no use for `time_unit`"):
         read(put(tmp_path, "a.aedat", AEDAT2), ReadOptions(time_unit="ns"))
@@ -313,7 +313,9 @@ def test_frames_in_npz(tmp_path):
     path = put(tmp_path, "sj_frames.npz", files.npz_of(frames=frames))
     model = summing(InputSpec("events", 2, 16, 16, 4), "integers")
     np.testing.assert_array_equal(api.read(path, model).values, frames)
-    with pytest.raises(RecordingError, match=r"sj_frames\.npz holds 4 timesteps, the run has 8; give `timesteps=4`"):
+    with pytest.raises(
+        RecordingError, match=r"sj_frames\.npz: the input holds 4 timesteps, the run has 8; give `timesteps=4`"
+    ):
         api.read(path, model, timesteps=8)
     with pytest.raises(RecordingError, match="holds frames"):
         read(path)
@@ -363,3 +365,19 @@ def test_mat_counts_from_one_only_where_nothing_is_zero(tmp_path):
     assert not any("count from 1" in note for note in read(put(tmp_path, "v.mat", LAYOUTS["vectors.mat"][0])).notes)
     with pytest.raises(RecordingError, match="no vectors ts, x, y and pol"):
         read(put(tmp_path, "b.mat", files.mat(image=np.ones((3, 3)))))
+
+
+def test_what_was_downloaded_instead_of_a_recording(tmp_path):
+    """A Git LFS pointer and a web page are named."""
+    with pytest.raises(RecordingError, match=r"Git LFS pointer.*git lfs pull"):
+        read(put(tmp_path, "a.aedat", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"))
+    with pytest.raises(RecordingError, match="is a web page"):
+        read(put(tmp_path, "b.bin", b"\n<!DOCTYPE html><html></html>"))
+
+
+def test_stream_of_aedat4():
+    """`camera` chooses a stream of AEDAT 4 by its number, and the message lists those that there are."""
+    path = files.OWN / "faery_lz4.aedat4"
+    assert len(read(path, ReadOptions(camera="0"))) == len(read(path))
+    with pytest.raises(OptionError, match="`camera=7` is no stream of events; it has 0"):
+        read(path, ReadOptions(camera="7"))

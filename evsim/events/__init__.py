@@ -95,6 +95,10 @@ def _reader(path: Path, head: bytes) -> ModuleType:
             return reader
     if images.recognises(head):
         raise RecordingError(f"{path} is a picture, not a recording; make one of it by: evsim record {path} out.aedat")
+    if head.startswith(b"version https://git-lfs"):
+        raise RecordingError(f"{path} is a Git LFS pointer, not the file; fetch it by: git lfs pull")
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise RecordingError(f"{path} is a web page, not the file; download the file itself")
     suffix = path.suffix.lower()
     if suffix in atis.SUFFIXES:
         return atis
@@ -106,7 +110,7 @@ def _reader(path: Path, head: bytes) -> ModuleType:
                 f"{path} has the suffix of {reader.NAME} but does not begin like it (it begins with {head[:12]!r}); "
                 "it is damaged or misnamed"
             )
-    known = ", ".join(f"{reader.NAME} ({', '.join(reader.SUFFIXES)})" for reader in FORMATS)
+    known = ", ".join(f"{reader.NAME} ({', '.join(reader.SUFFIXES or reader.USUAL)})" for reader in FORMATS)
     raise RecordingError(f"{path} is of no format that evsim reads: {known}; and .npy, PNG and JPEG for image models")
 
 
@@ -126,6 +130,6 @@ def format_table() -> str:
     """Return the list of formats in docs/recordings.md, made of the registry."""
     rows = []
     for reader in FORMATS:
-        suffixes = ", ".join(f"`{suffix}`" for suffix in reader.SUFFIXES)
+        suffixes = ", ".join(f"`{suffix}`" for suffix in reader.SUFFIXES or reader.USUAL)
         rows.append(f"| `{reader.NAME}` | {suffixes} | {reader.ABOUT} | {reader.SIZE} |")
     return "\n".join(["| name | suffix | files | sensor size from |", "|---|---|---|---|", *rows]) + "\n"

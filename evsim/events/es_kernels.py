@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from evsim.kernels.compiling import kernel
 from numpy.typing import NDArray
 
 CLOCK, RESETS, TAKEN, STATE = range(4)

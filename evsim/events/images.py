@@ -95,7 +95,7 @@ def read_picture(path: str | Path, spec: InputSpec) -> Picture:
         if picture.mode in DEEP_MODES:
             raise RecordingError(f"{path} has more than 8 bits per value, which Pillow would cut off; convert it to 8")
         turned = _turned(picture)
-        notes = (f"{path}: its EXIF data ({turned}) are left alone, as timm leaves them; turn it first if need be",)
+        notes = (f"{path}: its EXIF data ({turned}) are left alone, as timm does; turn it first if need be",)
         opaque, said = _opaque(picture, Path(path))
         values = _cropped(opaque.convert("RGB" if spec.channels == 3 else "L"), spec, Path(path))
     scaled = values.reshape(spec.height, spec.width, spec.channels).astype(np.float32) / np.float32(255.0)

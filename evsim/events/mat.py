@@ -37,8 +37,8 @@ HEADER = 128
 COMPRESSED = 15
 """Type of an element that zlib compressed."""
 
-HARMLESS, LARGEST_RATIO = 64 << 20, 100
-"""Bytes that a file may unpack to whatever its size, and how many times its size beyond."""
+HARMLESS, LARGEST_RATIO = 64 << 20, 20
+"""Bytes that a file may unpack to whatever its size, and how many times its size beyond: it is read whole."""
 
 
 def recognises(head: bytes) -> bool:

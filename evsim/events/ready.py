@@ -70,8 +70,7 @@ def fitted(
     """
     spec = network.spec
     if values.shape[-3:] != (spec.channels, spec.height, spec.width):
-        takes = f"frames [T, {spec.size[1:]}" if spec.kind == "events" else f"an image {spec.size}"
-        raise RecordingError(f"{path}: the model takes {takes}, but the file holds shape {list(values.shape)}")
+        raise RecordingError(_other_shape(path, values, spec))
     notes: list[str] = []
     if values.ndim == 5:
         values, notes = _of_batch(path, values, options, spec)
@@ -80,7 +79,7 @@ def fitted(
     elif options.item is not None or (options.axis == "batch"):
         raise OptionError(f"{path}: shape {list(values.shape)} is no batch; leave out `axis` and `item`")
     if spec.kind == "events" and values.ndim == 3:
-        raise RecordingError(f"{path} holds one image {list(values.shape)}; the model takes frames [T, {spec.size[1:]}")
+        raise RecordingError(_other_shape(path, values, spec))
     if values.ndim == 4 and len(values) != timesteps:
         raise RecordingError(_other_length(path, len(values), timesteps))
     _check_values(path, values, spec)
@@ -130,18 +129,24 @@ def _item(path: str | Path, values: NDArray[np.generic], options: ReadOptions) -
     return np.asarray(values[item])
 
 
+def _other_shape(path: str | Path, values: NDArray[np.generic], spec: InputSpec) -> str:
+    frames = f"frames [T, {spec.size[1:]}"
+    takes = frames if spec.kind == "events" else f"an image {spec.size} or {frames}"
+    return f"{path}: the model takes {takes}, but the input has shape {list(values.shape)}"
+
+
 def _other_length(path: str | Path, held: int, timesteps: int) -> str:
     if held == 1:
         return (
-            f"{path} holds one timestep, the run has {timesteps}, and energy and prediction depend on them; give a "
-            f"file of {timesteps} frames"
+            f"{path}: the input holds one timestep, the run has {timesteps}, on which prediction and energy depend; "
+            "give as many frames"
         )
-    return f"{path} holds {held} timesteps, the run has {timesteps}; give `timesteps={held}` to run as many"
+    return f"{path}: the input holds {held} timesteps, the run has {timesteps}; give `timesteps={held}` to run as many"
 
 
 def _check_values(path: str | Path, values: NDArray[np.generic], spec: InputSpec) -> None:
     if not np.isfinite(values).all():
-        raise RecordingError(f"{path} holds NaN or infinite values; mend the file")
+        raise RecordingError(f"{path}: the input holds NaN or infinite values; mend the file")
     counted = spec.kind != "events" or values.dtype.kind in "ub"
     if not counted and bool((np.less(values, 0) | (values != np.floor(values))).any()):
         raise RecordingError(f"{path}: the model takes event counts, but the input holds negative or fractional values")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,6 +76,7 @@ def table(
     OptionError
         If nothing tells what the columns are.
     """
+    columns: dict[str, Callable[[Any], Any]]
     if dtype.names:
         fields = matches(dtype.names)
         for key, name in fields.items():
@@ -87,7 +89,7 @@ def table(
     else:
         numbers = order_of(path, options.columns or order, shape[1])
         of_time = dtype
-        columns = {key: itemgetter((slice(None), numbers[key])) for key in KEYS}
+        columns = {key: partial(_column, numbers[key]) for key in KEYS}
     known = options.time_unit or unit
     notes: tuple[str, ...] = ()
     if not known and of_time.kind == "f":
@@ -96,6 +98,10 @@ def table(
     else:
         taken = known or "us"
     return Table(_pieces(path, blocks, columns, taken, notes), "" if known else UNIT_WORDS[taken])
+
+
+def _column(place: int, rows: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(rows[:, place])
 
 
 def _pieces(

@@ -16,7 +16,8 @@ from evsim.events.options import ReadOptions
 from evsim.events.types import Piece, Size, Stream, empty_piece
 
 NAME = "text"
-SUFFIXES = (".txt", ".csv", ".tsv")
+SUFFIXES = ()  # texts of other kinds have the same ones: content alone tells
+USUAL = (".txt", ".csv")
 ABOUT = (
     "CSV whose first line names the columns (evsim's own), or without names (`columns`); RPG, E2VID and v2e text: "
     "`t x y p`, t in seconds, behind a line `width height` or comments, if any"
