@@ -7,11 +7,11 @@ from pathlib import Path
 from types import ModuleType
 
 from evsim.converters import spikformer, spikingformer
-from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, read_checkpoint
+from evsim.converters.checkpoint import Checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
 from evsim.converters.parts import Weights
 from evsim.errors import CheckpointError, NetworkError, OptionError
-from evsim.modelfile import is_model, load
+from evsim.modelfile import ForeignFileError, is_model, load
 from evsim.network import Network
 
 FAMILIES: dict[str, ModuleType] = {"spikingformer": spikingformer, "spikformer": spikformer}
@@ -74,8 +74,11 @@ def load_model(path: str | Path) -> Conversion:
         As `evsim.modelfile.load` and `convert`.
     """
     path = Path(path)
-    if not _is_checkpoint(path):
-        return Conversion(load(path), ())
+    if not _is_pickle(path):
+        try:
+            return Conversion(load(path), ())
+        except ForeignFileError:
+            pass  # a state_dict, perhaps
     try:
         done = convert(path)
     except OptionError as error:
@@ -85,14 +88,15 @@ def load_model(path: str | Path) -> Conversion:
     return Conversion(done.network, (note, *done.notes))
 
 
-def _is_checkpoint(path: Path) -> bool:
-    """Whether a file is not a model.h5 but something that PyTorch or h5py wrote."""
+def _is_pickle(path: Path) -> bool:
+    """Whether a file is what PyTorch writes."""
     try:
+        if not path.is_file():  # a pipe has nothing to look at
+            return False
         with path.open("rb") as file:
-            head = file.read(8)
-    except OSError:
+            return file.read(8).startswith((b"PK", b"\x80"))
+    except (OSError, ValueError):
         return False  # the reader of models says what is wrong
-    return head.startswith((b"PK", b"\x80")) or (head.startswith(HDF5_MAGIC) and not is_model(path))
 
 
 def _family(checkpoint: Checkpoint, facts: Facts) -> str:

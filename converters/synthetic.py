@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim import hdf5
 from evsim.converters.calibration import Rate, calibrate, measure
 from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.facts import ConvertOptions
@@ -144,13 +145,12 @@ def save_state(state: Mapping[str, NDArray[Any]], path: str | Path) -> None:
     OutputError
         If the file cannot be written.
     """
-    import h5py
 
-    from evsim.files import replacing
-
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    def fill(file: Any) -> None:
         for key, value in state.items():
             file.create_dataset(key, data=value)
+
+    hdf5.write(path, fill, "latest")
 
 
 def save_sample(sample: NDArray[np.float32], path: str | Path) -> None:

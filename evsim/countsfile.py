@@ -10,16 +10,28 @@ import json
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim import hdf5
 from evsim.counters import Counts, Geometry, Ints, LayerCounts, Traffic, merged
 from evsim.errors import EvsimError, OptionError
-from evsim.files import replacing
-from evsim.network import Kind, Network, attributes
+from evsim.files import check_input
+from evsim.network import Network, attributes
+from evsim.schema import LARGEST, SchemaError, build, checked, parsed, printable
+
+MOST_LAYERS = 100_000
+"""Rows; a network has some hundred."""
+
+LARGEST_SIZE = 2**31 - 1
+"""Of anything about the shape of a layer."""
+
+LARGEST_TOTAL = 2**62
+"""Sum of a counter over all layers and timesteps, so that sums of sums stay within int64."""
 
 SCHEMA = 1
 """Version of the layout; a reader refuses newer ones."""
@@ -96,10 +108,9 @@ def save(path: str | Path, counts: Counts, source: Origin) -> None:
     OutputError
         If the place cannot be written to.
     """
-    import h5py
-
     entries = [_entry(layer) for layer in counts.layers]
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+
+    def fill(file: Any) -> None:
         file.attrs["format"], file.attrs["schema"] = FORMAT, SCHEMA
         file.attrs["timesteps"], file.attrs["samples"] = counts.timesteps, counts.samples
         file.create_dataset("origin", data=json.dumps(asdict(source)))
@@ -112,6 +123,8 @@ def save(path: str | Path, counts: Counts, source: Origin) -> None:
         if all(row is not None for row in traffic):
             _write_arrays(file.create_group("traffic"), Traffic, traffic)
 
+    hdf5.write(path, fill, "latest")
+
 
 def load(path: str | Path) -> Stored:
     """Read counts.
@@ -121,27 +134,25 @@ def load(path: str | Path) -> Stored:
     CountsError
         If the file is missing, damaged, newer than this evsim, or holds no counts.
     """
-    import h5py
-
     path = Path(path)
-    if not path.is_file():
-        raise CountsError(f"{path} is no file; make one by: evsim run MODEL --input RECORDING --counts {path.name}")
+    again = "make it again by: evsim run MODEL --input RECORDING --counts"
+    check_input(
+        path, CountsError, "a file of counts", f"make one by: evsim run MODEL --input RECORDING --counts {path}"
+    )
+    if not hdf5.is_hdf5(path):
+        raise CountsError(f"{path} is no counts file (it is no HDF5 file, or cut short); {again} {path}")
     try:
-        with h5py.File(path) as file:
-            if "format" not in file.attrs or file.attrs["format"] != FORMAT:
+        with hdf5.File(path, CountsError, f"{again} {path}") as file:
+            told = file.attributes()
+            if told.get("format") != FORMAT:
                 raise CountsError(f"{path} is an HDF5 file but holds no counts; make some by: evsim run --counts")
-            if int(file.attrs["schema"]) > SCHEMA:
+            if type(told.get("schema")) is int and told["schema"] > SCHEMA:
                 raise CountsError(
-                    f"{path} has schema {int(file.attrs['schema'])}, this evsim reads up to {SCHEMA}; "
-                    "install a newer evsim"
+                    f"{path} has schema {told['schema']}, this evsim reads up to {SCHEMA}; install a newer evsim"
                 )
-            return _read(file)
-    except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if isinstance(error, CountsError):
-            raise
-        raise CountsError(
-            f"{path} is damaged or no counts file ({error}); make it again by: evsim run --counts"
-        ) from error
+            return _stored(file, told)
+    except SchemaError as error:
+        raise CountsError(f"{path} is damaged or no counts file ({error}); {again} {path}") from error
 
 
 def merge(paths: Sequence[str | Path]) -> tuple[Stored, tuple[str, ...]]:
@@ -203,56 +214,130 @@ def _write_arrays(group: Any, kind: type[Any], rows: Sequence[Any]) -> None:
         group.create_dataset(name, data=np.stack(padded).astype(np.int64)).attrs["rows"] = having
 
 
-def _read(file: Any) -> Stored:
-    steps, samples = int(file.attrs["timesteps"]), int(file.attrs["samples"])
-    if steps < 1 or samples < 1:
-        raise ValueError(f"{steps} timesteps, {samples} samples")
-    entries = json.loads(file["layers"][()])
-    told = json.loads(file["origin"][()])
-    told["inputs"] = tuple((str(path), str(digest)) for path, digest in told["inputs"])
-    sizes = [_geometry(entry.pop("geometry")) for entry in entries]
-    arrays = _read_arrays(file["counters"], sizes, steps)
-    moved = _read_arrays(file["traffic"], sizes, steps) if "traffic" in file else None
+class _Header(NamedTuple):
+    """What the attributes of the file say."""
+
+    steps: int
+    samples: int
+
+
+def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
+    """Read everything; SchemaError where it is not what `save` writes."""
+    head = _Header(*(_whole(told, name, 1) for name in ("timesteps", "samples")))
+    _whole(told, "schema", 1)
+    entries = parsed(file.text("layers"))
+    if not isinstance(entries, list) or len(entries) > MOST_LAYERS or not all(isinstance(e, dict) for e in entries):
+        raise SchemaError(f"layers are no list of at most {MOST_LAYERS} objects")
+    file.check_claims(name for name, member in file.members.items() if member.dtype is not None)
+    kinds = [_row_kind(entry) for entry in entries]
+    sizes = [_geometry(entry.pop("geometry", None)) for entry in entries]
+    moved = [checked(Traffic, entry.pop("traffic", {}), 0) for entry in entries]
+    arrays = _read_arrays(file, "counters", kinds, sizes, head.steps)
+    measured = "traffic" in file.members
+    if measured:
+        arrays_moved = _read_arrays(file, "traffic", [Traffic] * len(kinds), sizes, head.steps)
+        moved = [scalars | own for scalars, own in zip(moved, arrays_moved, strict=True)]
     layers = []
-    for i, (entry, size) in enumerate(zip(entries, sizes, strict=True)):
-        traffic = None
-        scalars = entry.pop("traffic", {})
-        if moved is not None:
-            traffic = Traffic(**scalars, **moved[i])
-        _check(entry)
-        layers.append(LayerCounts(geometry=size, traffic=traffic, **entry, **arrays[i]))
-    other = {key: _integers(item[()], (steps,)) for key, item in file["other"].items()}
-    return Stored(Counts(steps, tuple(layers), other, samples), Origin(**told))
+    for i, (kind, entry) in enumerate(zip(kinds, entries, strict=True)):
+        traffic = _row(Traffic, moved[i]) if measured else None
+        row = {"geometry": sizes[i], "traffic": traffic} | _scalars(kind, entry, head) | arrays[i]
+        layers.append(_row(kind, row))
+    other = {}
+    for name in file.members:
+        if name.startswith("other/"):
+            other[printable(name.removeprefix("other/"))] = _integers(name, file.read(name), (head.steps,))
+    origin = build(Origin, parsed(file.text("origin")))
+    named = tuple((printable(source), printable(digest)) for source, digest in origin.inputs)
+    versions = {printable(key): printable(text) for key, text in origin.versions.items()}
+    texts = map(printable, (origin.model, origin.model_digest))
+    return Stored(
+        Counts(head.steps, tuple(layers), other, head.samples),
+        Origin(*texts, named, versions, printable(origin.precision)),
+    )
 
 
-def _geometry(values: dict[str, Any]) -> Geometry:
-    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return Geometry(**sizes)
+def _row_kind(entry: Mapping[str, Any]) -> type[Any]:  # noqa: ARG001 - one dataclass serves all kinds
+    """Return the dataclass of a row."""
+    return LayerCounts
 
 
-def _check(entry: Mapping[str, Any]) -> None:
-    kinds = typing.get_args(typing.get_type_hints(LayerCounts)["kind"])
-    if entry["kind"] not in kinds or entry["input_kind"] not in typing.get_args(Kind):
-        raise ValueError(f"layer {entry['name']} is of unknown kind {entry['kind']}, {entry['input_kind']}")
+def _whole(told: Mapping[str, Any], name: str, least: int) -> int:
+    value = told.get(name)
+    if type(value) is not int or not least <= value <= LARGEST:
+        raise SchemaError(f"{value!r} {name}" if isinstance(value, int) else f"its {name} is no whole number")
+    return value
 
 
-def _read_arrays(group: Any, sizes: Sequence[Geometry], steps: int) -> list[dict[str, Any]]:
+def _geometry(values: object) -> Geometry:
+    size = build(Geometry, values, 0)
+    numbers = [n for f in fields(size) for n in _numbers(getattr(size, f.name))]
+    if max(numbers, default=0) > LARGEST_SIZE:
+        raise SchemaError(f"a size of a layer is beyond {LARGEST_SIZE}")
+    return size
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    if isinstance(value, tuple):
+        return value
+    return (value,) if isinstance(value, int | float) else ()
+
+
+def _scalars(kind: type[Any], entry: dict[str, Any], head: _Header) -> dict[str, Any]:
+    """Return the fields of a row that are no arrays."""
+    row = checked(kind, entry, 0)
+    row["name"] = printable(str(row.get("name")))
+    if not 1 <= row.get("steps", 1) <= head.steps:
+        raise SchemaError(f"{row['name']} runs {row['steps']} steps of {head.steps}")
+    if row.get("samples", 1) != head.samples or row.get("binary_samples", 0) > head.samples:
+        raise SchemaError(f"{row['name']} sums another number of samples than {head.samples}")
+    return row
+
+
+def _row(kind: type[Any], values: dict[str, Any]) -> Any:
+    """Make a row; one that lacks a counter that its kind always has is refused."""
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise SchemaError(f"a layer is not whole: {error}") from error
+
+
+def _read_arrays(
+    file: hdf5.File, group: str, kinds: Sequence[type[Any]], sizes: Sequence[Geometry], steps: int
+) -> list[dict[str, Any]]:
     """Return, for each row, name to array."""
     found: list[dict[str, Any]] = [{} for _ in sizes]
-    for name, item in group.items():
-        rows, stacked = item.attrs["rows"], item[()]
-        if len(rows) != len(stacked):
-            raise ValueError(f"{name} has {len(stacked)} rows, its attribute names {len(rows)}")
+    totals: dict[str, float] = {}
+    for path in (name for name in file.members if name.startswith(f"{group}/")):
+        name, stacked = path.removeprefix(f"{group}/"), file.read(path)
+        rows = file.attributes(path).get("rows")
+        if not isinstance(rows, list) or stacked.ndim < 2 or len(rows) != len(stacked):
+            raise SchemaError(f"{path} has shape {list(stacked.shape)}, which does not fit its attribute rows")
+        if not all(type(row) is int and 0 <= row < len(sizes) for row in rows) or len(set(rows)) < len(rows):
+            raise SchemaError(f"the attribute rows of {path} names layers that there are not, or one twice")
         for row, values in zip(rows, stacked, strict=True):
+            if name not in _counters(kinds[row]):
+                raise SchemaError(f"{path} is no counter that evsim knows")
             heads = sizes[row].heads
             if per_head(name):
-                found[row][name] = _integers(values[:, :heads].copy(), (steps, heads))
+                found[row][name] = _integers(path, np.ascontiguousarray(values[:, :heads]), (steps, heads))
             else:
-                found[row][name] = _integers(values, (3, steps) if values.ndim == 2 else (steps,))
+                found[row][name] = _integers(path, values, (3, steps) if values.ndim == 2 else (steps,))
+            totals[name] = totals.get(name, 0.0) + float(values.sum(dtype=np.float64))
+            if totals[name] > LARGEST_TOTAL:
+                raise SchemaError(f"{path} sums up to more than {LARGEST_TOTAL}")
     return found
 
 
-def _integers(values: Any, shape: tuple[int, ...]) -> Ints:
+@cache
+def _counters(kind: type[Any]) -> frozenset[str]:
+    """Names of the fields of a row that are arrays."""
+    hints = typing.get_type_hints(kind)
+    return frozenset(name for name, hint in hints.items() if "ndarray" in str(hint))
+
+
+def _integers(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> Ints:
     if values.dtype != np.int64 or values.shape != shape:
-        raise ValueError(f"expected int64 {list(shape)}, found {values.dtype} {list(values.shape)}")
+        raise SchemaError(f"{name}: expected int64 {list(shape)}, found {values.dtype} {list(values.shape)}")
+    if values.size and int(values.min()) < 0:
+        raise SchemaError(f"{name} holds a negative count")
     return typing.cast("Ints", values)
