@@ -10,7 +10,7 @@ from evsim.errors import OptionError
 from evsim.events import ReadOptions, read
 from evsim.events.convert import write
 from evsim.events.summary import activity, summarise
-from evsim.files import write_whole
+from evsim.files import check_outputs, write_whole
 from evsim.report.recordings import draw, summary_document, summary_report
 
 
@@ -20,6 +20,7 @@ def list_recording(
     """Summarise, print, and write what was asked for."""
     if aedat and not to:
         raise OptionError("--aedat is the version of what --to writes; give --to OUT.aedat")
+    check_outputs({"json": json_file, "png": png, "to": to}, [file])
     summary = summarise(file, options)
     for note in summary.notes:
         typer.echo(f"note: {note}", err=True)

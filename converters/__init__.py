@@ -11,6 +11,7 @@ from evsim.converters.checkpoint import Checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
 from evsim.converters.parts import Weights
 from evsim.errors import CheckpointError, NetworkError, OptionError
+from evsim.files import check_input
 from evsim.modelfile import ForeignFileError, is_model, load
 from evsim.network import Network
 
@@ -151,6 +152,7 @@ def _precision(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:
 
 def _labels(path: str, classes: int) -> tuple[str, ...]:
     """Read class names, one per line."""
+    check_input(path, OptionError, "a text file, one class per line, to `labels`")
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -45,7 +45,7 @@ class Child:
 
             threading.Thread(target=hdf5_child.serve, args=(theirs, os.fspath(path)), daemon=True).start()
             return
-        with theirs:
+        with _above_streams(theirs) as theirs:
             if may_fork():
                 self._pid = _fork(theirs, os.fspath(path))
             else:
@@ -62,7 +62,7 @@ class Child:
         self._socket.settimeout(seconds)
         head = self.body(4, shared=False)
         body = head and self.body(struct.unpack("<I", head)[0], shared=False)
-        message: dict[str, Any] | None = json.loads(body) if body else None
+        message: dict[str, Any] | None = json.loads(bytes(body)) if body else None
         return message
 
     def body(self, size: int, *, shared: bool) -> bytearray | mmap.mmap | None:
@@ -105,6 +105,16 @@ class Child:
 def may_fork() -> bool:
     """Whether a fork is safe here: no thread of Python's beside this one, no system whose libraries forbid it."""
     return sys.platform == "linux" and threading.active_count() == 1
+
+
+def _above_streams(connection: socket.socket) -> socket.socket:
+    """Return a socket whose number is not that of a standard stream, which this process may have closed."""
+    if connection.fileno() > 2:
+        return connection
+    import fcntl
+
+    with connection:
+        return socket.socket(fileno=fcntl.fcntl(connection.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
 
 
 def _fork(connection: socket.socket, path: str) -> int:

@@ -246,13 +246,18 @@ def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
     for name in file.members:
         if name.startswith("other/"):
             other[printable(name.removeprefix("other/"))] = _integers(name, file.read(name), (head.steps,))
-    origin = build(Origin, parsed(file.text("origin")))
-    named = tuple((printable(source), printable(digest)) for source, digest in origin.inputs)
-    versions = {printable(key): printable(text) for key, text in origin.versions.items()}
-    texts = map(printable, (origin.model, origin.model_digest))
-    return Stored(
-        Counts(head.steps, tuple(layers), other, head.samples),
-        Origin(*texts, named, versions, printable(origin.precision)),
+    return Stored(Counts(head.steps, tuple(layers), other, head.samples), _origin(parsed(file.text("origin"))))
+
+
+def _origin(values: object) -> Origin:
+    """Return where counts came from, its texts escaped where a terminal would obey them."""
+    told = build(Origin, values)
+    return Origin(
+        printable(told.model),
+        printable(told.model_digest),
+        tuple((printable(source), printable(digest)) for source, digest in told.inputs),
+        {printable(key): printable(text) for key, text in told.versions.items()},
+        printable(told.precision),
     )
 
 

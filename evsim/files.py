@@ -176,16 +176,16 @@ def check_outputs(
         name = _named(option)
         if str(target) == "-" and name not in ("`json`", "`csv`"):
             raise OutputError(f"{name}: - names no file, and standard output is for `json` alone; give a file name")
+        if str(target) != "-":
+            check_place(target)
         for other in list(wanted)[:i]:
             if str(target) == str(wanted[other]) == "-":
                 both = f"{_named(other)} and {name}"
                 raise OutputError(f"{both} would both fill standard output; give one of them a file")
             if _same(target, wanted[other]):
                 raise OutputError(f"{_named(other)} and {name} both write {target}; give each a file of its own")
-        if str(target) != "-":
-            check_place(target)
-            for source in read:
-                refuse_same(source, target)
+        for source in read:
+            refuse_same(source, target)
     if folder is not None:
         _check_folder(Path(folder), [path for path in (*wanted.values(), *read) if str(path) != "-"], suffix)
     for option, target in wanted.items():
@@ -217,7 +217,8 @@ def check_place(path: str | Path) -> None:
     try:
         mode = os.stat(path).st_mode if os.path.exists(path) else 0  # noqa: PTH110, PTH116 - bytes and links alike
         target = Path(os.path.realpath(path))
-        os.fsencode(target)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            target.lstat()
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; give another place") from error
     except ValueError:

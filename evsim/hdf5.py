@@ -166,7 +166,9 @@ class File:
         if member.offset is not None:
             row = member.claimed // member.shape[0] if shape and member.shape[0] else 0
             return self._direct(name, member.offset + first * row, np.empty(shape, member.dtype))
-        return self._ask({"do": "read", "name": name, "begin": begin, "end": end, "bytes": size}, (shape, member.dtype))
+        request = {"do": "read", "name": name, "begin": begin, "end": end, "bytes": size}
+        values: NDArray[Any] = self._ask(request, (shape, member.dtype))
+        return values
 
     def check_claims(self, names: Iterable[str], *, whole: bool = True) -> None:
         """Refuse datasets that claim more than the file justifies.
@@ -200,7 +202,7 @@ class File:
 
     def _direct(self, name: str, offset: int, values: NDArray[Any]) -> NDArray[Any]:
         """Fill an array from the file itself."""
-        left = memoryview(values.reshape(-1).view(np.uint8))
+        left = values.reshape(-1).view(np.uint8).data
         with self._lock:
             self._raw.seek(offset)
             while left:

@@ -173,11 +173,12 @@ def _network(
     """Tie it together; texts are escaped where a terminal would obey them."""
     if not isinstance(meta, dict) or not isinstance(labels, list) or not isinstance(provenance, dict):
         raise SchemaError("network, labels and provenance are no JSON object, list and object")
-    names = [meta.get("name"), meta.get("family"), meta.get("variant")]
+    names = (meta.get("name"), meta.get("family"), meta.get("variant"))
     if not all(isinstance(name, str) for name in (*names, *labels, *provenance.values())):
         raise SchemaError("names, labels and provenance are texts")
+    name, family, variant = (printable(str(name)) for name in names)
     told = {printable(fact): printable(text) for fact, text in provenance.items()}
-    return Network(*map(printable, names), spec, nodes, weights, tuple(map(printable, labels)), told)
+    return Network(name, family, variant, spec, nodes, weights, tuple(map(printable, labels)), told)
 
 
 def _check_names(network: Network) -> None:
