@@ -40,10 +40,10 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._pid = 0
         self._socket, theirs = socket.socketpair()
-        if sys.platform == "win32":
+        if in_thread():
             from evsim import hdf5_child
 
-            threading.Thread(target=hdf5_child.serve, args=(theirs, os.fspath(path)), daemon=True).start()
+            threading.Thread(target=hdf5_child.serve_here, args=(theirs, os.fspath(path)), daemon=True).start()
             return
         with _above_streams(theirs) as theirs:
             if may_fork():
@@ -100,6 +100,11 @@ class Child:
                 except ChildProcessError:  # whoever runs evsim waits for all processes himself
                     self._code = 1
         return self._code or 0
+
+
+def in_thread() -> bool:
+    """Whether this system can give a socket to no other process."""
+    return os.name == "nt"
 
 
 def may_fork() -> bool:

@@ -102,12 +102,23 @@ class Reader:
         return Answer(facts, values, handle)
 
 
-def serve(connection: socket.socket, path: str) -> None:
-    """Open a file, send what it holds, and answer requests until the other side hangs up."""
+def serve(connection: socket.socket, path: str, *, limited: bool = True) -> None:
+    """Open a file, send what it holds, and answer requests until the other side hangs up.
+
+    Parameters
+    ----------
+    connection
+        To the other side.
+    path
+        The file.
+    limited
+        Whether to limit the memory and time of this process, which then must serve nothing else.
+    """
     try:
         size = Path(path).stat().st_size
-        limit_memory(size)
-        _limit_time(size)
+        if limited:
+            limit_memory(size)
+            _limit_time(size)
         reader = Reader(path)
     except RefusedError as error:
         _send(connection, {"refused": str(error)})
@@ -120,7 +131,8 @@ def serve(connection: socket.socket, path: str) -> None:
         return
     _send(connection, {"members": reader.members})
     while (request := receive(connection)) is not None:
-        _limit_time(request.get("bytes", 0))
+        if limited:
+            _limit_time(request.get("bytes", 0))
         try:
             answer = reader.answer(request)
         except RefusedError as error:
@@ -129,6 +141,12 @@ def serve(connection: socket.socket, path: str) -> None:
             _send(connection, {"damaged": _said(error)})
         else:
             _send(connection, *answer)
+
+
+def serve_here(connection: socket.socket, path: str) -> None:
+    """Serve in a thread, without limits; whatever the other side does, it ends with the connection."""
+    with connection, suppress(OSError):
+        serve(connection, path, limited=False)
 
 
 def receive(connection: socket.socket) -> dict[str, Any] | None:
