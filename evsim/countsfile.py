@@ -10,9 +10,8 @@ import json
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,26 @@ from evsim import hdf5
 from evsim.counters import Counts, Geometry, Ints, LayerCounts, Traffic, merged
 from evsim.errors import EvsimError, OptionError
 from evsim.files import check_input
-from evsim.network import Network, attributes
-from evsim.schema import LARGEST, SchemaError, build, checked, parsed, printable
+from evsim.network import Kind, Network, attributes
+from evsim.schema import LARGEST, SchemaError, build, checked, is_of, parsed, printable, shown
+
+SCALARS: Mapping[str, Any] = {
+    "name": str,
+    "kind": Literal["conv", "linear", "attention", "lif"],
+    "input_kind": Kind,
+    "steps": int,
+    "samples": int,
+    "binary_samples": int,
+    "binary_nonzeros": int,
+    "reads_input": bool,
+}
+"""What the list of layers says of each row beside its geometry, and the type of each."""
+
+COUNTERS = (
+    "input_nonzeros", "input_size", "input_sum", "sops", "macs", "bias_adds", "neuron_updates", "sops_other_order",
+    "acs_unrolled", "spikes", "sops_per_head", "sops_other_order_per_head", "operand_nonzeros",
+)  # fmt: skip
+"""Datasets of counters; a row has a part of them."""
 
 MOST_LAYERS = 100_000
 """Rows; a network has some hundred."""
@@ -118,10 +135,10 @@ def save(path: str | Path, counts: Counts, source: Origin) -> None:
         other = file.create_group("other")
         for key, values in counts.other.items():
             other.create_dataset(key, data=values)
-        _write_arrays(file.create_group("counters"), LayerCounts, counts.layers)
+        _write_arrays(file.create_group("counters"), COUNTERS, counts.layers)
         traffic = [layer.traffic for layer in counts.layers]
         if all(row is not None for row in traffic):
-            _write_arrays(file.create_group("traffic"), Traffic, traffic)
+            _write_arrays(file.create_group("traffic"), [f.name for f in fields(Traffic)], traffic)
 
     hdf5.write(path, fill, "latest")
 
@@ -193,8 +210,7 @@ def per_head(name: str) -> bool:
 
 def _entry(layer: LayerCounts) -> dict[str, Any]:
     """Return all of a row that is no array, for JSON."""
-    entry = {f.name: getattr(layer, f.name) for f in fields(layer) if f.name not in ("traffic", "geometry")}
-    entry = {key: value for key, value in entry.items() if isinstance(value, str | int)}
+    entry = {name: getattr(layer, name) for name in SCALARS}
     entry["geometry"] = asdict(layer.geometry)
     if layer.traffic is not None:
         pairs = ((f.name, getattr(layer.traffic, f.name)) for f in fields(layer.traffic))
@@ -202,9 +218,9 @@ def _entry(layer: LayerCounts) -> dict[str, Any]:
     return entry
 
 
-def _write_arrays(group: Any, kind: type[Any], rows: Sequence[Any]) -> None:
+def _write_arrays(group: Any, names: Sequence[str], rows: Sequence[Any]) -> None:
     """Write each array attribute as one dataset, stacked over the rows that have it; attribute `rows` says which."""
-    for name in (f.name for f in fields(kind)):
+    for name in names:
         having = [i for i, row in enumerate(rows) if isinstance(getattr(row, name), np.ndarray)]
         if not having:
             continue
@@ -229,19 +245,18 @@ def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
     if not isinstance(entries, list) or len(entries) > MOST_LAYERS or not all(isinstance(e, dict) for e in entries):
         raise SchemaError(f"layers are no list of at most {MOST_LAYERS} objects")
     file.check_claims(name for name, member in file.members.items() if member.dtype is not None)
-    kinds = [_row_kind(entry) for entry in entries]
     sizes = [_geometry(entry.pop("geometry", None)) for entry in entries]
     moved = [checked(Traffic, entry.pop("traffic", {}), 0) for entry in entries]
-    arrays = _read_arrays(file, "counters", kinds, sizes, head.steps)
+    arrays = _read_arrays(file, "counters", COUNTERS, sizes, head.steps)
     measured = "traffic" in file.members
     if measured:
-        arrays_moved = _read_arrays(file, "traffic", [Traffic] * len(kinds), sizes, head.steps)
+        arrays_moved = _read_arrays(file, "traffic", [f.name for f in fields(Traffic)], sizes, head.steps)
         moved = [scalars | own for scalars, own in zip(moved, arrays_moved, strict=True)]
     layers = []
-    for i, (kind, entry) in enumerate(zip(kinds, entries, strict=True)):
+    for i, entry in enumerate(entries):
         traffic = _row(Traffic, moved[i]) if measured else None
-        row = {"geometry": sizes[i], "traffic": traffic} | _scalars(kind, entry, head) | arrays[i]
-        layers.append(_row(kind, row))
+        scalars = _scalars(entry, head)
+        layers.append(_row(LayerCounts, {**scalars, **arrays[i], "geometry": sizes[i], "traffic": traffic}))
     other = {}
     for name in file.members:
         if name.startswith("other/"):
@@ -259,11 +274,6 @@ def _origin(values: object) -> Origin:
         {printable(key): printable(text) for key, text in told.versions.items()},
         printable(told.precision),
     )
-
-
-def _row_kind(entry: Mapping[str, Any]) -> type[Any]:  # noqa: ARG001 - one dataclass serves all kinds
-    """Return the dataclass of a row."""
-    return LayerCounts
 
 
 def _whole(told: Mapping[str, Any], name: str, least: int) -> int:
@@ -287,14 +297,17 @@ def _numbers(value: object) -> tuple[float, ...]:
     return (value,) if isinstance(value, int | float) else ()
 
 
-def _scalars(kind: type[Any], entry: dict[str, Any], head: _Header) -> dict[str, Any]:
-    """Return the fields of a row that are no arrays."""
-    row = checked(kind, entry, 0)
-    row["name"] = printable(str(row.get("name")))
+def _scalars(entry: dict[str, Any], head: _Header) -> dict[str, Any]:
+    """Return what is no array of a row."""
+    row = {}
+    for name, value in entry.items():
+        if name not in SCALARS or not is_of(value, SCALARS[name]) or (type(value) is int and value < 0):
+            raise SchemaError(f"a layer's {printable(name)} is {shown(value)}, which counts do not have")
+        row[name] = printable(value) if name == "name" else value
     if not 1 <= row.get("steps", 1) <= head.steps:
-        raise SchemaError(f"{row['name']} runs {row['steps']} steps of {head.steps}")
+        raise SchemaError(f"{row.get('name')} runs {row['steps']} steps of {head.steps}")
     if row.get("samples", 1) != head.samples or row.get("binary_samples", 0) > head.samples:
-        raise SchemaError(f"{row['name']} sums another number of samples than {head.samples}")
+        raise SchemaError(f"{row.get('name')} sums another number of samples than {head.samples}")
     return row
 
 
@@ -307,21 +320,21 @@ def _row(kind: type[Any], values: dict[str, Any]) -> Any:
 
 
 def _read_arrays(
-    file: hdf5.File, group: str, kinds: Sequence[type[Any]], sizes: Sequence[Geometry], steps: int
+    file: hdf5.File, group: str, known: Sequence[str], sizes: Sequence[Geometry], steps: int
 ) -> list[dict[str, Any]]:
     """Return, for each row, name to array."""
     found: list[dict[str, Any]] = [{} for _ in sizes]
     totals: dict[str, float] = {}
     for path in (name for name in file.members if name.startswith(f"{group}/")):
         name, stacked = path.removeprefix(f"{group}/"), file.read(path)
+        if name not in known:
+            raise SchemaError(f"{printable(path)} is no counter that evsim knows")
         rows = file.attributes(path).get("rows")
         if not isinstance(rows, list) or stacked.ndim < 2 or len(rows) != len(stacked):
             raise SchemaError(f"{path} has shape {list(stacked.shape)}, which does not fit its attribute rows")
         if not all(type(row) is int and 0 <= row < len(sizes) for row in rows) or len(set(rows)) < len(rows):
             raise SchemaError(f"the attribute rows of {path} names layers that there are not, or one twice")
         for row, values in zip(rows, stacked, strict=True):
-            if name not in _counters(kinds[row]):
-                raise SchemaError(f"{path} is no counter that evsim knows")
             heads = sizes[row].heads
             if per_head(name):
                 found[row][name] = _integers(path, np.ascontiguousarray(values[:, :heads]), (steps, heads))
@@ -331,13 +344,6 @@ def _read_arrays(
             if totals[name] > LARGEST_TOTAL:
                 raise SchemaError(f"{path} sums up to more than {LARGEST_TOTAL}")
     return found
-
-
-@cache
-def _counters(kind: type[Any]) -> frozenset[str]:
-    """Names of the fields of a row that are arrays."""
-    hints = typing.get_type_hints(kind)
-    return frozenset(name for name, hint in hints.items() if "ndarray" in str(hint))
 
 
 def _integers(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> Ints:

@@ -54,8 +54,8 @@ class Member:
         Where its values lie in the file as they are; None where they are compressed, converted or never written.
     chunk
         Bytes of the blocks that it is compressed in.
-    filters
-        Its compressions: (number, name) each.
+    missing
+        Number and name of each compression of it that is not installed.
     """
 
     shape: tuple[int, ...] | None = None
@@ -64,7 +64,7 @@ class Member:
     stored: int = 0
     offset: int | None = None
     chunk: int = 0
-    filters: tuple[tuple[int, str], ...] = ()
+    missing: tuple[tuple[int, str], ...] = ()
 
     @property
     def claimed(self) -> int:
@@ -220,9 +220,9 @@ class File:
         for name, facts in reply["members"].items():
             dtype = None if facts.get("dtype") is None else np.lib.format.descr_to_dtype(_tuples(facts["dtype"]))
             shape = None if facts.get("shape") is None else tuple(facts["shape"])
-            filters = tuple((code, said) for code, said in facts.get("filters", ()))
+            missing = tuple((code, said) for code, said in facts.get("missing", ()))
             member = Member(
-                shape, dtype, facts.get("text", False), facts.get("stored", 0), None, facts.get("chunk", 0), filters
+                shape, dtype, facts.get("text", False), facts.get("stored", 0), None, facts.get("chunk", 0), missing
             )
             offset = facts.get("offset")
             if offset is not None and offset + member.claimed <= self.size:

@@ -89,7 +89,8 @@ class Reader:
         if request["do"] == "attributes":
             return Answer({"attributes": _attributes(self._file[name or "/"])})
         dataset = self._file[name]
-        _check_filters(dataset)
+        for code, said in _missing(dataset.id.get_create_plist()):
+            raise RefusedError(f"it is compressed by {said} (HDF5 filter {code}); to read it: pip install hdf5plugin")
         if request["do"] == "text":
             return Answer({"text": _text(dataset)})
         shape, wanted = dataset.shape, slice(request["begin"], request["end"])
@@ -284,7 +285,7 @@ def _facts(name: str, dataset: Any) -> dict[str, Any]:
     facts |= {"dtype": np.lib.format.dtype_to_descr(dtype), "text": dtype.kind == "S"}
     if layout == h5d.CHUNKED:
         facts["chunk"] = int(np.prod(settings.get_chunk(), dtype=object)) * dtype.itemsize
-        facts["filters"] = [list(map(_plain, settings.get_filter(i)[::3])) for i in range(settings.get_nfilters())]
+        facts["missing"] = list(_missing(settings))
     elif layout == h5d.CONTIGUOUS and dtype.kind in "fiu" and dataset.get_type() == h5t.py_create(dtype):
         facts["offset"] = dataset.get_offset()
     return facts
@@ -313,20 +314,17 @@ def _text(dataset: Any) -> str:
     return _decoded(value)
 
 
-def _check_filters(dataset: Any) -> None:
-    """Refuse a compression that libhdf5 lacks, by its name."""
-    settings = dataset.id.get_create_plist()
-    for number in range(settings.get_nfilters()):
-        code, _, _, name = settings.get_filter(number)
+def _missing(settings: Any) -> Iterator[tuple[int, str]]:
+    """Yield number and name of each filter (compression) of a dataset that libhdf5 lacks."""
+    for place in range(settings.get_nfilters()):
+        code, _, _, name = settings.get_filter(place)
         if h5z.filter_avail(code):
             continue
         if code >= PLUGINS_FROM:
             with suppress(ImportError):
                 importlib.import_module("hdf5plugin")
-            if h5z.filter_avail(code):
-                continue
-        said = _decoded(name).strip() or "unknown"
-        raise RefusedError(f"it is compressed by {said} (filter {code}); to read it: pip install hdf5plugin")
+        if not h5z.filter_avail(code):
+            yield code, _decoded(name).strip() or "an unknown codec"
 
 
 def _decoded(value: Any) -> str:

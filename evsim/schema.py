@@ -80,9 +80,9 @@ def checked(kind: type[Any], values: object, least: int | None = None) -> dict[s
     taken = {key: _frozen(value) for key, value in values.items()}
     for key, value in taken.items():
         if not is_of(value, hints[key]):
-            raise SchemaError(f"{kind.__name__}.{key} is {_shown(value)}, which is not of its type")
+            raise SchemaError(f"{kind.__name__}.{key} is {shown(value)}, which is not of its type")
         if least is not None and not _at_least(value, least):
-            raise SchemaError(f"{kind.__name__}.{key} is {_shown(value)}, which must be finite and at least {least}")
+            raise SchemaError(f"{kind.__name__}.{key} is {shown(value)}, which must be finite and at least {least}")
     return taken
 
 
@@ -110,6 +110,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def shown(value: object) -> str:
+    """Return a value for a message, in printable letters, cut where it is long."""
+    text = printable(repr(value) if not isinstance(value, int) or abs(value) <= LARGEST else "a number beyond int64")
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def _frozen(value: object) -> object:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
@@ -119,9 +125,3 @@ def _at_least(value: object, least: int) -> bool:
     if isinstance(value, tuple):
         return all(_at_least(item, least) for item in value)
     return not isinstance(value, int | float) or (value >= least and math.isfinite(value))
-
-
-def _shown(value: object) -> str:
-    """Return a value for a message, cut where it is long."""
-    text = printable(repr(value) if not isinstance(value, int) or abs(value) <= LARGEST else "a number beyond int64")
-    return text if len(text) <= 80 else f"{text[:77]}..."
