@@ -299,7 +299,7 @@ def _numbers(value: object) -> tuple[float, ...]:
 
 def _scalars(entry: dict[str, Any], head: _Header) -> dict[str, Any]:
     """Return what is no array of a row."""
-    row = {}
+    row: dict[str, Any] = {}
     for name, value in entry.items():
         if name not in SCALARS or not is_of(value, SCALARS[name]) or (type(value) is int and value < 0):
             raise SchemaError(f"a layer's {printable(name)} is {shown(value)}, which counts do not have")
