@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from evsim.child import Child
 from evsim.errors import EvsimError
 from evsim.files import check_input, write_whole
+from evsim.schema import printable
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 HARMLESS = 64 << 20
@@ -112,8 +113,13 @@ class File:
         self._lock = threading.RLock()
         self.size = os.fstat(self._raw.fileno()).st_size
         if not _has_magic(self._raw, self.size):
+            self.close()
             raise error(f"{self.path} is no HDF5 file, or cut short; {remedy}")
-        self.members: Mapping[str, Member] = self._start()
+        try:
+            self.members: Mapping[str, Member] = self._start()
+        except error:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -271,7 +277,7 @@ class File:
         if "locked" in reply:
             raise self._error(f"{self.path} is in use by another program; close it, or set HDF5_USE_FILE_LOCKING=FALSE")
         if "refused" in reply:
-            raise self._error(f"{self.path} is refused: {reply['refused']}")
+            raise self._error(f"{self.path} is refused: {printable(reply['refused'])}")
         if "damaged" in reply:
             self._damaged(reply["damaged"])
         return reply
@@ -287,10 +293,10 @@ class File:
         raise self._error(f"{self.path} is damaged: the HDF5 library crashed ({name}); {self._remedy}")
 
     def _damaged(self, what: str) -> NoReturn:
-        raise self._error(f"{self.path} is a damaged HDF5 file ({what}); {self._remedy}")
+        raise self._error(f"{self.path} is a damaged HDF5 file ({printable(what)}); {self._remedy}")
 
     def _too_large(self, name: str, size: int) -> NoReturn:
-        raise self._error(f"{self.path}: {name} claims {size} bytes, more than the file can hold; refused")
+        raise self._error(f"{self.path}: {printable(name)} claims {size} bytes, more than the file can hold; refused")
 
 
 def is_hdf5(path: str | Path) -> bool:

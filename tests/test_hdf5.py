@@ -275,6 +275,15 @@ def test_claims_beyond_the_file(tmp_path):
     assert "claims" in refused("convert", tmp_path / "x.h5", tmp_path / "m.h5")
 
 
+def test_names_that_a_terminal_would_obey_are_escaped(tmp_path):
+    """What a file calls its members stands in a message in printable letters."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["\x1b[31mred"] = h5py.ExternalLink("other.h5", "/x")
+    text = refused("events", tmp_path / "x.h5")
+    assert "\\x1b[31mred" in text
+    assert text.strip().isprintable()
+
+
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
     """A file of more members than any has is refused before all are looked at."""
     with h5py.File(tmp_path / "x.h5", "w") as file:
