@@ -7,7 +7,7 @@ named as in `Network.weights`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from evsim.errors import ModelFileError, NetworkError
 from evsim.files import check_input
 from evsim.inputspec import InputSpec
 from evsim.network import NODE_TYPES, Network, Node, attributes
-from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable
+from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
 
 SCHEMA = 1
 """Version of the layout; a reader refuses newer ones."""
@@ -61,7 +61,7 @@ def save(network: Network, path: str | Path) -> None:
         {"type": type(node).__name__, "name": node.name, "inputs": node.inputs, **attributes(node)}
         for node in network.nodes
     ]
-    _check_names(network)
+    _check_names(network.nodes)
 
     def fill(file: Any) -> None:
         file.attrs["format"] = FORMAT
@@ -118,10 +118,10 @@ def _loaded(path: Path, file: hdf5.File) -> Network:
     _check_version(path, told)
     meta, spec = parsed(_text(told, "network")), build(InputSpec, parsed(_text(told, "input")))
     nodes = _nodes(parsed(file.text("nodes")))
+    _check_names(nodes)
     labels, provenance = parsed(file.text("labels")), parsed(file.text("provenance"))
     weights = _Stored(file)
     network = _network(meta, spec, nodes, weights, labels, provenance)
-    _check_names(network)
     _check_maps(network)
     weights.check(network)
     if weights.direct:
@@ -181,12 +181,11 @@ def _network(
     return Network(name, family, variant, spec, nodes, weights, tuple(map(printable, labels)), told)
 
 
-def _check_names(network: Network) -> None:
+def _check_names(nodes: Iterable[Node]) -> None:
     """Refuse names that HDF5 cannot take or a terminal would obey."""
-    for node in network.nodes:
-        name = node.name
+    for name in (name for node in nodes for name in (node.name, *node.inputs)):
         if name in NO_NAMES or "/" in name or len(name) > LONGEST_NAME or not name.isprintable():
-            raise NetworkError(f"{printable(name)[:80]!r} is no name for a node: printable letters without /")
+            raise NetworkError(f"{shown(name)} is no name for a node: printable letters without /")
 
 
 def _check_maps(network: Network) -> None:

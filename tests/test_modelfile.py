@@ -86,7 +86,7 @@ def edit_json(attribute, **values):
     return edit
 
 
-def edit_node(name, **values):
+def edit_node(name, /, **values):
     """Return an edit that sets values of a node."""
 
     def edit(file):
