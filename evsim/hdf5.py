@@ -12,7 +12,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO, RawIOBase
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -46,7 +46,9 @@ class Member:
     Attributes
     ----------
     shape, dtype
-        Of a dataset; dtype is None where it holds what evsim does not read as an array. None for a group.
+        Of a dataset; None for a group. `shape` is None for a dataset of nothing, `dtype` for one that is no array.
+    group
+        Whether it is a group.
     text
         Whether it is of texts.
     stored
@@ -61,6 +63,7 @@ class Member:
 
     shape: tuple[int, ...] | None = None
     dtype: np.dtype[Any] | None = None
+    group: bool = False
     text: bool = False
     stored: int = 0
     offset: int | None = None
@@ -228,11 +231,17 @@ class File:
             shape = None if facts.get("shape") is None else tuple(facts["shape"])
             missing = tuple((code, said) for code, said in facts.get("missing", ()))
             member = Member(
-                shape, dtype, facts.get("text", False), facts.get("stored", 0), None, facts.get("chunk", 0), missing
+                shape,
+                dtype,
+                group=facts.get("group", False),
+                text=facts.get("text", False),
+                stored=facts.get("stored", 0),
+                chunk=facts.get("chunk", 0),
+                missing=missing,
             )
             offset = facts.get("offset")
             if offset is not None and offset + member.claimed <= self.size:
-                member = Member(shape, dtype, stored=member.stored, offset=offset)
+                member = replace(member, offset=offset)
             members[name] = member
         return members
 

@@ -55,7 +55,7 @@ def _join(group: str, key: str) -> str:
 
 def _group(file: hdf5.File) -> str:
     """Path of the one group that holds t, x, y and p."""
-    groups = ["", *(name for name, member in file.members.items() if member.shape is None)]
+    groups = ["", *(name for name, member in file.members.items() if member.group)]
     found = [name for name in groups if all(_join(name, key) in file.members for key in KEYS)]
     if not found:
         held = ", ".join([printable(name) for name in file.members if "/" not in name][:8]) or "nothing"
