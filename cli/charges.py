@@ -95,9 +95,10 @@ def merge(
 ) -> None:
     """Add counts of several samples up."""
     from evsim import countsfile
-    from evsim.files import check_place
+    from evsim.files import check_place, check_suffix
 
     check_place(out)
+    check_suffix("out", out)
     total, notes = countsfile.merge(files)
     countsfile.save(out, total.counts, total.origin)
     output.notes(notes)

@@ -7,6 +7,7 @@ from evsim.errors import OptionError
 from evsim.events import ReadOptions, read
 from evsim.events.convert import write
 from evsim.events.summary import activity, summarise
+from evsim.files import check_outputs
 from evsim.report.recordings import draw, summary_document, summary_report
 
 
@@ -16,6 +17,7 @@ def list_recording(
     """Summarise, print, and write what was asked for."""
     if aedat and not to:
         raise OptionError("`aedat` is the version of what `to` writes; give `to=OUT.aedat`")
+    check_outputs({"json": json_file, "png": png, "to": to}, [file])
     summary = summarise(file, options)
     output.notes(summary.notes)
     if not summary.count:

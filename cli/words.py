@@ -18,6 +18,7 @@ ALIASES = {
     "method": "--method",
     "path": "--input",
     "sample": "--input",
+    "save_counts": "--counts",
     "source": "--input",
 }
 """Python's names that are other words on the command line; a command's own option of the name goes before."""

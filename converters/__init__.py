@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, read_checkpoint
+from evsim.converters.checkpoint import Checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
 from evsim.converters.family import Family
 from evsim.converters.parts import Builder, Weights
 from evsim.converters.registry import BUILT_IN, families_of_others, find_family, find_preset, known_families
 from evsim.converters.table import Match
 from evsim.errors import CheckpointError, NetworkError, OptionError, PluginError
-from evsim.modelfile import is_model, load
+from evsim.files import check_input
+from evsim.modelfile import ForeignFileError, is_model, load
 from evsim.network import Network
 
 NEAR = 0.5
@@ -79,8 +80,11 @@ def load_model(path: str | Path) -> Conversion:
         As `evsim.modelfile.load` and `convert`.
     """
     path = Path(path)
-    if not _is_checkpoint(path):
-        return Conversion(load(path), ())
+    if not _is_pickle(path):
+        try:
+            return Conversion(load(path), ())
+        except ForeignFileError:
+            pass  # a state_dict, perhaps
     try:
         conversion = convert(path)
     except OptionError as error:
@@ -90,14 +94,15 @@ def load_model(path: str | Path) -> Conversion:
     return Conversion(conversion.network, (note, *conversion.notes))
 
 
-def _is_checkpoint(path: Path) -> bool:
-    """Whether a file is not a model.h5 but something that PyTorch or h5py wrote."""
+def _is_pickle(path: Path) -> bool:
+    """Whether a file is what PyTorch writes."""
     try:
+        if not path.is_file():  # a pipe has nothing to look at
+            return False
         with path.open("rb") as file:
-            head = file.read(8)
-    except OSError:
+            return file.read(8).startswith((b"PK", b"\x80"))
+    except (OSError, ValueError):
         return False  # the reader of models says what is wrong
-    return head.startswith((b"PK", b"\x80")) or (head.startswith(HDF5_MAGIC) and not is_model(path))
 
 
 def _family(checkpoint: Checkpoint, facts: Facts) -> tuple[Family, Match]:
@@ -186,6 +191,7 @@ def _precision(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:
 
 def _labels(path: str, classes: int) -> tuple[str, ...]:
     """Read class names, one per line."""
+    check_input(path, OptionError, "a text file, one class per line, to `labels`")
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -12,8 +12,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim import hdf5
 from evsim.converters.unpickle import Inert, LazyTensor, read_zip
 from evsim.errors import CheckpointError
+from evsim.files import check_input
 
 T = TypeVar("T")
 ZIP_MAGIC = b"PK\x03\x04"
@@ -22,8 +24,8 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 LEGACY_MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19."
 """PyTorch before 1.6 began a file with this pickled number."""
 
-MOST_COMPRESSED = 1100
-"""Deflate, HDF5's own compression, cannot shrink data further than 1032 to 1."""
+NUMBERS = "fiubcmM"
+"""Kinds of arrays that tensors may be; a layer that needs real numbers refuses others by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +98,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 def _identify(path: Path) -> tuple[bytes, str]:
     """Return the first bytes of the file and its SHA-256."""
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give a checkpoint file (.pth, .pth.tar or .h5)")
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist; check the path of the checkpoint")
+    check_input(path, CheckpointError, "a checkpoint file (.pth, .pth.tar or .h5)", "check the path of the checkpoint")
     try:
         with path.open("rb") as file:
             head = file.read(64)
@@ -140,57 +139,42 @@ class _LazyState(Mapping[str, NDArray[np.generic]]):
 class _HDF5State(Mapping[str, NDArray[np.generic]]):
     """Datasets of an HDF5 file, read on access."""
 
-    def __init__(self, path: Path, found: Mapping[str, tuple[str, tuple[int, ...], str]]) -> None:
-        self._path, self._found = path, found
+    def __init__(self, file: hdf5.File, names: Mapping[str, str]) -> None:
+        self._file, self._names = file, names
 
     def __getitem__(self, key: str) -> NDArray[np.generic]:
-        import h5py
-
-        try:
-            with h5py.File(self._path) as file:
-                return np.asarray(file[self._found[key][0]][()])
-        except (OSError, RuntimeError, KeyError) as error:
-            raise CheckpointError(f"{self._path}: {key} cannot be read ({error}); copy the file again") from error
+        return self._file.read(self._names[key])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._names)
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of a dataset, without reading it."""
-        return self._found[key][1]
+        return self._file.members[self._names[key]].shape or ()
 
     def dtype(self, key: str) -> str:
         """Type of a dataset."""
-        return self._found[key][2]
+        dtype = self._file.members[self._names[key]].dtype
+        assert dtype is not None
+        return dtype.name
 
 
 def _from_hdf5(path: Path, notes: list[str]) -> _HDF5State:
-    import h5py
-
-    found: dict[str, tuple[str, tuple[int, ...], str]] = {}
-    room = MOST_COMPRESSED * path.stat().st_size
-
-    def take(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub":
-            if item.nbytes > room:
-                raise CheckpointError(
-                    f"{path}: {name} claims {item.nbytes} bytes, more than the file can hold; refused"
-                )
-            found[name.replace("/", ".")] = (name, item.shape, item.dtype.name)
-
-    try:
-        with h5py.File(path) as file:
-            file.visititems(take)
-    except CheckpointError:
-        raise
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is a damaged HDF5 file ({error}); copy it again") from error
-    if not found:
+    file = hdf5.File(path, CheckpointError)
+    tensors = [n for n, member in file.members.items() if member.dtype is not None and member.dtype.kind in NUMBERS]
+    for name, member in file.members.items():
+        if member.shape is not None and member.dtype is None and not member.text:
+            raise CheckpointError(f"{path}: {name} holds values of a type that NumPy lacks; store it as float32")
+    if not tensors:
         raise CheckpointError(f"{path} is an HDF5 file without any tensor; give a model.h5 or a state_dict")
-    return _HDF5State(path, _without_prefix(found, notes))
+    file.check_claims(tensors)
+    state = _HDF5State(file, _without_prefix({name.replace("/", "."): name for name in tensors}, notes))
+    if all(file.members[name].offset is not None for name in tensors):
+        file.rest()
+    return state
 
 
 def _state_of(loaded: object, path: Path) -> tuple[dict[str, LazyTensor], dict[str, object]]:

@@ -11,11 +11,12 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim import hdf5
 from evsim.counters import (
     ROW_TYPES,
     AttentionCounts,
@@ -23,32 +24,48 @@ from evsim.counters import (
     Ints,
     LayerCounts,
     NeuronCounts,
-    RowCounts,
     SynapseCounts,
     Traffic,
     merged,
     unknown_row,
 )
 from evsim.errors import EvsimError, OptionError
-from evsim.files import replacing
+from evsim.files import check_input
 from evsim.network import Kind, Network, attributes
-from evsim.workload import Geometry
+from evsim.schema import LARGEST, SchemaError, build, checked, is_of, parsed, printable, shown
+from evsim.workload import Geometry, RowKind
 
-SCHEMA = 1
-"""Version of the layout; a reader refuses newer ones."""
-
-FORMAT = "evsim-counts"
-
-SCALARS = (
-    "name", "kind", "input_kind", "steps", "samples", "binary_samples", "binary_nonzeros", "reads_input"
-)  # fmt: skip
-"""What the list of layers says of each row; a number that a kind does not have is 0 there."""
+SCALARS: Mapping[str, Any] = {
+    "name": str,
+    "kind": RowKind,
+    "input_kind": Kind,
+    "steps": int,
+    "samples": int,
+    "binary_samples": int,
+    "binary_nonzeros": int,
+    "reads_input": bool,
+}
+"""What the list of layers says of each row beside its geometry, and the type of each; what a kind lacks is 0 there."""
 
 COUNTERS = (
     "input_nonzeros", "input_size", "input_sum", "sops", "macs", "bias_adds", "neuron_updates", "sops_other_order",
     "acs_unrolled", "spikes", "sops_per_head", "sops_other_order_per_head", "operand_nonzeros",
 )  # fmt: skip
 """Datasets of counters; a kind of row has a part of them, some by its other counters."""
+
+MOST_LAYERS = 100_000
+"""Rows; a network has some hundred."""
+
+LARGEST_SIZE = 2**31 - 1
+"""Of anything about the shape of a layer."""
+
+LARGEST_TOTAL = 2**62
+"""Sum of a counter over all layers and timesteps, so that sums of sums stay within int64."""
+
+SCHEMA = 1
+"""Version of the layout; a reader refuses newer ones."""
+
+FORMAT = "evsim-counts"
 
 
 class CountsError(EvsimError):
@@ -120,10 +137,9 @@ def save(path: str | Path, counts: Counts, source: Origin) -> None:
     OutputError
         If the place cannot be written to.
     """
-    import h5py
-
     entries = [_entry(layer) for layer in counts.layers]
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+
+    def fill(file: Any) -> None:
         file.attrs["format"], file.attrs["schema"] = FORMAT, SCHEMA
         file.attrs["timesteps"], file.attrs["samples"] = counts.timesteps, counts.samples
         file.create_dataset("origin", data=json.dumps(asdict(source)))
@@ -136,6 +152,8 @@ def save(path: str | Path, counts: Counts, source: Origin) -> None:
         if all(row is not None for row in traffic):
             _write_arrays(file.create_group("traffic"), [f.name for f in fields(Traffic)], traffic)
 
+    hdf5.write(path, fill, "latest")
+
 
 def load(path: str | Path) -> Stored:
     """Read counts.
@@ -145,27 +163,25 @@ def load(path: str | Path) -> Stored:
     CountsError
         If the file is missing, damaged, newer than this evsim, or holds no counts.
     """
-    import h5py
-
     path = Path(path)
-    if not path.is_file():
-        raise CountsError(f"{path} is no file; make one by: evsim run MODEL --input RECORDING --counts {path.name}")
+    again = f"make it again by a run with `save_counts={path}`"
+    check_input(path, CountsError, "a file of counts", f"make one by a run with `save_counts={path}`")
+    if not hdf5.is_hdf5(path):
+        raise CountsError(f"{path} is no counts file (it is no HDF5 file, or cut short); {again}")
     try:
-        with h5py.File(path) as file:
-            if "format" not in file.attrs or file.attrs["format"] != FORMAT:
-                raise CountsError(f"{path} is an HDF5 file but holds no counts; make some by: evsim run --counts")
-            if int(file.attrs["schema"]) > SCHEMA:
+        with hdf5.File(path, CountsError, again) as file:
+            told = file.attributes()
+            if told.get("format") != FORMAT:
                 raise CountsError(
-                    f"{path} has schema {int(file.attrs['schema'])}, this evsim reads up to {SCHEMA}; "
-                    "install a newer evsim"
+                    f"{path} is an HDF5 file but holds no counts; make some by a run with `save_counts=True`"
                 )
-            return _read(file)
-    except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if isinstance(error, CountsError):
-            raise
-        raise CountsError(
-            f"{path} is damaged or no counts file ({error}); make it again by: evsim run --counts"
-        ) from error
+            if type(told.get("schema")) is int and told["schema"] > SCHEMA:
+                raise CountsError(
+                    f"{path} has schema {told['schema']}, this evsim reads up to {SCHEMA}; install a newer evsim"
+                )
+            return _stored(file, told)
+    except SchemaError as error:
+        raise CountsError(f"{path} is damaged or no counts file ({error}); {again}") from error
 
 
 def merge(paths: Sequence[str | Path]) -> tuple[Stored, tuple[str, ...]]:
@@ -211,7 +227,7 @@ def _entry(layer: LayerCounts) -> dict[str, Any]:
             pass
         case _:
             raise unknown_row(layer, "counts.h5", "a file of this schema cannot hold it")
-    entry = {key: getattr(layer, key, 0) for key in SCALARS}
+    entry = {name: getattr(layer, name, 0) for name in SCALARS}
     entry["geometry"] = asdict(layer.geometry)
     if layer.traffic is not None:
         pairs = ((f.name, getattr(layer.traffic, f.name)) for f in fields(layer.traffic))
@@ -231,60 +247,135 @@ def _write_arrays(group: Any, names: Sequence[str], rows: Sequence[Any]) -> None
         group.create_dataset(name, data=np.stack(padded).astype(np.int64)).attrs["rows"] = having
 
 
-def _read(file: Any) -> Stored:
-    steps, samples = int(file.attrs["timesteps"]), int(file.attrs["samples"])
-    if steps < 1 or samples < 1:
-        raise ValueError(f"{steps} timesteps, {samples} samples")
-    entries = json.loads(file["layers"][()])
-    told = json.loads(file["origin"][()])
-    told["inputs"] = tuple((str(path), str(digest)) for path, digest in told["inputs"])
-    sizes = [_geometry(entry.pop("geometry")) for entry in entries]
-    arrays = _read_arrays(file["counters"], sizes, steps)
-    moved = _read_arrays(file["traffic"], sizes, steps) if "traffic" in file else None
+class _Header(NamedTuple):
+    """What the attributes of the file say."""
+
+    steps: int
+    samples: int
+
+
+def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
+    """Read everything; SchemaError where it is not what `save` writes."""
+    head = _Header(*(_whole(told, name, 1) for name in ("timesteps", "samples")))
+    _whole(told, "schema", 1)
+    entries = parsed(file.text("layers"))
+    if not isinstance(entries, list) or len(entries) > MOST_LAYERS or not all(isinstance(e, dict) for e in entries):
+        raise SchemaError(f"layers are no list of at most {MOST_LAYERS} objects")
+    file.check_claims(name for name, member in file.members.items() if member.dtype is not None)
+    sizes = [_geometry(entry.pop("geometry", None)) for entry in entries]
+    moved = [checked(Traffic, entry.pop("traffic", {}), 0) for entry in entries]
+    arrays = _read_arrays(file, "counters", COUNTERS, sizes, head.steps)
+    measured = "traffic" in file.members
+    if measured:
+        arrays_moved = _read_arrays(file, "traffic", [f.name for f in fields(Traffic)], sizes, head.steps)
+        moved = [scalars | own for scalars, own in zip(moved, arrays_moved, strict=True)]
     layers = []
-    for i, (entry, size) in enumerate(zip(entries, sizes, strict=True)):
-        traffic = None
-        scalars = entry.pop("traffic", {})
-        if moved is not None:
-            traffic = Traffic(**scalars, **moved[i])
-        layers.append(_row(entry, arrays[i], geometry=size, traffic=traffic))
-    other = {key: _integers(item[()], (steps,)) for key, item in file["other"].items()}
-    return Stored(Counts(steps, tuple(layers), other, samples), Origin(**told))
+    for i, entry in enumerate(entries):
+        traffic = _whole_row(Traffic, moved[i]) if measured else None
+        scalars = _scalars(entry, head)
+        layers.append(_row({**scalars, **arrays[i], "geometry": sizes[i], "traffic": traffic}))
+    other = {}
+    for name in file.members:
+        if name.startswith("other/"):
+            other[printable(name.removeprefix("other/"))] = _integers(name, file.read(name), (head.steps,))
+    return Stored(Counts(head.steps, tuple(layers), other, head.samples), _origin(parsed(file.text("origin"))))
 
 
-def _geometry(values: dict[str, Any]) -> Geometry:
-    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return Geometry(**sizes)
+def _origin(values: object) -> Origin:
+    """Return where counts came from, its texts escaped where a terminal would obey them."""
+    told = build(Origin, values)
+    return Origin(
+        printable(told.model),
+        printable(told.model_digest),
+        tuple((printable(source), printable(digest)) for source, digest in told.inputs),
+        {printable(key): printable(text) for key, text in told.versions.items()},
+        printable(told.precision),
+    )
 
 
-def _row(entry: Mapping[str, Any], arrays: Mapping[str, Ints], **more: Any) -> LayerCounts:
+def _whole(told: Mapping[str, Any], name: str, least: int) -> int:
+    value = told.get(name)
+    if type(value) is not int or not least <= value <= LARGEST:
+        raise SchemaError(f"{value!r} {name}" if isinstance(value, int) else f"its {name} is no whole number")
+    return value
+
+
+def _geometry(values: object) -> Geometry:
+    size = build(Geometry, values, 0)
+    numbers = [n for f in fields(size) for n in _numbers(getattr(size, f.name))]
+    if max(numbers, default=0) > LARGEST_SIZE:
+        raise SchemaError(f"a size of a layer is beyond {LARGEST_SIZE}")
+    return size
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    if isinstance(value, tuple):
+        return value
+    return (value,) if isinstance(value, int | float) else ()
+
+
+def _scalars(entry: dict[str, Any], head: _Header) -> dict[str, Any]:
+    """Return what is no array of a row."""
+    row: dict[str, Any] = {}
+    for name, value in entry.items():
+        if name not in SCALARS or not is_of(value, SCALARS[name]) or (type(value) is int and value < 0):
+            raise SchemaError(f"a layer's {printable(name)} is {shown(value)}, which counts do not have")
+        row[name] = printable(value) if name == "name" else value
+    if not 1 <= row.get("steps", 1) <= head.steps:
+        raise SchemaError(f"{row.get('name')} runs {row['steps']} steps of {head.steps}")
+    if row.get("samples", 1) != head.samples or row.get("binary_samples", 0) > head.samples:
+        raise SchemaError(f"{row.get('name')} sums another number of samples than {head.samples}")
+    return row
+
+
+def _row(values: dict[str, Any]) -> LayerCounts:
     """Return a row of the type of its kind, which takes what it has of its own; the rest follows from that."""
-    if entry["kind"] not in ROW_TYPES or entry["input_kind"] not in typing.get_args(Kind):
-        raise ValueError(f"layer {entry['name']} is of unknown kind {entry['kind']}, {entry['input_kind']}")
-    if extra := (entry.keys() - set(SCALARS)) | (arrays.keys() - set(COUNTERS)):
-        raise ValueError(f"layer {entry['name']} has an unknown counter {min(extra)}")
-    row: type[RowCounts] = ROW_TYPES[entry["kind"]]
-    own = {f.name for f in fields(row)}
-    return typing.cast("LayerCounts", row(**{k: v for k, v in {**entry, **arrays, **more}.items() if k in own}))
+    if "kind" not in values:
+        raise SchemaError(f"{values.get('name')} is of no kind")
+    kind = ROW_TYPES[values["kind"]]
+    own = {f.name for f in fields(kind)}
+    row: LayerCounts = _whole_row(kind, {key: value for key, value in values.items() if key in own})
+    return row
 
 
-def _read_arrays(group: Any, sizes: Sequence[Geometry], steps: int) -> list[dict[str, Any]]:
+def _whole_row(kind: type[Any], values: dict[str, Any]) -> Any:
+    """Make a row; one that lacks a counter that its kind always has is refused."""
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise SchemaError(f"a layer is not whole: {error}") from error
+
+
+def _read_arrays(
+    file: hdf5.File, group: str, known: Sequence[str], sizes: Sequence[Geometry], steps: int
+) -> list[dict[str, Any]]:
     """Return, for each row, name to array."""
     found: list[dict[str, Any]] = [{} for _ in sizes]
-    for name, item in group.items():
-        rows, stacked = item.attrs["rows"], item[()]
-        if len(rows) != len(stacked):
-            raise ValueError(f"{name} has {len(stacked)} rows, its attribute names {len(rows)}")
+    totals: dict[str, float] = {}
+    for path in (name for name in file.members if name.startswith(f"{group}/")):
+        name, stacked = path.removeprefix(f"{group}/"), file.read(path)
+        if name not in known:
+            raise SchemaError(f"{printable(path)} is no counter that evsim knows")
+        rows = file.attributes(path).get("rows")
+        if not isinstance(rows, list) or stacked.ndim < 2 or len(rows) != len(stacked):
+            raise SchemaError(f"{path} has shape {list(stacked.shape)}, which does not fit its attribute rows")
+        if not all(type(row) is int and 0 <= row < len(sizes) for row in rows) or len(set(rows)) < len(rows):
+            raise SchemaError(f"the attribute rows of {path} names layers that there are not, or one twice")
         for row, values in zip(rows, stacked, strict=True):
             heads = sizes[row].heads
             if per_head(name):
-                found[row][name] = _integers(values[:, :heads].copy(), (steps, heads))
+                found[row][name] = _integers(path, np.ascontiguousarray(values[:, :heads]), (steps, heads))
             else:
-                found[row][name] = _integers(values, (3, steps) if values.ndim == 2 else (steps,))
+                found[row][name] = _integers(path, values, (3, steps) if values.ndim == 2 else (steps,))
+            totals[name] = totals.get(name, 0.0) + float(values.sum(dtype=np.float64))
+            if totals[name] > LARGEST_TOTAL:
+                raise SchemaError(f"{path} sums up to more than {LARGEST_TOTAL}")
     return found
 
 
-def _integers(values: Any, shape: tuple[int, ...]) -> Ints:
+def _integers(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> Ints:
     if values.dtype != np.int64 or values.shape != shape:
-        raise ValueError(f"expected int64 {list(shape)}, found {values.dtype} {list(values.shape)}")
+        raise SchemaError(f"{name}: expected int64 {list(shape)}, found {values.dtype} {list(values.shape)}")
+    if values.size and int(values.min()) < 0:
+        raise SchemaError(f"{name} holds a negative count")
     return typing.cast("Ints", values)

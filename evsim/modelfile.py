@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, fields
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim import hdf5
 from evsim.errors import ModelFileError, NetworkError
-from evsim.files import replacing
+from evsim.files import check_input
 from evsim.inputspec import InputSpec
 from evsim.network import NODE_TYPES, Network, Node, attributes
+from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
 
 SCHEMA = 1
 """Version of the layout; a reader refuses newer ones."""
@@ -28,16 +31,20 @@ FORMAT = "evsim-model"
 LIBVER = ("v110", "v110")
 """HDF5 releases that can read the file: 1.10 and later; its headers are much smaller than the default's."""
 
-MOST_COMPRESSED = 1100
-"""Deflate, HDF5's own compression, cannot shrink data further than 1032 to 1."""
-
 AGAIN = "make it again by: evsim convert CHECKPOINT"
 
-DAMAGE = (
-    OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, ArithmeticError,
-    RecursionError, MemoryError,
-)  # fmt: skip
-"""What h5py, the JSON decoder and the dataclasses raise on content that is not what a model holds."""
+MOST_NODES = 10_000
+"""The deepest network that anybody published has some thousand."""
+
+LARGEST_MAP = 1 << 26
+"""Values of the greatest map of one timestep; that of a network on 1024 x 1024 pixels with 64 channels."""
+
+NO_NAMES = ("", ".", "..")
+"""What HDF5 does not take as the name of a dataset."""
+
+
+class ForeignFileError(ModelFileError):
+    """An HDF5 file that is whole, but no model of evsim's."""
 
 
 def save(network: Network, path: str | Path) -> None:
@@ -50,13 +57,13 @@ def save(network: Network, path: str | Path) -> None:
     CheckpointError
         If a weight turns out damaged on reading it.
     """
-    import h5py
-
     nodes: list[dict[str, object]] = [
         {"type": type(node).__name__, "name": node.name, "inputs": node.inputs, **attributes(node)}
         for node in network.nodes
     ]
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver=LIBVER) as file:
+    _check_names(network.nodes)
+
+    def fill(file: Any) -> None:
         file.attrs["format"] = FORMAT
         file.attrs["schema"] = SCHEMA
         meta = {"name": network.name, "family": network.family, "variant": network.variant}
@@ -69,15 +76,15 @@ def save(network: Network, path: str | Path) -> None:
         for key in network.weights:
             weights.create_dataset(key, data=network.weights[key])
 
+    hdf5.write(path, fill, LIBVER)
+
 
 def is_model(path: str | Path) -> bool:
     """Whether an HDF5 file says that it is a model of evsim's."""
-    import h5py
-
     try:
-        with h5py.File(path) as file:
-            return _says_model(file)
-    except (OSError, RuntimeError, KeyError):
+        with hdf5.File(path, ModelFileError) as file:
+            return file.attributes().get("format") == FORMAT
+    except ModelFileError:
         return False
 
 
@@ -87,47 +94,49 @@ def load(path: str | Path) -> Network:
     Raises
     ------
     ModelFileError
-        If the file is missing, damaged, newer than this evsim, or no model.
+        If the file is missing, in use, damaged, newer than this evsim, or no model, or asks for more memory than any
+        network of its kind.
     """
-    import h5py
-
     path = Path(path)
-    if path.is_dir():
-        raise ModelFileError(f"{path} is a folder; give a model.h5")
-    if not path.exists():
-        raise ModelFileError(f"{path} does not exist; make it by: evsim convert CHECKPOINT {path}")
-    if not h5py.is_hdf5(path):
+    check_input(path, ModelFileError, "a model.h5", f"make it by: evsim convert CHECKPOINT {path}")
+    if not hdf5.is_hdf5(path):
         raise ModelFileError(f"{path} is no model.h5 (it is no HDF5 file, or cut short); give a model or a checkpoint")
     try:
-        with h5py.File(path) as file:
-            _check_version(file, path)
-            meta = _parsed(file.attrs["network"])
-            spec = _made(InputSpec, _parsed(file.attrs["input"]))
-            nodes = tuple(_node(entry) for entry in _parsed(file["nodes"][()]))
-            labels = tuple(_parsed(file["labels"][()]))
-            provenance = _parsed(file["provenance"][()])
-            weights = _Stored(path, {key: (item.shape, item.dtype) for key, item in file["weights"].items()})
-            _check_room(path, (file["nodes"], file["labels"], file["provenance"], *file["weights"].values()))
-        names = [meta["name"], meta["family"], meta["variant"], *labels, *provenance, *provenance.values()]
-        if not all(isinstance(name, str) for name in names):
-            raise NetworkError("names, labels and provenance are texts")  # noqa: TRY301 - one place tells the person
-        network = Network(meta["name"], meta["family"], meta["variant"], spec, nodes, weights, labels, provenance)
-        weights.check(network)
-    except ModelFileError:
-        raise
+        with ExitStack() as held:
+            file = held.enter_context(hdf5.File(path, ModelFileError, f"{AGAIN} {path}"))
+            network = _loaded(path, file)
+            held.pop_all()  # its weights will be read from it
     except NetworkError as error:
         raise ModelFileError(f"{path} is not consistent: {error}; {AGAIN} {path}") from error
-    except DAMAGE as error:
+    except SchemaError as error:
         raise ModelFileError(f"{path} is damaged or no model ({error}); {AGAIN} {path}") from error
     return network
 
 
-def _check_version(file: Any, path: Path) -> None:
-    if not _says_model(file):
-        raise ModelFileError(
+def _loaded(path: Path, file: hdf5.File) -> Network:
+    told = file.attributes()
+    _check_version(path, told)
+    meta, spec = parsed(_text(told, "network")), build(InputSpec, parsed(_text(told, "input")))
+    nodes = _nodes(parsed(file.text("nodes")))
+    _check_names(nodes)
+    labels, provenance = parsed(file.text("labels")), parsed(file.text("provenance"))
+    weights = _Stored(file)
+    network = _network(meta, spec, nodes, weights, labels, provenance)
+    _check_maps(network)
+    weights.check(network)
+    if weights.direct:
+        file.rest()
+    return network
+
+
+def _check_version(path: Path, told: Mapping[str, Any]) -> None:
+    if told.get("format") != FORMAT:
+        raise ForeignFileError(
             f"{path} is an HDF5 file but no model of evsim; make one by: evsim convert CHECKPOINT OUT.h5"
         )
-    schema = int(file.attrs["schema"])
+    schema = told.get("schema")
+    if type(schema) is not int:
+        raise SchemaError("its schema is no whole number")
     if schema > SCHEMA:
         raise ModelFileError(
             f"{path} has schema {schema}, this evsim reads up to {SCHEMA}; install a newer evsim, or convert again"
@@ -136,37 +145,78 @@ def _check_version(file: Any, path: Path) -> None:
         raise ModelFileError(f"{path} has schema {schema}, which never was; {AGAIN} {path}")
 
 
-def _check_room(path: Path, items: Iterable[Any]) -> None:
-    """Refuse datasets that claim more than the file can hold, before anything is allocated for them."""
-    room = MOST_COMPRESSED * path.stat().st_size
-    for item in items:
-        if item.nbytes > room:
-            raise NetworkError(f"{item.name} claims {item.nbytes} bytes")
+def _text(told: Mapping[str, Any], name: str) -> str:
+    if not isinstance(told.get(name), str):
+        raise SchemaError(f"its attribute {name} is missing or no text")
+    return str(told[name])
 
 
-def _says_model(file: Any) -> bool:
-    says = file.attrs.get("format")
-    return isinstance(says, str) and says == FORMAT
+def _nodes(entries: object) -> tuple[Node, ...]:
+    if not isinstance(entries, list) or len(entries) > MOST_NODES:
+        raise SchemaError(f"nodes are no list of at most {MOST_NODES}")
+    return tuple(map(_node, entries))
+
+
+def _node(entry: object) -> Node:
+    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
+        raise SchemaError("a node is no JSON object with a type")
+    kind = entry.pop("type")
+    if kind not in NODE_TYPES:
+        raise SchemaError(f"unknown primitive {printable(kind)}: written by a newer evsim?")
+    node: Node = build(NODE_TYPES[kind], entry)
+    return node
+
+
+def _network(
+    meta: object, spec: InputSpec, nodes: tuple[Node, ...], weights: _Stored, labels: object, provenance: object
+) -> Network:
+    """Tie it together; texts are escaped where a terminal would obey them."""
+    if not isinstance(meta, dict) or not isinstance(labels, list) or not isinstance(provenance, dict):
+        raise SchemaError("network, labels and provenance are no JSON object, list and object")
+    names = (meta.get("name"), meta.get("family"), meta.get("variant"))
+    if not all(isinstance(name, str) for name in (*names, *labels, *provenance.values())):
+        raise SchemaError("names, labels and provenance are texts")
+    name, family, variant = (printable(str(name)) for name in names)
+    told = {printable(fact): printable(text) for fact, text in provenance.items()}
+    return Network(name, family, variant, spec, nodes, weights, tuple(map(printable, labels)), told)
+
+
+def _check_names(nodes: Iterable[Node]) -> None:
+    """Refuse names that HDF5 cannot take or a terminal would obey."""
+    for name in (name for node in nodes for name in (node.name, *node.inputs)):
+        if name in NO_NAMES or "/" in name or len(name) > LONGEST_NAME or not name.isprintable():
+            raise NetworkError(f"{shown(name)} is no name for a node: printable letters without /")
+
+
+def _check_maps(network: Network) -> None:
+    """Refuse a graph that asks for more memory than any network would, before anything is allocated for it."""
+    for node in network.nodes:
+        shape = network.shapes[node.name]
+        if shape.positions * shape.channels > LARGEST_MAP:
+            size = 4 * shape.positions * shape.channels
+            raise NetworkError(f"{node.name} emits {shape}, {size} bytes at each timestep; at most {4 * LARGEST_MAP}")
 
 
 class _Stored(Mapping[str, NDArray[np.floating]]):
     """Weights in the file, read and checked on access."""
 
-    def __init__(self, path: Path, kinds: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
-        self._path, self._kinds = path, kinds
+    def __init__(self, file: hdf5.File) -> None:
+        above = "weights/"
+        self._file = file
+        self._kinds = {name.removeprefix(above): m for name, m in file.members.items() if name.startswith(above)}
+        file.check_claims(above + key for key in self._kinds)
+
+    @property
+    def direct(self) -> bool:
+        """Whether all lie in the file as they are."""
+        return all(member.offset is not None for member in self._kinds.values())
 
     def __getitem__(self, key: str) -> NDArray[np.floating]:
-        import h5py
-
         if key not in self._kinds:
             raise KeyError(key)
-        try:
-            with h5py.File(self._path) as file:
-                values: NDArray[np.floating] = file["weights"][key][()]
-        except (OSError, KeyError) as error:
-            raise ModelFileError(f"{self._path}: the weights {key} cannot be read ({error}); convert again") from error
+        values: NDArray[np.floating] = self._file.read(f"weights/{key}")
         if not np.isfinite(values).all():
-            raise ModelFileError(f"{self._path}: the weights {key} hold NaN or infinite values; convert again")
+            raise ModelFileError(f"{self._file.path}: the weights {key} hold NaN or infinite values; convert again")
         return values
 
     def __iter__(self) -> Iterator[str]:
@@ -179,56 +229,10 @@ class _Stored(Mapping[str, NDArray[np.floating]]):
         """Compare shapes and types with what the nodes want."""
         for node in network.nodes:
             for parameter, wanted in node.parameters().items():
-                shape, dtype = self._kinds[f"{node.name}.{parameter}"]
-                if shape != wanted or dtype.kind != "f":
+                member = self._kinds[f"{node.name}.{parameter}"]
+                if member.shape != wanted or member.dtype is None or member.dtype.kind != "f":
+                    shape = "none" if member.shape is None else list(member.shape)
                     raise NetworkError(
-                        f"weights {node.name}.{parameter} have shape {list(shape)} of {dtype}, "
+                        f"weights {node.name}.{parameter} have shape {shape} of {member.dtype}, "
                         f"the layer wants {list(wanted)} of floats"
                     )
-
-
-def _parsed(text: str | bytes) -> Any:
-    """Return what JSON says; NaN and Infinity, which Python alone takes for JSON, are refused."""
-
-    def refuse(name: str) -> None:
-        raise NetworkError(f"{name} is no number that JSON knows")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def _node(entry: dict[str, Any]) -> Node:
-    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
-        raise NetworkError("a node is no JSON object with a type")
-    kind = entry.pop("type")
-    if kind not in NODE_TYPES:
-        raise NetworkError(f"unknown primitive {kind}: written by a newer evsim?")
-    node: Node = _made(NODE_TYPES[kind], entry)
-    return node
-
-
-def _made(kind: type[Any], values: dict[str, Any]) -> Any:
-    """Make a dataclass from JSON, every value of the type that its field declares; lists become tuples."""
-    if not isinstance(values, dict):
-        raise NetworkError(f"{kind.__name__} is no JSON object")
-    hints = get_type_hints(kind)
-    names = {f.name for f in fields(kind) if f.init}
-    if not values.keys() <= names:
-        raise NetworkError(f"{kind.__name__} has no field {', '.join(sorted(values.keys() - names))}")
-    taken = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    for key, value in taken.items():
-        if not _is_of(value, hints[key]):
-            raise NetworkError(f"{kind.__name__}.{key} is {value!r}, which is not of its type")
-    return kind(**taken)
-
-
-def _is_of(value: object, hint: Any) -> bool:
-    """Whether a value from JSON is what a field's annotation says."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in inner
-    if origin is tuple:
-        wanted = inner[:1] * len(value) if isinstance(value, tuple) and inner[-1] is ... else inner
-        return isinstance(value, tuple) and len(value) == len(wanted) and all(map(_is_of, value, wanted))
-    if hint is float:
-        return type(value) in (int, float)
-    return type(value) is hint

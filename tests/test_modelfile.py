@@ -86,7 +86,7 @@ def edit_json(attribute, **values):
     return edit
 
 
-def edit_node(name, **values):
+def edit_node(name, /, **values):
     """Return an edit that sets values of a node."""
 
     def edit(file):
@@ -165,6 +165,13 @@ DAMAGES = {
     "no timesteps": (edit_json("input", timesteps=None), "timesteps"),
     "another input size": (edit_json("input", height=64), "[2, 48, 48], but the input specification says [2, 64, 48]"),
     "a name that is no text": (edit_json("network", name=3), "texts"),
+    "padding without end": (edit_node("patch_embed.proj1_conv", padding=[1 << 40, 1 << 40]), "bytes at each timestep"),
+    "nodes without end": (replace_dataset("nodes", json.dumps([{}] * 20_000)), "nodes are no list of at most"),
+    "a number beyond int64": (edit_node("head", in_channels=10**30), "beyond int64"),
+    "JSON without bottom": (replace_dataset("nodes", "[" * 100_000), "nested without end"),
+    "a name of slashes": (edit_node("head", name="a/b"), "no name for a node"),
+    "a name of escapes": (edit_node("head", name="\x1b[31m"), "no name for a node"),
+    "a label of another type": (replace_dataset("labels", "[1,2,3,4,5,6,7,8,9,10]"), "texts"),
     "labels of another number": (replace_dataset("labels", '["a"]'), "1 labels for 10 classes"),
     "another format": (lambda file: file.attrs.modify("format", "nir"), "of no family"),
 }
@@ -210,6 +217,33 @@ def test_flipped_bytes_never_raise_anything_else(stored, tmp_path, flips):
         network = load_model(tmp_path / "flipped.h5").network
         for key in network.weights:
             assert np.isfinite(network.weights[key]).all()
+
+
+def test_labels_and_names_are_shown_in_printable_letters(stored, tmp_path):
+    """Terminal escapes and lone surrogates in labels, names and provenance reach no terminal."""
+
+    def edit(file):
+        replace_dataset("labels", json.dumps(["\x1b[31m", "\ud800", *"abcdefgh"]))(file)
+        edit_json("network", name="\x1b]0;x\x07")(file)
+
+    outcome = evsim("info", change(stored, tmp_path / "x.h5", edit))
+    assert outcome.code == 0
+    assert "\\x1b[31m, \\ud800, a" in outcome.out
+    assert outcome.out.replace("\n", "").isprintable()
+
+
+def test_a_repacked_model_is_the_same(stored, tmp_path):
+    """A model whose weights are compressed, as h5repack may do, loads to the same weights."""
+
+    def edit(file):
+        for key in list(file["weights"]):
+            values = file["weights"][key][()]
+            del file["weights"][key]
+            file["weights"].create_dataset(key, data=values, compression="gzip", shuffle=True)
+
+    network, again = modelfile.load(stored), modelfile.load(change(stored, tmp_path / "x.h5", edit))
+    for key in network.weights:
+        np.testing.assert_array_equal(again.weights[key], network.weights[key])
 
 
 def test_a_failed_conversion_leaves_the_old_model(stored, tmp_path):

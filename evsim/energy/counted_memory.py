@@ -106,8 +106,8 @@ def measured(layer: RowCounts) -> Traffic:
     """
     if layer.traffic is None:
         raise OptionError(
-            f"the counts of {layer.name} lack the traffic that method counted-memory needs; count again by "
-            "evsim run --counts, or simulate(..., detail=True)"
+            f"the counts of {layer.name} lack the traffic that method counted-memory needs; count "
+            "again with `detail=True`"
         )
     return layer.traffic
 

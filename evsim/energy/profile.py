@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from evsim.errors import ProfileError
+from evsim.files import check_input
 
 PRICES = {
     "e_ac_pj": "one accumulate",
@@ -224,6 +225,7 @@ def load_profile(name: str = "45nm") -> Profile:
     bundled = resources.files("evsim.energy.profiles")
     path = Path(name)
     if path.suffix == ".toml":
+        check_input(path, ProfileError, "a TOML file", "check the path of the profile")
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

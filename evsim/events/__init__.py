@@ -26,6 +26,7 @@ from evsim.events import (
 from evsim.events.options import ReadOptions
 from evsim.events.reading import collect
 from evsim.events.types import Recording, Stream
+from evsim.files import check_input
 
 FORMATS: tuple[ModuleType, ...] = (
     aedat2, aedat3, aedat4, aedat1, npz, arrays, hdf5, mat, es, evt, dat, text, atis,
@@ -51,16 +52,9 @@ def head_of(path: str | Path) -> bytes:
         If it is missing, a folder, or empty.
     """
     path = Path(path)
-    if path.is_dir():
-        raise RecordingError(f"{path} is a folder; give a file")
-    if path.exists() and not path.is_file():
-        raise RecordingError(f"{path} is no regular file; recordings are read in pieces, so give a file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RecordingError(f"{path} cannot be read: {reason}; check the path") from error
+    check_input(path, RecordingError)
+    with path.open("rb") as file:
+        head = file.read(HEAD)
     if not head:
         raise RecordingError(f"{path} is empty; give a recording with events")
     return head

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from evsim.kernels.compiling import kernel
 from numpy.typing import NDArray
+
+from evsim.kernels.compiling import kernel
 
 CLOCK, RESETS, TAKEN, STATE = range(4)
 """Places in the state that carries over from piece to piece: the clock, reset bytes, and how many bytes were taken."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def decode_dvs(
     content: NDArray[np.uint8],
     state: NDArray[np.int64],

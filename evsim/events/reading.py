@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evsim.errors import OptionError, RecordingError
 from evsim.events.options import Bound, ReadOptions
 from evsim.events.types import GREATEST_INDEX, GREATEST_SELECTED, Piece, Recording, Size, Stream
+from evsim.files import check_input
 
 Number = TypeVar("Number", bound=np.integer[Any])
 
@@ -197,6 +198,7 @@ def _joined(parts: list[NDArray[Number]], dtype: type[Number]) -> NDArray[Number
 def _trial(path: Path, options: ReadOptions) -> tuple[tuple[Bound, Bound], str]:
     """Range of a DVS128 Gesture trial, and a note that says which; events with start <= t < end, label = class - 1."""
     table = Path(options.trials) if options.trials else path.with_name(f"{path.stem}_labels.csv")
+    check_input(table, OptionError, "the label csv of the trials", "give it by `trials`")
     try:
         if table.stat().st_size > LONGEST_TABLE:
             raise OptionError(f"{table} is too long for a label csv of trials; give another by `trials`")

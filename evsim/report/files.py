@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from evsim import countsfile
+from evsim import countsfile, hdf5
 from evsim.api import Run, Sample
 from evsim.counters import Counts, merged
 from evsim.countsfile import Origin
@@ -23,14 +24,13 @@ def save_spikes(run: Run, path: str | Path) -> None:
     OutputError
         If the file cannot be written.
     """
-    import h5py
 
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
+    def fill(file: Any) -> None:
         group = file.create_group("spikes")
         for name, (packed, shape) in run.spikes.items():
             group.create_dataset(name, data=packed).attrs["shape"] = shape
-    write_whole(Path(path), buffer.getvalue())
+
+    hdf5.write(path, fill)
 
 
 def save_frames(sample: Sample, path: str | Path) -> None:
@@ -43,7 +43,7 @@ def save_frames(sample: Sample, path: str | Path) -> None:
     """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, frames=np.asarray(sample.values, np.float32))
-    write_whole(Path(path), buffer.getvalue())
+    write_whole(path, buffer.getbuffer())
 
 
 class CountsFolder:

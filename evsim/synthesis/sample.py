@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.files import replacing, write_whole
+from evsim import hdf5
+from evsim.files import write_whole
 from evsim.network import Network
 
 
@@ -22,11 +23,12 @@ def save_state(state: Mapping[str, NDArray[Any]], path: str | Path) -> None:
     OutputError
         If the file cannot be written.
     """
-    import h5py
 
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    def fill(file: Any) -> None:
         for key, value in state.items():
             file.create_dataset(key, data=value)
+
+    hdf5.write(path, fill, "latest")
 
 
 def save_sample(sample: NDArray[np.float32], path: str | Path) -> None:
