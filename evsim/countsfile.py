@@ -173,7 +173,7 @@ def load(path: str | Path) -> Stored:
             told = file.attributes()
             if told.get("format") != FORMAT:
                 raise CountsError(
-                    f"{path} is an HDF5 file but holds no counts; make some by a run with `save_counts=True`"
+                    f"{path} is an HDF5 file but holds no counts; a run with `save_counts=True` makes some"
                 )
             if type(told.get("schema")) is int and told["schema"] > SCHEMA:
                 raise CountsError(
