@@ -227,7 +227,8 @@ def test_recorded_digits_are_told_apart(tmp_path):
     assert right >= 11
 
 
-@pytest.mark.parametrize("timesteps", [10, 16] if SHARED.exists() else [])
+@pytest.mark.skipif(not SHARED.exists(), reason="../shared absent")
+@pytest.mark.parametrize("timesteps", [10, 16])
 def test_frames_of_a_real_recording_are_the_golden_ones(timesteps, tmp_path):
     """The frames that a model is fed from a jAER recording equal SpikingJelly's."""
     folder = SHARED / "golden" / "spikingformer-dvs-2-64"
