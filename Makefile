@@ -54,7 +54,7 @@ lint: $(BIN)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/house_rules.py
 	rm -rf build/lib build/flat build/wheel build/bdist.*
-	$(BIN)/pip install --quiet --no-deps --no-compile --target $(FLAT) .
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-compile --target $(FLAT) .
 	cd $(FLAT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p evsim
 	cd $(FLAT) && PYTHONPATH=. $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
 
