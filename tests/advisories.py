@@ -1,16 +1,19 @@
 """Ask for known vulnerabilities of what the locks name: ``make audit``.
 
-Exit code 1 if one is known. A service that does not answer, or knows none of the packages, is said so on a line that
-begins with ``audit: skipped``: that is no pass.
+Exit code 1 if one is known. If no service answers, or none knows any of the packages, the line begins with
+``audit: skipped``: that is no pass.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 SERVICES = ("pypi", "osv")
+UNANSWERED = re.compile("Connection|Time(d )?out|HTTP|ServiceError", re.IGNORECASE)
+"""What pip-audit says where a service cannot be reached; all else that it says is its own fault, or the lock's."""
 
 
 def main(program: str, locks: list[str]) -> int:
@@ -18,8 +21,10 @@ def main(program: str, locks: list[str]) -> int:
     codes = []
     for lock in locks:
         outcomes = (outcome_of(*ask(program, lock, service)) for service in SERVICES)
-        code, said = next((outcome for outcome in outcomes if outcome), (0, f"skipped, {SERVICES} do not answer"))
-        print(f"audit: {said}: {lock}" if code == 0 else said)
+        code, line = next(
+            (outcome for outcome in outcomes if outcome), (0, f"skipped, {' and '.join(SERVICES)} do not answer")
+        )
+        print(f"audit: {line}: {lock}" if code == 0 else line)
         codes.append(code)
     return max(codes)
 
@@ -40,8 +45,8 @@ def outcome_of(output: str, errors: str) -> tuple[int, str] | None:
     try:
         packages = json.loads(output)["dependencies"]
     except ValueError:
-        print("\n".join(errors.strip().splitlines()[-1:]), file=sys.stderr)
-        return None
+        last = (errors.strip().splitlines() or ["nothing"])[-1]
+        return None if UNANSWERED.search(errors) else (1, f"audit: pip-audit says {last}")
     audited = [package for package in packages if "skip_reason" not in package]
     if not audited:
         return None

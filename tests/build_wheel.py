@@ -52,10 +52,10 @@ def build(place: Path, root: Path = ROOT) -> Path:
 
 def epoch(root: Path) -> dict[str, str]:
     """Return the time that the wheel's files get, as the variable that build tools read; one that is set stays."""
-    given = os.environ.get("SOURCE_DATE_EPOCH")
+    own = os.environ.get("SOURCE_DATE_EPOCH")
     command = ["git", "-C", root, "log", "-1", "--format=%ct"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("git") else None
-    return {"SOURCE_DATE_EPOCH": given or (commit.stdout.strip() if commit else "") or EARLIEST}
+    return {"SOURCE_DATE_EPOCH": own or (commit.stdout.strip() if commit else "") or EARLIEST}
 
 
 if __name__ == "__main__":

@@ -44,9 +44,9 @@ def use(wheel: Path, python: Path, folder: Path) -> str:
     alone = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NUMBA_"))}
 
     def run(*command: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=alone)
-        assert done.returncode == code, (command, done)
-        return done
+        process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=alone)
+        assert process.returncode == code, (command, process)
+        return process
 
     run(python, "-m", "venv", folder)
     binaries = folder / ("Scripts" if sys.platform == "win32" else "bin")

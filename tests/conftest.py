@@ -39,7 +39,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a session whose tests left something outside their temporary folders."""
-    session.config.stash[lines] = session.config.stash[strays].found()
+    session.config.stash[lines] = session.config.stash[strays].lines()
     if session.config.stash[lines] and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -79,7 +79,7 @@ class Strays:
         self.allowed = self._allowed(temporary)
         session = temporary / "session"
         self.own = {"HOME": session / "home", "TMPDIR": session / "tmp"}
-        self.touched: dict[str, str] = {}
+        self.touches: dict[str, str] = {}
         self.watching = True
         for variable, folder in self.own.items():
             folder.mkdir(parents=True)
@@ -89,13 +89,13 @@ class Strays:
         self.before = tree(checkout)
         sys.addaudithook(self._hear)
 
-    def found(self) -> list[str]:
+    def lines(self) -> list[str]:
         """Return a line for each stray, and stop watching."""
         self.watching = False
         strays = [f"{self.checkout}/{line}" for line in differences(self.before, tree(self.checkout))]
         for folder in self.own.values():
             strays += [f"{folder}/{line}, left behind" for line in differences({}, tree(folder))]
-        return strays + [f"{path} is touched by {test}" for path, test in sorted(self.touched.items())]
+        return strays + [f"{path} is touched by {test}" for path, test in sorted(self.touches.items())]
 
     def _allowed(self, temporary: Path) -> tuple[str, ...]:
         cache = os.environ.get("NUMBA_CACHE_DIR")
@@ -119,4 +119,4 @@ class Strays:
         real = f"{os.path.realpath(folder)}{os.sep}{name}"
         if "__pycache__" not in real and not f"{real}{os.sep}".startswith(self.allowed):
             test = os.environ.get("PYTEST_CURRENT_TEST", "the session").removesuffix(" (call)")
-            self.touched.setdefault(real, test)
+            self.touches.setdefault(real, test)

@@ -127,8 +127,12 @@ def test_an_audit_passes_only_what_was_audited(packages, outcome):
 
 
 def test_an_audit_without_an_answer_is_none():
-    """Without JSON there was no answer."""
-    assert outcome_of("", "ConnectionError") is None
+    """Where the network fails there was no answer; where pip-audit fails otherwise, the audit does."""
+    assert outcome_of("", "requests.exceptions.ConnectionError: no route") is None
+    assert outcome_of("", "usage\nunknown option --disable-pip") == (
+        1,
+        "audit: pip-audit says unknown option --disable-pip",
+    )
 
 
 def test_differences_of_trees(tmp_path):
@@ -190,10 +194,10 @@ def session(tmp_path, *arguments):
     command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "--basetemp", temporary, *arguments]
     environment = os.environ | {"ELSEWHERE": str(tmp_path / "elsewhere")}
     environment.pop("PYTEST_ADDOPTS", None)
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, folder], cwd=folder.parent, capture_output=True, text=True, check=False, env=environment
     )
-    return done.returncode, done.stdout
+    return process.returncode, process.stdout
 
 
 def test_a_session_that_leaves_something_fails(tmp_path):
@@ -237,13 +241,13 @@ else:
 """
 
 
-@pytest.mark.parametrize(("checked", "said"), [("1", "caught"), ("0", "silent")])
-def test_a_wrong_index_fails_under_boundscheck(checked, said, tmp_path):
+@pytest.mark.parametrize(("checked", "outcome"), [("1", "caught"), ("0", "silent")])
+def test_a_wrong_index_fails_under_boundscheck(checked, outcome, tmp_path):
     """Of counts for two positions a kernel writes the third: seen by `make test-boundscheck`, and by nothing else."""
     environment = os.environ | {
         "NUMBA_BOUNDSCHECK": checked,
         "NUMBA_CACHE_DIR": str(tmp_path),
         "NUMBA_DISABLE_JIT": "0",
     }
-    done = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.strip() == said
+    process = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, check=True, env=environment)
+    assert process.stdout.strip() == outcome
