@@ -4,8 +4,8 @@ Two nets. The tree of the checkout is held against what it was; the session gets
 own, which its child processes inherit, and which must be empty at the end. And Python tells of every file that this
 process opens for writing, makes, moves or removes elsewhere, with the test that did it.
 
-Exceptions: ``__pycache__`` (kernels and modules are compiled there), ``NUMBA_CACHE_DIR``, ``.venv``, ``build`` and
-``.git``. Sources that change are not the tests' doing: somebody is at work while they run.
+Exceptions: ``__pycache__`` (kernels and modules are compiled there), ``NUMBA_CACHE_DIR``, ``.venv``, ``build``,
+``.git`` and the caches of linters. Sources that change are not the tests' doing: somebody is at work while they run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-EXCEPTIONS = ("__pycache__", ".venv", "build", ".git")
+EXCEPTIONS = ("__pycache__", ".venv", "build", ".git", ".ruff_cache", ".mypy_cache")
 SOURCES = (".py", ".md", ".toml", ".txt")
 DEVICES = ("/dev/", "/proc/")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -54,13 +54,15 @@ def _below(folder: Path, prefix: str) -> Iterator[tuple[str, Stamp]]:
 
 
 def differences(before: dict[str, Stamp], after: dict[str, Stamp]) -> list[str]:
-    """Return a line for each path that came, went or changed; sources excepted."""
-    paths = sorted(path for path in before | after if not path.endswith(SOURCES))
-    return [
-        f"{path} {'is new' if path not in before else 'is gone' if path not in after else 'has changed'}"
-        for path in paths
-        if before.get(path) != after.get(path)
-    ]
+    """Return a line for each path that came, went or changed; sources excepted, and scripts that changed."""
+    lines = []
+    for path in sorted(before | after):
+        script = path in before and path in after and not Path(path).suffix
+        if before.get(path) != after.get(path) and not script and not path.endswith(SOURCES):
+            lines.append(
+                f"{path} {'is new' if path not in before else 'is gone' if path not in after else 'has changed'}"
+            )
+    return lines
 
 
 class Strays:

@@ -137,16 +137,16 @@ def test_an_audit_without_an_answer_is_none():
 
 def test_differences_of_trees(tmp_path):
     """What came, went or changed is named; exceptions and sources that change are not."""
-    for name in ("same", "gone", "changed", "code.py"):
+    for name in ("same", "gone", "changed.h5", "code.py", "script"):
         (tmp_path / name).write_text("1")
     before = tree(tmp_path)
     (tmp_path / "gone").unlink()
-    for name in ("changed", "new", "code.py"):
+    for name in ("changed.h5", "new", "code.py", "script"):
         (tmp_path / name).write_text("12")
     for name in EXCEPTIONS:
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").write_text("1")
-    assert differences(before, tree(tmp_path)) == ["changed has changed", "gone is gone", "new is new"]
+    assert differences(before, tree(tmp_path)) == ["changed.h5 has changed", "gone is gone", "new is new"]
 
 
 OUTSIDE = """
