@@ -53,7 +53,7 @@ lint: $(BIN)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/house_rules.py
-	rm -rf build/lib build/flat build/wheel build/bdist.*
+	rm -rf build/lib build/flat build/bdist.*
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-compile --target $(FLAT) .
 	cd $(FLAT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p evsim
 	cd $(FLAT) && PYTHONPATH=. $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
