@@ -3,16 +3,35 @@ VENV := .venv
 BIN := $(VENV)/bin
 FLAT := build/flat
 
-.PHONY: demo test lint accuracy check-wheel bench bench-quick clean
+# What tests and linters need, each release and file by its digest. `make LOCK= test` takes the newest of all instead
+LOCK := .ci/dev.txt
+TOOLS := build/tools/bin
+LOCKING = UV_CUSTOM_COMPILE_COMMAND='make lock' $(TOOLS)/uv pip compile \
+	--quiet --upgrade --generate-hashes --python-version 3.11
+
+# Tests that must give the same under any NumPy, and those that every CPU must pass
+NUMPY_TESTS ?= $(wildcard tests/test_kernel*.py) tests/test_exactness.py tests/test_spikformer.py tests/test_synthetic.py
+CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
+AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
+ROUNDS ?= 20
+
+.PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
+	test-avx2 test-boundscheck test-fuzz bench bench-quick clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-$(BIN)/.dev: pyproject.toml $(BIN)/.installed
+$(BIN)/.dev: pyproject.toml $(LOCK)
+	$(PYTHON) -m venv $(VENV)
+ifeq ($(LOCK),)
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@
+else
+	$(BIN)/pip install --quiet --require-hashes --requirement $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+endif
+	touch $(BIN)/.installed $@
 
 demo: $(BIN)/.installed
 	$(BIN)/evsim demo --save demo-out
@@ -21,7 +40,7 @@ demo: $(BIN)/.installed
 
 test: $(BIN)/.dev
 	$(BIN)/python -m pytest
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_kernels.py
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(wildcard tests/test_kernel*.py)
 
 # converters/ and cli/ are evsim.converters and evsim.cli once installed: types and floors are checked on such a copy;
 # build/lib goes first, or setuptools would pack modules that are gone from the source
@@ -29,8 +48,8 @@ lint: $(BIN)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/house_rules.py
-	rm -rf build/lib build/flat build/wheel build/bdist.*
-	$(BIN)/pip install --quiet --no-deps --no-compile --target $(FLAT) .
+	rm -rf build/lib build/flat build/bdist.*
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-compile --target $(FLAT) .
 	cd $(FLAT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p evsim
 	cd $(FLAT) && PYTHONPATH=. $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
 
@@ -38,11 +57,68 @@ lint: $(BIN)/.dev
 accuracy: $(BIN)/.dev
 	$(BIN)/python tests/reference/measure_demo.py
 
-# the wheel, in a fresh virtual environment and outside the repository, does what README says
-check-wheel: $(BIN)/.dev
-	rm -rf build/lib build/flat build/wheel build/bdist.*
-	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheel .
+# the same commit gives the same wheel, byte by byte
+wheel: $(BIN)/.dev
+	$(BIN)/python tests/build_wheel.py build/wheel
+
+# the wheel, on every Python at hand, with its core dependencies alone and outside the repository, does what README says
+check-wheel: wheel
 	$(BIN)/python tests/check_wheel.py build/wheel
+
+# what the wheel is made of, as CycloneDX
+sbom: wheel
+	$(BIN)/python tests/sbom.py build/wheel build/evsim.cdx.json
+
+$(TOOLS)/.ready: .ci/tools.txt
+	$(PYTHON) -m venv build/tools
+	$(TOOLS)/pip install --quiet --require-hashes --requirement $<
+	touch $@
+
+# the newest release of all that is needed, and the oldest that pyproject.toml allows (wheels alone; dv has none)
+lock: $(TOOLS)/.ready
+	$(LOCKING) --universal --extra dev pyproject.toml --output-file .ci/dev.txt
+	$(LOCKING) --universal .ci/tools.in --output-file .ci/tools.txt
+	$(LOCKING) --resolution lowest-direct --only-binary :all: --no-binary dv --extra dev pyproject.toml \
+		--output-file .ci/lowest.txt
+
+# known vulnerabilities of what the locks name
+audit: $(TOOLS)/.ready $(BIN)/.dev
+	$(BIN)/python tests/advisories.py $(TOOLS)/pip-audit .ci/dev.txt .ci/tools.txt
+
+# environments beside .venv, each with a cache of kernels of its own
+build/lowest/bin/.ready: pyproject.toml .ci/lowest.txt
+	rm -rf build/lowest
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/pip install --quiet --require-hashes --requirement .ci/lowest.txt
+	build/lowest/bin/pip install --quiet --no-deps --editable .
+	touch $@
+
+build/newest/bin/.ready: pyproject.toml $(BIN)/.dev
+	rm -rf build/newest
+	$$($(BIN)/python tests/pythons.py --newest) -m venv build/newest
+	build/newest/bin/pip install --quiet --editable '.[dev]'
+	touch $@
+
+test-lowest: build/lowest/bin/.ready
+	NUMBA_CACHE_DIR=build/cache/lowest build/lowest/bin/python -m pytest
+
+test-newest: build/newest/bin/.ready
+	NUMBA_CACHE_DIR=build/cache/newest build/newest/bin/python -m pytest
+
+test-numpy-versions: build/lowest/bin/.ready build/newest/bin/.ready
+	NUMBA_CACHE_DIR=build/cache/lowest build/lowest/bin/python -m pytest $(NUMPY_TESTS)
+	NUMBA_CACHE_DIR=build/cache/newest build/newest/bin/python -m pytest $(NUMPY_TESTS)
+
+# kernels as a CPU without AVX-512 gets them
+test-avx2: $(BIN)/.dev
+	$(AVX2) NUMBA_CACHE_DIR=build/cache/avx2 $(BIN)/python -m pytest $(CPU_TESTS)
+
+# each index of a kernel is compared with its array; what the intrinsics of kernels/vector.py load is not seen
+test-boundscheck: $(BIN)/.dev
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/cache/boundscheck $(BIN)/python -m pytest
+
+test-fuzz: $(BIN)/.dev
+	for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -q tests/test_*fuzz*.py || exit 1; done
 
 # dense PyTorch is the opponent: only benchmarks need it (spikingjelly's own list of needs is for training)
 $(BIN)/.bench: $(BIN)/.dev

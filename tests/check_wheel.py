@@ -1,14 +1,19 @@
-"""Install the wheel into a fresh virtual environment and use it from another folder: ``make check-wheel``."""
+"""Use the wheel in fresh virtual environments with its core dependencies alone: ``make check-wheel``.
+
+Once for each Python at hand, from a folder outside the repository.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
-import venv
 import zipfile
 from pathlib import Path
+
+from pythons import pythons
 
 LARGEST_DATA = 3_000_000
 """Bytes that the bundled weights and recordings may take."""
@@ -26,24 +31,42 @@ def main(wheels: Path) -> None:
     assert {"evsim/energy/profiles/45nm.toml", "evsim/py.typed"} <= carried.keys(), sorted(carried)
     foreign = [name for name in carried if not name.startswith(("evsim/", "evsim-"))]
     assert not foreign, foreign
-    with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        binaries = Path(folder) / ("Scripts" if sys.platform == "win32" else "bin")
-        subprocess.run([binaries / "python", "-m", "pip", "install", "--quiet", wheel.resolve()], check=True)
+    for version, python in pythons().items():
+        with tempfile.TemporaryDirectory() as folder:
+            packages = use(wheel.resolve(), python, Path(folder))
+        print(
+            f"{wheel.name}: runs on Python {version} with {packages} alone, {sum(data.values()):,} bytes of demo data"
+        )
 
-        def evsim(*arguments: str) -> str:
-            done = subprocess.run(
-                [binaries / "evsim", *arguments], cwd=folder, check=True, capture_output=True, text=True
-            )
-            return done.stdout
 
-        assert evsim("--version").strip() == f"evsim {wheel.name.split('-')[1]}"
-        evsim("demo", "--save", "out")
-        assert "patch_embed.proj_conv" in evsim("info", "out/model.h5")
-        run = json.loads(evsim("run", "out/model.h5", "--input", "out/dvs_sample.aedat", "--json", "-"))
-        assert run["prediction"]["label"] is not None, run["prediction"]
-        assert run["totals"]["sops"] > 0, run["totals"]
-    print(f"{wheel.name}: installs and runs alone, {sum(data.values()):,} bytes of demo data")
+def use(wheel: Path, python: Path, folder: Path) -> str:
+    """Install the wheel for a Python, run the commands of README, and return what was installed with it."""
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NUMBA_"))}
+
+    def run(*command: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=alone)
+        assert process.returncode == code, (command, process)
+        return process
+
+    run(python, "-m", "venv", folder)
+    binaries = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    run(binaries / "python", "-m", "pip", "install", "--quiet", wheel)
+    run(binaries / "python", "-m", "pip", "check")
+    freeze = run(binaries / "python", "-m", "pip", "list", "--format", "json").stdout
+    packages = {package["name"].lower(): package["version"] for package in json.loads(freeze)}
+    assert not packages.keys() & {"pillow", "aedat", "torch", "pytest"}, packages
+    assert run(binaries / "evsim", "--version").stdout.strip() == f"evsim {wheel.name.split('-')[1]}"
+    run(binaries / "evsim", "demo", "--save", "out")
+    assert "patch_embed.proj_conv" in run(binaries / "evsim", "info", "out/model.h5").stdout
+    command = (binaries / "evsim", "run", "out/model.h5", "--input", "out/dvs_sample.aedat", "--json", "-")
+    document = json.loads(run(*command).stdout)
+    assert document["prediction"]["label"] is not None, document["prediction"]
+    assert document["totals"]["sops"] > 0, document["totals"]
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    refused = run(binaries / "evsim", "record", "picture.png", "picture.aedat", code=2).stderr
+    assert "[images]" in refused, refused
+    assert refused.count("\n") == 1, refused
+    return ", ".join(f"{name} {packages[name]}" for name in ("numpy", "numba", "scipy", "h5py"))
 
 
 if __name__ == "__main__":
