@@ -10,7 +10,8 @@ from evsim.counters import Counts
 from evsim.energy.method import Method
 from evsim.energy.methods import BASELINES, METHODS
 from evsim.energy.options import Options, Value, choices, option_names
-from evsim.energy.profile import Profile, load_profile
+from evsim.energy.profile import Profile
+from evsim.energy.profilefile import load_profile
 from evsim.energy.result import Energy
 from evsim.errors import OptionError
 
