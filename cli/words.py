@@ -6,13 +6,18 @@ Python's names differ, and settings of energy methods go by ``--set``.
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 ALIASES = {
     "depths": "--depth",
     "detail": "--counts",
     "dims": "--dim",
+    "e_ac_pj": "--e-ac",
+    "e_mac_pj": "--e-mac",
     "duration_us": "--duration",
     "folder": "--save",
     "method": "--method",
@@ -30,6 +35,14 @@ OPTIONS = frozenset({"time_ms", "frequency_mhz"})
 """What energy methods leave open and `evsim energy` has an option of its own for; the rest goes by ``--set``."""
 
 _own: dict[str, str] = {}
+
+
+def program() -> str:
+    """Return evsim as it was called, so that a command in a hint works where the hint is read."""
+    called, on_path = Path(sys.argv[0]), shutil.which("evsim")
+    if called.stem != "evsim" or (on_path and Path(on_path).absolute() == called.absolute()):
+        return "evsim"
+    return sys.argv[0]
 
 
 def speak_for(parameters: Iterable[Any]) -> None:

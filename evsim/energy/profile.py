@@ -13,8 +13,8 @@ from evsim.toml import shown, shown_key
 PRICES = {
     "e_ac_pj": "one accumulate",
     "e_mac_pj": "one multiply-accumulate",
-    "e_add_pj": "one integer addition of `operand_bits`",
-    "e_mul_pj": "one integer multiplication of `operand_bits`",
+    "e_add_pj": "one integer addition of operand_bits",
+    "e_mul_pj": "one integer multiplication of operand_bits",
     "e_byte_pj": "one byte read or written, whatever the memory",
     "e_dram_bit_pj": "one bit read from or written to DRAM",
     "e_synop_pj": "one synaptic operation, by the chip tables",
@@ -46,6 +46,9 @@ PRICES = {
 WIDTHS = ("operand_bits", "weight_bits", "potential_bits", "activation_bits")
 CHOICES = {"number": ("float", "int"), "device": ("spiking", "dense")}
 UNITS = ("_uw_per_mhz", "_pj", "_uw")
+GREATEST_WIDTH = 4096
+"""Bits, beyond any operand."""
+
 GREATEST_PRICE = 1e15
 """Beyond any price: a kilojoule for one operation. Sums of counts times prices stay numbers below it."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from evsim.energy.profile import CHOICES, PRICES, WIDTHS, Price, Profile, Sram, price_range, unknown
+from evsim.energy.profile import CHOICES, GREATEST_WIDTH, PRICES, WIDTHS, Price, Profile, Sram, price_range, unknown
 from evsim.errors import ProfileError
 from evsim.toml import parse_toml, read_toml, shown, shown_key
 
@@ -119,6 +119,6 @@ def _sram(entry: object) -> Sram:
 
 
 def _width(key: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096:
-        raise ProfileError(f"{key} must be a number of bits, at least 1, got {shown(value)}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= GREATEST_WIDTH:
+        raise ProfileError(f"{key} must be a number of bits, 1 to {GREATEST_WIDTH}, got {shown(value)}")
     return value
