@@ -180,7 +180,7 @@ def test_profiles(evsim):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("missing.h5",), "missing.h5 is no file"),
+        (("missing.h5",), "missing.h5 does not exist"),
         (("model.h5",), "model.h5 is an HDF5 file but holds no counts"),
         (("counts.h5", "--model", "spikesim"), "a crossbar holds weights"),
         (("counts.h5", "--model", "nonsense"), "no energy method is named nonsense"),
