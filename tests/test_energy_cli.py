@@ -244,4 +244,4 @@ def test_counts_without_traffic_say_how_to_get_it(evsim, counted):
     countsfile.save(counted / "plain.h5", run.counts, countsfile.origin(run.network, np.zeros(1)))
     code, _, err = evsim("energy", "plain.h5", "--model", "counted-memory")
     assert code == 2
-    assert "evsim run --counts" in err
+    assert "by a run with --counts FILE" in err
