@@ -191,7 +191,8 @@ def _precision(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:
 
 def _labels(path: str, classes: int) -> tuple[str, ...]:
     """Read class names, one per line."""
-    check_input(path, OptionError, "a text file, one class per line, to `labels`")
+    wanted = "a text file, one class per line"
+    check_input(path, OptionError, f"{wanted}, to `labels`", f"give `labels` {wanted}")
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -77,7 +77,7 @@ def check_input(
         raise error(f"{path} cannot be read: {reason.strerror}; check the path") from reason
     except ValueError:  # a zero byte, or what this system's encoding lacks
         raise error(f"{str(path)!r} cannot be the name of a file; check the path") from None
-    why = "" if stat.S_ISDIR(mode) else ", and evsim reads regular files alone"
+    why = "" if stat.S_ISDIR(mode) else ", no regular file, which might never end"
     raise error(f"{path} is {_kind(mode)}{why}; give {give}")
 
 

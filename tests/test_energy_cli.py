@@ -180,7 +180,7 @@ def test_profiles(evsim):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("missing.h5",), "missing.h5 is no file"),
+        (("missing.h5",), "missing.h5 does not exist"),
         (("model.h5",), "model.h5 is an HDF5 file but holds no counts"),
         (("counts.h5", "--model", "spikesim"), "a crossbar holds weights"),
         (("counts.h5", "--model", "nonsense"), "no energy method is named nonsense"),
@@ -248,4 +248,4 @@ def test_counts_without_traffic_say_how_to_get_it(evsim, counted):
     countsfile.save(counted / "plain.h5", run.counts, countsfile.origin(run.network, np.zeros(1)))
     code, _, err = evsim("energy", "plain.h5", "--model", "counted-memory")
     assert code == 2
-    assert "evsim run --counts" in err
+    assert "by a run with --counts FILE" in err

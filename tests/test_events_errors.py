@@ -290,7 +290,7 @@ def test_options_as_typed():
 def test_label_csv(tmp_path):
     """A label csv that is missing, not of numbers, or of other columns is an error that names it."""
     path = write(tmp_path, "u.aedat", files.aedat3(*FOUR))
-    with pytest.raises(OptionError, match=r"u_labels\.csv: No such file"):
+    with pytest.raises(OptionError, match=r"u_labels\.csv does not exist"):
         read(path, ReadOptions(trial=1))
     for text in ("class,start,end\n1,2\n", "class,start,end\na,b,c\n", "class,start,end\n1,9,2\n"):
         table = tmp_path / "labels.csv"

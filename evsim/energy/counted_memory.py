@@ -107,7 +107,7 @@ def measured(layer: RowCounts) -> Traffic:
     if layer.traffic is None:
         raise OptionError(
             f"the counts of {layer.name} lack the traffic that method counted-memory needs; count "
-            "again with `detail=True`"
+            "again by a run with `detail=True`"
         )
     return layer.traffic
 
