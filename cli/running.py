@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass
 from typing import get_args
@@ -10,7 +9,7 @@ from typing import get_args
 from evsim import api
 from evsim.cli import output
 from evsim.cli.prices import operation_prices
-from evsim.cli.words import program
+from evsim.cli.words import typed
 from evsim.converters import load_model
 from evsim.energy.paper import NonSpike
 from evsim.engine import Simulator
@@ -116,7 +115,7 @@ def demonstrate(save: str | None) -> None:
 
     if save is not None:
         model, sample = demo.save(save)
-        line = shlex.join([program(), "run", str(model), "--input", str(sample)])
+        line = typed("run", model, "--input", sample)
         output.say(f"wrote {model} and {sample}; now try: {line}", kept=True)
         return
     network = api.load(demo.model_path())

@@ -6,6 +6,7 @@ Python's names differ, and settings of energy methods go by ``--set``.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable
@@ -37,12 +38,11 @@ OPTIONS = frozenset({"time_ms", "frequency_mhz"})
 _own: dict[str, str] = {}
 
 
-def program() -> str:
-    """Return evsim as it was called, so that a command in a hint works where the hint is read."""
+def typed(*words: object) -> str:
+    """Return a command of evsim as it is typed: by the name it was called, so that it works where a person reads it."""
     called, on_path = Path(sys.argv[0]), shutil.which("evsim")
-    if called.stem != "evsim" or (on_path and Path(on_path).absolute() == called.absolute()):
-        return "evsim"
-    return sys.argv[0]
+    by_name = called.stem != "evsim" or (on_path and Path(on_path).absolute() == called.absolute())
+    return shlex.join(["evsim" if by_name else sys.argv[0], *map(str, words)])
 
 
 def speak_for(parameters: Iterable[Any]) -> None:
