@@ -41,9 +41,9 @@ def test_every_profile_is_charged_or_says_what_works(name, folder):
     outcome = evsim("energy", counts, "--profile", name)
     if outcome.code:
         assert re.search(r"method \w+", outcome.err)
-        options = re.findall(r"--[\w-]+ VALUE|--set \S+=\w+", outcome.err)
+        options = re.findall(r"--time-ms|--frequency-mhz|--set \S+=\w+", outcome.err)
         assert options, outcome.err
-        words = [word for option in options for word in option.replace("VALUE", "2").split()]
+        words = [word for option in options for word in (option if " " in option else f"{option} 2").split()]
         outcome = evsim("energy", counts, "--profile", name, *words)
     assert outcome.code == 0, outcome.err
     first = able(load_profile(name))[0]
@@ -63,8 +63,8 @@ def test_a_method_that_cannot_use_a_profile_names_one_that_can(name, folder):
             charge(counts, method, profile)
         other = re.search(r"take `method=([\w-]+)`, which can use it", str(caught.value))
         takes = [field for field in METHODS[other[1]].options.__dataclass_fields__ if field.endswith(("_ms", "_mhz"))]
-        kept = ["attention"] if other[1] == "spikesim" else []
-        assert charge(counts, other[1], profile, Options(kept, **dict.fromkeys(takes, 1.0))).energy_mj > 0
+        left_out = ["attention"] if other[1] == "spikesim" else []
+        assert charge(counts, other[1], profile, Options(left_out, **dict.fromkeys(takes, 1.0))).energy_mj > 0
 
 
 @pytest.mark.parametrize("number", ["float", "int"])
@@ -88,15 +88,15 @@ def golden_counts():
     from energy_cases import networks
     from hypothesis import HealthCheck, given, settings
 
-    drawn = []
+    candidates = []
 
     @settings(max_examples=20, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(networks())
     def draw(counts):
-        drawn.append(counts)
+        candidates.append(counts)
 
     draw()
-    return max(drawn, key=lambda counts: len(counts.layers))
+    return max(candidates, key=lambda counts: len(counts.layers))
 
 
 def only(keys, number):
@@ -202,7 +202,7 @@ def test_python_names_the_method_and_shows_no_dashes():
     with pytest.raises(ProfileError, match="take `method=chip`, which can use it, as can affine") as caught:
         golden_run(GOLDEN).energy("exact", "loihi")
     assert "--" not in str(caught.value)
-    with pytest.raises(EvsimError, match=r"needs `time_ms=VALUE` and `frequency_mhz=VALUE`"):
+    with pytest.raises(EvsimError, match=r"needs `time_ms` and `frequency_mhz`"):
         golden_run(GOLDEN).energy("affine", "odin")
 
 

@@ -74,9 +74,9 @@ def test_commands_in_readme_run(tmp_path, monkeypatch):
     copy_inputs(tmp_path)
     for words in commands:
         assert evsim(*words).code == 0, words
-    named = re.findall(r"`(?:\.venv/bin/)?evsim\s+(run\s+demo-out/[^`]*)`", README)
-    assert named
-    for line in named:
+    commands = re.findall(r"`(?:\.venv/bin/)?evsim\s+(run\s+demo-out/[^`]*)`", README)
+    assert commands
+    for line in commands:
         assert evsim(*line.split()).code == 0, line
 
 

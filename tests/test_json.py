@@ -200,23 +200,23 @@ def test_a_static_image_counts_once_per_timestep(runs):
 def test_rows_are_null_and_zero_where_the_document_says(runs):
     """docs/json.md tells of each field and kind of row whether it is null, always 0, or a number; runs agree."""
     table = DOCUMENT.read_text(encoding="utf-8").split("| field | `conv`, `linear` |")[1].split("\n\n")[0]
-    told = {}
+    fields = {}
     for line in table.splitlines()[2:]:
         names, *cells = (cell.strip() for cell in line.strip("|").split("|"))
         for name in re.findall(r"`([\w.]+)`", names):
-            told[name] = dict(zip(("conv", "attention", "lif"), cells, strict=True))
+            fields[name] = dict(zip(("conv", "attention", "lif"), cells, strict=True))
     plain = {"name", "kind", "input_kind", "input_size"}
-    assert {name.split(".")[0] for name in told} == set(LAYER) - plain
-    seen = set()
+    assert {name.split(".")[0] for name in fields} == set(LAYER) - plain
+    cases = set()
     for row in (row for run in runs.values() for row in run["layers"]):
-        for name, cells in told.items():
+        for name, cells in fields.items():
             value, cell = value_of(row, name), cells["conv" if row["kind"] == "linear" else row["kind"]]
             if cell.startswith("number for integer"):
                 cell = "number" if row["input_kind"] == "integers" else "null"
             assert value_is(value, cell), (row["name"], name, cell)
-            seen.add((name, row["kind"], cell))
-    assert {("acs_unrolled", "conv", "number"), ("acs_unrolled", "conv", "null")} <= seen
-    assert {kind for _, kind, _ in seen} == {"conv", "linear", "attention", "lif"}
+            cases.add((name, row["kind"], cell))
+    assert {("acs_unrolled", "conv", "number"), ("acs_unrolled", "conv", "null")} <= cases
+    assert {kind for _, kind, _ in cases} == {"conv", "linear", "attention", "lif"}
 
 
 def value_of(row, name):

@@ -46,22 +46,22 @@ def test_bombs_are_one_line(name, tmp_path):
     """Each bomb is refused by name within 500 MB of address space above what Python takes."""
     path = tmp_path / "bomb.toml"
     path.write_text(BOMBS[name])
-    done = bounded("profiles", "--profile", str(path))
-    assert done.returncode == 2, done.stderr[-500:]
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert str(path) in done.stderr
-    assert len(done.stderr) < 400 + len(str(path))
+    process = bounded("profiles", "--profile", str(path))
+    assert process.returncode == 2, process.stderr[-500:]
+    assert process.stdout == ""
+    assert process.stderr.count("\n") == 1
+    assert str(path) in process.stderr
+    assert len(process.stderr) < 400 + len(str(path))
 
 
 @pytest.mark.skipif(not HOSTILE.is_dir(), reason="../shared absent")
 @pytest.mark.parametrize("name", ["dotted.toml", "e308.toml"])
 def test_hostile_profiles(name):
     """The files that took 1.6 GB and ended in a traceback are refused in one line."""
-    done = bounded("profiles", "--profile", str(HOSTILE / name))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert name in done.stderr
+    process = bounded("profiles", "--profile", str(HOSTILE / name))
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
+    assert name in process.stderr
 
 
 def bounded(*words):

@@ -64,7 +64,7 @@ def _powers(profile: Profile, options: Options) -> Iterator[Price]:
         "time_ms": profile.gives("p_static_uw") or profile.gives("p_idle_uw_per_mhz"),
         "frequency_mhz": profile.gives("p_idle_uw_per_mhz"),
     }
-    if missing := [f"`{key}=VALUE`" for key, needed in asked.items() if needed and getattr(options, key) is None]:
+    if missing := [f"`{key}`" for key, needed in asked.items() if needed and getattr(options, key) is None]:
         raise OptionError(
             f"method affine with profile {profile.label} needs {' and '.join(missing)}: it gives power, not energy"
         )

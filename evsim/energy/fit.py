@@ -88,6 +88,6 @@ def _addition(keys: Sequence[str], profile: Profile) -> str:
     own = profile.path.endswith(".toml")
     ways = [f"add {', '.join(tables)} to {'it' if own else 'a .toml file of your own'}"]
     if set(keys) <= set(OPERATIONS):
-        given = f"give {' and '.join(f'`{key}`' for key in keys)}"
-        ways = [*ways, given] if own else [given]
+        option = f"give {' and '.join(f'`{key}`' for key in keys)}"
+        ways = [*ways, option] if own else [option]
     return ", or ".join(ways)

@@ -28,9 +28,9 @@ def aligned(rows: Sequence[tuple[str, ...]], left: int = 2) -> list[str]:
 def listed(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Return rows of text with aligned columns, the last of which breaks between words at 80 columns."""
     before = sum(max(len(row[i]) for row in rows) + 2 for i in range(len(rows[0]) - 1))
-    broken = []
+    lines = []
     for row in rows:
         first, *more = textwrap.wrap(row[-1], max(NARROWEST, WIDTH - before), break_on_hyphens=False) or [""]
-        broken.append((*row[:-1], first))
-        broken += [(*[""] * (len(row) - 1), line) for line in more]
-    return aligned(broken, len(rows[0]))
+        lines.append((*row[:-1], first))
+        lines += [(*[""] * (len(row) - 1), line) for line in more]
+    return aligned(lines, len(rows[0]))
