@@ -43,7 +43,7 @@ INPUTS = {
     ("convert", "labels"): ("convert", CHECKPOINT, "O/m.h5", "--labels", "X"),
     ("counts merge", "files"): ("counts", "merge", "X", "X", "--out", "O/c.h5"),
     ("energy", "files"): ("energy", "X"),
-    ("energy", "profile"): ("energy", "X", "--profile", "X.toml"),
+    ("energy", "profile"): ("energy", "C", "--profile", "X.toml"),
     ("events", "file"): ("events", "X"),
     ("events", "trials"): ("events", RECORDING, "--trial", "1", "--trials", "X"),
     ("info", "model"): ("info", "X"),
@@ -51,7 +51,7 @@ INPUTS = {
     ("record", "image"): ("record", "X", "O/o.aedat"),
     ("sweep", "profile"): (*SWEEP, "--profile", "X.toml"),
 }
-"""Every place where a command reads a file: what to type, X for the file, O for a folder to write to."""
+"""Every place where a command reads a file: what to type, X for the file, O for a folder to write to, C for counts."""
 
 OUTPUTS = {
     "out": ("convert", CHECKPOINT, "X.h5"),
@@ -100,6 +100,14 @@ def test_every_file_of_every_command_is_known_here():
                 assert (name, parameter.name) in INPUTS
 
 
+@pytest.fixture(scope="module")
+def counts(tmp_path_factory):
+    """Write counts of one run."""
+    path = tmp_path_factory.mktemp("counts") / "counts.h5"
+    assert evsim(*RUN, "--counts", path).code == 0
+    return path
+
+
 @contextmanager
 def no_waiting():
     """Fail where a command waits for what never comes."""
@@ -116,9 +124,9 @@ def no_waiting():
         signal.signal(signal.SIGALRM, before)
 
 
-def fails(arguments, name, folder):
+def fails(arguments, name, folder, counts=None):
     """Run a command with a name in place of X; it must end by one line for people and leave no file."""
-    places = {"O": str(folder), "X": str(name)}
+    places = {"O": str(folder), "X": str(name), "C": str(counts)}
     typed = [places.get(a, a.replace("O/", f"{folder}/") if a.startswith("O/") else a) for a in arguments]
     typed = [f"{name}{a[1:]}" if a.startswith("X.") else a for a in typed]
     with no_waiting():
@@ -145,7 +153,7 @@ def endless(path):
 
 @pytest.mark.parametrize("what", ["a pipe", "a device", "a link to a device", "a folder", "nothing"])
 @pytest.mark.parametrize("place", INPUTS, ids=" ".join)
-def test_what_never_ends_is_refused_at_once(place, what, tmp_path):
+def test_what_never_ends_is_refused_at_once(place, what, counts, tmp_path):
     """A FIFO that nobody writes to, a device of endless zeros, a folder and no file are named as such."""
     folder, suffix = tmp_path / "out", ".toml" if place[1] == "profile" else ""
     folder.mkdir()
@@ -158,23 +166,22 @@ def test_what_never_ends_is_refused_at_once(place, what, tmp_path):
         path.symlink_to("/dev/zero")
     elif what == "a folder":
         path.mkdir()
-    text = fails(INPUTS[place], tmp_path / "x.y", folder)
+    text = fails(INPUTS[place], tmp_path / "x.y", folder, counts)
     assert str(tmp_path / "x.y") in text
-    if place != ("energy", "profile"):  # there the profile stands beside counts of the same name, which are read first
-        words = {
-            "nothing": "does not exist",
-            "a link to a device": "is a device",
-            "a folder": "a folder|holds no files",
-        }
-        assert any(said in text for said in words.get(what, f"is {what}").split("|")), text
+    words = {
+        "nothing": "does not exist",
+        "a link to a device": "is a device",
+        "a folder": "a folder|holds no files",
+    }
+    assert any(said in text for said in words.get(what, f"is {what}").split("|")), text
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 @pytest.mark.parametrize("place", INPUTS, ids=" ".join)
-def test_names_that_are_none_or_no_words(place, name, tmp_path):
+def test_names_that_are_none_or_no_words(place, name, counts, tmp_path):
     """A name that no file can have, that a terminal would obey, or that fills a screen is one line for people."""
     (tmp_path / "out").mkdir()
-    fails(INPUTS[place], f"{tmp_path}/{ODD_NAMES[name]}", tmp_path / "out")
+    fails(INPUTS[place], f"{tmp_path}/{ODD_NAMES[name]}", tmp_path / "out", counts)
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
