@@ -25,6 +25,10 @@ def convert(
     orientation: Annotated[str | None, typer.Option(help="of DVS128 recordings: spikingjelly, jaer or raw")] = None,
     frames: Annotated[str | None, typer.Option(help="how events become frames: number or time")] = None,
     preset: Annotated[str | None, typer.Option(help="published model, e.g. spikingformer-8-512-imagenet")] = None,
+    crop_pct: Annotated[float | None, typer.Option(help="share of a picture that the centre crop keeps")] = None,
+    interpolation: Annotated[str | None, typer.Option(help="how pictures are resized, e.g. bilinear")] = None,
+    weights: Annotated[str | None, typer.Option(help="which of several dicts, e.g. state_dict_ema")] = None,
+    keys: Annotated[str | None, typer.Option(help="map of renamed keys (.toml)")] = None,
 ) -> None:
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch."""
     from evsim.converters import ConvertOptions
@@ -36,8 +40,9 @@ def convert(
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
+        crop_pct, interpolation, weights, keys,
     )  # fmt: skip
-    check_outputs({"OUT": out}, [checkpoint])
+    check_outputs({"OUT": out}, [checkpoint, *([keys] if keys else [])])
     done = convert_checkpoint(checkpoint, options)
     save(done.network, out)
     typer.echo("\n".join(facts(done.network)))

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 from evsim.converters import spikformer, spikingformer
-from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, read_checkpoint
+from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, check_file, is_checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
 from evsim.converters.parts import Weights
+from evsim.converters.renames import fitted, unknown
 from evsim.errors import CheckpointError, NetworkError, OptionError
 from evsim.modelfile import is_model, load
 from evsim.network import Network
@@ -46,13 +47,16 @@ def convert(path: str | Path, options: ConvertOptions | None = None) -> Conversi
     CheckpointError, OptionError, NetworkError
         If the file cannot be read, a fact is unknown or two contradict each other, or the weights do not fit.
     """
+    check_file(Path(path))
     if is_model(path):
         raise CheckpointError(f"{path} is a model.h5 already; show it by: evsim info {path}")
-    return build(read_checkpoint(path), options or ConvertOptions())
+    options = options or ConvertOptions()
+    return build(read_checkpoint(path, options.weights), options)
 
 
 def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     """Build the network of a checkpoint already read; errors as `convert`."""
+    checkpoint = fitted(checkpoint, FAMILIES, options.keys, options.weights)
     facts = Facts(options, checkpoint.args)
     family = _family(checkpoint, facts)
     try:
@@ -87,12 +91,14 @@ def load_model(path: str | Path) -> Conversion:
 
 def _is_checkpoint(path: Path) -> bool:
     """Whether a file is not a model.h5 but something that PyTorch or h5py wrote."""
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             head = file.read(8)
     except OSError:
         return False  # the reader of models says what is wrong
-    return head.startswith((b"PK", b"\x80")) or (head.startswith(HDF5_MAGIC) and not is_model(path))
+    return is_checkpoint(path) or (head.startswith(HDF5_MAGIC) and not is_model(path))
 
 
 def _family(checkpoint: Checkpoint, facts: Facts) -> str:
@@ -127,11 +133,7 @@ def _family(checkpoint: Checkpoint, facts: Facts) -> str:
             f"{checkpoint.path} lacks the first block: block.0.attn.q_conv.weight, block.0.mlp.mlp1_conv.weight (fc1 "
             "for mlp1 in Spikformer) and the like; give the complete state_dict"
         )
-    some = ", ".join(list(checkpoint.shapes)[:4])
-    raise CheckpointError(
-        f"{checkpoint.path}: its keys ({some}, ...) are of no family that evsim knows ({', '.join(FAMILIES)}); "
-        "give a model.h5 or a checkpoint of one of these"
-    )
+    raise unknown(checkpoint, FAMILIES)
 
 
 def _precision(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def read_checkpoint(path: str | Path, weights: str | None = None) -> Checkpoint:
     head, digest = _identify(path)
     notes: list[str] = []
     args: dict[str, object] = {}
-    if head.startswith(HDF5_MAGIC) or safetensors.recognises(head, path.stat().st_size):
+    if head.startswith(HDF5_MAGIC) or safetensors.recognises(head):
         flat = read_hdf5(path, notes) if head.startswith(HDF5_MAGIC) else safetensors.read_safetensors(path)
         if weights not in (None, TOP):
             raise OptionError(f"{path} holds one set of weights, none under {shown(weights)}; leave `weights` out")
@@ -161,7 +161,7 @@ def is_checkpoint(path: Path) -> bool:
             head = file.read(512)
     except OSError:
         return False  # the reader of models says what is wrong
-    begins = head.startswith((ZIP_MAGIC, PICKLE_MAGIC)) or safetensors.recognises(head, path.stat().st_size)
+    begins = head.startswith((ZIP_MAGIC, PICKLE_MAGIC)) or safetensors.recognises(head)
     return not head.startswith(HDF5_MAGIC) and bool(head) and (begins or path.suffix in SUFFIXES)
 
 

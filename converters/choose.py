@@ -103,6 +103,8 @@ def tensors_of(state: Mapping[str, object], path: Path, notes: list[str]) -> dic
         last = key.rsplit(".", 1)[-1]
         if isinstance(value, Tensor):
             check_name(key, path)
+            if not value.dense and last in PARAMETERS:
+                raise value.refusal(key)
             tensors[key] = value
         elif last in PARAMETERS and "." in key:
             raise CheckpointError(f"{path}: {shown(key)} holds {_kind(value)}, not a tensor; save model.state_dict()")

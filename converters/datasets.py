@@ -72,6 +72,11 @@ def read_hdf5(path: Path, notes: list[str]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     try:
         with opened(path) as file:
+            if {"nodes", "weights"} <= set(file):
+                raise CheckpointError(  # noqa: TRY301 - said where it is known
+                    f"{path} is laid out as a model.h5, but says that it is something else, of no family that evsim "
+                    "knows; make it again by: evsim convert CHECKPOINT"
+                )
             for name, item in _datasets(file, path):
                 kind, shape = _kind(item), item.shape or ()
                 if kind == "text" and not shape:

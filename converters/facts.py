@@ -8,6 +8,7 @@ from typing import Any
 
 from evsim.converters.presets import PRESETS
 from evsim.errors import OptionError
+from evsim.inputspec import INTERPOLATIONS
 
 OWN_MODELS = ("spikingformer", "vitsnn", "spikformer")
 """Values of ``args.model`` whose arguments describe the model that was trained."""
@@ -17,6 +18,7 @@ CHOICES = {
     "tokenizer": ("imagenet", "cifar", "dvs"),
     "orientation": ("spikingjelly", "jaer", "raw"),
     "frames": ("number", "time"),
+    "interpolation": INTERPOLATIONS,
 }
 """What the options that name one of several things may be."""
 
@@ -44,6 +46,10 @@ class ConvertOptions:
     orientation: str | None = None
     frames: str | None = None
     preset: str | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    weights: str | None = None
+    keys: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():

@@ -7,7 +7,7 @@ from functools import partial
 
 from evsim.converters.facts import Facts
 from evsim.converters.presets import CIFAR10, IMAGENET
-from evsim.inputspec import InputSpec
+from evsim.inputspec import CROP_PCT, INTERPOLATIONS, InputSpec
 
 
 def input_spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> InputSpec:
@@ -37,7 +37,7 @@ def input_spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> In
         check=is_count,
     )  # fmt: skip
     if events:
-        facts.refuse("means nothing for a model of events", "mean", "std")
+        facts.refuse("means nothing for a model of events", "mean", "std", "crop_pct", "interpolation")
         frames = facts.find(
             "frames", constant="number", reason="as the authors' scripts", check=lambda f: f in ("number", "time")
         )
@@ -55,7 +55,23 @@ def input_spec(facts: Facts, tokenizer: str, channels: int, trusted: bool) -> In
         )
         for fact, value in (("mean", published[0]), ("std", published[1]))
     )  # fmt: skip
-    return InputSpec("image", channels, size, size, timesteps, mean, std)
+    crop_pct, interpolation = _resizing(facts, trusted)
+    return InputSpec("image", channels, size, size, timesteps, mean, std, crop_pct, interpolation=interpolation)
+
+
+def _resizing(facts: Facts, trusted: bool) -> tuple[float, str]:
+    """Return how pictures are cut to size, as timm's `crop_pct` and `interpolation` say; noted where something says it.
+
+    What neither an option nor the arguments tell is as the published models have it: the whole picture, bicubic.
+    """
+    crop_pct, interpolation = CROP_PCT, INTERPOLATIONS[0]
+    if facts.options.crop_pct is not None or (trusted and facts.args.get("crop_pct") is not None):
+        recorded = ("crop_pct",) if trusted else ()
+        crop_pct = facts.find("crop_pct", *recorded, check=lambda p: 0.0 < p <= 1.0)
+    if facts.options.interpolation is not None or (trusted and facts.args.get("interpolation") not in (None, "")):
+        recorded = ("interpolation",) if trusted else ()
+        interpolation = facts.find("interpolation", *recorded, check=lambda name: name in INTERPOLATIONS)
+    return float(crop_pct), interpolation
 
 
 def is_count(value: object) -> bool:

@@ -238,7 +238,7 @@ class Rebuilder:
             return Opaque(arguments[0].full)
         if function.module == "torch._utils" and function.name.startswith("_rebuild"):
             kind = function.name.removeprefix("_rebuild_").replace("_", " ")
-            return Tensor(self.path, f"a tensor of another kind ({shown(kind)})", ())
+            return Tensor(self.path, f"a tensor of another kind ({shown(kind)})", (), dense=False)
         return Opaque(function.full, arguments)
 
     def build(self, target: object, state: object) -> None:

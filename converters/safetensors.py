@@ -39,6 +39,10 @@ LARGEST_HEADER = 4 << 20
 """Bytes of header beyond which a file is no checkpoint: room for some 40,000 tensors."""
 
 
+MOST_CLAIMED = 1 << 32
+"""Bytes of header beyond which a file is of another format, whose first eight bytes are no length."""
+
+
 @dataclass(frozen=True)
 class _Part:
     """Bytes of a file from `begin` to `end`."""
@@ -60,10 +64,10 @@ class _Part:
             raise CheckpointError(f"{self.path} cannot be read ({error.strerror}); check the file") from error
 
 
-def recognises(head: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes begins as the format does."""
+def recognises(head: bytes) -> bool:
+    """Whether a file begins as the format does."""
     length = int.from_bytes(head[:8], "little")
-    return len(head) > 9 and head[8:9] == b"{" and 2 <= length <= size
+    return len(head) > 9 and head[8:9] == b"{" and 2 <= length <= MOST_CLAIMED
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

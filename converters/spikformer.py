@@ -16,6 +16,7 @@ from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.facts import Facts
 from evsim.converters.inputs import input_spec, is_count
 from evsim.converters.parts import Builder
+from evsim.converters.renames import kinds
 from evsim.errors import CheckpointError, OptionError
 from evsim.network import Add, Input, Network, SpikingSelfAttention, TimeMean, TokenMean
 
@@ -30,6 +31,23 @@ UNUSED = ("norm1", "norm2", "pos_embed", "norm")
 
 STAGES = ("", "1", "2", "3")
 Layout = Literal["map", "tokens", "rows"]
+
+
+_PATCH = kinds(
+    " ".join(f"patch_embed.proj_conv{i}" for i in STAGES) + " patch_embed.rpe_conv",
+    "",
+    " ".join(f"patch_embed.proj_bn{i}" for i in STAGES) + " patch_embed.rpe_bn",
+)
+_NORMS = (
+    "block.N.attn.q_bn block.N.attn.k_bn block.N.attn.v_bn block.N.attn.proj_bn block.N.mlp.fc1_bn block.N.mlp.fc2_bn"
+)
+_QKV = "block.N.attn.q_{0} block.N.attn.k_{0} block.N.attn.v_{0}"
+_REST = "block.N.attn.proj_{0} block.N.mlp.fc1_{0} block.N.mlp.fc2_{0} head"
+KEYS = (
+    (*_PATCH, *kinds(_QKV.format("conv"), _REST.format("conv"), _NORMS)),
+    (*_PATCH, *kinds("", f"{_QKV} {_REST}".format("linear"), _NORMS)),
+)
+"""Kinds of keys of its forms, to say how near another checkpoint is."""
 
 
 def recognises(shapes: Mapping[str, tuple[int, ...]]) -> bool:

@@ -14,6 +14,7 @@ from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.facts import Facts
 from evsim.converters.inputs import input_spec, is_count
 from evsim.converters.parts import Builder
+from evsim.converters.renames import kinds
 from evsim.errors import CheckpointError, OptionError
 from evsim.network import Add, Input, Network, SpikingSelfAttention, TimeMean, TokenMean
 
@@ -28,6 +29,22 @@ PATCH_SIZES = {"4": "cifar", "16": "imagenet"}
 
 OLD_STAGES = ("proj_conv", "proj_conv1", "proj_conv2", "proj_conv3", "rpe_conv")
 OLD_NORMS = ("proj_bn", "proj_bn1", "proj_bn2", "proj_bn3", "rpe_bn")
+
+
+_BLOCK = kinds(
+    "block.N.attn.q_conv block.N.attn.k_conv block.N.attn.v_conv",
+    "block.N.attn.proj_conv block.N.mlp.mlp1_conv block.N.mlp.mlp2_conv head",
+    "block.N.attn.q_bn block.N.attn.k_bn block.N.attn.v_bn "
+    "block.N.attn.proj_bn block.N.mlp.mlp1_bn block.N.mlp.mlp2_bn",
+)
+KEYS = tuple(
+    (
+        *kinds(" ".join(f"patch_embed.{n}_conv" for n in names), "", " ".join(f"patch_embed.{n}_bn" for n in names)),
+        *_BLOCK,
+    )
+    for names in (("proj", "proj1", "proj2", "proj3", "proj4"), ("block0", "block1", "block2", "block3", "block4"))
+)
+"""Kinds of keys of its forms, to say how near another checkpoint is."""
 
 
 def recognises(shapes: Mapping[str, tuple[int, ...]]) -> bool:

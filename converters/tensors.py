@@ -71,6 +71,8 @@ class Tensor:
         The storage, for messages.
     big_endian
         Whether the bytes of a number are in the other order.
+    dense
+        Whether `shape` is known: it is not of sparse tensors and the like.
     """
 
     path: Path
@@ -81,6 +83,7 @@ class Tensor:
     storage: Bytes | None = None
     name: str = ""
     big_endian: bool = False
+    dense: bool = True
 
     @property
     def extent(self) -> int:

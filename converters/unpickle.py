@@ -18,7 +18,7 @@ from evsim.errors import CheckpointError
 MOST_STEPS = 2_000_000
 """Opcodes of a pickle: some ten tensors of optimizer and weights for each of a thousand layers are 600,000."""
 
-MOST_CONTAINERS = 500_000
+MOST_CONTAINERS = 300_000
 """Lists, dicts, tuples and objects of a pickle."""
 
 LONGEST_INTEGER = 64

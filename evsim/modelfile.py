@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from evsim.errors import ModelFileError, NetworkError
 from evsim.files import replacing
-from evsim.inputspec import InputSpec
+from evsim.inputspec import INTERPOLATIONS, InputSpec
 from evsim.network import NODE_TYPES, Network, Node, attributes
 
-SCHEMA = 1
-"""Version of the layout; a reader refuses newer ones."""
+SCHEMA = 2
+"""Version of the layout; a reader refuses newer ones. What needs nothing newer is written as schema 1."""
 
 FORMAT = "evsim-model"
 
@@ -58,16 +58,26 @@ def save(network: Network, path: str | Path) -> None:
     ]
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=LIBVER) as file:
         file.attrs["format"] = FORMAT
-        file.attrs["schema"] = SCHEMA
+        spec, schema = _versioned(network.spec)
+        file.attrs["schema"] = schema
         meta = {"name": network.name, "family": network.family, "variant": network.variant}
         file.attrs["network"] = json.dumps(meta)
-        file.attrs["input"] = json.dumps(asdict(network.spec))
+        file.attrs["input"] = json.dumps(spec)
         file.create_dataset("nodes", data=json.dumps(nodes))
         file.create_dataset("labels", data=json.dumps(network.labels))
         file.create_dataset("provenance", data=json.dumps(dict(network.provenance)))
         weights = file.create_group("weights")
         for key in network.weights:
             weights.create_dataset(key, data=network.weights[key])
+
+
+def _versioned(spec: InputSpec) -> tuple[dict[str, Any], int]:
+    """Return the fields of an input specification and the schema that they need; schema 1 knows bicubic alone."""
+    values = asdict(spec)
+    if spec.interpolation == INTERPOLATIONS[0]:
+        del values["interpolation"]
+        return values, 1
+    return values, 2
 
 
 def is_model(path: str | Path) -> bool:

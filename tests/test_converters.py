@@ -269,7 +269,7 @@ def test_unused_keys_pass_in_silence_and_others_are_listed(states, tmp_path):
     for key in ("block.0.norm1.weight", "block.0.norm1.bias", "block.0.norm2.weight", "block.0.norm2.bias"):
         state[key] = np.ones(16, np.float32)
     assert convert(write_h5(tmp_path / "a.h5", state), ConvertOptions(**NUMBERS)).notes == ()
-    for stranger in ("block.0.attn.extra", "patch_embed.norm1.weight", "total_ops", "foo.num_batches_tracked"):
+    for stranger in ("block.0.attn.extra", "patch_embed.norm1.weight", "total_things", "foo.num_batches_tracked"):
         path = write_h5(tmp_path / "b.h5", state | {stranger: np.ones(3, np.float32)})
         message = refused("convert", path, tmp_path / "m.h5", "--heads", 2, "--timesteps", 3)
         assert stranger in message

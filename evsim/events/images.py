@@ -55,8 +55,8 @@ def read_grey(path: str | Path) -> NDArray[np.generic]:
 def read_picture(path: str | Path, spec: InputSpec) -> NDArray[np.float32]:
     """Read a picture as timm prepares it at evaluation.
 
-    The shorter side is resized (bicubic) to floor(size / crop_pct), the middle is cropped, values are divided by 255,
-    then normalised by the model's mean and standard deviation.
+    The shorter side is resized (by the model's interpolation) to floor(size / crop_pct), the middle is cropped, values
+    are divided by 255, then normalised by the model's mean and standard deviation.
 
     Returns
     -------
@@ -91,7 +91,8 @@ def _cropped(picture: Any, spec: InputSpec) -> NDArray[np.uint8]:
         width, height = wanted if width <= height else wanted[::-1]
     else:
         height, width = size
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC) if picture.size != (width, height) else picture
+    filtered = Image.Resampling[spec.interpolation.upper()]
+    resized = picture.resize((width, height), filtered) if picture.size != (width, height) else picture
     top, left = round((height - spec.height) / 2.0), round((width - spec.width) / 2.0)
     box = (left, top, left + spec.width, top + spec.height)
     return np.asarray(resized.crop(box), np.uint8)
