@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from evsim.converters.values import shown
 from evsim.errors import CheckpointError
 
 LARGEST_DIRECTORY = 8 << 20
@@ -84,7 +85,7 @@ class Archive:
     def size(self, name: str) -> int:
         """Bytes of a member; a missing one is an error."""
         if name not in self.members:
-            raise CheckpointError(f"{self.path}: the weights {name} are missing or damaged; copy the file again")
+            raise self._missing(name)
         return self.members[name].size
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -104,9 +105,10 @@ class Archive:
                 self._unpacked[name] = self._inflated(member)
             return self._unpacked[name][start:stop]
         except (OSError, zlib.error, struct.error, zipfile.BadZipFile) as error:
-            raise CheckpointError(
-                f"{self.path}: the weights {name} are missing or damaged; copy the file again"
-            ) from error
+            raise self._missing(name) from error
+
+    def _missing(self, name: str) -> CheckpointError:
+        return CheckpointError(f"{self.path}: the weights {shown(name)} are missing or damaged; copy the file again")
 
     def _stored(self, name: str, member: Member, start: int, stop: int) -> bytes:
         if member.packed != member.size:

@@ -1,4 +1,4 @@
-"""Checkpoints as they lie about: every case of a bug report, each generated here, converts or is named for what it is."""
+"""Checkpoints as they lie about: every case of a bug report, generated here, converts or is named as what it is."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_several_dicts_of_weights_ask_which(tmp_path):
     text = refused("convert", path, tmp_path / "m.h5")
     assert "under several names: student, deep.teacher" in text
     np.testing.assert_array_equal(head(path, weights="deep.teacher")[0], averaged()[HEAD])
-    with pytest.raises(OptionError, match="can be one of: student, deep.teacher"):
+    with pytest.raises(OptionError, match=r"can be one of: student, deep\.teacher"):
         head(path, weights="nothing")
 
 

@@ -255,7 +255,7 @@ def test_python_reads_with_the_models_orientation(path):
 )
 @pytest.mark.parametrize("shape", [(40, 57), (57, 40), (32, 32), (9, 50)])
 def test_pictures_as_timm_prepares_them(tmp_path, channels, crop_pct, how, shape):
-    """PNG: shorter side resized as the model says to floor(size / crop_pct), centre crop, /255, mean, std, in float32."""
+    """PNG: shorter side resized as the model says to floor(size / crop_pct), centre crop, /255, mean, std, float32."""
     from PIL import Image
 
     size = 32
