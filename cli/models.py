@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from evsim.cli import reading
+from evsim.cli.words import spell
 
 
 def convert(
@@ -33,6 +34,7 @@ def convert(
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch."""
     from evsim.converters import ConvertOptions
     from evsim.converters import convert as convert_checkpoint
+    from evsim.errors import spelled
     from evsim.files import check_outputs
     from evsim.modelfile import save
     from evsim.report.table import facts
@@ -47,7 +49,7 @@ def convert(
     save(done.network, out)
     typer.echo("\n".join(facts(done.network)))
     for note in done.notes:
-        typer.echo(f"note: {note}")
+        typer.echo(f"note: {spelled(note, spell)}")
     typer.echo(f"wrote {out}: {done.network.name}, {len(done.network.nodes)} nodes; now try: evsim info {out}")
 
 

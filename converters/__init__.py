@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 from evsim.converters import spikformer, spikingformer
-from evsim.converters.checkpoint import HDF5_MAGIC, Checkpoint, check_file, is_checkpoint, read_checkpoint
+from evsim.converters.checkpoint import Checkpoint, check_file, is_checkpoint, read_checkpoint
+from evsim.converters.datasets import HDF5_MAGIC
 from evsim.converters.facts import ConvertOptions, Facts
 from evsim.converters.parts import Weights
 from evsim.converters.renames import fitted, unknown

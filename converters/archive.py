@@ -67,7 +67,7 @@ class Archive:
         self._size = path.stat().st_size
         self._unpacked: dict[str, bytes] = {}
         self._checked: set[str] = set()
-        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:  # type: ignore[type-var]
+        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
             self.members = {
                 i.filename: Member(i.compress_type, i.header_offset, i.compress_size, i.file_size, i.CRC) for i in infos
@@ -157,7 +157,7 @@ class Archive:
 class _Bounded(io.FileIO):
     """A file that is never read in pieces larger than a directory of members may be."""
 
-    def read(self, size: int | None = -1, /) -> bytes:  # type: ignore[override]
+    def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > LARGEST_DIRECTORY:
             raise zipfile.BadZipFile(f"a directory of {size} bytes, more than {LARGEST_DIRECTORY >> 20} MB")
         return super().read(-1 if size is None else size) or b""

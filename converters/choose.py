@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from evsim.converters.rebuild import NumpyArray, NumpyType, arrays_as_tensors
 from evsim.converters.tensors import Tensor
@@ -124,7 +124,7 @@ def unwrapped(state: dict[str, T], path: Path, notes: list[str]) -> dict[str, T]
     buffers = [key for key in state if key.rsplit(".", 1)[-1] in PROFILERS]
     if buffers:
         notes.append(f"passed over {len(buffers)} buffers of a profiler ({', '.join(PROFILERS)})")
-        state = {key: value for key, value in state.items() if key not in set(buffers)}
+        state = {key: value for key, value in state.items() if key.rsplit(".", 1)[-1] not in PROFILERS}
     names = {key: key for key in state}
     counts = dict.fromkeys(WRAPPERS, 0)
     parallel = ""
@@ -160,8 +160,8 @@ def renamed(state: Mapping[str, T], names: Mapping[str, str], path: Path) -> dic
 
 def arguments_of(root: object) -> dict[str, object]:
     """Return the arguments of the training, as far as the file has them: plain values, and lists of such."""
-    args = root.get("args") if type(root) is dict else None
-    held = (args.state if type(args.state) is dict else args.items) if isinstance(args, Opaque) else args
+    args: Any = root.get("args") if type(root) is dict else None
+    held: Any = (args.state if type(args.state) is dict else args.items) if isinstance(args, Opaque) else args
     if type(held) is not dict:
         return {}
     return {shown(key): _argument(value) for key, value in held.items() if type(key) is str}

@@ -129,6 +129,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class _InPickle:
+    path: Path
     raw: bytes | memoryview | Encoded
     whole: bool = True
 
@@ -136,7 +137,10 @@ class _InPickle:
         return len(self.raw)
 
     def read(self, start: int, stop: int) -> bytes | memoryview:
-        whole = self.raw.bytes() if isinstance(self.raw, Encoded) else self.raw
+        try:
+            whole = self.raw.bytes() if isinstance(self.raw, Encoded) else self.raw
+        except UnicodeError as error:
+            raise CheckpointError(f"{self.path} is damaged (an array of letters that are no bytes)") from error
         return whole[start:stop]
 
 
@@ -213,7 +217,8 @@ class Rebuilder:
 
     def persistent(self, pid: object) -> Storage:
         """Return the storage that a persistent id names."""
-        kind, storage, key, *_ = pid if isinstance(pid, tuple) and len(pid) >= 3 else ("", None, None)
+        parts: tuple[Any, ...] = pid if isinstance(pid, tuple) and len(pid) >= 3 else ("", None, None)
+        kind, storage, key, *_ = parts
         known = isinstance(storage, Name) and storage.name in STORAGES and storage.module in ("torch", "torch.storage")
         if kind != "storage" or type(key) is not str or not known:
             raise CheckpointError(f"{self.path} refers to something that is no tensor storage that evsim knows")
@@ -307,7 +312,7 @@ class Rebuilder:
             raise DamagedError("an array without a type")
         if type(raw) not in (bytes, memoryview, Encoded):
             return Tensor(self.path, kind.dtype if kind.dtype == "objects" else "objects", shape)
-        held = _InPickle(raw)  # type: ignore[arg-type]
+        held = _InPickle(self.path, raw)  # type: ignore[arg-type]
         steps = contiguous(shape, fortran=fortran)
         return Tensor(self.path, kind.dtype, shape, steps, 0, held, "an array", kind.order == ">")
 
@@ -317,7 +322,9 @@ class Rebuilder:
         if not isinstance(kind, NumpyType) or type(values) is not bytes or len(values) > LONGEST_SCALAR:
             return Opaque("numpy.scalar")
         try:
-            value = np.frombuffer(values, np.dtype(kind.code).newbyteorder(kind.order), 1)[0].item()
+            value = np.frombuffer(values, np.dtype(kind.code).newbyteorder(">" if kind.order == ">" else "<"), 1)[
+                0
+            ].item()
         except (TypeError, ValueError):
             return Opaque("numpy.scalar")
         return value if type(value) in (int, float, bool) else Opaque("numpy.scalar")

@@ -13,7 +13,6 @@ from typing import cast
 
 from evsim.converters.checkpoint import Checkpoint, Values, of_tensors
 from evsim.converters.choose import EMA, check_name, renamed
-from evsim.converters.tensors import Tensor
 from evsim.converters.values import shown
 from evsim.errors import CheckpointError, OptionError
 
@@ -165,7 +164,8 @@ def nearest(keys: list[str], families: Families) -> tuple[str, list[str], list[s
     if best is None:
         return None
     _, name, form = best
-    there, missing = [k for k in form if k in own], [k for k in form if k not in own]
+    kept = set(own)
+    there, missing = [k for k in form if k in kept], [k for k in form if k not in kept]
     return name, there, missing, [k for k in own if k not in form and not k.endswith("num_batches_tracked")]
 
 
@@ -204,23 +204,23 @@ def _without_prefix(checkpoint: Checkpoint, families: Families, weights: str | N
             f"{checkpoint.path} holds several networks, under {names}; say which by `weights={plain[0].rstrip('.')}`"
         )
     prefix = plain[0]
-    names = {key: key.removeprefix(prefix) for key in shapes if key.startswith(prefix)}
-    beside = [key for key in shapes if key not in names]
-    notes = [f"dropped the prefix '{prefix}' of {len(names)} keys"]
+    inside = {key: key.removeprefix(prefix) for key in shapes if key.startswith(prefix)}
+    beside = [key for key in shapes if key not in inside]
+    notes = [f"dropped the prefix '{prefix}' of {len(inside)} keys"]
     others = [other.rstrip(".") for other in found if other != prefix]
     if others:
         notes[0] += f"; other weights lie under {', '.join(others)}: take those by `weights={others[0]}`"
     if beside:
         notes.append(f"passed over {len(beside)} keys without that prefix: {_some(beside)}")
-    return _under(checkpoint, names, notes)
+    return _under(checkpoint, inside, notes)
 
 
 def _without_losses(checkpoint: Checkpoint) -> Checkpoint:
     """Pass over what a training keeps beside its network: a loss's weight, the count of averaged steps."""
-    beside = [key for key in checkpoint.shapes if BESIDE.match(key)]
+    names = {key: key for key in checkpoint.shapes if not BESIDE.match(key)}
+    beside = [key for key in checkpoint.shapes if key not in names]
     if not beside:
         return checkpoint
-    names = {key: key for key in checkpoint.shapes if key not in set(beside)}
     return _under(checkpoint, names, [f"passed over {len(beside)} keys of no network: {_some(beside)}"])
 
 
@@ -246,7 +246,7 @@ def _refuse_learned(checkpoint: Checkpoint) -> None:
 
 def _under(checkpoint: Checkpoint, names: Mapping[str, str], notes: list[str]) -> Checkpoint:
     """Return a checkpoint under other names, those that are not named left out."""
-    tensors = cast("Mapping[str, Tensor]", cast("Values", checkpoint.tensors).tensors)
+    tensors = cast("Values", checkpoint.tensors).tensors
     made = of_tensors(checkpoint.path, renamed(tensors, names, checkpoint.path), checkpoint.args, (), checkpoint.digest)
     return replace(made, notes=(*checkpoint.notes, *notes))
 

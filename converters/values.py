@@ -34,7 +34,8 @@ class Opaque:
     __slots__ = ("args", "items", "origin", "state")
 
     def __init__(self, origin: str, args: object = ()) -> None:
-        self.origin, self.args, self.state = origin, args, None
+        self.origin, self.args = origin, args
+        self.state: object = None
         self.items: dict[str, object] | None = None
 
 

@@ -125,7 +125,7 @@ def opcodes(r, content):
         elif what < 0.35:
             parts.insert(r.randrange(len(parts)), parts[place])
         elif what < 0.45:
-            parts[place] = parts[place] * r.choice([2, 50, 5000])
+            parts[place] = parts[place] * r.choice([2, 50, 5000] if len(parts[place]) < 1000 else [2, 9])
         else:
             code = r.choice(PLAIN) if r.random() < 0.5 else r.choice(list(ARGUMENTS))
             more = r.choice(ARGUMENTS.get(code, [b""]))

@@ -265,3 +265,16 @@ def test_a_plain_pickle_runs_nothing(tmp_path):
     (tmp_path / "c.pkl").write_bytes(pickle.dumps({"a.weight": Evil()}))
     assert "asks to run" in refused("convert", tmp_path / "c.pkl", tmp_path / "m.h5")
     assert not (tmp_path / "trace").exists()
+
+
+def test_letters_that_are_no_bytes_are_damage(tmp_path):
+    """An array whose bytes are written as letters beyond Latin ones is damaged."""
+    path = write_checkpoint(tmp_path / "c.pth", {"a.weight": np.full((2, 2), 1.5, np.float32)})
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read("archive/data.pkl")
+    letters = "\xc0?".encode()
+    assert letters in content
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content.replace(letters, "\u0161?".encode()))
+    with pytest.raises(CheckpointError, match="letters that are no bytes"):
+        read_checkpoint(path).tensors["a.weight"]
