@@ -26,8 +26,8 @@ EVENTS: dict[str, Callable[[tuple], list]] = {
     "os.rename": lambda arguments: list(arguments[:2]),
     "os.link": lambda arguments: [arguments[1]],
     "os.symlink": lambda arguments: [arguments[1]],
-    "os.remove": lambda arguments: [arguments[0]],
-    "os.rmdir": lambda arguments: [arguments[0]],
+    "os.remove": lambda arguments: _inside(*arguments),
+    "os.rmdir": lambda arguments: _inside(*arguments),
     "os.truncate": lambda arguments: [arguments[0]],
 }
 """Which arguments of Python's audit events are paths that change."""
@@ -38,6 +38,14 @@ Stamp = tuple[int, int]
 def tree(root: Path) -> dict[str, Stamp]:
     """Return size and time of every file and folder below a root, by relative path, but for the exceptions."""
     return dict(_below(root, ""))
+
+
+def _inside(name: str | bytes | os.PathLike, handle: int) -> list:
+    """Return the path of a name, which may be one within an open folder, as `shutil.rmtree` gives it."""
+    if handle < 0:
+        return [name]
+    link = f"/proc/self/fd/{handle}"
+    return [Path(link).readlink() / os.fsdecode(name)] if Path(link).is_symlink() else []
 
 
 def _below(folder: Path, prefix: str) -> Iterator[tuple[str, Stamp]]:
