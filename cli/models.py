@@ -23,7 +23,7 @@ def convert(
     preset: Annotated[str | None, option(PUBLISHED, MODEL, metavar="NAME")] = None,
     family: Annotated[
         str | None,
-        option("spikingformer or spikformer, where the keys cannot tell", MODEL, metavar="NAME"),
+        option("{families}, where the keys cannot tell", MODEL, metavar="NAME"),
     ] = None,
     variant: Annotated[
         str | None,
@@ -51,7 +51,7 @@ def convert(
     crop_pct: Annotated[float | None, option("share of a picture that the centre crop keeps", MODEL)] = None,
     interpolation: Annotated[
         str | None,
-        option("how pictures are resized: bicubic, bilinear, nearest, box, hamming or lanczos", MODEL, metavar="NAME"),
+        option("how pictures are resized: {interpolations}", MODEL, metavar="NAME"),
     ] = None,
     weights: Annotated[
         str | None,
