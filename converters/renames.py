@@ -148,7 +148,7 @@ def nearest(shapes: Shapes, families: Families) -> tuple[str, list[str], list[st
         for form in family.forms:
             kinds = tuple(dict.fromkeys(map(_kind, form.kinds())))
             share = len(own.keys() & set(kinds)) / len(kinds)
-            score = (share, form.match(shapes).share, sum(ends[_end(kind)] > 0 for kind in kinds))
+            score = (share, form.match(shapes).share if share else 0.0, sum(ends[_end(kind)] > 0 for kind in kinds))
             if best is None or score > best[0]:
                 best = score, name, kinds
     if best is None:
