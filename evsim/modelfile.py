@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from evsim import hdf5
 from evsim.errors import ModelFileError, NetworkError
 from evsim.files import check_input
-from evsim.inputspec import InputSpec
+from evsim.inputspec import INTERPOLATIONS, InputSpec
 from evsim.network import NODE_TYPES, Network, Node, attributes
 from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
 
-SCHEMA = 1
-"""Version of the layout; a reader refuses newer ones."""
+SCHEMA = 2
+"""Version of the layout; a reader refuses newer ones. What needs nothing newer is written as schema 1."""
 
 FORMAT = "evsim-model"
 
@@ -65,10 +65,10 @@ def save(network: Network, path: str | Path) -> None:
 
     def fill(file: Any) -> None:
         file.attrs["format"] = FORMAT
-        file.attrs["schema"] = SCHEMA
+        file.attrs["schema"] = schema_of(network)
         meta = {"name": network.name, "family": network.family, "variant": network.variant}
         file.attrs["network"] = json.dumps(meta)
-        file.attrs["input"] = json.dumps(asdict(network.spec))
+        file.attrs["input"] = json.dumps(_fields(network.spec))
         file.create_dataset("nodes", data=json.dumps(nodes))
         file.create_dataset("labels", data=json.dumps(network.labels))
         file.create_dataset("provenance", data=json.dumps(dict(network.provenance)))
@@ -77,6 +77,19 @@ def save(network: Network, path: str | Path) -> None:
             weights.create_dataset(key, data=network.weights[key])
 
     hdf5.write(path, fill, LIBVER)
+
+
+def schema_of(network: Network) -> int:
+    """Return the oldest schema that can hold a network; its readers refuse what they would take for something else."""
+    return 2 if "interpolation" in _fields(network.spec) else 1
+
+
+def _fields(spec: InputSpec) -> dict[str, Any]:
+    """Return an input specification as JSON has it; what came after schema 1 only where it is not the default."""
+    values = asdict(spec)
+    if spec.interpolation == INTERPOLATIONS[0]:
+        del values["interpolation"]
+    return values
 
 
 def is_model(path: str | Path) -> bool:

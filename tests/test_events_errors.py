@@ -76,7 +76,7 @@ def test_empty_and_missing(tmp_path):
         read(tmp_path)
     with pytest.raises(RecordingError, match=r"missing\.aedat does not exist"):
         read(tmp_path / "missing.aedat")
-    with pytest.raises(RecordingError, match="no regular file"):
+    with pytest.raises(RecordingError, match="is a device, no regular file"):
         read("/dev/zero")
 
 

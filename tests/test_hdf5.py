@@ -18,7 +18,6 @@ from commands import evsim, refused
 
 from evsim import child, hdf5, hdf5_child
 from evsim.errors import CheckpointError, ModelFileError, RecordingError
-from evsim.events import read
 from evsim.hdf5 import File
 
 HOSTILE = Path(__file__).resolve().parents[2] / "shared" / "cases" / "hostile"
@@ -304,8 +303,9 @@ def test_an_unknown_compression_is_named(tmp_path):
             space = h5py.h5s.create_simple((4,))
             dataset = h5py.h5d.create(file.id, key.encode(), h5py.h5t.NATIVE_INT32, space, settings)
             dataset.write_direct_chunk((0,), bytes(7))
-    with pytest.raises(RecordingError, match=r"x\.h5 is refused: it is compressed by .*filter 31999.* hdf5plugin"):
-        read(tmp_path / "x.h5")
+    said = r"x\.h5 is refused: it is compressed by .*filter 31999.* hdf5plugin"
+    with File(tmp_path / "x.h5", RecordingError) as file, pytest.raises(RecordingError, match=said):
+        file.read("t")
 
 
 @pytest.mark.skipif(not HOSTILE.is_dir(), reason="the collected hostile files are not here")
