@@ -46,7 +46,7 @@ def read_toml(path: str | Path, error: type[EvsimError], form: str) -> dict[str,
     EvsimError
         Of class `error`: if it is no regular file of at most `LARGEST_BYTES`, or `parse_toml` refuses its text.
     """
-    check_input(path, error, "a TOML file")
+    check_input(path, error, f"a TOML file; {form}")
     try:
         with Path(path).open("rb") as file:
             raw = file.read(LARGEST_BYTES + 1)
