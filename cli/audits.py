@@ -38,13 +38,13 @@ def check(
     """
     from evsim import api
     from evsim.audit.check import check as check_network
+    from evsim.cli.prices import operation_prices
     from evsim.converters import load_model
-    from evsim.energy import load_profile
     from evsim.files import check_outputs
     from evsim.report.audit import check_document, check_report
 
     check_outputs({"--json": json_file}, [model, source, profile])
-    prices = load_profile(profile)
+    prices = operation_prices(profile)
     loaded = load_model(model)
     output.notes(loaded.notes)
     sample = None if source is None else api.read(source, loaded.network, timesteps, reading)
@@ -88,8 +88,8 @@ def compare(
     from evsim.audit.compare import compare as compare_networks
     from evsim.audit.compare import compare_residuals
     from evsim.audit.inputs import inputs_of
+    from evsim.cli.prices import operation_prices
     from evsim.converters import load_model
-    from evsim.energy import load_profile
     from evsim.errors import OptionError
     from evsim.files import check_outputs
     from evsim.report.audit import compare_document, compare_report, skipped_note
@@ -98,7 +98,7 @@ def compare(
     if (second is None) == (residual is None):
         raise OptionError("compare takes a second model or --residual, one of the two")
     check_outputs({"--json": json_file}, [first, second, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
-    prices = load_profile(profile)
+    prices = operation_prices(profile)
     folder = CountsFolder(counts) if counts else None
     keep = (lambda which, run: folder.add(f"{'ab'[which]}-{run.network.name}", run)) if folder else None
     a = load_model(first)
@@ -174,7 +174,7 @@ def sweep(
 
     from evsim.audit.sweep import SweepOptions
     from evsim.audit.sweep import sweep as sweep_sizes
-    from evsim.energy import load_profile
+    from evsim.cli.prices import operation_prices
     from evsim.files import check_outputs, write_whole
     from evsim.report.audit import sweep_csv, sweep_document, sweep_report, sweep_warnings
     from evsim.report.files import CountsFolder
@@ -184,7 +184,7 @@ def sweep(
     options = SweepOptions(preset, rates, scale_rates, seed, heads, threads)
     folder = CountsFolder(counts) if counts else None
     keep = (lambda run: folder.add(run.network.name, run)) if folder else None
-    todo = sweep_sizes(depths, dims, options, load_profile(profile), keep)
+    todo = sweep_sizes(depths, dims, options, operation_prices(profile), keep)
     bar = tqdm(todo, total=len(depths) * len(dims), unit="model", leave=False, disable=None, file=sys.stderr)
     rows = tuple(bar)
     for warning in sweep_warnings(rows):

@@ -5,6 +5,7 @@ from typing import Annotated
 from evsim.cli import output
 from evsim.cli.command import command
 from evsim.cli.shared import INPUT, MODEL, OUTPUT, argument, option
+from evsim.cli.words import typed
 
 PANEL = "Models"
 PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
@@ -80,7 +81,7 @@ def convert(
     for line in (*facts(converted.network), *(f"note: {note}" for note in converted.notes)):
         output.say(line, kept=True)
     size = f"{converted.network.name}, {len(converted.network.nodes)} nodes"
-    output.say(f"wrote {out}: {size}; now try: evsim info {out}", kept=True)
+    output.say(f"wrote {out}: {size}; now try: {typed('info', out)}", kept=True)
 
 
 @command("evsim synthesize spikingformer-8-512-imagenet --out model.h5", panel=PANEL)

@@ -8,8 +8,9 @@ from typing import get_args
 
 from evsim import api
 from evsim.cli import output
+from evsim.cli.prices import operation_prices
+from evsim.cli.words import typed
 from evsim.converters import load_model
-from evsim.energy import load_profile
 from evsim.energy.paper import NonSpike
 from evsim.engine import Simulator
 from evsim.errors import OptionError
@@ -65,9 +66,7 @@ def run_and_print(request: Request) -> None:
     if request.nonspike not in get_args(NonSpike):
         raise OptionError(f"--nonspike must be {' or '.join(get_args(NonSpike))}, got {request.nonspike}")
     _check_outputs(request)
-    profile = load_profile(request.profile)
-    for price in ("e_ac_pj", "e_mac_pj"):  # asked for now, so that nothing runs or is written in vain
-        profile.price(price)
+    profile = operation_prices(request.profile)
     model = load_model(request.model)
     sample = api.read(request.source, model.network, request.timesteps, request.options)
     run = _simulate(request, model.network, sample)
@@ -116,7 +115,8 @@ def demonstrate(save: str | None) -> None:
 
     if save is not None:
         model, sample = demo.save(save)
-        output.say(f"wrote {model} and {sample}; now try: evsim run {model} --input {sample}", kept=True)
+        line = typed("run", model, "--input", sample)
+        output.say(f"wrote {model} and {sample}; now try: {line}", kept=True)
         return
     network = api.load(demo.model_path())
     outcomes = []

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 from evsim.converters.checkpoint import Checkpoint, Values, of_tensors
@@ -18,9 +16,8 @@ from evsim.converters.registry import families_of_others, known_families
 from evsim.converters.table import Shapes
 from evsim.converters.values import shown
 from evsim.errors import CheckpointError, OptionError, PluginError
-from evsim.files import check_input
+from evsim.toml import read_toml
 
-LARGEST_MAP = 1 << 16
 MOST_RULES = 256
 MOST_SHOWN = 6
 DEEPEST_PREFIX = 6
@@ -69,21 +66,7 @@ def read_map(path: str) -> list[Rule]:
     OptionError
         If it is no such file.
     """
-    check_input(path, OptionError, f"to `keys` a file: {FORM}", "mend `keys`")
-    try:
-        with Path(path).open("rb") as file:
-            raw = file.read(LARGEST_MAP + 1)
-        if len(raw) > LARGEST_MAP:
-            raise OptionError(f"{path} is longer than {LARGEST_MAP >> 10} kB; `keys` takes {FORM}")
-        text = raw.decode("utf-8-sig")
-        for line in text.splitlines():  # deep dotted keys cost their square
-            if re.sub(r"'[^']*'|\"[^\"]*\"", "", line).count(".") > MOST_SHOWN:
-                raise OptionError(f"{path}: quote the regular expression in the line {shown(line)}")
-        held = tomllib.loads(text)
-    except OSError as error:
-        raise OptionError(f"{path} cannot be read ({error.strerror}); `keys` takes a file: {FORM}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise OptionError(f"{path} is no TOML ({shown(str(error))}); `keys` takes {FORM}") from error
+    held = read_toml(path, OptionError, f"`keys` takes {FORM}; quote the regular expression")
     table = held.get("keys")
     if held.keys() != {"keys"} or type(table) is not dict or not table or len(table) > MOST_RULES:
         raise OptionError(f"{path} is no map of keys; it must hold {FORM}, at most {MOST_RULES}")

@@ -98,7 +98,7 @@ def test_kinds_of_keys_of_a_family_are_those_of_its_models(folder):
 
 
 BAD = {
-    "no TOML": ("[keys\n", "is no TOML"),
+    "no TOML": ("[keys\n", "is no valid TOML"),
     "no table": ("a = 1\n", "is no map of keys"),
     "empty": ("[keys]\n", "is no map of keys"),
     "another table": ("[keys]\n'a' = 'b'\n[more]\n", "is no map of keys"),
@@ -107,6 +107,7 @@ BAD = {
     "no such group": ("[keys]\n'^head' = '\\2'\n", "cannot replace"),
     "deep dots": ("a" + ".a" * 20_000 + " = 1\n", "quote the regular expression"),
     "everything left out": ("[keys]\n'.*' = ''\n", "leaves out every key"),
+    "many digits": ("[keys]\n'a' = 1" + "0" * 5000, "number of too many digits"),
     "long": ("#" * 70_000, "is longer than"),
 }
 
@@ -118,7 +119,7 @@ def test_bad_maps_are_refused(name, variation, tmp_path):
     source = written(tmp_path / "map.toml", text)
     with pytest.raises(OptionError, match=r"map\.toml.*" + message):
         convert(variation, ConvertOptions(**NUMBERS, keys=source))
-    with pytest.raises(OptionError, match="is a folder; give to `keys`"):
+    with pytest.raises(OptionError, match="is a folder; give a TOML file; `keys` takes"):
         convert(variation, ConvertOptions(**NUMBERS, keys=str(tmp_path)))
 
 
