@@ -23,6 +23,7 @@ from evsim.synthesis.calibration import MARGIN, calibrate
 from evsim.synthesis.graph import Graph
 
 SMALL = Preset("imagenet", 64, 2, 4, 4, 10, 64, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+CIFAR = "spikingformer-4-384-cifar10"
 EVENTS = Preset("dvs", 32, 1, 4, 6, 11, 32, "spikformer")
 
 
