@@ -10,7 +10,8 @@ LOCKING = UV_CUSTOM_COMPILE_COMMAND='make lock' $(TOOLS)/uv pip compile \
 	--quiet --upgrade --generate-hashes --python-version 3.11
 
 # Tests that must give the same under any NumPy, and those that every CPU must pass
-NUMPY_TESTS ?= $(wildcard tests/test_kernel*.py) tests/test_exactness.py tests/test_spikformer.py tests/test_synthetic.py
+NUMPY_TESTS ?= $(wildcard tests/test_kernel*.py) tests/test_exactness.py tests/test_spikformer.py \
+	tests/test_synthetic.py tests/test_philox.py
 CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 ROUNDS ?= 20
