@@ -325,6 +325,7 @@ class Network:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, Shape] = field(init=False, repr=False)
+    _by_name: Mapping[str, Node] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         shapes: dict[str, Shape] = {}
@@ -339,15 +340,13 @@ class Network:
                     raise NetworkError(f"{node.name} reads {source}, which is no earlier node: a typo or a cycle")
             shapes[node.name] = node.infer(tuple(shapes[source] for source in node.inputs))
         object.__setattr__(self, "shapes", shapes)
+        object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
         self._check_ends()
         self._check_weights()
 
     def node(self, name: str) -> Node:
         """Return the node of that name; KeyError if there is none."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise KeyError(name)
+        return self._by_name[name]
 
     @property
     def input(self) -> Input:

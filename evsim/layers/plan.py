@@ -71,7 +71,11 @@ def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...
 
     A convolution or linear layer is fused with the LIF, or the addition to a real-valued stream, that alone reads it.
     """
-    followers = {node.name: _follower(network, node, context.streaming) for node in network.nodes}
+    ranks = {node.name: rank for rank, node in enumerate(network.nodes)}
+    readers = network.consumers()
+    followers = {
+        node.name: _follower(network, node, readers[node.name], ranks, context.streaming) for node in network.nodes
+    }
     absorbed = {node.name for node in followers.values() if node}
     stages: dict[int, Stage] = {}
     for rank, node in enumerate(network.nodes):
@@ -89,13 +93,14 @@ def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...
         nodes = (node, follower) if follower else (node,)
         stream = tuple(name for name in follower.inputs if name != node.name) if isinstance(follower, Add) else ()
         # a fused stage runs where its last primitive stands: everything it reads has come by then
-        stages[network.nodes.index(nodes[-1])] = Stage(synapses, nodes, (*node.inputs, *stream))
+        stages[ranks[nodes[-1].name]] = Stage(synapses, nodes, (*node.inputs, *stream))
     return tuple(stages[rank] for rank in sorted(stages))
 
 
-def _follower(network: Network, node: Node, streaming: bool) -> Node | None:
-    """Return the primitive that can be fused behind `node`, if any."""
-    readers = network.consumers()[node.name]
+def _follower(
+    network: Network, node: Node, readers: tuple[str, ...], ranks: Mapping[str, int], streaming: bool
+) -> Node | None:
+    """Return the primitive that can be fused behind `node`, if any; `readers` read it, `ranks` are places of nodes."""
     if not isinstance(node, Conv2d | Linear) or len(readers) != 1:
         return None
     reader = network.node(readers[0])
@@ -104,8 +109,7 @@ def _follower(network: Network, node: Node, streaming: bool) -> Node | None:
         return reader
     if isinstance(reader, Add):
         others = [name for name in reader.inputs if name != node.name]
-        earlier = [n.name for n in network.nodes[: network.nodes.index(node)]]
-        if len(others) == 1 and network.shapes[others[0]].kind == "real" and others[0] in earlier:
+        if len(others) == 1 and network.shapes[others[0]].kind == "real" and ranks[others[0]] < ranks[node.name]:
             return reader
     return None
 
