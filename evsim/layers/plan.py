@@ -66,35 +66,58 @@ class Stage:
         return self.nodes[-1].name
 
 
-def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...]:
-    """Build the stages of a network in an order in which every stage comes after those that it reads.
+@dataclass(frozen=True)
+class Group:
+    """What becomes one stage: its primitives in order, and the names of the nodes that it reads, one per input."""
+
+    nodes: tuple[Node, ...]
+    sources: tuple[str, ...]
+
+
+def groups(network: Network, streaming: bool) -> tuple[Group, ...]:
+    """Tell which primitives run as one stage, in an order in which every stage comes after those that it reads.
 
     A convolution or linear layer is fused with the LIF, or the addition to a real-valued stream, that alone reads it.
+
+    Parameters
+    ----------
+    network
+        The graph.
+    streaming
+        Whether timesteps come one by one.
     """
     ranks = {node.name: rank for rank, node in enumerate(network.nodes)}
     readers = network.consumers()
-    followers = {
-        node.name: _follower(network, node, readers[node.name], ranks, context.streaming) for node in network.nodes
-    }
+    followers = {node.name: _follower(network, node, readers[node.name], ranks, streaming) for node in network.nodes}
     absorbed = {node.name for node in followers.values() if node}
-    stages: dict[int, Stage] = {}
-    for rank, node in enumerate(network.nodes):
+    grouped: dict[int, Group] = {}
+    for node in network.nodes:
         if isinstance(node, Input) or node.name in absorbed:
             continue
         follower = followers[node.name]
-        if not isinstance(node, Conv2d | Linear):
-            layer = FORMS[type(node)](node, network.shapes[node.name], timesteps, context)
-            stages[rank] = Stage(layer, (node,), node.inputs)
-            continue
-        neurons = follower if isinstance(follower, LIF) else None
-        synapses = Synapses(
-            node, network.shapes[node.inputs[0]], network.shapes[node.name], _weights(network, node), context, neurons
-        )
         nodes = (node, follower) if follower else (node,)
         stream = tuple(name for name in follower.inputs if name != node.name) if isinstance(follower, Add) else ()
         # a fused stage runs where its last primitive stands: everything it reads has come by then
-        stages[ranks[nodes[-1].name]] = Stage(synapses, nodes, (*node.inputs, *stream))
-    return tuple(stages[rank] for rank in sorted(stages))
+        grouped[ranks[nodes[-1].name]] = Group(nodes, (*node.inputs, *stream))
+    return tuple(grouped[rank] for rank in sorted(grouped))
+
+
+def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...]:
+    """Build the stages of a network, in the order of its `groups`."""
+    return tuple(
+        Stage(_layer(network, group, timesteps, context), group.nodes, group.sources)
+        for group in groups(network, context.streaming)
+    )
+
+
+def _layer(network: Network, group: Group, timesteps: int, context: Context) -> Layer:
+    """Return the running form of a group."""
+    node, *followers = group.nodes
+    target = network.shapes[node.name]
+    if not isinstance(node, Conv2d | Linear):
+        return FORMS[type(node)](node, target, timesteps, context)
+    neurons = next((follower for follower in followers if isinstance(follower, LIF)), None)
+    return Synapses(node, network.shapes[node.inputs[0]], target, _weights(network, node), context, neurons)
 
 
 def _follower(
