@@ -15,6 +15,7 @@ from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
 from evsim.files import check_outputs
+from evsim.needs import parsed_size
 from evsim.network import Network
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
@@ -41,6 +42,7 @@ class Request:
     options: ReadOptions
     counts: str | None
     nonspike: NonSpike
+    allow_memory: str | None = None
 
 
 class Progress:
@@ -68,9 +70,11 @@ def run_and_print(request: Request) -> None:
     profile = load_profile(request.profile)
     for price in ("e_ac_pj", "e_mac_pj"):  # asked for now, so that nothing runs or is written in vain
         profile.price(price)
+    size = parsed_size(request.allow_memory)
     model = load_model(request.model)
-    sample = api.read(request.source, model.network, request.timesteps, request.options)
-    run = _simulate(request, model.network, sample)
+    network = api.allowed(model.network, request.model, size)
+    sample = api.read(request.source, network, request.timesteps, request.options)
+    run = _simulate(request, network, sample)
     output.notes((*model.notes, *sample.notes))
     if request.record_spikes:
         save_spikes(run, request.record_spikes)

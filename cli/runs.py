@@ -43,6 +43,7 @@ def run(
     reading: "ReadOptions",
     profile: str,
     threads: int,
+    allow_memory: str | None,
     json_file: str | None,
 ) -> None:
     """Run an input through a model: prediction, counts, energy."""
@@ -54,6 +55,7 @@ def run(
             reading,
             counts,
             nonspike,  # type: ignore[arg-type]
+            allow_memory,
         )
     )  # fmt: skip
 

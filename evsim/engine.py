@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError, OptionError
 from evsim.intake import Intake, check_timesteps
-from evsim.kernels.threads import Workers
+from evsim.kernels.threads import Workers, check_threads
 from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
+from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Observer
 from evsim.spikes import Packet, RealMap
@@ -86,7 +87,8 @@ class Simulator:
     OptionError
         If a parameter has no such value.
     NetworkError
-        If a layer cannot run exactly in that precision, or spikes add up beyond what is counted exactly.
+        If a layer cannot run exactly in that precision, spikes add up beyond what is counted exactly, or the run would
+        need more memory than it may (`evsim.needs`).
     """
 
     def __init__(
@@ -101,13 +103,13 @@ class Simulator:
             raise OptionError(f"`precision` must be float32 or float64, got {precision}")
         if schedule not in ("time", "layer"):
             raise OptionError(f"`schedule` must be time or layer, got {schedule}")
-        if threads < 1:
-            raise OptionError(f"`threads` must be at least 1, got {threads}")
+        check_threads(threads)
         self.network = network
         self.timesteps = network.spec.timesteps if timesteps is None else timesteps
         check_timesteps(self.timesteps)
-        self.schedule = schedule
+        self.schedule, self.threads = schedule, threads
         self.dtype = np.dtype(precision)
+        check_needs(network, self.timesteps, precision, schedule, threads)
         self._intake = Intake(network, self.timesteps, self.dtype, schedule == "time")
         self.stages = plan(network, self.timesteps, Context(self.dtype, Workers(threads), schedule == "time"))
         self._readers = self._connect()
@@ -140,8 +142,11 @@ class Simulator:
         RecordingError
             If the source does not fit the network's input, or holds counts above 2^31 - 1.
         NetworkError
-            If the logits are not finite.
+            If the logits are not finite, or frames need more memory than a run may where one image would do.
         """
+        if source.ndim == 4 and self.network.spec.kind == "image":
+            precision = self.dtype.name
+            check_needs(self.network, self.timesteps, precision, self.schedule, self.threads, static=False)
         with np.errstate(over="ignore", invalid="ignore"):  # the logits tell
             logits = self._run(source, observers)
         if not np.isfinite(logits).all():
