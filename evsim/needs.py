@@ -75,6 +75,7 @@ def needs(
     threads: int = 1,
     *,
     static: bool | None = None,
+    apart: bool = False,
 ) -> Needs:
     """Return what a run takes at most, in bytes.
 
@@ -86,10 +87,12 @@ def needs(
         As `evsim.engine.Simulator` takes them.
     static
         Whether one image stands for all timesteps; by default where the model takes images.
+    apart
+        Whether nothing is fused, see `evsim.layers.plan.groups`.
     """
     steps = network.spec.timesteps if timesteps is None else timesteps
     image = network.spec.kind == "image" if static is None else static
-    measure = _Measure(network, steps, np.dtype(precision).itemsize, schedule == "time", threads, image)
+    measure = _Measure(network, steps, np.dtype(precision).itemsize, schedule == "time", threads, image, apart)
     maps, at = measure.maps()
     return Needs(measure.weights(), maps, measure.counters(), at)
 
@@ -102,6 +105,7 @@ def check_needs(
     threads: int = 1,
     *,
     static: bool | None = None,
+    apart: bool = False,
 ) -> None:
     """Refuse a run that needs more memory than it may; parameters as `needs`.
 
@@ -125,7 +129,7 @@ def check_needs(
         limit, why = int((JUSTIFIED + FACTOR * file.size) * asked), f"than a model of {file.size} bytes justifies"
         if limit > machine:
             limit, why = machine, "than this machine has"
-    need = needs(network, timesteps, precision, schedule, threads, static=static)
+    need = needs(network, timesteps, precision, schedule, threads, static=static, apart=apart)
     if need.total <= limit:
         return
     where = file.path if file else network.name
@@ -175,7 +179,7 @@ def _shown(size: int) -> str:
 
 @dataclass(frozen=True)
 class _Measure:
-    """One run to measure: T, bytes of a real value, one timestep at a time or all, threads, one image or frames."""
+    """One run to measure; `item` is the size of a real value in bytes, `image` whether one stands for all timesteps."""
 
     network: Network
     timesteps: int
@@ -183,6 +187,7 @@ class _Measure:
     streaming: bool
     threads: int
     image: bool
+    apart: bool
 
     def weights(self) -> int:
         """Packed weights: in blocks, 5 taps for 3 where they are joined; and a layer's in float64 as it is packed."""
@@ -201,7 +206,7 @@ class _Measure:
     def maps(self) -> tuple[int, str]:
         """Return the most that is alive at the same time, and where."""
         static = self._static_nodes()
-        planned = groups(self.network, self.streaming)
+        planned = groups(self.network, self.streaming, apart=self.apart)
         last_read = {name: rank for rank, group in enumerate(planned) for name in group.sources}
         ends: dict[int, int] = {}
         source = self.network.input.name

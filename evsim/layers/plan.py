@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context, Layer
+from evsim.layers.entry import check_entry
 from evsim.layers.neurons import NeuronLayer
 from evsim.layers.pool import Pool
 from evsim.layers.readout import Addition, TimeAverage, TokenAverage
@@ -29,6 +30,7 @@ from evsim.network import (
     TimeMean,
     TokenMean,
 )
+from evsim.spikes import Packet
 
 FORMS: Mapping[type[Node], Callable[[Any, Shape, int, Context], Layer]] = {
     LIF: lambda node, shape, _, context: NeuronLayer(node, shape, context),
@@ -52,18 +54,30 @@ class Stage:
         The running form.
     nodes
         Primitives in order; more than one where they are fused. The last one's output is the stage's output.
-    sources
-        Names of the nodes whose outputs it takes, one per input.
+    sources, shapes
+        Names of the nodes whose outputs it takes, one per input, and what these emit.
     """
 
     layer: Layer
     nodes: tuple[Node, ...]
     sources: tuple[str, ...]
+    shapes: tuple[Shape, ...]
 
     @property
     def name(self) -> str:
         """Name of the node whose output this stage emits."""
         return self.nodes[-1].name
+
+    def step(self, packets: tuple[Packet, ...], context: Context) -> Packet | None:
+        """Take one packet per input, which are held against what was planned, and return the output, if any.
+
+        Raises
+        ------
+        NetworkError
+            As `evsim.layers.entry.check_entry`.
+        """
+        check_entry(self.name, self.shapes, packets, context.dtype)
+        return self.layer.step(*packets)
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,7 @@ class Group:
     sources: tuple[str, ...]
 
 
-def groups(network: Network, streaming: bool) -> tuple[Group, ...]:
+def groups(network: Network, streaming: bool, *, apart: bool = False) -> tuple[Group, ...]:
     """Tell which primitives run as one stage, in an order in which every stage comes after those that it reads.
 
     A convolution or linear layer is fused with the LIF, or the addition to a real-valued stream, that alone reads it.
@@ -85,10 +99,15 @@ def groups(network: Network, streaming: bool) -> tuple[Group, ...]:
         The graph.
     streaming
         Whether timesteps come one by one.
+    apart
+        Whether nothing is fused: every real value can be seen on its way. Results are the same to the last bit.
     """
     ranks = {node.name: rank for rank, node in enumerate(network.nodes)}
     readers = network.consumers()
-    followers = {node.name: _follower(network, node, readers[node.name], ranks, streaming) for node in network.nodes}
+    followers = {
+        node.name: None if apart else _follower(network, node, readers[node.name], ranks, streaming)
+        for node in network.nodes
+    }
     absorbed = {node.name for node in followers.values() if node}
     grouped: dict[int, Group] = {}
     for node in network.nodes:
@@ -102,11 +121,16 @@ def groups(network: Network, streaming: bool) -> tuple[Group, ...]:
     return tuple(grouped[rank] for rank in sorted(grouped))
 
 
-def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...]:
-    """Build the stages of a network, in the order of its `groups`."""
+def plan(network: Network, timesteps: int, context: Context, *, apart: bool = False) -> tuple[Stage, ...]:
+    """Build the stages of a network, in the order of its `groups`; parameters as there."""
     return tuple(
-        Stage(_layer(network, group, timesteps, context), group.nodes, group.sources)
-        for group in groups(network, context.streaming)
+        Stage(
+            _layer(network, group, timesteps, context),
+            group.nodes,
+            group.sources,
+            tuple(network.shapes[name] for name in group.sources),
+        )
+        for group in groups(network, context.streaming, apart=apart)
     )
 
 
