@@ -234,4 +234,5 @@ def _charged(node: LIF, v: NDArray[np.float64], current: NDArray[np.float64]) ->
 def _step(packet: SpikeMap, t: int) -> NDArray[np.bool_]:
     """Return the spikes of one of a packet's timesteps, [P, C]."""
     part = SpikeMap(0, packet.words[t : t + 1], packet.channels, packet.height, packet.width)
-    return part.dense()[0]
+    spikes: NDArray[np.bool_] = part.dense()[0]
+    return spikes

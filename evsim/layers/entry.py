@@ -6,6 +6,8 @@ looks at its packets first, once per packet and not per element. A packet that d
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,6 +59,8 @@ def _fault(shape: Shape, packet: Packet, dtype: np.dtype[np.floating]) -> str:
     if kind != shape.kind or size != (shape.channels, shape.height, shape.width):
         return f"{kind} {list(size)}"
     values: NDArray[np.generic]
+    wanted: np.dtype[Any]
+    widths: tuple[int, ...]
     if isinstance(packet, SpikeMap):
         values, wanted, widths = packet.words, np.dtype(np.uint64), (-(-shape.channels // WORD),)
     elif isinstance(packet, IntegerMap):

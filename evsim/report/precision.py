@@ -29,8 +29,8 @@ def precision_report(comparison: PrecisionComparison) -> str:
         lines.append(f"first: {_told(comparison.first)}")
     if comparison.ties:
         lines.append(
-            f"{comparison.ties:,} potentials lie within one float32 step of their threshold: there a spike hangs on the "
-            "last bit"
+            f"{comparison.ties:,} potentials lie within one float32 step of their threshold: there a spike hangs "
+            "on the last bit"
         )
     if comparison.same_prediction:
         difference = max(abs(float(a) - float(b)) for a, b in zip(single.logits, double.logits, strict=True))
