@@ -114,9 +114,10 @@ test-numpy-versions: build/lowest/bin/.ready build/newest/bin/.ready
 test-avx2: $(BIN)/.dev
 	$(AVX2) NUMBA_CACHE_DIR=build/cache/avx2 $(BIN)/python -m pytest $(CPU_TESTS)
 
-# each index of a kernel is compared with its array; what the intrinsics of kernels/vector.py load is not seen
+# each index of a kernel, and each address of an intrinsic (EVSIM_CHECKED), is compared with its array
+CHECKED_TESTS ?=
 test-boundscheck: $(BIN)/.dev
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/cache/boundscheck $(BIN)/python -m pytest
+	EVSIM_CHECKED=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/cache/boundscheck $(BIN)/python -m pytest $(CHECKED_TESTS)
 
 test-fuzz: $(BIN)/.dev
 	for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -q tests/test_*fuzz*.py || exit 1; done
