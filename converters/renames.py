@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
 from evsim.converters.checkpoint import Checkpoint, Values, of_tensors
 from evsim.converters.choose import EMA, check_name, renamed
 from evsim.converters.family import Family
-from evsim.converters.registry import known_families
+from evsim.converters.registry import families_of_others, known_families
 from evsim.converters.table import Shapes
 from evsim.converters.values import shown
-from evsim.errors import CheckpointError, OptionError
+from evsim.errors import CheckpointError, OptionError, PluginError
 from evsim.toml import read_toml
 
 MOST_RULES = 256
@@ -52,12 +53,9 @@ def fitted(checkpoint: Checkpoint, families: Families, keys: str | None, weights
     """
     if keys is not None:
         checkpoint = mapped(checkpoint, read_map(keys), keys)
-    if not any(family.fits(checkpoint.shapes) for family in families.values()):
-        checkpoint = _without_prefix(checkpoint, families, weights)
-    else:
-        checkpoint = _without_losses(checkpoint)
-    _refuse_learned(checkpoint)
-    return checkpoint
+    fitting = _alone(checkpoint, families, weights) or _alone(checkpoint, _of_others(), weights) or checkpoint
+    _refuse_learned(fitting)
+    return fitting
 
 
 def read_map(path: str) -> list[Rule]:
@@ -157,7 +155,23 @@ def _replaced(pattern: re.Pattern[str], new: str, name: str, source: str) -> str
         raise OptionError(f"{source}: {shown(new)} cannot replace {shown(pattern.pattern)} ({error})") from error
 
 
-def _without_prefix(checkpoint: Checkpoint, families: Families, weights: str | None) -> Checkpoint:
+def _alone(checkpoint: Checkpoint, families: Families, weights: str | None) -> Checkpoint | None:
+    """Return a checkpoint that fits one of these families, without prefix and losses; None if none fits."""
+    if any(family.fits(checkpoint.shapes) for family in families.values()):
+        return _without_losses(checkpoint)
+    return _without_prefix(checkpoint, families, weights)
+
+
+def _of_others() -> Families:
+    """Return the families of other packages; one that is broken is named where the family is chosen."""
+    whole: dict[str, Family] = {}
+    with suppress(PluginError):
+        for family in families_of_others():
+            whole[family.name] = family
+    return whole
+
+
+def _without_prefix(checkpoint: Checkpoint, families: Families, weights: str | None) -> Checkpoint | None:
     """Drop the prefix under which a network lies, and what lies beside it, such as a loss's weight."""
     shapes, found = checkpoint.shapes, list[str]()
     for prefix in _prefixes(shapes):
@@ -167,7 +181,7 @@ def _without_prefix(checkpoint: Checkpoint, families: Families, weights: str | N
         if any(family.fits(inner) for family in families.values()):
             found.append(prefix)
     if not found:
-        return checkpoint
+        return None
     named = [prefix for prefix in found if prefix.rstrip(".") == (weights or "").rstrip(".")]
     plain = named or [prefix for prefix in found if not EMA.search(prefix)] or found
     if len(plain) > 1:

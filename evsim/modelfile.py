@@ -20,7 +20,7 @@ from evsim import hdf5
 from evsim.errors import ModelFileError, NetworkError
 from evsim.files import check_input
 from evsim.inputspec import INTERPOLATIONS, InputSpec
-from evsim.network import NODE_TYPES, Network, Node, attributes
+from evsim.network import NODE_TYPES, Network, Node, Origin, attributes
 from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
 
 SCHEMA = 2
@@ -134,7 +134,8 @@ def _loaded(path: Path, file: hdf5.File) -> Network:
     _check_names(nodes)
     labels, provenance = parsed(file.text("labels")), parsed(file.text("provenance"))
     weights = _Stored(file)
-    network = _network(meta, spec, nodes, weights, labels, provenance)
+    origin = Origin(str(path), path.stat().st_size)
+    network = _network(meta, spec, nodes, weights, labels, provenance, origin)
     _check_maps(network)
     weights.check(network)
     if weights.direct:
@@ -181,7 +182,13 @@ def _node(entry: object) -> Node:
 
 
 def _network(
-    meta: object, spec: InputSpec, nodes: tuple[Node, ...], weights: _Stored, labels: object, provenance: object
+    meta: object,
+    spec: InputSpec,
+    nodes: tuple[Node, ...],
+    weights: _Stored,
+    labels: object,
+    provenance: object,
+    origin: Origin,
 ) -> Network:
     """Tie it together; texts are escaped where a terminal would obey them."""
     if not isinstance(meta, dict) or not isinstance(labels, list) or not isinstance(provenance, dict):
@@ -191,7 +198,7 @@ def _network(
         raise SchemaError("names, labels and provenance are texts")
     name, family, variant = (printable(str(name)) for name in names)
     told = {printable(fact): printable(text) for fact, text in provenance.items()}
-    return Network(name, family, variant, spec, nodes, weights, tuple(map(printable, labels)), told)
+    return Network(name, family, variant, spec, nodes, weights, tuple(map(printable, labels)), told, origin)
 
 
 def _check_names(nodes: Iterable[Node]) -> None:

@@ -59,6 +59,14 @@ def way(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture
+def forked():
+    """Fork the child, which then has what a test changed, though another test left a thread, such as tqdm's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "may_fork", lambda: True)
+        yield
+
+
 def test_what_is_read_is_what_h5py_reads(stored, way):  # noqa: ARG001
     """Every dataset of numbers, whole and in part, compressed or not, nested or linked within the file."""
     with File(stored, RecordingError) as file:
@@ -216,6 +224,7 @@ def test_what_is_no_hdf5(tmp_path):
         np.testing.assert_array_equal(file.read("x"), np.arange(3))
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_crash_of_the_library_is_one_line(stored, monkeypatch):
     """Whatever signal or end the child meets, the message names the file and the signal, and no process is left."""
     for action, said in (
@@ -232,6 +241,7 @@ def test_a_crash_of_the_library_is_one_line(stored, monkeypatch):
         file.text("words")
 
 
+@pytest.mark.usefixtures("forked")
 def test_an_endless_loop_of_the_library_is_one_line(stored, monkeypatch):
     """A child that computes for longer than the file justifies is ended, one that waits for ever too."""
 
@@ -249,6 +259,7 @@ def test_an_endless_loop_of_the_library_is_one_line(stored, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
+@pytest.mark.usefixtures("forked")
 def test_memory_of_the_child_is_limited(stored, monkeypatch):
     """A child that asks for more memory than the file justifies gets none, and evsim says so."""
     monkeypatch.setattr(hdf5_child, "_members", lambda *_: np.ones(1 << 30))
@@ -283,6 +294,7 @@ def test_names_that_a_terminal_would_obey_are_escaped(tmp_path):
     assert text.strip().isprintable()
 
 
+@pytest.mark.usefixtures("forked")
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
     """A file of more members than any has is refused before all are looked at."""
     with h5py.File(tmp_path / "x.h5", "w") as file:
