@@ -19,7 +19,8 @@ class InputSpec:
     Attributes
     ----------
     kind
-        "image" (real [C, H, W], the same at every timestep) or "events" (frames of event counts [T, 2, H, W]).
+        "image" (real [C, H, W], the same at every timestep), "events" (frames of event counts [T, C, H, W]) or
+        "frames" (frames of real values [T, C, H, W], made of events).
     channels, height, width
         Size of one frame.
     timesteps
@@ -34,7 +35,7 @@ class InputSpec:
         Axis convention of DVS128 recordings that the model was trained on.
     """
 
-    kind: Literal["image", "events"]
+    kind: Literal["image", "events", "frames"]
     channels: int
     height: int
     width: int

@@ -20,11 +20,11 @@ from evsim import hdf5
 from evsim.errors import ModelFileError, NetworkError
 from evsim.files import check_input
 from evsim.inputspec import InputSpec
-from evsim.network import NODE_TYPES, Network, Node, attributes
+from evsim.network import NODE_TYPES, Network, Node, attributes, oldest_schema
 from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
 
-SCHEMA = 1
-"""Version of the layout; a reader refuses newer ones."""
+SCHEMA = 2
+"""Newest version of the layout; a reader refuses newer ones. What version 1 can say is written as version 1."""
 
 FORMAT = "evsim-model"
 
@@ -65,7 +65,7 @@ def save(network: Network, path: str | Path) -> None:
 
     def fill(file: Any) -> None:
         file.attrs["format"] = FORMAT
-        file.attrs["schema"] = SCHEMA
+        file.attrs["schema"] = oldest_schema(network)
         meta = {"name": network.name, "family": network.family, "variant": network.variant}
         file.attrs["network"] = json.dumps(meta)
         file.attrs["input"] = json.dumps(asdict(network.spec))
@@ -183,7 +183,7 @@ def _network(
 
 def _check_names(nodes: Iterable[Node]) -> None:
     """Refuse names that HDF5 cannot take or a terminal would obey."""
-    for name in (name for node in nodes for name in (node.name, *node.inputs)):
+    for name in (name for node in nodes for name in (node.name, *node.inputs, *node.mentions())):
         if name in NO_NAMES or "/" in name or len(name) > LONGEST_NAME or not name.isprintable():
             raise NetworkError(f"{shown(name)} is no name for a node: printable letters without /")
 
