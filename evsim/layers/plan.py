@@ -9,37 +9,84 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.layers.attention import Attention
+from evsim.layers.attention import Attention, IntegerAttention, NamedRows
 from evsim.layers.context import Context, Layer
-from evsim.layers.neurons import NeuronLayer
-from evsim.layers.pool import Pool
-from evsim.layers.readout import Addition, TimeAverage, TokenAverage
+from evsim.layers.gates import Gate, Masking, Sums
+from evsim.layers.grouped import Grouped
+from evsim.layers.neurons import IntegerNeurons, NeuronLayer
+from evsim.layers.pool import Average, Pool
+from evsim.layers.readout import Addition, Flattening, TimeAverage, TokenAverage, Voting
 from evsim.layers.synapses import Synapses
-from evsim.network import (
+from evsim.network import Network
+from evsim.primitives import (
     LIF,
+    AdaptiveAveragePool,
     Add,
+    And,
+    AveragePool,
     Conv2d,
+    Flatten,
+    HeadProduct,
+    HeadSum,
+    IAnd,
     Input,
     Linear,
+    Mask,
     MaxPool,
-    Network,
+    MultiSpike,
     Node,
     Shape,
     SpikingSelfAttention,
+    SumPool,
     TimeMean,
     TokenMean,
+    TokenSum,
+    Vote,
 )
 
-FORMS: Mapping[type[Node], Callable[[Any, Shape, int, Context], Layer]] = {
-    LIF: lambda node, shape, _, context: NeuronLayer(node, shape, context),
-    MaxPool: lambda node, shape, _, context: Pool(node, shape, context),
-    SpikingSelfAttention: lambda node, shape, _, context: Attention(node, shape, context),
-    Add: lambda _node, _shape, _, context: Addition(context),
-    TokenMean: lambda _node, _shape, _, context: TokenAverage(context),
-    TimeMean: lambda _node, _shape, timesteps, context: TimeAverage(timesteps, context),
+Weights = Mapping[str, NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node stands: shapes of its sources and of its output, its weights, T, and what all layers share."""
+
+    sources: tuple[Shape, ...]
+    shape: Shape
+    weights: Weights
+    timesteps: int
+    context: Context
+
+
+def _attention(node: SpikingSelfAttention, at: Place) -> Layer:
+    q, _, v = at.sources
+    if q.kind == "spikes" and v.channels == q.channels:
+        return Attention(node, at.shape, at.context)
+    return IntegerAttention(node, at.sources, at.shape, at.context)
+
+
+FORMS: Mapping[type[Node], Callable[[Any, Place], Layer]] = {
+    LIF: lambda node, at: NeuronLayer(node, at.shape, at.context, at.weights),
+    MultiSpike: lambda node, at: IntegerNeurons(node, at.shape, at.context),
+    MaxPool: lambda node, at: Pool(node, at.shape, at.context),
+    AveragePool: lambda node, at: Average(node, at.sources[0], at.shape, at.context),
+    SumPool: lambda node, at: Average(node, at.sources[0], at.shape, at.context),
+    AdaptiveAveragePool: lambda node, at: Average(node, at.sources[0], at.shape, at.context),
+    SpikingSelfAttention: _attention,
+    HeadProduct: lambda node, at: NamedRows(node, at.sources[1], at.shape, at.context, at.weights["scale"]),
+    HeadSum: lambda node, at: Sums(node, at.shape, at.context),
+    TokenSum: lambda node, at: Sums(node, at.shape, at.context),
+    And: lambda node, at: Gate(node, at.context),
+    IAnd: lambda node, at: Gate(node, at.context),
+    Mask: lambda node, at: Masking(node, at.context),
+    Add: lambda _node, at: Addition(at.context),
+    Flatten: lambda _node, at: Flattening(at.context),
+    Vote: lambda node, at: Voting(node, at.context),
+    TokenMean: lambda _node, at: TokenAverage(at.context),
+    TimeMean: lambda _node, at: TimeAverage(at.timesteps, at.context),
 }
-"""The running form of each primitive without synapses, of its output shape and T; those with synapses are `Synapses`,
-alone or with what follows."""
+"""The running form of each primitive without synapses, in its place; those with synapses are `Synapses`, alone or with
+what follows, or `Grouped`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +125,20 @@ def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...
         if isinstance(node, Input) or node.name in absorbed:
             continue
         follower = followers[node.name]
+        at = Place(
+            tuple(network.shapes[name] for name in node.inputs), network.shapes[node.name], _weights(network, node),
+            timesteps, context,
+        )  # fmt: skip
         if not isinstance(node, Conv2d | Linear):
-            layer = FORMS[type(node)](node, network.shapes[node.name], timesteps, context)
-            stages[rank] = Stage(layer, (node,), node.inputs)
+            stages[rank] = Stage(FORMS[type(node)](node, at), (node,), node.inputs)
+            continue
+        if isinstance(node, Conv2d) and node.groups > 1:
+            grouped = Grouped(node, at.sources[0], at.shape, at.weights, context)
+            stages[rank] = Stage(grouped, (node,), node.inputs)
             continue
         neurons = follower if isinstance(follower, LIF) else None
-        synapses = Synapses(
-            node, network.shapes[node.inputs[0]], network.shapes[node.name], _weights(network, node), context, neurons
-        )
+        own = _weights(network, neurons) if neurons else None
+        synapses = Synapses(node, at.sources[0], at.shape, at.weights, context, neurons, own)
         nodes = (node, follower) if follower else (node,)
         stream = tuple(name for name in follower.inputs if name != node.name) if isinstance(follower, Add) else ()
         # a fused stage runs where its last primitive stands: everything it reads has come by then
@@ -97,6 +150,8 @@ def _follower(network: Network, node: Node, streaming: bool) -> Node | None:
     """Return the primitive that can be fused behind `node`, if any."""
     readers = network.consumers()[node.name]
     if not isinstance(node, Conv2d | Linear) or len(readers) != 1:
+        return None
+    if isinstance(node, Conv2d) and node.groups > 1:
         return None
     reader = network.node(readers[0])
     # where timesteps come one by one, an image's convolution runs once for all of them, its neurons at each
@@ -110,5 +165,5 @@ def _follower(network: Network, node: Node, streaming: bool) -> Node | None:
     return None
 
 
-def _weights(network: Network, node: Node) -> Mapping[str, NDArray[np.floating]]:
+def _weights(network: Network, node: Node) -> Weights:
     return {key: network.weights[f"{node.name}.{key}"] for key in node.parameters()}
