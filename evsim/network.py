@@ -18,6 +18,7 @@ from evsim.primitives import (
     LIF,
     NODE_TYPES,
     Add,
+    AveragePool,
     Conv2d,
     Input,
     Kind,
@@ -141,8 +142,17 @@ class Network:
             raise NetworkError(
                 f"{source.name} is of kind {source.kind}, but a model of {spec.kind} takes {INPUT_KINDS[spec.kind]}"
             )
+        for node in self.nodes:
+            if isinstance(node, Conv2d) and node.repeated and not (self._reads_image(node) and spec.kind == "image"):
+                raise NetworkError(f"{node.name} runs once for all timesteps, but reads more than one image")
         if self.labels and len(self.labels) != self.classes:
             raise NetworkError(f"{len(self.labels)} labels for {self.classes} classes; mend the file of `labels`")
+
+    def _reads_image(self, node: Node) -> bool:
+        """Whether a node sees the input through pools and layers that run once, so the same at all timesteps."""
+        source = self.node(node.inputs[0])
+        through = isinstance(source, MaxPool | AveragePool) or (isinstance(source, Conv2d) and source.repeated)
+        return isinstance(source, Input) or (through and self._reads_image(source))
 
     def _check_weights(self) -> None:
         wanted = {f"{node.name}.{key}": shape for node in self.nodes for key, shape in node.parameters().items()}

@@ -151,14 +151,11 @@ class SpikeRecorder:
         Name to (``np.packbits`` of the C-ordered boolean array, its shape): the PyTorch module's own output
         shape without batch, [T, C, H, W], [T, C, N] or [T, N, C], or [T, ...] of the layer's `view`. Integer neurons
         are unrolled: [T x D, ...], step d of a timestep set where the value exceeds d.
-    levels
-        Name of each layer of integer neurons to its D.
     """
 
     def __init__(self, network: Network) -> None:
         self._rows = {work.name: row for work, row in rows(network) if row.kind == "lif"}
         self._parts: dict[str, list[SpikeMap | IntegerMap]] = {name: [] for name in self._rows}
-        self.levels = {name: row.geometry.levels for name, row in self._rows.items() if row.geometry.levels}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
         """Keep the packet if it comes from neurons."""
