@@ -163,7 +163,7 @@ def read(
     if prepared is not None:
         return prepared
     if spec.kind == "frames":
-        raise RecordingError(f"{path} is no array of frames; the model takes frames of real values {spec.size}, as .npy")
+        raise RecordingError(f"{path} is no array; the model takes frames of real values {spec.size}, as .npy")
     if spec.kind != "events":
         kind = open_stream(path, options).format
         raise RecordingError(f"{path} is a recording of events ({kind}), but the model takes images; give a picture")

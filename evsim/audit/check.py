@@ -221,9 +221,14 @@ def _cause(network: Network, works: Mapping[str, Work], work: Work) -> str:
                 f"{len(summands)}"
             )
         case "sum":
-            return f"residual {source.name} adds real values, and no neurons stand behind it"
-        case "layer" | "passage":
-            return f"no neurons stand behind {source.name}"
+            return f"residual {source.name} adds real values, and no neurons stand behind it: multiply-accumulates"
+        case "neurons":
+            levels = source.row.geometry.levels if source.row else 0
+            return f"integer neurons {source.name} emit values up to {levels}, as spikes in {levels} virtual timesteps"
+        case "pool":
+            return f"reads {'sums' if graded else 'means'} over windows ({source.name})"
+        case "layer" | "gate" | "passage":
+            return f"no neurons stand behind {source.name}: multiply-accumulates"
     assert_never(source.nature)
 
 

@@ -25,7 +25,6 @@ def save_spikes(run: Run, path: str | Path) -> None:
     OutputError
         If the file cannot be written.
     """
-
     levels = {work.name: row.geometry.levels for work, row in rows(run.network)}
 
     def fill(file: Any) -> None:
