@@ -37,6 +37,7 @@ from evsim.primitives import (
     MaxPool,
     MultiSpike,
     Node,
+    Pad,
     Shape,
     SpikingSelfAttention,
     SumPool,
@@ -347,8 +348,9 @@ def _adaptive_pool(node: AdaptiveAveragePool, source: Shape, target: Shape) -> W
     return Work("pool", other={"pool_adds": (rows * columns - target.positions) * target.channels})
 
 
+@work(Pad)
 @work(Flatten)
-def _flatten(node: Flatten, source: Shape, target: Shape) -> Work:  # noqa: ARG001
+def _passage(node: Pad | Flatten, source: Shape, target: Shape) -> Work:  # noqa: ARG001
     return Work("passage")
 
 

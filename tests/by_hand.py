@@ -168,5 +168,6 @@ def _attention(m, block, x, heads, by_token):
     else:
         product = m.add(SpikingSelfAttention(f"{a}.ssa", (q, k, project("v")), heads))
         spikes = m.lif(f"{a}.attn_lif", product, 0.5, "tokens")
-    y = m.lif(f"{a}.proj_lif", m.conv(f"{a}.proj_conv", spikes, f"{a}.proj_bn"))
+    y = m.conv(f"{a}.proj_conv", spikes, f"{a}.proj_bn")
+    y = m.lif(f"{a}.proj_lif", y, layout="map" if by_token else "tokens")
     return m.add(Add(f"{a}.add", (x, y)))

@@ -15,7 +15,7 @@ from evsim.layers.gates import Gate, Masking, Sums
 from evsim.layers.grouped import Grouped
 from evsim.layers.neurons import IntegerNeurons, NeuronLayer
 from evsim.layers.pool import Average, Pool
-from evsim.layers.readout import Addition, Flattening, TimeAverage, TokenAverage, Voting
+from evsim.layers.readout import Addition, Flattening, Padding, TimeAverage, TokenAverage, Voting
 from evsim.layers.synapses import Synapses
 from evsim.network import Network
 from evsim.primitives import (
@@ -35,6 +35,7 @@ from evsim.primitives import (
     MaxPool,
     MultiSpike,
     Node,
+    Pad,
     Shape,
     SpikingSelfAttention,
     SumPool,
@@ -81,6 +82,7 @@ FORMS: Mapping[type[Node], Callable[[Any, Place], Layer]] = {
     Mask: lambda node, at: Masking(node, at.context),
     Add: lambda _node, at: Addition(at.context),
     Flatten: lambda _node, at: Flattening(at.context),
+    Pad: lambda node, at: Padding(node, at.context, at.weights["border"]),
     Vote: lambda node, at: Voting(node, at.context),
     TokenMean: lambda _node, at: TokenAverage(at.context),
     TimeMean: lambda _node, at: TimeAverage(at.timesteps, at.context),

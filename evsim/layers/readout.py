@@ -1,4 +1,5 @@
-"""Running form of additions, means and axes put together: Add, TokenMean, TimeMean, Vote, Flatten."""
+"""Running form of additions, means and axes put together: Add, TokenMean, TimeMean, Vote,
+Flatten, Pad."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from evsim.layers.attention import as_integers
 from evsim.layers.context import Context
 from evsim.layers.reals import as_real, total
-from evsim.primitives import Vote
+from evsim.primitives import Pad, Vote
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 
@@ -95,6 +96,27 @@ class Flattening:
         if isinstance(packet, IntegerMap):
             return IntegerMap(packet.start, flat, 1, 1, packet.unit)
         return RealMap(packet.start, packet.steps, flat, size, 1, 1)
+
+
+class Padding:
+    """A border of real values around the map."""
+
+    def __init__(self, node: Pad, context: Context, border: NDArray[np.floating]) -> None:
+        self.node, self.context, self.border = node, context, border.astype(context.dtype)
+
+    def reset(self) -> None:
+        """Borders have no state."""
+
+    def step(self, *packets: Packet) -> RealMap:
+        """Return the larger map."""
+        real, pad = as_real(packets[0], self.context), self.node.padding
+        height, width = real.height + 2 * pad, real.width + 2 * pad
+        out = np.zeros((len(real.values), height, width, real.values.shape[2]), self.context.dtype)
+        out[..., : real.channels] = self.border
+        inside = real.values.reshape(len(real.values), real.height, real.width, -1)
+        out[:, pad : height - pad, pad : width - pad] = inside
+        flat = out.reshape(len(out), height * width, -1)
+        return RealMap(real.start, real.steps, flat, real.channels, height, width)
 
 
 class Voting:

@@ -7,7 +7,7 @@ name of its PyTorch module, so that results compare by name.
 from evsim.primitives.ends import Input, TimeMean, TokenMean
 from evsim.primitives.neurons import LIF, MultiSpike, NeuronKind
 from evsim.primitives.node import Kind, Layout, Node, Order, Shape
-from evsim.primitives.pools import AdaptiveAveragePool, AveragePool, Flatten, MaxPool, SumPool, Vote
+from evsim.primitives.pools import AdaptiveAveragePool, AveragePool, Flatten, MaxPool, Pad, SumPool, Vote
 from evsim.primitives.products import (
     Add,
     And,
@@ -24,7 +24,7 @@ from evsim.primitives.synapses import Conv2d, Linear
 __all__ = [
     "FIRST_TYPES", "LIF", "NODE_TYPES", "AdaptiveAveragePool", "Add", "And", "AttentionKind", "AveragePool", "Conv2d",
     "Flatten", "HeadProduct", "HeadSum", "IAnd", "Input", "Kind", "Layout", "Linear", "Mask", "MaxPool", "MultiSpike",
-    "NeuronKind", "Node", "Order", "Shape", "SpikingSelfAttention", "SumPool", "TimeMean", "TokenMean", "TokenSum",
+    "NeuronKind", "Node", "Order", "Pad", "Shape", "SpikingSelfAttention", "SumPool", "TimeMean", "TokenMean", "TokenSum",
     "Vote",
 ]  # fmt: skip
 
@@ -38,7 +38,7 @@ NODE_TYPES: dict[str, type[Node]] = FIRST_TYPES | {
     kind.__name__: kind
     for kind in (
         MultiSpike, And, IAnd, Mask, HeadSum, TokenSum, HeadProduct, AveragePool, AdaptiveAveragePool, SumPool,
-        Flatten, Vote,
+        Flatten, Pad, Vote,
     )
 }  # fmt: skip
 """Every primitive by its class name, as model.h5 spells it."""

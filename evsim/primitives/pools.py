@@ -127,6 +127,28 @@ def _spans(inner: int, outer: int) -> tuple[range, ...]:
 
 
 @dataclass(frozen=True)
+class Pad(Node):
+    """A border of `padding` positions around the map, of real values: of each channel its own, the parameter `border`.
+
+    RepConv (Spike-driven Transformer V2) pads behind a BatchNorm with what that makes of 0.
+    """
+
+    channels: int
+    padding: int = 1
+
+    def infer(self, sources: tuple[Shape, ...]) -> Shape:
+        """Return the larger map of real values."""
+        (source,) = sources
+        self._at_least(1, channels=self.channels, padding=self.padding)
+        self._expect(source.channels == self.channels, source, f"{self.channels} channels")
+        return Shape("real", source.channels, source.height + 2 * self.padding, source.width + 2 * self.padding)
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of the border."""
+        return {"border": (self.channels,)}
+
+
+@dataclass(frozen=True)
 class Flatten(Node):
     """The map as one position: channel ``c * H * W + p`` is channel c of position p, the order of PyTorch's flatten.
 
