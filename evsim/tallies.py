@@ -163,7 +163,7 @@ class IntegersTally:
             frames = [_frame(packet, t) for packet in packets]
             self.operands[:, first + t] += [np.count_nonzero(frame) for frame in frames]
             for h in range(heads):
-                q, k, v = (np.split(frame, heads, axis=1)[h].astype(np.float64) for frame in frames)
+                q, k, v = (np.split(frame, heads, axis=1)[h] for frame in frames)
                 self._pairs(first + t, h, q, k, v)
 
     def _pairs(self, t: int, h: int, q: Reals, k: Reals, v: Reals) -> None:
@@ -260,12 +260,13 @@ def _lone(
     )
 
 
-def _frame(packet: Packet, t: int) -> NDArray[np.generic]:
-    """Return the values of one timestep [N, C]."""
+def _frame(packet: Packet, t: int) -> NDArray[np.float64]:
+    """Return the values of one timestep [N, C] as numbers."""
     if isinstance(packet, SpikeMap):
         one = SpikeMap(0, packet.words[t : t + 1], packet.channels, packet.height, packet.width)
-        return one.dense()[0]
-    return packet.values[t]
+        spikes: NDArray[np.float64] = one.dense()[0].astype(np.float64)
+        return spikes
+    return np.asarray(packet.values[t], np.float64)
 
 
 def _whole(value: np.floating) -> int:

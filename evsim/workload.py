@@ -172,6 +172,16 @@ def work(kind: type[N]) -> Callable[[Callable[[N, Shape, Shape], Work]], Callabl
     return enter
 
 
+def shared(*kinds: type[Node]) -> Callable[[Handler], Handler]:
+    """Enter a function as the one that tells the work of several node types."""
+
+    def enter(handler: Handler) -> Handler:
+        HANDLERS.update(dict.fromkeys(kinds, handler))
+        return handler
+
+    return enter
+
+
 @lru_cache(maxsize=4)
 def workload(network: Network) -> Mapping[str, Work]:
     """Return the work of every node by its name, in order of execution; kept for the runs to come.
@@ -306,9 +316,7 @@ def _multi_spike(node: MultiSpike, source: Shape, target: Shape) -> Work:
     return Work("neurons", Row("lif", size, values, neuron_updates=size.outputs, layout=node.layout, view=node.view))
 
 
-@work(And)
-@work(IAnd)
-@work(Mask)
+@shared(And, IAnd, Mask)
 def _gate(node: And | IAnd | Mask, source: Shape, target: Shape) -> Work:  # noqa: ARG001
     return Work("gate", other={"spike_gates": _values(target)})
 
@@ -333,8 +341,7 @@ def _max_pool(node: MaxPool, source: Shape, target: Shape) -> Work:
     return Work("passage", other={"pool_comparisons": comparisons})
 
 
-@work(AveragePool)
-@work(SumPool)
+@shared(AveragePool, SumPool)
 def _sum_pool(node: AveragePool | SumPool, source: Shape, target: Shape) -> Work:
     taps = _window_taps(node, source.height, source.width, (target.height, target.width))
     return Work("pool", other={"pool_adds": (taps - target.positions) * target.channels})
@@ -348,8 +355,7 @@ def _adaptive_pool(node: AdaptiveAveragePool, source: Shape, target: Shape) -> W
     return Work("pool", other={"pool_adds": (rows * columns - target.positions) * target.channels})
 
 
-@work(Pad)
-@work(Flatten)
+@shared(Pad, Flatten)
 def _passage(node: Pad | Flatten, source: Shape, target: Shape) -> Work:  # noqa: ARG001
     return Work("passage")
 

@@ -211,25 +211,29 @@ def _cause(network: Network, works: Mapping[str, Work], work: Work) -> str:
     source, graded = works[work.source], work.input_kind == "integers"
     match source.nature:
         case "input":
-            return "reads the event counts themselves" if graded else "reads the image itself"
+            cause = "reads the event counts themselves" if graded else "reads the image itself"
         case "mean":
-            return f"reads a mean ({source.name})"
-        case "sum" if graded:
-            summands = _summands(network, works, source.name)
-            return (
-                f"residual {source.name} adds spikes to spikes: {len(summands)} spike trains so far, values up to "
-                f"{len(summands)}"
-            )
+            cause = f"reads a mean ({source.name})"
         case "sum":
-            return f"residual {source.name} adds real values, and no neurons stand behind it: multiply-accumulates"
+            cause = _of_sum(network, works, source.name, graded)
         case "neurons":
             levels = source.row.geometry.levels if source.row else 0
-            return f"integer neurons {source.name} emit values up to {levels}, as spikes in {levels} virtual timesteps"
+            cause = f"integer neurons {source.name} emit values up to {levels}, as spikes in {levels} virtual timesteps"
         case "pool":
-            return f"reads {'sums' if graded else 'means'} over windows ({source.name})"
+            cause = f"reads {'sums' if graded else 'means'} over windows ({source.name})"
         case "layer" | "gate" | "passage":
-            return f"no neurons stand behind {source.name}: multiply-accumulates"
-    assert_never(source.nature)
+            cause = f"no neurons stand behind {source.name}: multiply-accumulates"
+        case _:
+            assert_never(source.nature)
+    return cause
+
+
+def _of_sum(network: Network, works: Mapping[str, Work], name: str, graded: bool) -> str:
+    """Say what a sum is made of, whose values no neurons turn into spikes."""
+    if not graded:
+        return f"residual {name} adds real values, and no neurons stand behind it: multiply-accumulates"
+    trains = len(_summands(network, works, name))
+    return f"residual {name} adds spikes to spikes: {trains} spike trains so far, values up to {trains}"
 
 
 def _summands(network: Network, works: Mapping[str, Work], name: str) -> list[str]:

@@ -153,7 +153,9 @@ class IntegerNeurons:
         return emitted
 
     def _rounded(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        clamped = np.clip(values, 0.0, self.node.levels)
+        clamped: NDArray[np.floating] = np.clip(values, 0.0, self.node.levels)
         if self.node.rounding == "half-even":
-            return np.rint(clamped)
-        return np.floor(clamped + self.context.dtype.type(0.5))
+            np.rint(clamped, out=clamped)
+        else:
+            np.floor(clamped + self.context.dtype.type(0.5), out=clamped)
+        return clamped

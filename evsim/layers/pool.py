@@ -45,7 +45,7 @@ class Pool:
         pooled = self._pooled(pool_numbers, source, tokens, size).reshape(steps, heads, tokens, size)
         flat = pooled.transpose(0, 2, 1, 3).reshape(steps, tokens, channels)
         if isinstance(packet, SpikeMap):
-            return SpikeMap.from_dense(flat > 0, packet.height, packet.width).words
+            return SpikeMap.from_dense(flat != 0, packet.height, packet.width).words
         out = np.zeros_like(values)
         out[..., :channels] = flat
         return out

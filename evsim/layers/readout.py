@@ -1,5 +1,4 @@
-"""Running form of additions, means and axes put together: Add, TokenMean, TimeMean, Vote,
-Flatten, Pad."""
+"""Running form of additions, means and changes of axes: Add, TokenMean, TimeMean, Vote, Flatten, Pad."""
 
 from __future__ import annotations
 

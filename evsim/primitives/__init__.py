@@ -24,8 +24,8 @@ from evsim.primitives.synapses import Conv2d, Linear
 __all__ = [
     "FIRST_TYPES", "LIF", "NODE_TYPES", "AdaptiveAveragePool", "Add", "And", "AttentionKind", "AveragePool", "Conv2d",
     "Flatten", "HeadProduct", "HeadSum", "IAnd", "Input", "Kind", "Layout", "Linear", "Mask", "MaxPool", "MultiSpike",
-    "NeuronKind", "Node", "Order", "Pad", "Shape", "SpikingSelfAttention", "SumPool", "TimeMean", "TokenMean", "TokenSum",
-    "Vote",
+    "NeuronKind", "Node", "Order", "Pad", "Shape", "SpikingSelfAttention", "SumPool", "TimeMean", "TokenMean",
+    "TokenSum", "Vote",
 ]  # fmt: skip
 
 FIRST_TYPES: dict[str, type[Node]] = {
