@@ -35,11 +35,28 @@ from evsim.primitives import (
 
 __all__ = [
     "INPUT_KINDS", "LIF", "NODE_TYPES", "Add", "Conv2d", "Input", "Kind", "Layout", "Linear", "MaxPool", "Network",
-    "Node", "Order", "Shape", "SpikingSelfAttention", "TimeMean", "TokenMean", "attributes", "oldest_schema",
+    "Node", "Order", "Origin", "Shape", "SpikingSelfAttention", "TimeMean", "TokenMean", "attributes", "oldest_schema",
 ]  # fmt: skip
 
 INPUT_KINDS: dict[str, Kind] = {"image": "real", "events": "integers", "frames": "real"}
 """What the `Input` of each kind of model emits."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The file that a network came from.
+
+    Attributes
+    ----------
+    path, size
+        Where it lies, and its bytes.
+    allow_memory
+        Bytes that a run may need; None for what the file justifies, see `evsim.needs`.
+    """
+
+    path: str
+    size: int
+    allow_memory: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +78,8 @@ class Network:
         Class names, or empty.
     provenance
         Where each fact came from, and what was assumed: fact to one line of text.
+    file
+        The file that describes it, None for a network made in Python.
 
     Raises
     ------
@@ -76,7 +95,9 @@ class Network:
     weights: Mapping[str, NDArray[np.floating]]
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    file: Origin | None = None
     shapes: Mapping[str, Shape] = field(init=False, repr=False)
+    _by_name: Mapping[str, Node] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         shapes: dict[str, Shape] = {}
@@ -94,15 +115,13 @@ class Network:
             if unknown := [name for name in node.mentions() if name not in shapes]:
                 raise NetworkError(f"{node.name} counts {', '.join(unknown)}, which are no nodes")
         object.__setattr__(self, "shapes", shapes)
+        object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
         self._check_ends()
         self._check_weights()
 
     def node(self, name: str) -> Node:
         """Return the node of that name; KeyError if there is none."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise KeyError(name)
+        return self._by_name[name]
 
     @property
     def input(self) -> Input:

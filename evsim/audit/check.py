@@ -140,8 +140,9 @@ def check(
     """
     check_run(threads, timesteps)
     works = workload(network)
+    summands = _summands(network, works)
     layers = [
-        LayerCheck(work.name, work.input_kind, work.role, _cause(network, works, work))
+        LayerCheck(work.name, work.input_kind, work.role, _cause(works, summands, work))
         for work, row in rows(network)
         if row.synaptic
     ]
@@ -204,7 +205,7 @@ class InputWatcher:
             known[value] = known.get(value, 0) + n
 
 
-def _cause(network: Network, works: Mapping[str, Work], work: Work) -> str:
+def _cause(works: Mapping[str, Work], summands: Mapping[str, int], work: Work) -> str:
     """Say why a layer's input is no spikes; "" if it is."""
     if work.input_kind == "spikes":
         return ""
@@ -215,7 +216,7 @@ def _cause(network: Network, works: Mapping[str, Work], work: Work) -> str:
         case "mean":
             cause = f"reads a mean ({source.name})"
         case "sum":
-            cause = _of_sum(network, works, source.name, graded)
+            cause = _of_sum(source.name, summands[source.name], graded)
         case "neurons":
             levels = source.row.geometry.levels if source.row else 0
             cause = f"integer neurons {source.name} emit values up to {levels}, as spikes in {levels} virtual timesteps"
@@ -228,19 +229,20 @@ def _cause(network: Network, works: Mapping[str, Work], work: Work) -> str:
     return cause
 
 
-def _of_sum(network: Network, works: Mapping[str, Work], name: str, graded: bool) -> str:
+def _of_sum(name: str, trains: int, graded: bool) -> str:
     """Say what a sum is made of, whose values no neurons turn into spikes."""
     if not graded:
         return f"residual {name} adds real values, and no neurons stand behind it: multiply-accumulates"
-    trains = len(_summands(network, works, name))
     return f"residual {name} adds spikes to spikes: {trains} spike trains so far, values up to {trains}"
 
 
-def _summands(network: Network, works: Mapping[str, Work], name: str) -> list[str]:
-    """Return the spike trains that a chain of additions sums up, repeats included."""
-    if works[name].nature != "sum":
-        return [name]
-    return [train for source in network.node(name).inputs for train in _summands(network, works, source)]
+def _summands(network: Network, works: Mapping[str, Work]) -> dict[str, int]:
+    """Return how many spike trains each chain of additions sums up, repeats included; 1 for all other nodes."""
+    counts: dict[str, int] = {}
+    for node in network.nodes:
+        added = works[node.name].nature == "sum"
+        counts[node.name] = sum(counts[name] for name in node.inputs) if added else 1
+    return counts
 
 
 def _shares(run: Run, profile: Profile) -> dict[str, dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,14 +13,14 @@ from evsim.errors import NetworkError
 from evsim.kernels.grouped import GroupedSize, grouped_spikes, grouped_values
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
-from evsim.layers.context import Context, remedy
-from evsim.layers.synapses import folded
+from evsim.layers.context import Context
+from evsim.layers.synapses import folded, reason
 from evsim.primitives import Conv2d, Shape
 from evsim.spikes import Packet, RealMap, SpikeMap
 
 
 class Grouped:
-    """A convolution of several groups with its BatchNorm; parameters and errors as of `Synapses`."""
+    """A convolution of several groups with its BatchNorm; parameters, attributes and errors as of `Synapses`."""
 
     def __init__(
         self,
@@ -38,9 +39,11 @@ class Grouped:
             self.weights = np.ascontiguousarray(by_group.reshape(taps, node.in_channels, -1)).astype(context.dtype)
             self.shift = np.zeros(padded(node.out_channels), context.dtype)
             self.shift[: node.out_channels] = shift
-        if not (np.isfinite(self.weights).all() and np.isfinite(self.shift).all()):
-            reason = f"its weights with BatchNorm overflow in {context.dtype.name}"
-            raise NetworkError(f"{node.name}: {reason}; {remedy(context.dtype)}")
+        largest = float(max(self.weights.max(), -self.weights.min()))  # NaN goes through
+        self.offset = float(np.abs(self.shift).max())
+        self.gain = largest * taps * group
+        if not math.isfinite(largest + self.offset):
+            raise NetworkError(f"{node.name}: {reason(weights, context)}")
         self.size = GroupedSize(
             node.in_channels, source.height, source.width, target.height, target.width,
             node.kernel[0], node.kernel[1], node.stride[0], node.stride[1], node.padding[0], node.padding[1],

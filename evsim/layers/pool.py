@@ -95,7 +95,7 @@ class Average:
                 [rows[0] * packet.width + columns[0] for rows in self._spans[0] for columns in self._spans[1]]
             )
             values = packet.words if isinstance(packet, SpikeMap) else packet.values
-            return _like(packet, values[:, at], height, width)
+            return _like(packet, np.ascontiguousarray(values[:, at]), height, width)
         if self.target.kind == "integers":
             integers = packet.dense().astype(np.int32) if isinstance(packet, SpikeMap) else packet.values
             return IntegerMap(packet.start, self._summed(integers, packet), height, width, self.target.unit)  # type: ignore[arg-type]

@@ -18,6 +18,9 @@ Order = Literal["q(kv)", "(qk)v"]
 Layout = Literal["map", "tokens", "rows"]
 """Axis order of a PyTorch module's output: [C, H, W], [C, N] or [N, C]."""
 
+LARGEST_EXTENT = 1 << 20
+"""Of kernels, strides and paddings: beyond any map that fits into memory."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -82,10 +85,13 @@ class Node:
         return sum(sources)
 
     def _at_least(self, least: int, **values: int | tuple[int, ...]) -> None:
-        """Refuse sizes below `least`."""
+        """Refuse sizes below `least`, and those that no kernel can reckon with."""
         for name, value in values.items():
-            if min(value if isinstance(value, tuple) else (value,)) < least:
+            sizes = value if isinstance(value, tuple) else (value,)
+            if min(sizes) < least:
                 raise NetworkError(f"{self.name}: {name} must be at least {least}, got {value}")
+            if max(sizes) > LARGEST_EXTENT:
+                raise NetworkError(f"{self.name}: {name} must be at most {LARGEST_EXTENT}, got {value}")
 
     def _single(self, **values: float) -> None:
         """Refuse constants that are not positive numbers of float32, in which every model can run."""
