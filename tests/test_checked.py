@@ -123,7 +123,8 @@ import numpy as np
 from evsim.kernels.neuron import Neurons, fire_map
 f = np.float32
 words, current, shift = np.zeros(2 * 4, np.uint32), np.full(4 * 64, 9, f), np.zeros(64, f)
-neurons = Neurons(words, np.zeros(4 * 64, f), True, f(0.5), False, f(1))
+none = np.empty(0, f)
+neurons = Neurons(words, np.zeros(4 * 64, f), True, f(0.5), False, f(1), False, none, none, False)
 try:
     fire_map(0, 4, neurons, current, True, shift, 64, 64, 1, 4)
 except IndexError as error:
