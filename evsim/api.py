@@ -185,11 +185,15 @@ def read(
     prepared = _ready(path, network, timesteps or spec.timesteps, options)
     if prepared is not None:
         return prepared
+    if spec.kind == "frames":
+        raise RecordingError(f"{path} is no array; the model takes frames of real values {spec.size}, as .npy")
     if spec.kind != "events":
         kind = open_stream(path, options).format
         raise RecordingError(f"{path} is a recording of events ({kind}), but the model takes images; give a picture")
-    if spec.channels != 2:
-        raise RecordingError(f"{path} gives frames of 2 channels (OFF, ON), the model takes {spec.channels}")
+    if spec.channels not in (2, 3):
+        raise RecordingError(
+            f"{path} gives frames of 2 channels (OFF, ON), or of 3 with their sum; the model takes {spec.channels}"
+        )
     split = options.split or spec.frames
     if split in BY_DURATION and timesteps is not None:
         raise OptionError(f"`timesteps` and `split={split}` both decide T; give one of them")
@@ -199,11 +203,14 @@ def read(
         duration_us=options.duration_us, fit=options.fit,
     )  # fmt: skip
     notes = (*recording.notes, *frames.notes)
+    counts = frames.counts
+    if spec.channels == 3:
+        counts = np.concatenate([counts, counts.sum(axis=1, keepdims=True, dtype=counts.dtype)], axis=1)
     steps = None
     if split in BY_DURATION:
-        steps = len(frames.counts)
+        steps = len(counts)
         notes += (f"T = {steps}: frames of {options.duration_us} us; the model was trained with {spec.timesteps}",)
-    return Sample(frames.counts, str(path), recording.format, len(recording), notes, steps)
+    return Sample(counts, str(path), recording.format, len(recording), notes, steps)
 
 
 def simulate(

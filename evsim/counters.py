@@ -11,68 +11,19 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Never
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evsim.errors import OptionError
-from evsim.network import Kind
-from evsim.workload import Geometry, RowKind, dense_macs
+from evsim.geometry import Geometry, RowKind, dense_macs
+from evsim.movement import Ints, Traffic, is_maximum
+from evsim.primitives import Kind
 
-Ints = NDArray[np.int64]
+__all__ = [
+    "ROW_TYPES", "AttentionCounts", "Counts", "Ints", "LayerCounts", "NeuronCounts", "RowCounts", "SynapseCounts",
+    "SynapseKind", "Traffic", "is_maximum", "merged", "unknown_row",
+]  # fmt: skip
 
 SynapseKind = Literal["conv", "linear"]
 """Kinds of rows that multiply their input by weights."""
-
-
-@dataclass(frozen=True, eq=False)
-class Traffic:
-    """What moved in one layer, for energy models of memory. int64 [T] or [T, heads]; None where meaningless.
-
-    Gathered by `evsim.traffic` on request only. Attributes named ``greatest_*`` and `peak_events` are maxima over
-    samples, all others are sums.
-
-    Attributes
-    ----------
-    run_length_bits
-        Bits of the input's zero runs, one run per nonzero value, in Elias gamma code; LIF: of its output. For
-        attention: of q, k and v together. Values of integers are not in it.
-    least_bits
-        Bits of the input in the cheapest of bitmap, address list and run lengths, chosen anew at each timestep.
-    greatest_value
-        Greatest input value (1 for spikes, if any; 0 for real values).
-    greatest_sum
-        Conv, linear: the greatest number of accumulates (value-many, for integers) into one output. Attention: the
-        greatest integer that leaves it.
-    peak_events
-        The most nonzero inputs in one timestep.
-    rows_touched
-        Conv, linear: distinct weight rows (the weights of one tap and input channel, to all output channels) that a
-        nonzero input needs.
-    rows_touched_once
-        The same over all timesteps of a sample: rows needed at least once.
-    neurons_touched
-        Conv, linear: outputs that a nonzero input reaches. LIF: neurons that a nonzero current or a synaptic
-        operation of the layer before reaches.
-    kv_coincidences, qk_coincidences
-        Attention: writes into the buffer of k^T v, of q k^T.
-    kv_greatest, qk_greatest
-        Attention: the greatest entry of k^T v, of q k^T.
-    qk_entries
-        Attention: nonzero entries of q k^T.
-    """
-
-    run_length_bits: Ints
-    least_bits: Ints
-    greatest_value: Ints
-    peak_events: int
-    greatest_sum: Ints | None = None
-    rows_touched: Ints | None = None
-    rows_touched_once: int | None = None
-    neurons_touched: Ints | None = None
-    kv_coincidences: Ints | None = None
-    qk_coincidences: Ints | None = None
-    kv_greatest: Ints | None = None
-    qk_greatest: Ints | None = None
-    qk_entries: Ints | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -154,20 +105,46 @@ class SynapseCounts(RowCounts):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AttentionCounts(RowCounts):
-    """Counts of attention on spikes.
+    """Counts of attention.
 
     Attributes
     ----------
     sops_per_head, sops_other_order_per_head
-        Synaptic operations in the declared order, and had it been multiplied in the other; [T, heads].
+        Synaptic operations in the declared order, and had it been multiplied in the other; [T, heads]. Kinds of
+        attention that have no orders: None of the other; sums of spikes count each spike that they add, products of
+        real rows each output that a spike reaches.
     operand_nonzeros
-        int64 [3, T], spikes of q, k and v.
+        int64 [3, T], nonzeros of q, k and v; kinds that have but one operand: of that, then zeros.
+    sops_unrolled_per_head
+        Integers: accumulates of both products, in the declared order, had each value k been k spikes; [T, heads].
+    operations
+        Operations under the names of the field's literature: int64 [T] or [T, heads] each.
     """
 
     kind: Literal["attention"] = "attention"
     sops_per_head: Ints
-    sops_other_order_per_head: Ints
+    sops_other_order_per_head: Ints | None
     operand_nonzeros: Ints
+    sops_unrolled_per_head: Ints | None = None
+    operations: Mapping[str, Ints] = field(default_factory=dict)
+
+    @property
+    def attention(self) -> str:
+        """Kind of attention: ssa, token-qk, sdsa or dssa."""
+        return self.geometry.attention or "ssa"
+
+    @property
+    def named_operations(self) -> Mapping[str, Ints]:
+        """The operations, and those of SSA by order of multiplication."""
+        if self.attention != "ssa" or self.sops_other_order_per_head is None or self.operations:
+            return self.operations
+        orders = ("q(kv)", "(qk)v") if self.geometry.order == "q(kv)" else ("(qk)v", "q(kv)")
+        return dict(zip(orders, (self.sops_per_head, self.sops_other_order_per_head), strict=True))
+
+    @property
+    def acs_unrolled(self) -> Ints | None:
+        """Accumulates had each integer k been k spikes, [T]; None of spikes."""
+        return None if self.sops_unrolled_per_head is None else _sums(self.sops_unrolled_per_head, 1)
 
     @property
     def input_nonzeros(self) -> Ints:
@@ -176,7 +153,7 @@ class AttentionCounts(RowCounts):
 
     @property
     def input_sum(self) -> Ints:
-        """Sum of the input values, which are spikes, [T]."""
+        """Spikes of the input, [T]: of integers, how many are no 0."""
         return self.input_nonzeros
 
     @property
@@ -185,9 +162,9 @@ class AttentionCounts(RowCounts):
         return _sums(self.sops_per_head, 1)
 
     @property
-    def sops_other_order(self) -> Ints:
-        """Synaptic operations in the other order, [T]."""
-        return _sums(self.sops_other_order_per_head, 1)
+    def sops_other_order(self) -> Ints | None:
+        """Synaptic operations in the other order, [T]; None if there is none."""
+        return None if self.sops_other_order_per_head is None else _sums(self.sops_other_order_per_head, 1)
 
     @property
     def macs(self) -> Ints:
@@ -204,14 +181,27 @@ class NeuronCounts(RowCounts):
     Attributes
     ----------
     spikes
-        Spikes emitted.
+        Spikes emitted; of integer neurons, the sum of what they emitted: a value k is k spikes.
     neuron_updates
         Membrane potentials updated.
+    nonzeros
+        Integer neurons: how many emitted something; else None.
     """
 
     kind: Literal["lif"] = "lif"
     spikes: Ints
     neuron_updates: Ints
+    nonzeros: Ints | None = None
+
+    @property
+    def neuron(self) -> str:
+        """Kind of neuron: lif, plif, if; i-lif and i-if emit integers."""
+        return self.geometry.neuron or "lif"
+
+    @property
+    def graded(self) -> bool:
+        """Whether they emit integers."""
+        return self.geometry.levels > 0
 
     @property
     def sops(self) -> Ints:
@@ -273,7 +263,8 @@ class Counts:
         One entry per conv, linear, attention and LIF, in order of execution.
     other
         What has no row: int64 [T] each. ``residual_adds`` (additions of the residual stream), ``pool_comparisons``
-        (max-pooling, window taps inside the map less one), ``mean_adds`` (additions of token and time means).
+        (max-pooling, window taps inside the map less one), ``mean_adds`` (additions of token and time means, of
+        votes); where there is any, ``pool_adds`` (average and sum pooling) and ``spike_gates`` (And, IAnd, Mask).
     samples
         Number of samples summed here.
     """
@@ -343,6 +334,9 @@ def _difference(one: Counts, other: Counts) -> str:
 def _merged_layers(rows: tuple[LayerCounts, ...]) -> LayerCounts:
     traffic = [row.traffic for row in rows if row.traffic is not None]
     changes = {key: _sum(rows, key) for key in _summed(rows[0])}
+    if isinstance(rows[0], AttentionCounts) and rows[0].operations:
+        parts = [row.operations for row in rows if isinstance(row, AttentionCounts)]
+        changes["operations"] = {key: np.add.reduce([part[key] for part in parts]) for key in parts[0]}
     return replace(rows[0], **changes, traffic=_merged_traffic(traffic) if len(traffic) == len(rows) else None)
 
 
@@ -352,11 +346,6 @@ def _merged_traffic(rows: Sequence[Traffic]) -> Traffic:
         if getattr(rows[0], key) is not None:
             changes[key] = np.maximum.reduce([getattr(row, key) for row in rows])
     return replace(rows[0], **(changes | {"peak_events": int(changes["peak_events"])}))
-
-
-def is_maximum(name: str) -> bool:
-    """Whether an attribute of `Traffic` is a maximum over samples, not a sum."""
-    return name.startswith(("greatest", "peak")) or name.endswith("greatest")
 
 
 def _summed(row: LayerCounts | Traffic) -> list[str]:

@@ -5,7 +5,6 @@ The layout is documented in docs/counts-format.md: one dataset per counter, stac
 
 from __future__ import annotations
 
-import hashlib
 import json
 import typing
 from collections.abc import Mapping, Sequence
@@ -31,9 +30,15 @@ from evsim.counters import (
 )
 from evsim.errors import EvsimError, OptionError
 from evsim.files import check_input
-from evsim.network import Kind, Network, attributes
+from evsim.geometry import Geometry, RowKind
+from evsim.origin import Origin, array_digest, network_digest, origin
+from evsim.primitives import Kind
 from evsim.schema import LARGEST, SchemaError, build, checked, is_of, parsed, printable, shown
-from evsim.workload import Geometry, RowKind
+
+__all__ = [
+    "COUNTERS", "FORMAT", "SCALARS", "SCHEMA", "CountsError", "Origin", "Stored", "array_digest", "load", "merge",
+    "network_digest", "origin", "per_head", "save",
+]  # fmt: skip
 
 SCALARS: Mapping[str, Any] = {
     "name": str,
@@ -50,6 +55,7 @@ SCALARS: Mapping[str, Any] = {
 COUNTERS = (
     "input_nonzeros", "input_size", "input_sum", "sops", "macs", "bias_adds", "neuron_updates", "sops_other_order",
     "acs_unrolled", "spikes", "sops_per_head", "sops_other_order_per_head", "operand_nonzeros",
+    "sops_unrolled_per_head", "nonzeros",
 )  # fmt: skip
 """Datasets of counters; a kind of row has a part of them, some by its other counters."""
 
@@ -62,8 +68,8 @@ LARGEST_SIZE = 2**31 - 1
 LARGEST_TOTAL = 2**62
 """Sum of a counter over all layers and timesteps, so that sums of sums stay within int64."""
 
-SCHEMA = 1
-"""Version of the layout; a reader refuses newer ones."""
+SCHEMA = 2
+"""Newest version of the layout; a reader refuses newer ones. What version 1 can say is written as version 1."""
 
 FORMAT = "evsim-counts"
 
@@ -72,61 +78,12 @@ class CountsError(EvsimError):
     """A ``counts.h5`` is missing, damaged, newer than this evsim, or does not fit another."""
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where counts came from.
-
-    Attributes
-    ----------
-    model, model_digest
-        Name of the network, and the SHA-256 of its graph and weights.
-    inputs
-        (path, SHA-256 of what the network was fed) of each sample.
-    versions
-        Of evsim, NumPy, Python.
-    precision
-        Of the run.
-    """
-
-    model: str
-    model_digest: str
-    inputs: tuple[tuple[str, str], ...]
-    versions: Mapping[str, str]
-    precision: str = ""
-
-
 @dataclass(frozen=True, eq=False)
 class Stored:
     """Counts and where they came from."""
 
     counts: Counts
     origin: Origin
-
-
-def origin(network: Network, values: NDArray[np.generic], path: str = "", precision: str = "") -> Origin:
-    """Return the origin of a run of `network` on an input; reads every weight once for the digest."""
-    import platform
-
-    from evsim import __version__
-
-    versions = {"evsim": __version__, "numpy": np.__version__, "python": platform.python_version()}
-    return Origin(network.name, network_digest(network), ((path, array_digest(values)),), versions, precision)
-
-
-def network_digest(network: Network) -> str:
-    """Return the SHA-256 of a network's nodes, input and weights; how the file lays them out does not matter."""
-    nodes = [[type(node).__name__, node.name, node.inputs, attributes(node)] for node in network.nodes]
-    digest = hashlib.sha256(json.dumps([nodes, asdict(network.spec)], default=str).encode())
-    for key in sorted(network.weights):
-        digest.update(f"{key} {array_digest(network.weights[key])}".encode())
-    return digest.hexdigest()
-
-
-def array_digest(values: NDArray[np.generic]) -> str:
-    """Return the SHA-256 of an array's type, shape and values."""
-    digest = hashlib.sha256(f"{values.dtype.str} {list(values.shape)}".encode())
-    digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
 
 
 def save(path: str | Path, counts: Counts, source: Origin) -> None:
@@ -140,7 +97,7 @@ def save(path: str | Path, counts: Counts, source: Origin) -> None:
     entries = [_entry(layer) for layer in counts.layers]
 
     def fill(file: Any) -> None:
-        file.attrs["format"], file.attrs["schema"] = FORMAT, SCHEMA
+        file.attrs["format"], file.attrs["schema"] = FORMAT, _oldest_schema(counts)
         file.attrs["timesteps"], file.attrs["samples"] = counts.timesteps, counts.samples
         file.create_dataset("origin", data=json.dumps(asdict(source)))
         file.create_dataset("layers", data=json.dumps(entries))
@@ -148,6 +105,10 @@ def save(path: str | Path, counts: Counts, source: Origin) -> None:
         for key, values in counts.other.items():
             other.create_dataset(key, data=values)
         _write_arrays(file.create_group("counters"), COUNTERS, counts.layers)
+        for i, layer in enumerate(counts.layers):
+            if isinstance(layer, AttentionCounts):
+                for key, values in layer.operations.items():
+                    file.create_dataset(f"operations/{i}/{key}", data=values)
         traffic = [layer.traffic for layer in counts.layers]
         if all(row is not None for row in traffic):
             _write_arrays(file.create_group("traffic"), [f.name for f in fields(Traffic)], traffic)
@@ -220,6 +181,17 @@ def per_head(name: str) -> bool:
     return name.endswith("_per_head") or name.startswith(("kv_", "qk_"))
 
 
+def _oldest_schema(counts: Counts) -> int:
+    """Return the oldest version of the layout that can hold counts."""
+    return 2 if any(_is_later(row) for row in counts.layers) else 1
+
+
+def _is_later(row: LayerCounts) -> bool:
+    if isinstance(row, AttentionCounts) and (row.operations or row.sops_unrolled_per_head is not None):
+        return True
+    return row.geometry.is_later or (isinstance(row, NeuronCounts) and row.nonzeros is not None)
+
+
 def _entry(layer: LayerCounts) -> dict[str, Any]:
     """Return all of a row that is no array, for JSON."""
     match layer:
@@ -228,7 +200,7 @@ def _entry(layer: LayerCounts) -> dict[str, Any]:
         case _:
             raise unknown_row(layer, "counts.h5", "a file of this schema cannot hold it")
     entry = {name: getattr(layer, name, 0) for name in SCALARS}
-    entry["geometry"] = asdict(layer.geometry)
+    entry["geometry"] = layer.geometry.told()
     if layer.traffic is not None:
         pairs = ((f.name, getattr(layer.traffic, f.name)) for f in fields(layer.traffic))
         entry["traffic"] = {key: value for key, value in pairs if isinstance(value, int)}
@@ -273,12 +245,26 @@ def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
     for i, entry in enumerate(entries):
         traffic = _whole_row(Traffic, moved[i]) if measured else None
         scalars = _scalars(entry, head)
-        layers.append(_row({**scalars, **arrays[i], "geometry": sizes[i], "traffic": traffic}))
+        operations = _operations(file, i, sizes[i], head.steps)
+        own = {"geometry": sizes[i], "traffic": traffic, "operations": operations}
+        layers.append(_row({**scalars, **arrays[i], **own}))
     other = {}
     for name in file.members:
         if name.startswith("other/"):
             other[printable(name.removeprefix("other/"))] = _integers(name, file.read(name), (head.steps,))
     return Stored(Counts(head.steps, tuple(layers), other, head.samples), _origin(parsed(file.text("origin"))))
+
+
+def _operations(file: hdf5.File, row: int, size: Geometry, steps: int) -> dict[str, Ints]:
+    """Return the operations of a row of attention, by name."""
+    found: dict[str, Ints] = {}
+    above = f"operations/{row}/"
+    for path in (name for name in file.members if name.startswith(above) and file.members[name].dtype is not None):
+        values = file.read(path)
+        found[printable(path.removeprefix(above))] = _integers(
+            printable(path), values, (steps, size.heads) if values.ndim == 2 else (steps,)
+        )
+    return found
 
 
 def _origin(values: object) -> Origin:
@@ -333,6 +319,8 @@ def _row(values: dict[str, Any]) -> LayerCounts:
     if "kind" not in values:
         raise SchemaError(f"{values.get('name')} is of no kind")
     kind = ROW_TYPES[values["kind"]]
+    if kind is AttentionCounts:
+        values.setdefault("sops_other_order_per_head", None)
     own = {f.name for f in fields(kind)}
     row: LayerCounts = _whole_row(kind, {key: value for key, value in values.items() if key in own})
     return row

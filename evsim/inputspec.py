@@ -26,7 +26,8 @@ class InputSpec:
     Attributes
     ----------
     kind
-        "image" (real [C, H, W], the same at every timestep) or "events" (frames of event counts [T, 2, H, W]).
+        "image" (real [C, H, W], the same at every timestep), "events" (frames of event counts [T, C, H, W]) or
+        "frames" (frames of real values [T, C, H, W], made of events).
     channels, height, width
         Size of one frame.
     timesteps
@@ -43,7 +44,7 @@ class InputSpec:
         How pictures are resized, one of `INTERPOLATIONS`.
     """
 
-    kind: Literal["image", "events"]
+    kind: Literal["image", "events", "frames"]
     channels: int
     height: int
     width: int

@@ -43,6 +43,8 @@ class Intake:
     def __init__(self, network: Network, timesteps: int, dtype: np.dtype[np.floating], streaming: bool) -> None:
         self.network, self.timesteps, self.dtype, self.streaming = network, timesteps, dtype, streaming
         self._events = network.input.kind == "integers"
+        self._framed = network.spec.kind != "image"  # one frame per timestep
+        self._repeated = next((node.name for node in network.nodes if getattr(node, "repeated", False)), "")
         self._exact_up_to = -1  # largest count for which everything is known to stay exact
         if not self._events:
             self._check_integers(0)
@@ -94,10 +96,15 @@ class Intake:
     def _check_shape(self, source: NDArray[np.generic]) -> None:
         node = self.network.input
         size = (node.channels, node.height, node.width)
-        if source.ndim not in ((4,) if self._events else (3, 4)) or source.shape[-3:] != size:
+        if source.ndim not in ((4,) if self._framed else (3, 4)) or source.shape[-3:] != size:
             wanted = f"[{node.channels}, {node.height}, {node.width}]"
-            kinds = f"frames [T, {wanted[1:]}" if self._events else f"an image {wanted} or frames [T, {wanted[1:]}"
+            kinds = f"frames [T, {wanted[1:]}" if self._framed else f"an image {wanted} or frames [T, {wanted[1:]}"
             raise RecordingError(f"the model takes {kinds}, but the input has shape {list(source.shape)}")
+        if source.ndim == 4 and self._repeated:
+            raise RecordingError(
+                f"{self._repeated} runs once for all timesteps, so the model takes an image, but the input has shape "
+                f"{list(source.shape)}"
+            )
         if source.ndim == 4 and len(source) != self.timesteps:
             raise RecordingError(
                 f"the input holds {len(source)} timesteps, the run has {self.timesteps}; "

@@ -20,7 +20,7 @@ from evsim import hdf5
 from evsim.errors import ModelFileError, NetworkError
 from evsim.files import check_input
 from evsim.inputspec import INTERPOLATIONS, InputSpec
-from evsim.network import NODE_TYPES, Network, Node, Origin, attributes
+from evsim.network import NODE_TYPES, Network, Node, Origin, attributes, oldest_schema
 from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
 
 SCHEMA = 2
@@ -81,7 +81,7 @@ def save(network: Network, path: str | Path) -> None:
 
 def schema_of(network: Network) -> int:
     """Return the oldest schema that can hold a network; its readers refuse what they would take for something else."""
-    return 2 if "interpolation" in _fields(network.spec) else 1
+    return 2 if "interpolation" in _fields(network.spec) else oldest_schema(network)
 
 
 def _fields(spec: InputSpec) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def _network(
 
 def _check_names(nodes: Iterable[Node]) -> None:
     """Refuse names that HDF5 cannot take or a terminal would obey."""
-    for name in (name for node in nodes for name in (node.name, *node.inputs)):
+    for name in (name for node in nodes for name in (node.name, *node.inputs, *node.mentions())):
         if name in NO_NAMES or "/" in name or len(name) > LONGEST_NAME or not name.isprintable():
             raise NetworkError(f"{shown(name)} is no name for a node: printable letters without /")
 

@@ -23,8 +23,23 @@ from evsim.kernels.quads import LISTS, QUAD
 from evsim.kernels.vector import BLOCK, padded
 from evsim.layers.plan import Group, groups
 from evsim.layers.synapses import SUMS_BYTES
-from evsim.network import LIF, Add, Conv2d, Linear, Network, Shape, SpikingSelfAttention, TimeMean
-from evsim.observers import COLUMNS, TOGETHER
+from evsim.network import Network
+from evsim.observers import TOGETHER
+from evsim.primitives import (
+    LIF,
+    AdaptiveAveragePool,
+    Add,
+    AveragePool,
+    Conv2d,
+    HeadProduct,
+    Linear,
+    MultiSpike,
+    Shape,
+    SpikingSelfAttention,
+    SumPool,
+    TimeMean,
+)
+from evsim.tallies import COLUMNS
 from evsim.workload import rows
 
 JUSTIFIED = 300_000_000
@@ -235,7 +250,7 @@ class _Measure:
         total, spikes = 0, []
         for _, row in rows(self.network):
             size = row.geometry
-            total += 8 * self.timesteps * (3 * COLUMNS + 8 * size.heads)
+            total += 8 * self.timesteps * (3 * COLUMNS + 8 * size.heads + len(row.operations))
             if row.kind == "attention":
                 total += 8 * (size.head_dim // 64 + 1) * (3 * size.tokens + size.head_dim)
             if row.kind in ("conv", "linear"):
@@ -254,7 +269,7 @@ class _Measure:
             return set()
         static = {self.network.input.name}
         for node in self.network.nodes[1:]:
-            if not isinstance(node, LIF | TimeMean) and static.issuperset(node.inputs):
+            if not isinstance(node, LIF | MultiSpike | TimeMean) and static.issuperset(node.inputs):
                 static.add(node.name)
         return static
 
@@ -264,6 +279,8 @@ class _Measure:
         size = self._real(self.network.shapes[first.name], 1)
         if isinstance(last, LIF):
             return size if self.streaming else 0
+        if isinstance(last, MultiSpike):
+            return size if last.integrates else 0
         if isinstance(last, TimeMean):
             return 2 * size
         reals = isinstance(first, Conv2d | Linear) and self.network.shapes[group.sources[0]].kind == "real"
@@ -275,6 +292,16 @@ class _Measure:
         shapes = [self.network.shapes[name] for name in group.sources]
         times = [1 if self.streaming or name in static else self.timesteps for name in group.sources]
         steps = 1 if self.streaming else self.timesteps
+        values = sum(time * shape.positions * shape.channels for shape, time in zip(shapes, times, strict=True))
+        out = self.network.shapes[first.name]
+        if isinstance(first, SpikingSelfAttention) and not self._of_bits(shapes):
+            width = out.channels // first.heads
+            product = 8 * self.threads * (shapes[0].channels // first.heads) * width
+            return 5 * values + 8 * steps * out.positions * out.channels + product
+        if isinstance(first, HeadProduct):
+            return self.item * values + 2 * values
+        if isinstance(first, MultiSpike | AveragePool | AdaptiveAveragePool | SumPool):
+            return 3 * self.item * (values + steps * out.positions * out.channels) + 2 * values
         if isinstance(first, SpikingSelfAttention):
             size = shapes[0].channels // first.heads
             words = 3 * (size // 64 + 1) * (shapes[0].positions // 64 + 1) * 64
@@ -294,6 +321,10 @@ class _Measure:
             for shape, time in zip(shapes, times, strict=True)
             if shape.kind != "real" or shape.channels != padded(shape.channels)
         )
+
+    def _of_bits(self, shapes: list[Shape]) -> bool:
+        """Whether attention is on spikes of one width, and so on bits."""
+        return shapes[0].kind == "spikes" and shapes[2] == shapes[0]
 
     def _real(self, shape: Shape, steps: int) -> int:
         return self.item * steps * shape.positions * padded(shape.channels)

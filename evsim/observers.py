@@ -10,19 +10,25 @@ from typing import Protocol, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.counters import AttentionCounts, Counts, Ints, NeuronCounts, SynapseCounts, SynapseKind
-from evsim.kernels.counting import attention_operations, spikes_per_position, tally_values
+from evsim.counters import Counts, Ints
+from evsim.kernels.counting import spikes_per_position
 from evsim.layers.plan import Stage
 from evsim.network import Network
-from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
-from evsim.workload import UNROWED, Row, Work, fan_out, rows, workload
+from evsim.spikes import IntegerMap, Packet, SpikeMap
+from evsim.tallies import (
+    COLUMNS,
+    AttentionTally,
+    IntegersTally,
+    NeuronsTally,
+    RowsTally,
+    SumsTally,
+    SynapsesTally,
+    tally_of,
+)
+from evsim.workload import UNROWED, Row, rows, workload
 
 TOGETHER = 128
 """Steps that are counted at once: one at a time, between kernels that fill the caches, costs twice as much."""
-
-COLUMNS = 6
-NONZEROS, SUM, SOPS, MACS, ACS, SPIKES = range(COLUMNS)
-"""Columns of a row's running counts."""
 
 
 class Observer(Protocol):
@@ -51,21 +57,38 @@ class Counter:
         self._seen = np.zeros((len(entries), timesteps), np.bool_)
         values = np.zeros((len(entries), COLUMNS, timesteps), np.int64)
         parts = zip(entries, values, self._seen, strict=True)
-        self._tallies = {each.name: _tally(each, row, own, seen) for (each, row), own, seen in parts}
-        self._pending: list[tuple[slice, Stage, list[SpikeMap]]] = []
+        self._tallies = {each.name: tally_of(each, row, own, seen) for (each, row), own, seen in parts}
+        self._pending: list[tuple[slice, Stage, list[SpikeMap], bool]] = []
         self._kept: dict[int, SpikeMap] = {}
         self._known: dict[int, tuple[Ints, Ints]] = {}
+        self._watched: dict[str, list[Ints]] = {}
+        for each, row in entries:
+            tally = self._tallies[each.name]
+            if isinstance(tally, SumsTally):
+                for operation, node in row.operations:
+                    self._watched.setdefault(node, []).append(tally.operations[operation])
         names = dict.fromkeys([*UNROWED, *(key for each in self._works.values() for key in each.other)])
         self._other = {key: np.zeros(timesteps, np.int64) for key in names}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
         """Count the step of every primitive that the stage stands for."""
         when = slice(inputs[0].start, inputs[0].start + inputs[0].steps)
-        first = self._tallies.get(stage.nodes[0].name)
-        if isinstance(first, _Synapses) and not isinstance(inputs[0], SpikeMap):
-            first.multiply(when, inputs[0])
+        match self._tallies.get(stage.nodes[0].name):
+            case SynapsesTally() as synapses if not isinstance(inputs[0], SpikeMap):
+                synapses.multiply(when, inputs[0])
+            case IntegersTally() as attention:
+                attention.multiply(when, inputs)
+            case SumsTally() as sums if isinstance(output, IntegerMap):
+                sums.add(when, output)
+            case RowsTally() as named if isinstance(inputs[0], SpikeMap):
+                named.add(when, inputs[0])
+            case NeuronsTally() as neurons if isinstance(output, IntegerMap):
+                neurons.emit(when, output)
+        if isinstance(output, IntegerMap):
+            for counted in self._watched.get(stage.name, ()):
+                counted[when] += output.values.sum(axis=(1, 2), dtype=np.int64)
         spikes = [self._keep(p) for p in (*inputs, output) if isinstance(p, SpikeMap)]
-        self._pending.append((when, stage, spikes))
+        self._pending.append((when, stage, spikes, isinstance(output, SpikeMap)))
         if len(self._pending) == TOGETHER:
             self._flush()
 
@@ -78,16 +101,21 @@ class Counter:
 
     def _flush(self) -> None:
         """Count the steps seen since the last time: many at once, while the code that counts is in the cache."""
-        for when, stage, spikes in self._pending:
+        for when, stage, spikes, fired in self._pending:
+            for counted in self._watched.get(stage.name, ()) if fired else ():
+                counted[when] += self._spikes(spikes[-1])[1]
             for node in stage.nodes:
                 match self._tallies.get(node.name):
-                    case _Synapses() as synapses:
+                    case SynapsesTally() as synapses:
                         if synapses.work.input_kind == "spikes":
                             synapses.gather(when, *self._spikes(spikes[0]))
-                    case _Attention() as attention:
+                    case AttentionTally() as attention:
                         attention.multiply(when, spikes, [self._spikes(packet)[1] for packet in spikes])
-                    case _Neurons() as neurons:
-                        neurons.fire(when, self._spikes(spikes[-1])[1])
+                    case NeuronsTally() as neurons:
+                        if fired:
+                            neurons.fire(when, self._spikes(spikes[-1])[1])
+                    case IntegersTally() | SumsTally() | RowsTally():
+                        pass  # counted as they came by
                     case None:
                         for key, amount in self._works[node.name].other.items():
                             self._other[key][when] += amount
@@ -114,157 +142,47 @@ class Counter:
         return Counts(self.timesteps, counted, dict(self._other))
 
 
-class _Synapses:
-    """Running counts of a conv or linear layer."""
-
-    def __init__(self, work: Work, row: Row, kind: SynapseKind, values: Ints, seen: NDArray[np.bool_]) -> None:
-        self.work, self.geometry, self.kind, self.values, self.seen = work, row.geometry, kind, values, seen
-        self.binary = True
-
-    def gather(self, when: slice, by_position: Ints, by_step: Ints) -> None:
-        """Count by input spikes, and the outputs that each reaches."""
-        size = self.geometry
-        self.seen[when] = True
-        self.values[NONZEROS, when] += by_step
-        if size.kernel == size.stride == (1, 1) and size.padding == (0, 0):
-            self.values[SOPS, when] += by_step * size.out_channels
-        else:
-            self.values[SOPS, when] += by_position @ fan_out(size)
-
-    def multiply(self, when: slice, packet: IntegerMap | RealMap) -> None:
-        """Count by real or integer input: nonzeros, and the outputs that each reaches."""
-        self.seen[when] = True
-        counts = np.zeros((4, packet.values.shape[0]), np.int64)
-        self.binary &= bool(tally_values(packet.values, packet.channels, fan_out(self.geometry), counts))
-        self.values[NONZEROS, when] += counts[0]
-        self.values[MACS, when] += counts[1]
-        if isinstance(packet, IntegerMap):
-            self.values[SUM, when] += counts[2]
-            self.values[ACS, when] += counts[3]
-
-    def counts(self, input_size: Ints, bias_adds: Ints, _updates: Ints) -> SynapseCounts:
-        """Return the counts in their final form."""
-        work, values = self.work, self.values
-        return SynapseCounts(
-            name=work.name,
-            kind=self.kind,
-            input_kind=work.input_kind,
-            geometry=self.geometry,
-            steps=int(np.count_nonzero(input_size)),
-            input_size=input_size,
-            input_nonzeros=values[NONZEROS],
-            input_sum=values[NONZEROS if work.input_kind == "spikes" else SUM],
-            sops=values[SOPS],
-            macs=values[MACS],
-            bias_adds=bias_adds,
-            acs_unrolled=values[ACS] if work.input_kind == "integers" else None,
-            binary_samples=int(self.binary),
-            binary_nonzeros=int(values[NONZEROS].sum()) if self.binary else 0,
-            reads_input=work.reads_input,
-        )
-
-
-class _Attention:
-    """Running counts of attention."""
-
-    def __init__(self, work: Work, row: Row, values: Ints, seen: NDArray[np.bool_]) -> None:
-        self.work, self.geometry, self.seen = work, row.geometry, seen
-        self.kv, self.qk = np.zeros((2, values.shape[1], row.geometry.heads), np.int64)
-        self.operands = np.zeros((3, values.shape[1]), np.int64)
-
-    def multiply(self, when: slice, packets: list[SpikeMap], by_step: list[Ints]) -> None:
-        """Count both orders, per head."""
-        size = self.geometry
-        self.seen[when] = True
-        attention_operations(
-            size.heads, size.head_dim, *(packet.words for packet in packets), self.kv[when], self.qk[when]
-        )
-        self.operands[:, when] += by_step
-
-    def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
-        """Return the counts in their final form."""
-        work, size = self.work, self.geometry
-        declared, other = (self.kv, self.qk) if size.order == "q(kv)" else (self.qk, self.kv)
-        return AttentionCounts(
-            name=work.name,
-            input_kind=work.input_kind,
-            geometry=size,
-            steps=int(np.count_nonzero(input_size)),
-            input_size=input_size,
-            sops_per_head=declared,
-            sops_other_order_per_head=other,
-            operand_nonzeros=self.operands,
-            reads_input=work.reads_input,
-        )
-
-
-class _Neurons:
-    """Running counts of a layer of neurons."""
-
-    def __init__(self, work: Work, row: Row, values: Ints, seen: NDArray[np.bool_]) -> None:
-        self.work, self.geometry, self.spikes, self.seen = work, row.geometry, values[SPIKES], seen
-
-    def fire(self, when: slice, by_step: Ints) -> None:
-        """Count spikes."""
-        self.seen[when] = True
-        self.spikes[when] += by_step
-
-    def counts(self, input_size: Ints, _bias_adds: Ints, updates: Ints) -> NeuronCounts:
-        """Return the counts in their final form."""
-        work = self.work
-        return NeuronCounts(
-            name=work.name,
-            input_kind=work.input_kind,
-            geometry=self.geometry,
-            steps=int(np.count_nonzero(input_size)),
-            input_size=input_size,
-            spikes=self.spikes,
-            neuron_updates=updates,
-            reads_input=work.reads_input,
-        )
-
-
-def _tally(work: Work, row: Row, values: Ints, seen: NDArray[np.bool_]) -> _Synapses | _Attention | _Neurons:
-    """Return what counts a row of its kind."""
-    match row.kind:
-        case "conv" | "linear" as kind:
-            return _Synapses(work, row, kind, values, seen)
-        case "attention":
-            return _Attention(work, row, values, seen)
-        case "lif":
-            return _Neurons(work, row, values, seen)
-    assert_never(row.kind)
-
-
 class SpikeRecorder:
-    """Keeps the spikes of every LIF layer, bit-packed as the run goes on.
+    """Keeps the spikes of every layer of neurons, bit-packed as the run goes on.
 
     Attributes
     ----------
     trains
-        LIF name to (``np.packbits`` of the C-ordered boolean array, its shape): the PyTorch module's own output
-        shape without batch, [T, C, H, W], [T, C, N] or [T, N, C].
+        Name to (``np.packbits`` of the C-ordered boolean array, its shape): the PyTorch module's own output
+        shape without batch, [T, C, H, W], [T, C, N] or [T, N, C], or [T, ...] of the layer's `view`. Integer neurons
+        are unrolled: [T x D, ...], step d of a timestep set where the value exceeds d.
     """
 
     def __init__(self, network: Network) -> None:
-        self._layouts = {work.name: row.layout for work, row in rows(network) if row.kind == "lif"}
-        self._parts: dict[str, list[SpikeMap]] = {name: [] for name in self._layouts}
+        self._rows = {work.name: row for work, row in rows(network) if row.kind == "lif"}
+        self._parts: dict[str, list[SpikeMap | IntegerMap]] = {name: [] for name in self._rows}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
-        """Keep the packet if it comes from a LIF."""
-        if stage.name in self._parts and isinstance(output, SpikeMap):
+        """Keep the packet if it comes from neurons."""
+        if stage.name in self._parts and isinstance(output, SpikeMap | IntegerMap):
             self._parts[stage.name].append(output)
 
     @property
     def trains(self) -> dict[str, tuple[NDArray[np.uint8], tuple[int, ...]]]:
         """Return the packed spike trains and their shapes, by layer."""
-        return {name: self._pack(name, parts) for name, parts in self._parts.items() if parts}
+        return {name: self._pack(self._rows[name], parts) for name, parts in self._parts.items() if parts}
 
-    def _pack(self, name: str, parts: list[SpikeMap]) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    def _pack(self, row: Row, parts: list[SpikeMap | IntegerMap]) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
         first = parts[0]
-        spikes = np.concatenate([part.dense() for part in sorted(parts, key=lambda part: part.start)])
-        if self._layouts[name] != "rows":
+        ordered = sorted(parts, key=lambda part: part.start)
+        spikes = np.concatenate([_unrolled(part, row.geometry.levels) for part in ordered])
+        if row.layout != "rows":
             spikes = spikes.transpose(0, 2, 1)
-        if self._layouts[name] == "map":
+        if row.view:
+            spikes = spikes.reshape(len(spikes), *row.view)
+        elif row.layout == "map":
             spikes = spikes.reshape(len(spikes), first.channels, first.height, first.width)
         return np.packbits(spikes), spikes.shape
+
+
+def _unrolled(packet: SpikeMap | IntegerMap, levels: int) -> NDArray[np.bool_]:
+    """Return spikes [T, P, C], or [T x levels, P, C] of integers."""
+    if isinstance(packet, SpikeMap):
+        return packet.dense()
+    above = packet.values[:, np.newaxis] > np.arange(levels)[:, np.newaxis, np.newaxis]
+    return above.reshape(-1, *packet.values.shape[1:])

@@ -97,12 +97,15 @@ class IntegerMap:
     ----------
     values
         int32 [T, P, channels], none negative.
+    unit
+        What 1 stands for, for those who read them as real numbers.
     """
 
     start: int
     values: NDArray[np.int32]
     height: int
     width: int
+    unit: float = 1.0
     lists: dict[tuple[str, str], Segments] = field(default_factory=dict, repr=False)
 
     @property

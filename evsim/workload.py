@@ -14,141 +14,53 @@ from math import prod
 from typing import Any, Literal, TypeVar, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
-from evsim.network import (
+from evsim.geometry import Geometry, RowKind, dense_macs, dense_operations, fan_out
+from evsim.network import Network
+from evsim.primitives import (
     LIF,
+    AdaptiveAveragePool,
     Add,
+    And,
+    AveragePool,
     Conv2d,
+    Flatten,
+    HeadProduct,
+    HeadSum,
+    IAnd,
     Input,
     Kind,
     Layout,
     Linear,
+    Mask,
     MaxPool,
-    Network,
+    MultiSpike,
     Node,
-    Order,
+    Pad,
     Shape,
     SpikingSelfAttention,
+    SumPool,
     TimeMean,
     TokenMean,
+    TokenSum,
+    Vote,
 )
 
-RowKind = Literal["conv", "linear", "attention", "lif"]
-"""Kinds of rows that counts have: convolution, linear layer, attention, neurons."""
+__all__ = [
+    "HANDLERS", "UNROWED", "Geometry", "Nature", "Role", "Row", "RowKind", "Work", "dense_macs", "dense_operations",
+    "fan_out", "rows", "work", "workload",
+]  # fmt: skip
 
 Role = Literal["first", "hidden", "head"]
 """What a node reads: the network's input, another layer's output, or a mean over tokens or timesteps."""
 
-Nature = Literal["input", "layer", "sum", "mean", "passage"]
-"""What a node is to those that read it; a "passage", such as max-pooling, is looked through: its source counts."""
+Nature = Literal["input", "layer", "neurons", "sum", "gate", "pool", "mean", "passage"]
+"""What a node is to those that read it: "neurons" emit integers, a "gate" lets spikes through, a "pool" averages or
+adds up neighbours; a "passage", such as max-pooling, is looked through: its source counts."""
 
 UNROWED = ("residual_adds", "pool_comparisons", "mean_adds")
 """Operations without a row that every run counts, be they none."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Sizes of one row, as counted per timestep; those that have no meaning for a kind keep their defaults.
-
-    `module` is the PyTorch class. Convolutions over tokens have kernel (1, 1) and height x width = tokens.
-    For attention: `heads`, `head_dim`, `order`; `in_channels` = `out_channels` = heads * head_dim.
-    """
-
-    module: str
-    in_channels: int
-    out_channels: int
-    in_height: int
-    in_width: int
-    out_height: int
-    out_width: int
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    bias: bool = False
-    batch_norm: bool = False
-    heads: int = 0
-    head_dim: int = 0
-    order: Order | None = None
-    tau: float = 0.0
-    v_threshold: float = 0.0
-
-    @property
-    def tokens(self) -> int:
-        """Positions of the input map."""
-        return self.in_height * self.in_width
-
-    @property
-    def out_positions(self) -> int:
-        """Positions of the output map."""
-        return self.out_height * self.out_width
-
-    @property
-    def outputs(self) -> int:
-        """Output values (neurons) per timestep."""
-        return self.out_positions * self.out_channels
-
-    @property
-    def shifted(self) -> bool:
-        """Whether a bias is added at run time: the layer's own, or the shift of a BatchNorm folded into it."""
-        return self.bias or self.batch_norm
-
-    @property
-    def dense_macs(self) -> int:
-        """Dense multiply-accumulates per timestep, padding taps included, bias left out (conv and linear)."""
-        return self.out_positions * self.weights
-
-    @property
-    def weights(self) -> int:
-        """Number of weights, bias left out (conv and linear)."""
-        return self.out_channels * self.in_channels * self.kernel[0] * self.kernel[1]
-
-
-def dense_macs(kind: RowKind, size: Geometry) -> int:
-    """Return the multiply-accumulates of a dense implementation per timestep.
-
-    Conv and linear: padding taps included, bias left out. Attention: both products in the declared order,
-    ``heads * N * dh * dh * 2`` or ``heads * N * N * dh * 2``. Neurons: 0.
-    """
-    match kind:
-        case "conv" | "linear":
-            return size.dense_macs
-        case "attention":
-            inner = size.head_dim if size.order == "q(kv)" else size.tokens
-            return size.heads * size.tokens * inner * size.head_dim * 2
-        case "lif":
-            return 0
-    assert_never(kind)
-
-
-def dense_operations(kind: RowKind, size: Geometry) -> int:
-    """Return the dense operations per timestep as the paper's tool counts them: with the bias.
-
-    The bias of a conv counts once per output position, that of a linear layer once; attention is always
-    ``2 * heads * N * dh^2``, the order q (k^T v). Neurons: 0.
-    """
-    match kind:
-        case "conv":
-            return size.dense_macs + size.outputs * size.bias
-        case "linear":
-            return size.dense_macs + size.out_channels * size.bias
-        case "attention":
-            return 2 * size.heads * size.tokens * size.head_dim**2
-        case "lif":
-            return 0
-    assert_never(kind)
-
-
-@lru_cache(maxsize=256)
-def fan_out(size: Geometry) -> NDArray[np.int64]:
-    """Return how many outputs an input at each position reaches, padding not counted: int64 [P] (conv and linear)."""
-    axes = []
-    for i, (inner, outer) in enumerate(((size.in_height, size.out_height), (size.in_width, size.out_width))):
-        reached = np.arange(outer)[:, np.newaxis] * size.stride[i] - size.padding[i] + np.arange(size.kernel[i])
-        inside = reached[(reached >= 0) & (reached < inner)]
-        axes.append(np.bincount(inside, minlength=inner))
-    return np.multiply.outer(axes[0], axes[1]).reshape(-1).astype(np.int64) * size.out_channels
 
 
 @dataclass(frozen=True)
@@ -161,10 +73,12 @@ class Row:
         Which row, and its sizes.
     input_size, bias_adds, neuron_updates
         Of each timestep: values of the input, additions of a shift, membrane potentials updated.
-    layout
-        Neurons: axis order of the PyTorch module's output, see `evsim.network.LIF`.
+    layout, view
+        Neurons: axis order and shape of the PyTorch module's output, see `evsim.primitives.LIF`.
     unit
         Attention: its output is so many times integers.
+    operations
+        Attention of sums and masks: names of its operations and of the nodes whose spikes they count.
     """
 
     kind: RowKind
@@ -174,6 +88,8 @@ class Row:
     neuron_updates: int = 0
     layout: Layout = "map"
     unit: float = 1.0
+    view: tuple[int, ...] = ()
+    operations: tuple[tuple[str, str], ...] = ()
 
     @property
     def synaptic(self) -> bool:
@@ -213,6 +129,8 @@ class Work:
         What it reads, by the nature of its source.
     once, gathers
         Whether it runs once for all timesteps, behind a node that emits once after the last; whether it is that node.
+    repeated
+        Whether it runs at the first timestep alone, and its output is repeated.
     """
 
     nature: Nature
@@ -225,6 +143,12 @@ class Work:
     role: Role = "hidden"
     once: bool = False
     gathers: bool = False
+    repeated: bool = False
+
+    @property
+    def runs_once(self) -> bool:
+        """Whether it runs at one timestep alone, at the first or after the last."""
+        return self.once or self.repeated
 
     @property
     def reads_input(self) -> bool:
@@ -243,6 +167,16 @@ def work(kind: type[N]) -> Callable[[Callable[[N, Shape, Shape], Work]], Callabl
 
     def enter(handler: Callable[[N, Shape, Shape], Work]) -> Callable[[N, Shape, Shape], Work]:
         HANDLERS[kind] = handler
+        return handler
+
+    return enter
+
+
+def shared(*kinds: type[Node]) -> Callable[[Handler], Handler]:
+    """Enter a function as the one that tells the work of several node types."""
+
+    def enter(handler: Handler) -> Handler:
+        HANDLERS.update(dict.fromkeys(kinds, handler))
         return handler
 
     return enter
@@ -292,7 +226,7 @@ def _role(nature: Nature) -> Role:
             return "first"
         case "mean":
             return "head"
-        case "layer" | "sum" | "passage":
+        case "layer" | "neurons" | "sum" | "gate" | "pool" | "passage":
             return "hidden"
     assert_never(nature)
 
@@ -313,8 +247,11 @@ def _input(node: Input, source: Shape, target: Shape) -> Work:  # noqa: ARG001 -
 @work(Conv2d)
 def _conv(node: Conv2d, source: Shape, target: Shape) -> Work:
     sizes = _sizes(source, target)
-    size = Geometry(node.module, *sizes, node.kernel, node.stride, node.padding, node.bias, node.batch_norm)
-    return Work("layer", Row("conv", size, _values(source), bias_adds=size.outputs * size.shifted))
+    size = Geometry(
+        node.module, *sizes, node.kernel, node.stride, node.padding, node.bias, node.batch_norm, groups=node.groups
+    )
+    row = Row("conv", size, _values(source), bias_adds=size.outputs * size.shifted)
+    return Work("layer", row, repeated=node.repeated)
 
 
 @work(Linear)
@@ -325,24 +262,107 @@ def _linear(node: Linear, source: Shape, target: Shape) -> Work:
 
 @work(SpikingSelfAttention)
 def _attention(node: SpikingSelfAttention, source: Shape, target: Shape) -> Work:
-    sizes, width = _sizes(source, target), source.channels // node.heads
-    size = Geometry("SpikingSelfAttention", *sizes, heads=node.heads, head_dim=width, order=node.order)
-    return Work("layer", Row("attention", size, 3 * _values(source), unit=node.scale))
+    sizes, width, own = _sizes(source, target), source.channels // node.heads, target.channels // node.heads
+    size = Geometry(
+        "SpikingSelfAttention", *sizes, heads=node.heads, head_dim=width, order=node.order,
+        value_dim=0 if own == width else own,
+    )  # fmt: skip
+    # q, k and v are in one unit
+    row = Row("attention", size, 2 * _values(source) + _values(target), unit=node.scale * source.unit**3)
+    return Work("layer", row)
+
+
+@work(HeadSum)
+def _head_sum(node: HeadSum, source: Shape, target: Shape) -> Work:
+    return _sums(node, "token-qk", source, target)
+
+
+@work(TokenSum)
+def _token_sum(node: TokenSum, source: Shape, target: Shape) -> Work:
+    return _sums(node, "sdsa", source, target)
+
+
+def _sums(node: HeadSum | TokenSum, attention: str, source: Shape, target: Shape) -> Work:
+    width = source.channels // node.heads
+    size = Geometry(type(node).__name__, *_sizes(source, target), heads=node.heads, head_dim=width, attention=attention)
+    return Work("sum", Row("attention", size, _values(source), operations=node.operations))
+
+
+@work(HeadProduct)
+def _head_product(node: HeadProduct, source: Shape, target: Shape) -> Work:
+    inner, length = source.channels // node.heads, target.channels // node.heads
+    size = Geometry(
+        "HeadProduct", *_sizes(source, target), heads=node.heads, head_dim=inner, attention="dssa",
+        value_dim=0 if length == inner else length,
+    )  # fmt: skip
+    return Work("layer", Row("attention", size, _values(source)))
 
 
 @work(LIF)
 def _lif(node: LIF, source: Shape, target: Shape) -> Work:
-    size = Geometry("LIF", *_sizes(source, target), tau=node.tau, v_threshold=node.v_threshold)
-    return Work("layer", Row("lif", size, _values(source), neuron_updates=size.outputs, layout=node.layout))
+    tau = node.tau
+    if not (node.decay_input or node.parametric):
+        tau = 0.0 if node.decay == 1.0 else 1.0 / (1.0 - node.decay)
+    neuron = "" if node.neuron == "lif" else node.neuron
+    size = Geometry("LIF", *_sizes(source, target), tau=tau, v_threshold=node.v_threshold, neuron=neuron)
+    values = _values(source)
+    return Work("layer", Row("lif", size, values, neuron_updates=size.outputs, layout=node.layout, view=node.view))
+
+
+@work(MultiSpike)
+def _multi_spike(node: MultiSpike, source: Shape, target: Shape) -> Work:
+    size = Geometry("MultiSpike", *_sizes(source, target), neuron=node.neuron, levels=node.levels)
+    values = _values(source)
+    return Work("neurons", Row("lif", size, values, neuron_updates=size.outputs, layout=node.layout, view=node.view))
+
+
+@shared(And, IAnd, Mask)
+def _gate(node: And | IAnd | Mask, source: Shape, target: Shape) -> Work:  # noqa: ARG001
+    return Work("gate", other={"spike_gates": _values(target)})
+
+
+def _window_taps(node: MaxPool | AveragePool | SumPool, height: int, width: int, target: tuple[int, int]) -> int:
+    """Return the taps inside the map of all windows of a channel."""
+    taps = 1
+    for inner, outer in ((height, target[0]), (width, target[1])):
+        begin = np.arange(outer) * node.stride - node.padding
+        taps *= int((np.minimum(begin + node.kernel, inner) - np.maximum(begin, 0)).sum())
+    return taps
 
 
 @work(MaxPool)
 def _max_pool(node: MaxPool, source: Shape, target: Shape) -> Work:
-    taps = 1
-    for inner, outer in ((source.height, target.height), (source.width, target.width)):
-        begin = np.arange(outer) * node.stride - node.padding
-        taps *= int((np.minimum(begin + node.kernel, inner) - np.maximum(begin, 0)).sum())
-    return Work("passage", other={"pool_comparisons": (taps - target.positions) * target.channels})
+    if node.heads:
+        plane = (source.positions, source.channels // node.heads)
+        comparisons = (_window_taps(node, *plane, plane) - plane[0] * plane[1]) * node.heads
+    else:
+        taps = _window_taps(node, source.height, source.width, (target.height, target.width))
+        comparisons = (taps - target.positions) * target.channels
+    return Work("passage", other={"pool_comparisons": comparisons})
+
+
+@shared(AveragePool, SumPool)
+def _sum_pool(node: AveragePool | SumPool, source: Shape, target: Shape) -> Work:
+    taps = _window_taps(node, source.height, source.width, (target.height, target.width))
+    return Work("pool", other={"pool_adds": (taps - target.positions) * target.channels})
+
+
+@work(AdaptiveAveragePool)
+def _adaptive_pool(node: AdaptiveAveragePool, source: Shape, target: Shape) -> Work:
+    if node.copies(source):
+        return Work("passage")
+    rows, columns = (sum(map(len, spans)) for spans in node.spans(source))
+    return Work("pool", other={"pool_adds": (rows * columns - target.positions) * target.channels})
+
+
+@shared(Pad, Flatten)
+def _passage(node: Pad | Flatten, source: Shape, target: Shape) -> Work:  # noqa: ARG001
+    return Work("passage")
+
+
+@work(Vote)
+def _vote(node: Vote, source: Shape, target: Shape) -> Work:  # noqa: ARG001
+    return Work("mean", other={"mean_adds": _values(source) - _values(target)})
 
 
 @work(Add)

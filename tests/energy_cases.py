@@ -41,7 +41,7 @@ def layer(name, kind, geometry, timesteps, **changes):
     """Return a row of that kind with zeros where nothing is said."""
     row, heads = ROW_TYPES[kind], (timesteps, geometry.heads)
     own = {"name", "kind", "geometry", "input_kind", "steps"}
-    arrays = [f.name for f in fields(row) if f.default is MISSING and f.name not in own]
+    arrays = [f.name for f in fields(row) if f.default is f.default_factory is MISSING and f.name not in own]
     shapes = {"operand_nonzeros": (3, timesteps), "sops_per_head": heads, "sops_other_order_per_head": heads}
     given = {key: zeros(shapes.get(key, timesteps)) for key in arrays}
     given |= {"input_kind": "spikes", "steps": timesteps} | changes

@@ -78,3 +78,44 @@ def attention_counts(q, k, v, heads):
             counts[0, t, h] = kv.sum() + (qh @ (kv != 0)).sum()
             counts[1, t, h] = qk.sum() + ((qk != 0) @ vh).sum()
     return counts
+
+
+def neurons(current, threshold, *, decay=None, rate=None, strict=False, soft=False):
+    """Return the spikes of currents [T, ...]: ``v = decay v + x``, or ``v += (x - v) rate``."""
+    v = np.zeros_like(current[0])
+    spikes = []
+    for x in current:
+        v = v * current.dtype.type(decay) + x if rate is None else v + (x - v) * current.dtype.type(rate)
+        fired = v > threshold if strict else v >= threshold
+        v = np.where(fired, v - threshold if soft else current.dtype.type(0), v)
+        spikes.append(fired)
+    return np.stack(spikes)
+
+
+def integers(current, levels, up=False, integrates=False):
+    """Return the integers of currents [T, ...], rounded half to even or half up, with potentials or without."""
+    v = np.zeros_like(current[0])
+    emitted = []
+    for x in current:
+        v = v + x if integrates else x
+        clamped = np.minimum(np.maximum(v, 0), levels)
+        whole = np.floor(clamped)
+        rest = clamped - whole
+        above = rest > 0.5
+        above |= (rest == 0.5) & (True if up else whole % 2 == 1)
+        k = whole + above
+        v = v - k
+        emitted.append(k)
+    return np.stack(emitted).astype(np.int32)
+
+
+def window_sums(x, kernel, stride, padding):
+    """Sum maps x [T, H, W, C] over windows, positions outside the map as zeros."""
+    padded = np.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
+    out_h, out_w = ((n + 2 * padding - kernel) // stride + 1 for n in x.shape[1:3])
+    out = np.zeros((len(x), out_h, out_w, x.shape[3]), x.dtype)
+    for y in range(out_h):
+        for z in range(out_w):
+            top, left = y * stride, z * stride
+            out[:, y, z] = padded[:, top : top + kernel, left : left + kernel].sum(axis=(1, 2))
+    return out

@@ -123,7 +123,8 @@ import numpy as np
 from evsim.kernels.neuron import Neurons, fire_map
 f = np.float32
 words, current, shift = np.zeros(2 * 4, np.uint32), np.full(4 * 64, 9, f), np.zeros(64, f)
-neurons = Neurons(words, np.zeros(4 * 64, f), True, f(0.5), False, f(1))
+none = np.empty(0, f)
+neurons = Neurons(words, np.zeros(4 * 64, f), True, f(0.5), False, f(1), False, none, none, False)
 try:
     fire_map(0, 4, neurons, current, True, shift, 64, 64, 1, 4)
 except IndexError as error:
@@ -142,7 +143,7 @@ def test_an_offset_made_wrong_on_purpose_is_caught(wrong, outcome, tmp_path):
     (tmp_path / "evsim" / "__init__.py").touch()
     vector = tmp_path / "evsim" / "kernels" / "vector.py"
     text = vector.read_text(encoding="utf-8")
-    assert text.count(OFFSET) == 1
+    assert text.count(OFFSET) == 2  # of both kinds of steps
     if wrong:
         vector.write_text(text.replace(OFFSET, OFFSET.replace("LONG(i)", "LONG(i + 1)")), encoding="utf-8")
     assert run(FIRING, tmp_path / "evsim", path=tmp_path) == outcome

@@ -61,7 +61,7 @@ def test_work_is_what_a_run_counts(folder):
     assert [each.name for each, _ in rows(run.network)] == [row.name for row in counts.layers]
     for (each, own), row in zip(rows(run.network), counts.layers, strict=True):
         assert (own.kind, own.geometry, each.input_kind) == (row.kind, row.geometry, row.input_kind)
-        assert row.steps == (1 if each.once else run.timesteps)
+        assert row.steps == (1 if each.runs_once else run.timesteps)
         assert row.dense_macs == row.steps * own.dense_macs
         for name in ("input_size", "bias_adds", "neuron_updates"):
             assert int(getattr(row, name).sum()) == row.steps * getattr(own, name), (row.name, name)

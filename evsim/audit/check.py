@@ -212,17 +212,28 @@ def _cause(works: Mapping[str, Work], summands: Mapping[str, int], work: Work) -
     source, graded = works[work.source], work.input_kind == "integers"
     match source.nature:
         case "input":
-            return "reads the event counts themselves" if graded else "reads the image itself"
+            cause = "reads the event counts themselves" if graded else "reads the image itself"
         case "mean":
-            return f"reads a mean ({source.name})"
-        case "sum" if graded:
-            number = summands[source.name]
-            return f"residual {source.name} adds spikes to spikes: {number} spike trains so far, values up to {number}"
+            cause = f"reads a mean ({source.name})"
         case "sum":
-            return f"residual {source.name} adds real values, and no neurons stand behind it"
-        case "layer" | "passage":
-            return f"no neurons stand behind {source.name}"
-    assert_never(source.nature)
+            cause = _of_sum(source.name, summands[source.name], graded)
+        case "neurons":
+            levels = source.row.geometry.levels if source.row else 0
+            cause = f"integer neurons {source.name} emit values up to {levels}, as spikes in {levels} virtual timesteps"
+        case "pool":
+            cause = f"reads {'sums' if graded else 'means'} over windows ({source.name})"
+        case "layer" | "gate" | "passage":
+            cause = f"no neurons stand behind {source.name}: multiply-accumulates"
+        case _:
+            assert_never(source.nature)
+    return cause
+
+
+def _of_sum(name: str, trains: int, graded: bool) -> str:
+    """Say what a sum is made of, whose values no neurons turn into spikes."""
+    if not graded:
+        return f"residual {name} adds real values, and no neurons stand behind it: multiply-accumulates"
+    return f"residual {name} adds spikes to spikes: {trains} spike trains so far, values up to {trains}"
 
 
 def _summands(network: Network, works: Mapping[str, Work]) -> dict[str, int]:

@@ -149,7 +149,7 @@ def dense_operations_of(network: Network) -> dict[str, int]:
     """
     steps = network.spec.timesteps
     works = [(work, row) for work, row in rows(network) if row.dense_operations]
-    return {work.name: (1 if work.once else steps) * row.dense_operations for work, row in works}
+    return {work.name: (1 if work.runs_once else steps) * row.dense_operations for work, row in works}
 
 
 def _recompute(model: str, profile: Profile) -> Recomputed:

@@ -1,9 +1,9 @@
 """The dense network of the same shape, so that a saving has a denominator.
 
 Rule: every conv and linear layer once, its dense operations (padding taps and bias included) as multiply-accumulates;
-attention once per block as ``2 N N D`` (q k^T and its product with v, the only order that a softmax allows); no
-neurons. The published 38.34 mJ of Transformer-8-512 have no published rule; docs/energy-models.md holds this one
-against them.
+attention once per block as ``2 N N D`` (q k^T and its product with v, the only order that a softmax allows), kinds that
+are no such pair of products by their own dense operations; no neurons. The published 38.34 mJ of Transformer-8-512 have
+no published rule; docs/energy-models.md holds this one against them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ def once(ledger: Ledger, layer: LayerCounts) -> int:
     match layer:
         case SynapseCounts():
             return dense_operations(layer.kind, layer.geometry)
+        case AttentionCounts() if layer.attention != "ssa":
+            return dense_operations(layer.kind, layer.geometry)
         case AttentionCounts():
-            return 2 * layer.geometry.tokens**2 * layer.geometry.in_channels
+            return layer.geometry.tokens**2 * (layer.geometry.in_channels + layer.geometry.out_channels)
         case NeuronCounts():
             return 0
     raise ledger.refusal(layer)

@@ -21,7 +21,7 @@ import numpy as np
 from evsim.counters import AttentionCounts, Counts, Ints, NeuronCounts, RowCounts, SynapseCounts, Traffic
 from evsim.energy.baseline import dense_ledger, once
 from evsim.energy.method import Method
-from evsim.energy.operations import Floats, active, leaks
+from evsim.energy.operations import Floats, active, keeps, leaks
 from evsim.energy.options import checked, choices
 from evsim.energy.profile import GREATEST_WIDTH, MissingPriceError, Price, Profile
 from evsim.energy.result import Energy, Ledger
@@ -83,6 +83,8 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
         match layer:
             case SynapseCounts():
                 _synapses(ledger, layer, measured(layer), prices)
+            case AttentionCounts() if layer.attention != "ssa":
+                _sums(ledger, layer, measured(layer), prices)
             case AttentionCounts():
                 _attention(ledger, layer, measured(layer), prices)
             case NeuronCounts():
@@ -137,8 +139,11 @@ def baseline(counts: Counts, profile: Profile, options: Options) -> Energy:
             case SynapseCounts():
                 stored = (size.weights + size.out_channels * size.shifted) * profile.weight_bits
                 ledger.charge(layer, "weights read", stored * samples, prices.bit(stored, options.weights_kib))
+            case AttentionCounts() if layer.attention != "ssa":
+                if layer.attention == "dssa":
+                    read += size.heads * size.head_dim * size.width
             case AttentionCounts():
-                read *= 3
+                read = 2 * read + written
                 buffer = size.heads * size.tokens**2 * bits
                 ledger.charge(layer, "attention buffer", 2 * buffer * samples, prices.buffer_bit(buffer))
             case NeuronCounts():
@@ -230,8 +235,8 @@ def _weights(layer: SynapseCounts, traffic: Traffic, options: Options) -> Floats
     """Return how many weights and biases are fetched, [T], by one of the three bounds."""
     assert traffic.rows_touched is not None
     assert traffic.rows_touched_once is not None
-    ran, out = active(layer), layer.geometry.out_channels
-    biases = out * layer.geometry.shifted
+    ran, out = active(layer), layer.geometry.row
+    biases = layer.geometry.out_channels * layer.geometry.shifted
     if options.weights == "per-sop":
         return (layer.sops + layer.macs + layer.bias_adds).astype(np.float64)
     if options.weights == "per-timestep":
@@ -250,13 +255,18 @@ def _neurons(ledger: Ledger, layer: NeuronCounts, traffic: Traffic, prices: _Pri
     updates = traffic.neurons_touched if touched else layer.neuron_updates
     bits = profile.potential_bits + ((timesteps - 1).bit_length() if touched else 0)
     potential_price = prices.bit(layer.geometry.outputs * bits, prices.options.potentials_kib)
+    values = layer.geometry.levels.bit_length() or 1
+    ledger.charge(layer, "spikes moved", traffic.least_bits, prices.map_bit(layer.geometry.outputs * values))
+    if not keeps(layer):
+        ledger.charge(layer, "neuron updates", 3 * updates, prices.add(profile.potential_bits))
+        ledger.note("integer neurons: an update is two comparisons and an addition; without state, no potential moves")
+        return
     multiplies = leaks(layer) and math.frexp(layer.geometry.tau)[0] != 0.5
     ledger.charge(layer, "neuron updates", (2 if multiplies else 3) * updates, prices.add(profile.potential_bits))
     if multiplies:
         price = prices.multiply_add(profile.potential_bits, profile.operand_bits)
         ledger.charge(layer, "neuron updates", updates, price)
     ledger.charge(layer, "potentials read and written", 2 * updates * bits, potential_price)
-    ledger.charge(layer, "spikes moved", traffic.least_bits, prices.map_bit(layer.geometry.outputs))
 
 
 def _attention(ledger: Ledger, layer: AttentionCounts, traffic: Traffic, prices: _Prices) -> None:
@@ -272,11 +282,34 @@ def _attention(ledger: Ledger, layer: AttentionCounts, traffic: Traffic, prices:
         ledger.note(f"attention is charged in the order {first}, which the model does not take")
 
 
+def _sums(ledger: Ledger, layer: AttentionCounts, traffic: Traffic, prices: _Prices) -> None:
+    """Charge attention that is no two products of spikes: its additions, its spikes, and real rows that it adds up.
+
+    Sums of spikes are as wide as the greatest; sums of rows as wide as the greatest number of them asks.
+    """
+    size, profile = layer.geometry, prices.profile
+    assert traffic.greatest_sum is not None
+    greatest = int(traffic.greatest_sum.max())
+    rows = layer.attention == "dssa"
+    width = sum_bits(profile.activation_bits, greatest) if rows else max(1, greatest.bit_length())
+    ledger.charge(layer, "AC", layer.sops_per_head, prices.add(width), heads=True)
+    ledger.charge(layer, "spikes moved", traffic.least_bits, prices.map_bit(size.tokens * size.in_channels))
+    if rows:
+        held = size.heads * size.head_dim * size.width * profile.activation_bits
+        ledger.charge(layer, "spikes moved", active(layer) * held, prices.map_bit(held))
+        ledger.note("attention by real rows: its matrix of real values is moved whole, once per timestep")
+
+
 def _ordered(layer: AttentionCounts, traffic: Traffic, prices: _Prices, width: int) -> tuple[str, Ints, Ints, int]:
     """Return order, operations [T, heads], bits moved [T, heads] and buffer capacity in bits of the order asked for."""
     declared = layer.geometry.order or "q(kv)"
     other = "(qk)v" if declared == "q(kv)" else "q(kv)"
+    graded = layer.sops_unrolled_per_head is not None
+    if graded:
+        prices.ledger.note("attention on integers: a value k is charged as k accumulates, in the declared order")
     orders = {order: (order, *attention_traffic(layer, traffic, order)) for order in (declared, other)}
+    if graded:
+        return orders[declared]
     if prices.options.order == "least":
         add = prices.add(width).value
         return min(orders.values(), key=lambda f: f[1].sum() * add + f[2].sum() * prices.buffer_bit(f[3], False).value)
@@ -296,9 +329,12 @@ def attention_traffic(layer: AttentionCounts, traffic: Traffic, order: str) -> t
     assert traffic.qk_greatest is not None
     assert traffic.qk_entries is not None
     operations = layer.sops_per_head if order == size.order else layer.sops_other_order_per_head
+    assert operations is not None
+    if order == size.order and layer.sops_unrolled_per_head is not None:
+        operations = layer.sops_unrolled_per_head
     if order == "q(kv)":
-        writes, greatest, entries = traffic.kv_coincidences, traffic.kv_greatest, size.head_dim**2
-        reads = operations - writes
+        writes, greatest, entries = traffic.kv_coincidences, traffic.kv_greatest, size.head_dim * size.width
+        reads = np.maximum(operations - writes, 0)
     else:
         writes, greatest, entries = traffic.qk_coincidences, traffic.qk_greatest, size.tokens**2
         reads = traffic.qk_entries

@@ -22,6 +22,8 @@ def energy(counts: Counts, profile: Profile, options: NoOptions) -> Energy:  # n
                     ledger.charge(layer, "MAC", layer.macs, profile.price("e_mac_pj"))
             case AttentionCounts():
                 ledger.charge(layer, "AC", layer.sops_per_head, e_ac, heads=True)
+                if layer.acs_unrolled is not None:
+                    ledger.note("attention on integers: each pair of nonzeros is charged as one AC")
             case NeuronCounts():
                 pass  # updates have no price in this view
             case _:

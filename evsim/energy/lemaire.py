@@ -22,7 +22,7 @@ import numpy as np
 from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
 from evsim.energy.baseline import dense_ledger, once
 from evsim.energy.method import Method
-from evsim.energy.operations import active, leaks
+from evsim.energy.operations import active, leaks, refuse_integers
 from evsim.energy.options import checked
 from evsim.energy.profile import MissingPriceError, Price, Profile
 from evsim.energy.result import Energy, Ledger
@@ -64,6 +64,7 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
                 ledger.charge(layer, "AC", layer.sops_per_head, prices.add, heads=True)
                 ledger.note("attention: its additions are charged, its memory is not part of the method")
             case NeuronCounts():
+                refuse_integers(layer, METHOD.name)
                 _neurons(ledger, layer, prices)
             case _:
                 raise ledger.refusal(layer)
@@ -129,8 +130,8 @@ def _fixed(picojoules: float) -> Price:
 def _spiking(ledger: Ledger, layer: SynapseCounts, prices: _Prices) -> None:
     """Charge what a conv or linear layer does with its input spikes."""
     size, spikes = layer.geometry, layer.input_nonzeros
-    neurons, taps = size.outputs, size.out_channels * size.kernel[0] * size.kernel[1]
-    reached = math.prod(-(-k // s) for k, s in zip(size.kernel, size.stride, strict=True)) * size.out_channels
+    neurons, taps = size.outputs, size.row * size.kernel[0] * size.kernel[1]
+    reached = math.prod(-(-k // s) for k, s in zip(size.kernel, size.stride, strict=True)) * size.row
     ledger.charge(layer, "AC", spikes * reached, prices.add)
     if layer.kind == "conv":
         ledger.charge(layer, "addresses", 2 * spikes, prices.mac)
@@ -158,7 +159,7 @@ def dense(ledger: Ledger, layer: SynapseCounts, prices: _Prices, times: np.int64
     size, neurons = layer.geometry, layer.geometry.outputs
     inputs, macs = size.tokens * size.in_channels, size.dense_macs
     read = macs if layer.kind == "conv" else inputs
-    taps = size.out_channels * size.kernel[0] * size.kernel[1] if layer.kind == "conv" else 0
+    taps = size.row * size.kernel[0] * size.kernel[1] if layer.kind == "conv" else 0
     ledger.charge(layer, "MAC", times * macs, prices.mac)
     ledger.charge(layer, "AC", times * neurons, prices.add)
     ledger.charge(layer, "addresses", times * (inputs + neurons + taps), prices.add)

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from evsim.counters import AttentionCounts, Ints, NeuronCounts, RowCounts, SynapseCounts
 from evsim.energy.profile import Price
 from evsim.energy.result import Ledger
+from evsim.errors import OptionError
 
 Floats = NDArray[np.float64]
+
+INTEGERS = "integer inputs are charged as so many spikes"
 
 
 def active(layer: RowCounts) -> Ints:
@@ -22,6 +25,27 @@ def active(layer: RowCounts) -> Ints:
 def dense_macs(layer: SynapseCounts) -> Ints:
     """Return the dense multiply-accumulates over all samples, [T]; bias left out."""
     return active(layer) * layer.geometry.dense_macs
+
+
+def unrolled(ledger: Ledger, layer: NeuronCounts) -> Ints:
+    """Return the updates of neurons had integers been spikes: of integer neurons one in each of their levels, [T]."""
+    if not layer.graded:
+        return layer.neuron_updates
+    ledger.note("integer neurons are charged as neurons of spikes in as many virtual timesteps as they have levels")
+    return layer.neuron_updates * layer.geometry.levels
+
+
+def keeps(layer: NeuronCounts) -> bool:
+    """Whether the neurons keep a potential from one timestep to the next."""
+    return layer.neuron != "i-lif"
+
+
+def refuse_integers(layer: NeuronCounts, method: str) -> None:
+    """Refuse integer neurons by name, for a method that knows spikes alone."""
+    if layer.graded:
+        raise OptionError(
+            f"method {method} has no rule for {layer.name}, integer neurons ({layer.neuron}); choose another `method`"
+        )
 
 
 def leaks(layer: NeuronCounts) -> bool:
@@ -37,12 +61,16 @@ def charge_events(ledger: Ledger, layer: SynapseCounts | AttentionCounts, price:
     """
     if isinstance(layer, AttentionCounts):
         note_coincidences(ledger)
-        ledger.charge(layer, "AC", layer.sops_per_head, price, heads=True)
+        charged = layer.sops_per_head
+        if layer.sops_unrolled_per_head is not None:
+            ledger.note(INTEGERS)
+            charged = layer.sops_unrolled_per_head
+        ledger.charge(layer, "AC", charged, price, heads=True)
         return
     if layer.input_kind == "spikes":
         events = layer.sops
     elif layer.acs_unrolled is not None:
-        ledger.note("integer inputs are charged as so many spikes")
+        ledger.note(INTEGERS)
         events = layer.acs_unrolled
     else:
         ledger.note("real inputs: each multiply-accumulate is charged as a synaptic operation")

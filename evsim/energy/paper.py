@@ -99,10 +99,15 @@ def energy_mj(acs: float, macs: float, profile: Profile) -> float:
     return (profile.e_ac_pj * acs + profile.e_mac_pj * macs) * PICO_TO_MILLI
 
 
-def attention_acs(timesteps: int, heads: int, tokens: int, head_dim: int, rates: tuple[float, float, float]) -> float:
-    """Return the ACs of attention: ``T * heads * N * dh^2 * (min(fr_k, fr_v) + fr_q)``, rates of q, k, v."""
+def attention_acs(
+    timesteps: int, heads: int, tokens: int, head_dim: int, rates: tuple[float, float, float], width: int = 0
+) -> float:
+    """Return the ACs of attention: ``T * heads * N * dh^2 * (min(fr_k, fr_v) + fr_q)``, rates of q, k, v.
+
+    Where v is `width` channels wide, ``dh * width`` stands for ``dh^2``.
+    """
     fr_q, fr_k, fr_v = rates
-    return timesteps * heads * tokens * head_dim**2 * (min(fr_k, fr_v) + fr_q)
+    return timesteps * heads * tokens * head_dim * (width or head_dim) * (min(fr_k, fr_v) + fr_q)
 
 
 def _with_other(nonspike: NonSpike) -> tuple[NonSpike, NonSpike]:
@@ -115,7 +120,7 @@ def _row(layer: LayerCounts, nonspike: NonSpike) -> Estimate:
         case SynapseCounts():
             return _synapses(layer, nonspike)
         case AttentionCounts():
-            return _attention(layer)
+            return _attention(layer, nonspike)
         case NeuronCounts():
             return Estimate()
     raise unknown_row(layer, f"method {METHOD.name}", "choose another `method`")
@@ -140,14 +145,23 @@ def _synapses(layer: SynapseCounts, nonspike: NonSpike) -> Estimate:
     return Estimate(acs, macs, (layer.binary_nonzeros / size + other) / samples)
 
 
-def _attention(layer: AttentionCounts) -> Estimate:
+def _attention(layer: AttentionCounts, nonspike: NonSpike) -> Estimate:
     samples, shape, size = layer.samples, layer.geometry, int(layer.input_size.sum()) / max(1, layer.samples)
     if size == 0:
         return Estimate()
-    each = samples * layer.steps * shape.tokens * shape.in_channels
-    fr_q, fr_k, fr_v = (float(n) / each for n in layer.operand_nonzeros.sum(axis=1))
-    acs = attention_acs(layer.steps, shape.heads, shape.tokens, shape.head_dim, (fr_q, fr_k, fr_v))
-    return Estimate(acs, 0.0, int(layer.input_nonzeros.sum()) / (samples * size))
+    rate = int(layer.input_nonzeros.sum()) / (samples * size)
+    if layer.attention != "ssa":  # dense operations times rate, as of any layer: no more than what was counted
+        return Estimate(int(layer.sops.sum()) / samples, 0.0, rate)
+    if layer.acs_unrolled is not None:
+        if nonspike == "integer-as-events":
+            return Estimate(int(layer.acs_unrolled.sum()) / samples, 0.0, rate)
+        return Estimate(0.0, layer.steps * dense_operations(layer.kind, shape), rate)
+    each = samples * layer.steps * shape.tokens * shape.heads
+    widths = (shape.head_dim, shape.head_dim, shape.width)
+    totals_ = zip(layer.operand_nonzeros.sum(axis=1), widths, strict=True)
+    fr_q, fr_k, fr_v = (float(n) / (each * width) for n, width in totals_)
+    acs = attention_acs(layer.steps, shape.heads, shape.tokens, shape.head_dim, (fr_q, fr_k, fr_v), shape.width)
+    return Estimate(acs, 0.0, rate)
 
 
 METHOD = Method(

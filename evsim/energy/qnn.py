@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
 from evsim.energy.baseline import dense_ledger
 from evsim.energy.method import Method
-from evsim.energy.operations import charge_events
+from evsim.energy.operations import charge_events, unrolled
 from evsim.energy.options import checked
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
@@ -51,12 +51,17 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     ledger.note(RECONSTRUCTED)
     for layer in counts.layers:
         match layer:
+            case AttentionCounts() if layer.acs_unrolled is not None:
+                raise OptionError(
+                    f"method qnn has no rule for {layer.name}, attention on integers; choose another `method`, or "
+                    "`leave_out=attention`"
+                )
             case SynapseCounts() | AttentionCounts():
                 charge_events(ledger, layer, e_ac)
                 sources = layer.input_sum if layer.input_kind == "integers" else layer.input_nonzeros
                 ledger.charge(layer, "spikes moved", options.hops * sources, hop)
             case NeuronCounts():
-                ledger.charge(layer, "neuron updates", layer.neuron_updates, compare)
+                ledger.charge(layer, "neuron updates", unrolled(ledger, layer), compare)
                 ledger.charge(layer, "neuron updates", layer.spikes, reset)
             case _:
                 raise ledger.refusal(layer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
 from evsim.energy.method import Method
-from evsim.energy.operations import active
+from evsim.energy.operations import active, refuse_integers
 from evsim.energy.options import NoOptions
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
@@ -46,7 +46,7 @@ def energy(counts: Counts, profile: Profile, options: NoOptions) -> Energy:  # n
                     "holds weights; leave it out by `leave_out=attention`, or choose another `method` and `profile`"
                 )
             case NeuronCounts():
-                pass  # a tile's cycle holds its neurons
+                refuse_integers(layer, METHOD.name)  # a tile's cycle holds its neurons
             case _:
                 raise ledger.refusal(layer)
     return ledger.energy()
@@ -54,7 +54,8 @@ def energy(counts: Counts, profile: Profile, options: NoOptions) -> Energy:  # n
 
 def _crossbars(ledger: Ledger, layer: SynapseCounts, profile: Profile) -> None:
     size = layer.geometry
-    tiles = -(-size.in_channels // CROSSBAR) * -(-size.out_channels // CROSSBAR)
+    inputs = size.in_channels // size.groups
+    tiles = size.groups * -(-inputs // CROSSBAR) * -(-size.row // CROSSBAR)  # a group's weights meet no other's inputs
     cycles = tiles * size.out_positions * active(layer)
     taps = size.kernel[0] * size.kernel[1]
     ledger.charge(layer, "weights read", cycles * COLUMNS * taps, profile.price("e_crossbar_pj"))

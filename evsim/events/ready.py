@@ -78,7 +78,7 @@ def fitted(
         values, notes = _of_images(path, values, timesteps, options)
     elif options.item is not None or (options.axis == "batch"):
         raise OptionError(f"{path}: shape {list(values.shape)} is no batch; leave out `axis` and `item`")
-    if spec.kind == "events" and values.ndim == 3:
+    if spec.kind != "image" and values.ndim == 3:
         raise RecordingError(_other_shape(path, values, spec))
     if values.ndim == 4 and len(values) != timesteps:
         raise RecordingError(_other_length(path, len(values), timesteps))
@@ -131,7 +131,7 @@ def _item(path: str | Path, values: NDArray[np.generic], options: ReadOptions) -
 
 def _other_shape(path: str | Path, values: NDArray[np.generic], spec: InputSpec) -> str:
     frames = f"frames [T, {spec.size[1:]}"
-    takes = frames if spec.kind == "events" else f"an image {spec.size} or {frames}"
+    takes = frames if spec.kind != "image" else f"an image {spec.size} or {frames}"
     return f"{path}: the model takes {takes}, but the input has shape {list(values.shape)}"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
-from evsim.kernels.vector import lif_step
+from evsim.kernels.vector import lif_step, neuron_step
 
 LOW_HALF = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
@@ -30,6 +30,9 @@ class Neurons(NamedTuple):
     words [T * P * W * 2] uint32: the two halves of each word of a spike map. potential: [P * C] where `kept` over
     calls, else [16 * block], working memory of one thread, and each call begins at rest. `leak` is tau where `divide`,
     else 1 / tau (exact for powers of two).
+
+    Other kinds than the one of `lif_step` have `thresholds` and `resets` [C] (else of size 0), and `leak` is what
+    their potentials are multiplied by where it `decays`; `soft`: they are reset by subtraction.
     """
 
     words: NDArray[np.uint32]
@@ -38,6 +41,10 @@ class Neurons(NamedTuple):
     leak: float | np.floating
     divide: bool
     threshold: float | np.floating
+    decays: bool
+    thresholds: NDArray[np.floating]
+    resets: NDArray[np.floating]
+    soft: bool
 
 
 class Unit(NamedTuple):
@@ -70,8 +77,29 @@ def fire(
     channel, lanes, begin, end = unit
     halves = (channels + 63) // 64 * 2
     words, potential = neurons.words, neurons.potential  # taken out once: reference counts stay out of the loop
+    thresholds, resets = neurons.thresholds, neurons.resets
     for first in range(begin, end, GROUP):
         for t in range(steps):
+            if thresholds.size > 0:
+                for p in range(first, min(first + GROUP, end)):
+                    bits = neuron_step(
+                        current,
+                        t * strides[0] + (p - begin) * strides[1],
+                        shift,
+                        channel,
+                        potential,
+                        p * channels + channel if neurons.kept else (p - first) * lanes,
+                        t == 0 and not neurons.kept,
+                        neurons.leak,
+                        neurons.decays,
+                        neurons.divide,
+                        thresholds,
+                        resets,
+                        neurons.soft,
+                        lanes,
+                    )
+                    put_spikes(words, (t * positions + p) * halves + channel // 32, bits, lanes)
+                continue
             for p in range(first, min(first + GROUP, end)):
                 bits = lif_step(
                     current,

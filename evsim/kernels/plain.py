@@ -122,6 +122,34 @@ def lif_step(
     return np.uint64(int.from_bytes(np.packbits(fired, bitorder="little").tobytes(), "little"))
 
 
+def neuron_step(
+    current: Reals,
+    at: int,
+    shift: Reals,
+    shift_at: int,
+    potential: Reals,
+    potential_at: int,
+    rest: bool,
+    leak: np.floating,
+    decays: bool,
+    divide: bool,
+    threshold: Reals,
+    reset: Reals,
+    soft: bool,
+    lanes: int,
+) -> np.uint64:
+    """Advance `lanes` neurons of other kinds by one timestep and return their spikes as bits."""
+    v = _whole(potential[potential_at : potential_at + lanes], lanes)
+    if rest:
+        v[:] = 0.0
+    own = slice(shift_at, shift_at + lanes)
+    x = current[at : at + lanes] + shift[own]
+    v[:] = v * leak + x if decays else v + ((x - v) / leak if divide else (x - v) * leak)
+    fired = v >= threshold[own]
+    v[fired] = (v - reset[own])[fired] if soft else 0.0
+    return np.uint64(int.from_bytes(np.packbits(fired, bitorder="little").tobytes(), "little"))
+
+
 def add_maps(
     out: Reals,
     out_at: int,

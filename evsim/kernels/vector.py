@@ -208,6 +208,49 @@ def lif_step(builder, current, at, shift, shift_at, potential, potential_at, res
     return builder.load(bits)
 
 
+@instructions(types.uint64, leak=LANE)
+def neuron_step(
+    builder, current, at, shift, shift_at, potential, potential_at, rest, leak, decays, divide, threshold, reset, soft,
+    lanes,
+):  # fmt: skip
+    """One timestep of `lanes` neurons of other kinds than `lif_step` knows; returns their spikes as its bits.
+
+    ``x = current + shift``; where `decays`, ``v = v * leak + x``; else v as there. A spike where ``v >= threshold``, of
+    each channel its own, as is `reset`: ``v -= reset`` there where `soft`, else ``v = 0``. `threshold` and `reset` lie
+    as `shift` does.
+    """
+    piece = 64 // current.item
+    bits = cgutils.alloca_once_value(builder, LONG(0))
+    zeros, leak = current.zeros(piece), splat(builder, leak, piece)
+
+    def block(width):
+        def step(charge):
+            spikes = LONG(0)
+            for i in range(width // piece):
+                x = builder.fadd(current.load(at, piece, LONG(i)), shift.load(shift_at, piece, LONG(i)))
+                v = builder.select(rest, zeros, potential.load(potential_at, piece, LONG(i)))
+                v = charge(v, x)
+                fires = builder.fcmp_ordered(">=", v, threshold.load(shift_at, piece, LONG(i)))
+                left = builder.fsub(v, reset.load(shift_at, piece, LONG(i)))
+                left = builder.select(soft, left, zeros)
+                potential.store(potential_at, builder.select(fires, left, v), LONG(i))
+                word = builder.zext(builder.bitcast(fires, ir.IntType(piece)), LONG)
+                spikes = builder.or_(spikes, builder.shl(word, LONG(i * piece)))
+            builder.store(spikes, bits)
+
+        with builder.if_else(decays) as (apart, drawn):
+            with apart:
+                step(lambda v, x: builder.fadd(builder.fmul(v, leak), x))
+            with drawn, builder.if_else(divide) as (by_division, by_product):
+                with by_division:
+                    step(lambda v, x: builder.fadd(v, builder.fdiv(builder.fsub(x, v), leak)))
+                with by_product:
+                    step(lambda v, x: builder.fadd(v, builder.fmul(builder.fsub(x, v), leak)))
+
+    current.by_lanes(lanes, block)
+    return builder.load(bits)
+
+
 @instructions()
 def add_maps(builder, out, out_at, sums, at, shift, shift_at, stream, stream_at, added, lanes):
     """``out[out_at:] = sums[at:] + shift[shift_at:]``, plus ``stream[stream_at:]`` where `added`."""
@@ -292,6 +335,7 @@ if config.DISABLE_JIT:
         add_scaled_run,
         lif_step,
         lowest_bit,
+        neuron_step,
         popcount,
         prefetch,
         put_bits,

@@ -1,28 +1,51 @@
-"""Running form of LIF: membrane potentials, and the spikes that they fire."""
+"""Running form of neurons: membrane potentials and the spikes that they fire, or the integers."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
+from evsim.errors import NetworkError
 from evsim.kernels.neuron import GROUP, Neurons, fire_map
 from evsim.kernels.vector import padded
-from evsim.layers.context import Context
+from evsim.layers.context import Context, remedy
 from evsim.layers.reals import as_real
-from evsim.network import LIF, Shape
-from evsim.spikes import Packet, SpikeMap
+from evsim.primitives import LIF, MultiSpike, Shape
+from evsim.spikes import IntegerMap, Packet, SpikeMap
+
+Weights = Mapping[str, NDArray[np.floating]]
 
 
 class Membrane:
     """Potentials of a map of LIF neurons, kept between packets where timesteps come one by one."""
 
-    def __init__(self, node: LIF, shape: Shape, context: Context) -> None:
+    def __init__(self, node: LIF, shape: Shape, context: Context, weights: Weights | None = None) -> None:
         self.node, self.shape, self.context = node, shape, context
+        weights = weights or {}
+        self._decays = not node.decay_input
+        rate = _sigmoid(float(weights["w"][0])) if node.parametric else 0.0
         # 1 / tau is exact for a power of two; else divide, as PyTorch does
-        self._divide = math.frexp(node.tau)[0] != 0.5
+        self._divide = not (node.parametric or self._decays) and math.frexp(node.tau)[0] != 0.5
+        if self._decays:
+            self._leak = 1.0 - rate if node.parametric else node.decay
+        else:
+            self._leak = rate if node.parametric else node.tau if self._divide else 1.0 / node.tau
+        self._thresholds, self._resets = context.empty(), context.empty()
+        if self._decays or node.strict or node.soft_reset or node.channels:
+            self._resets = self._by_channel(weights)
+            up = context.dtype.type(np.inf)
+            self._thresholds = np.nextafter(self._resets, up) if node.strict else self._resets
         size = shape.positions * padded(shape.channels) if context.streaming else 0
         self._kept = np.zeros(size, context.dtype)
+
+    def _by_channel(self, weights: Weights) -> NDArray[np.floating]:
+        """Return the threshold of each channel; the lanes past the last never reach theirs."""
+        thresholds = np.full(padded(self.shape.channels), np.inf, self.context.dtype)
+        thresholds[: self.shape.channels] = weights["v_threshold"] if self.node.channels else self.node.v_threshold
+        return thresholds
 
     def reset(self) -> None:
         """Return all potentials to rest."""
@@ -35,16 +58,30 @@ class Membrane:
         # neurons write half words: where theirs fill whole ones, nothing is left to clear
         make = np.empty if padded(shape.channels) == 64 * width else np.zeros
         words = make((steps, shape.positions, width), np.uint64)
-        leak = real(self.node.tau if self._divide else 1.0 / self.node.tau)
         neurons = Neurons(
             words.view(np.uint32).reshape(-1),
             self._kept,
             self.context.streaming,
-            leak,
+            real(self._leak),
             self._divide,
             real(self.node.v_threshold),
+            self._decays,
+            self._thresholds,
+            self._resets,
+            self.node.soft_reset,
         )
         return SpikeMap(start, words, shape.channels, shape.height, shape.width), neurons
+
+
+def silent(context: Context) -> Neurons:
+    """Return no neurons, for a layer that drives none."""
+    zero, empty = context.dtype.type(0), context.empty()
+    return Neurons(np.empty(0, np.uint32), empty, False, zero, False, zero, False, empty, empty, False)
+
+
+def _sigmoid(w: float) -> float:
+    """Return the logistic function of w, without overflow."""
+    return 1.0 / (1.0 + math.exp(-w)) if w >= 0 else math.exp(w) / (1.0 + math.exp(w))
 
 
 def working(neurons: Neurons, context: Context) -> Neurons:
@@ -55,9 +92,9 @@ def working(neurons: Neurons, context: Context) -> Neurons:
 class NeuronLayer:
     """LIF neurons that read a map of real values, such as the residual stream."""
 
-    def __init__(self, node: LIF, shape: Shape, context: Context) -> None:
+    def __init__(self, node: LIF, shape: Shape, context: Context, weights: Weights | None = None) -> None:
         self.context = context
-        self.membrane = Membrane(node, shape, context)
+        self.membrane = Membrane(node, shape, context, weights)
         self._no_shift = np.zeros(padded(shape.channels), context.dtype)
 
     def reset(self) -> None:
@@ -81,3 +118,44 @@ class NeuronLayer:
 
         context.workers.share(positions, work, 5 * currents.steps * positions * channels)
         return spikes
+
+
+class IntegerNeurons:
+    """Neurons that emit integers: ``k = round(clamp(x, 0, levels))``, of their input or of what they gathered."""
+
+    def __init__(self, node: MultiSpike, shape: Shape, context: Context) -> None:
+        self.node, self.shape, self.context = node, shape, context
+        self._potential: NDArray[np.floating] | None = None
+
+    def reset(self) -> None:
+        """Return all potentials to rest."""
+        self._potential = None
+
+    def step(self, *packets: Packet) -> IntegerMap:
+        """Take the currents of some timesteps and return the integers."""
+        (packet,) = packets
+        currents, shape = as_real(packet, self.context), self.shape
+        values = currents.values[..., : shape.channels]
+        if not np.isfinite(values).all():
+            raise NetworkError(f"{self.node.name}: its input is not finite; {remedy(self.context.dtype)}")
+        if self.node.integrates:
+            emitted = np.stack([self._gathered(values[0 if currents.static else t]) for t in range(currents.steps)])
+        else:
+            emitted = np.broadcast_to(self._rounded(values), (currents.steps, *values.shape[1:]))
+        integers = np.ascontiguousarray(emitted).astype(np.int32)
+        return IntegerMap(currents.start, integers, shape.height, shape.width, shape.unit)
+
+    def _gathered(self, current: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Add a timestep's currents to the potentials, and take from them what is emitted."""
+        v = current if self._potential is None else self._potential + current
+        emitted = self._rounded(v)
+        self._potential = v - emitted
+        return emitted
+
+    def _rounded(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        clamped: NDArray[np.floating] = np.clip(values, 0.0, self.node.levels)
+        if self.node.rounding == "half-even":
+            np.rint(clamped, out=clamped)
+        else:
+            np.floor(clamped + self.context.dtype.type(0.5), out=clamped)
+        return clamped

@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from evsim.layers.attention import Attention
 from evsim.layers.context import Context, Layer
 from evsim.layers.entry import check_entry
-from evsim.layers.neurons import NeuronLayer
-from evsim.layers.pool import Pool
-from evsim.layers.readout import Addition, TimeAverage, TokenAverage
-from evsim.layers.synapses import Synapses
-from evsim.network import (
-    LIF,
-    Add,
-    Conv2d,
-    Input,
-    Linear,
-    MaxPool,
-    Network,
-    Node,
-    Shape,
-    SpikingSelfAttention,
-    TimeMean,
-    TokenMean,
-)
+from evsim.layers.forms import Place, Weights, layer_of
+from evsim.network import Network
+from evsim.primitives import LIF, Add, Conv2d, Input, Linear, Node, Shape
 from evsim.spikes import Packet
-
-FORMS: Mapping[type[Node], Callable[[Any, Shape, int, Context], Layer]] = {
-    LIF: lambda node, shape, _, context: NeuronLayer(node, shape, context),
-    MaxPool: lambda node, shape, _, context: Pool(node, shape, context),
-    SpikingSelfAttention: lambda node, shape, _, context: Attention(node, shape, context),
-    Add: lambda _node, _shape, _, context: Addition(context),
-    TokenMean: lambda _node, _shape, _, context: TokenAverage(context),
-    TimeMean: lambda _node, _shape, timesteps, context: TimeAverage(timesteps, context),
-}
-"""The running form of each primitive without synapses, of its output shape and T; those with synapses are `Synapses`,
-alone or with what follows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,18 +106,17 @@ def plan(network: Network, timesteps: int, context: Context, *, apart: bool = Fa
 def _layer(network: Network, group: Group, timesteps: int, context: Context) -> Layer:
     """Return the running form of a group."""
     node, *followers = group.nodes
-    target = network.shapes[node.name]
-    if not isinstance(node, Conv2d | Linear):
-        return FORMS[type(node)](node, target, timesteps, context)
+    sources = tuple(network.shapes[name] for name in node.inputs)
+    at = Place(sources, network.shapes[node.name], _weights(network, node), timesteps, context)
     neurons = next((follower for follower in followers if isinstance(follower, LIF)), None)
-    return Synapses(node, network.shapes[node.inputs[0]], target, _weights(network, node), context, neurons)
+    return layer_of(node, at, neurons, _weights(network, neurons) if neurons else None)
 
 
 def _follower(
     network: Network, node: Node, readers: tuple[str, ...], ranks: Mapping[str, int], streaming: bool
 ) -> Node | None:
     """Return the primitive that can be fused behind `node`, if any; `readers` read it, `ranks` are places of nodes."""
-    if not isinstance(node, Conv2d | Linear) or len(readers) != 1:
+    if not isinstance(node, Conv2d | Linear) or len(readers) != 1 or (isinstance(node, Conv2d) and node.groups > 1):
         return None
     reader = network.node(readers[0])
     # where timesteps come one by one, an image's convolution runs once for all of them, its neurons at each
@@ -161,5 +129,5 @@ def _follower(
     return None
 
 
-def _weights(network: Network, node: Node) -> Mapping[str, NDArray[np.floating]]:
+def _weights(network: Network, node: Node) -> Weights:
     return {key: network.weights[f"{node.name}.{key}"] for key in node.parameters()}

@@ -8,12 +8,17 @@ near the end of the precision, and only there, a run looks at every real value (
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 
 import numpy as np
 
+from evsim.layers.attention import NamedRows
+from evsim.layers.grouped import Grouped
 from evsim.layers.plan import Stage
+from evsim.layers.readout import Padding
 from evsim.layers.synapses import Synapses
-from evsim.network import LIF, Network, Node, SpikingSelfAttention
+from evsim.network import Network
+from evsim.primitives import LIF, HeadSum, MultiSpike, Node, Shape, SpikingSelfAttention, SumPool, TokenSum
 from evsim.spikes import Packet, RealMap
 
 NEAR = 8
@@ -39,16 +44,23 @@ def could_overflow(
     bounds = {network.input.name: largest}
     limit = float(np.finfo(dtype).max) / NEAR
     for stage in stages:
-        first, *followers = stage.nodes
-        bounds[first.name] = _bound(network, stage, first, bounds, timesteps)
-        if not bounds[first.name] < limit:
-            return True
-        for node in followers:
+        for node in stage.nodes:
             sources = sum(bounds[name] for name in node.inputs)
-            bounds[node.name] = 1.0 if isinstance(node, LIF) else sources
-            if not bounds[node.name] < limit:
+            if node is stage.nodes[0]:
+                bounds[node.name] = _bound(network, stage, node, bounds, timesteps)
+            else:
+                bounds[node.name] = 1.0 if isinstance(node, LIF) else sources
+            held = sources * timesteps if _gathers(node) else 0.0
+            if not (bounds[node.name] < limit and held < limit):
                 return True
     return False
+
+
+def _gathers(node: Node) -> bool:
+    """Whether potentials can grow beyond the currents that charge them."""
+    if isinstance(node, LIF):
+        return not node.decay_input or node.soft_reset
+    return isinstance(node, MultiSpike) and node.integrates
 
 
 def find_fault(output: Packet | None) -> str:
@@ -68,11 +80,25 @@ def find_fault(output: Packet | None) -> str:
 def _bound(network: Network, stage: Stage, node: Node, bounds: Mapping[str, float], timesteps: int) -> float:
     """Return the largest magnitude that a stage's first node can emit, means taken as the sums that they come from."""
     sources = sum(bounds[name] for name in node.inputs)
-    shape = network.shapes[node.inputs[0]]
-    if isinstance(stage.layer, Synapses):
+    shape, target = network.shapes[node.inputs[0]], network.shapes[node.name]
+    if isinstance(stage.layer, Synapses | Grouped):
         return stage.layer.gain * sources + stage.layer.offset
-    if network.shapes[node.name].kind == "spikes":
-        return 1.0
+    if isinstance(stage.layer, Padding):
+        return max(sources, float(np.abs(stage.layer.border).max()))
+    if isinstance(node, MultiSpike) or target.kind == "spikes":
+        return float(node.levels) if isinstance(node, MultiSpike) else 1.0
     if isinstance(node, SpikingSelfAttention):
-        return node.scale * shape.positions * shape.channels
-    return sources * (max(shape.positions, timesteps) if network.shapes[node.name].kind == "real" else 1)
+        values = prod(max(1.0, network.shapes[name].unit) * bounds[name] for name in node.inputs)
+        return node.scale * shape.positions * shape.channels * values
+    return sources * _terms(stage, node, shape, max(shape.positions, timesteps) if target.kind == "real" else 1)
+
+
+def _terms(stage: Stage, node: Node, shape: Shape, meant: int) -> float:
+    """Return how many times its largest input a node that adds up can emit; a mean may be of `meant` values."""
+    if isinstance(stage.layer, NamedRows):
+        return shape.channels * max(1.0, float(np.abs(stage.layer.scale).max()))
+    if isinstance(node, HeadSum | TokenSum):
+        return max(shape.channels, shape.positions)
+    if isinstance(node, SumPool):
+        return node.kernel**2
+    return meant

@@ -1,12 +1,14 @@
-"""Running form of the additions and means that have no synapses: Add, TokenMean, TimeMean."""
+"""Running form of additions, means and changes of axes: Add, TokenMean, TimeMean, Vote, Flatten, Pad."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.layers.attention import as_integers
 from evsim.layers.context import Context
 from evsim.layers.reals import as_real, total
+from evsim.primitives import Pad, Vote
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 
@@ -22,8 +24,8 @@ class Addition:
     def step(self, *packets: Packet) -> Packet:
         """Return the sum: integers if both are spikes or integers, else real."""
         left, right = packets
-        if not isinstance(left, RealMap) and not isinstance(right, RealMap):
-            return IntegerMap(left.start, _integers(left) + _integers(right), left.height, left.width)
+        if not isinstance(left, RealMap) and not isinstance(right, RealMap) and _unit(left) == _unit(right):
+            return IntegerMap(left.start, as_integers(left) + as_integers(right), left.height, left.width, _unit(left))
         return total(as_real(left, self.context), as_real(right, self.context))
 
 
@@ -68,8 +70,66 @@ class TimeAverage:
         return RealMap(self.timesteps - 1, 1, mean[np.newaxis], real.channels, real.height, real.width)
 
 
-def _integers(packet: Packet) -> NDArray[np.int32]:
-    if isinstance(packet, SpikeMap):
-        return packet.dense().astype(np.int32)
-    assert isinstance(packet, IntegerMap)
-    return packet.values
+def _unit(packet: SpikeMap | IntegerMap) -> float:
+    return packet.unit if isinstance(packet, IntegerMap) else 1.0
+
+
+class Flattening:
+    """The map as one position, in the order channel, row, column."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def reset(self) -> None:
+        """Flattening has no state."""
+
+    def step(self, *packets: Packet) -> Packet:
+        """Return one position of all values, of the packet's own kind."""
+        (packet,) = packets
+        size = packet.channels * packet.height * packet.width
+        if isinstance(packet, SpikeMap):
+            spikes = packet.dense().transpose(0, 2, 1).reshape(packet.steps, 1, size)
+            return SpikeMap.from_dense(spikes, 1, 1, packet.start)
+        values = packet.values[..., : packet.channels]
+        flat = np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(len(values), 1, size)
+        if isinstance(packet, IntegerMap):
+            return IntegerMap(packet.start, flat, 1, 1, packet.unit)
+        return RealMap(packet.start, packet.steps, flat, size, 1, 1)
+
+
+class Padding:
+    """A border of real values around the map."""
+
+    def __init__(self, node: Pad, context: Context, border: NDArray[np.floating]) -> None:
+        self.node, self.context, self.border = node, context, border.astype(context.dtype)
+
+    def reset(self) -> None:
+        """Borders have no state."""
+
+    def step(self, *packets: Packet) -> RealMap:
+        """Return the larger map."""
+        real, pad = as_real(packets[0], self.context), self.node.padding
+        height, width = real.height + 2 * pad, real.width + 2 * pad
+        out = np.zeros((len(real.values), height, width, real.values.shape[2]), self.context.dtype)
+        out[..., : real.channels] = self.border
+        inside = real.values.reshape(len(real.values), real.height, real.width, -1)
+        out[:, pad : height - pad, pad : width - pad] = inside
+        flat = out.reshape(len(out), height * width, -1)
+        return RealMap(real.start, real.steps, flat, real.channels, height, width)
+
+
+class Voting:
+    """Mean over groups of neighbouring channels."""
+
+    def __init__(self, node: Vote, context: Context) -> None:
+        self.node, self.context = node, context
+
+    def reset(self) -> None:
+        """Votes have no state."""
+
+    def step(self, *packets: Packet) -> RealMap:
+        """Return a real value for each group."""
+        real = as_real(packets[0], self.context)
+        groups = real.values[..., : real.channels].reshape(*real.values.shape[:2], -1, self.node.voters)
+        means = groups.mean(axis=3, dtype=self.context.dtype)
+        return RealMap(real.start, real.steps, means, means.shape[2], real.height, real.width)

@@ -6,7 +6,7 @@ import numpy as np
 
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context
-from evsim.spikes import Packet, RealMap, SpikeMap
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 
 def as_real(packet: Packet, context: Context) -> RealMap:
@@ -16,6 +16,8 @@ def as_real(packet: Packet, context: Context) -> RealMap:
     dense = packet.dense() if isinstance(packet, SpikeMap) else packet.values
     values = np.zeros((*dense.shape[:2], padded(packet.channels)), context.dtype)
     values[..., : packet.channels] = dense
+    if isinstance(packet, IntegerMap) and packet.unit != 1.0:
+        values *= context.dtype.type(packet.unit)
     return RealMap(packet.start, packet.steps, values, packet.channels, packet.height, packet.width)
 
 

@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.lists import TILE_WORDS
-from evsim.kernels.neuron import Neurons
 from evsim.kernels.quads import synapses_of_quads
 from evsim.kernels.synapses import Lists, Sink, Size, synapses, synapses_of_reals, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context, remedy
-from evsim.layers.neurons import Membrane, working
+from evsim.layers.neurons import Membrane, silent, working
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, segments
-from evsim.network import LIF, Conv2d, Linear, Shape
+from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.spikes import Packet, RealMap
 
 SUMS_BYTES = 250_000
@@ -49,6 +48,8 @@ class Synapses:
         Shared by all layers.
     neurons
         LIF neurons that read this layer alone: they are driven at once, and `step` returns spikes.
+    neuron_weights
+        Their parameters, if they have any.
 
     Attributes
     ----------
@@ -69,10 +70,11 @@ class Synapses:
         weights: Mapping[str, NDArray[np.floating]],
         context: Context,
         neurons: LIF | None = None,
+        neuron_weights: Mapping[str, NDArray[np.floating]] | None = None,
     ) -> None:
         self.node, self.source, self.target, self.context = node, source, target, context
-        scale = weights.get("bn_scale", np.ones(node.out_channels))
-        shift = weights.get("bn_shift", np.zeros(node.out_channels)) + weights.get("bias", 0.0) * scale
+        scale, shift = folded(weights, node.out_channels)
+        scale = scale * source.unit
         self.layout = _layout(node, source, target, context)
         weight = weights["weight"]
         if self.layout == "joined":
@@ -85,12 +87,11 @@ class Synapses:
         self.offset = float(np.abs(self.shift).max())
         self.gain = largest * math.prod(weight.shape[:-1])
         if not math.isfinite(largest + self.offset):
-            raise NetworkError(f"{node.name}: {_reason(weights, context)}")
-        self.membrane = Membrane(neurons, target, context) if neurons else None
+            raise NetworkError(f"{node.name}: {reason(weights, context)}")
+        self.membrane = Membrane(neurons, target, context, neuron_weights) if neurons else None
         self._sizes: dict[tuple[int, int], Size] = {}
         self._empty = context.empty()
-        zero = context.dtype.type(0)
-        self._silent = Neurons(np.empty(0, np.uint32), self._empty, False, zero, False, zero)
+        self._silent = silent(context)
         self._static: tuple[NDArray[np.floating], RealMap] | None = None
 
     def reset(self) -> None:
@@ -193,7 +194,7 @@ class Synapses:
         return size
 
 
-def _reason(weights: Mapping[str, NDArray[np.floating]], context: Context) -> str:
+def reason(weights: Mapping[str, NDArray[np.floating]], context: Context) -> str:
     """Say why folded weights are not finite, and what to do."""
     for key, values in weights.items():
         if not np.isfinite(values).all():
@@ -224,6 +225,12 @@ def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Contex
     if not shares or node.in_channels > SHARED_CHANNELS:
         return "tiles"
     return "flat quads" if _is_flat(node) else "quads"
+
+
+def folded(weights: Mapping[str, NDArray[np.floating]], channels: int) -> tuple[NDArray[np.floating], ...]:
+    """Return the scale of each output channel and its shift, BatchNorm and bias folded into both."""
+    scale = weights.get("bn_scale", np.ones(channels))
+    return scale, weights.get("bn_shift", np.zeros(channels)) + weights.get("bias", 0.0) * scale
 
 
 def pack(weight: NDArray[np.floating], scale: NDArray[np.floating], context: Context) -> NDArray[np.floating]:

@@ -69,15 +69,24 @@ def _paper_totals(counts: Counts, profile: Profile, nonspike: NonSpike) -> dict[
 
 def _row(layer: LayerCounts) -> dict[str, Any]:
     """Return what was counted of a layer; what has no meaning for its kind is None."""
-    own: dict[str, Any] = dict.fromkeys(("sops_other_order", "acs_unrolled", "spikes", "per_head"))
+    own: dict[str, Any] = dict.fromkeys(
+        ("sops_other_order", "acs_unrolled", "spikes", "per_head", "neuron", "levels", "attention", "operations")
+    )
     match layer:
         case SynapseCounts():
             own["acs_unrolled"] = None if layer.acs_unrolled is None else _total(layer.acs_unrolled)
         case AttentionCounts():
-            own["sops_other_order"] = _total(layer.sops_other_order)
+            own["sops_other_order"] = None if layer.sops_other_order is None else _total(layer.sops_other_order)
+            own["acs_unrolled"] = None if layer.acs_unrolled is None else _total(layer.acs_unrolled)
             own["per_head"] = {"sops": layer.sops_per_head.tolist()}
+            own["attention"] = layer.attention
+            own["operations"] = {
+                name: _total(values) if values.ndim == 1 else values.tolist()
+                for name, values in layer.named_operations.items()
+            }
         case NeuronCounts():
             own["spikes"] = _total(layer.spikes)
+            own["neuron"], own["levels"] = layer.neuron, layer.geometry.levels or None
         case _:
             raise unknown_row(layer, "the JSON of a run", "its schema cannot hold it")
     return {
@@ -94,6 +103,10 @@ def _row(layer: LayerCounts) -> dict[str, Any]:
         "spikes": own["spikes"],
         "per_timestep": {"sops": layer.sops.tolist(), "macs": layer.macs.tolist()},
         "per_head": own["per_head"],
+        "neuron": own["neuron"],
+        "levels": own["levels"],
+        "attention": own["attention"],
+        "operations": own["operations"],
     }
 
 

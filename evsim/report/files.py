@@ -14,21 +14,26 @@ from evsim.api import Run, Sample
 from evsim.counters import Counts, merged
 from evsim.countsfile import Origin
 from evsim.files import OutputError, write_whole
+from evsim.workload import rows
 
 
 def save_spikes(run: Run, path: str | Path) -> None:
-    """Write the recorded spike trains: ``spikes/<LIF>`` bit-packed, attribute `shape`; see docs/json.md.
+    """Write the recorded spike trains: ``spikes/<name>`` bit-packed, attributes `shape`, `levels`; see docs/json.md.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
     """
+    levels = {work.name: row.geometry.levels for work, row in rows(run.network)}
 
     def fill(file: Any) -> None:
         group = file.create_group("spikes")
         for name, (packed, shape) in run.spikes.items():
-            group.create_dataset(name, data=packed).attrs["shape"] = shape
+            dataset = group.create_dataset(name, data=packed)
+            dataset.attrs["shape"] = shape
+            if levels[name]:
+                dataset.attrs["levels"] = levels[name]
 
     hdf5.write(path, fill)
 

@@ -58,12 +58,13 @@ def run_report(run: Run, profile: Profile | None = None, nonspike: NonSpike = "b
 def _row(layer: LayerCounts, paper_acs: float, exact_mj: float, paper_mj: float) -> tuple[str, ...]:
     match layer:
         case NeuronCounts():
-            rate = int(layer.spikes.sum()) / int(layer.input_size.sum())
-            return (layer.name, layer.kind, f"fires {rate:.2%}", "", "", "", "", "", "")
+            rate = int(layer.spikes.sum()) / (int(layer.input_size.sum()) * max(1, layer.geometry.levels))
+            return (layer.name, layer.neuron, f"fires {rate:.2%}", "", "", "", "", "", "")
         case SynapseCounts() | AttentionCounts():
+            kind = layer.kind if isinstance(layer, SynapseCounts) or layer.attention == "ssa" else layer.attention
             return (
                 layer.name,
-                layer.kind,
+                kind,
                 f"{layer.input_nonzeros.sum() / max(1, layer.input_size.sum()):.2%}",
                 f"{layer.dense_macs:,}",
                 f"{int(layer.sops.sum()):,}",

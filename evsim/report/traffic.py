@@ -91,7 +91,8 @@ def _figures(layer: LayerCounts, profile: Profile) -> dict[str, float]:
                 "neurons": _mean(layer, layer.neuron_updates),
                 "neurons_touched": _mean(layer, traffic.neurons_touched),
             }
-            return _coded(layer, traffic, layer.spikes) | neurons | peak
+            fired = layer.spikes if layer.nonzeros is None else layer.nonzeros
+            return _coded(layer, traffic, fired) | neurons | peak
     raise unknown_row(layer, "the table of what moves", "it has no columns for it")
 
 
@@ -102,8 +103,9 @@ def _mean(layer: RowCounts, values: Any) -> float:
 def _coded(layer: RowCounts, traffic: Traffic, events: Ints) -> dict[str, float]:
     """Return the bits of a map of so many nonzeros, [T], in each code; real values have none."""
     each = layer.geometry.tokens * layer.geometry.in_channels
-    width = int(traffic.greatest_value.max()).bit_length() if layer.input_kind == "integers" else 1
-    value = events * (width if layer.input_kind == "integers" else 0)
+    graded = layer.input_kind == "integers" if not isinstance(layer, NeuronCounts) else layer.graded
+    width = int(traffic.greatest_value.max()).bit_length() if graded else 1
+    value = events * (width if graded else 0)
     return {
         "bitmap_bits": _mean(layer, layer.input_size) * max(1, width),
         "address_bits": _mean(layer, events * (each - 1).bit_length() + value),
@@ -113,7 +115,7 @@ def _coded(layer: RowCounts, traffic: Traffic, events: Ints) -> dict[str, float]
 
 
 def _synapses(layer: SynapseCounts, traffic: Traffic, profile: Profile) -> dict[str, float]:
-    out = layer.geometry.out_channels
+    out = layer.geometry.row
     assert traffic.rows_touched is not None
     assert traffic.rows_touched_once is not None
     assert traffic.neurons_touched is not None
@@ -123,7 +125,7 @@ def _synapses(layer: SynapseCounts, traffic: Traffic, profile: Profile) -> dict[
         "weights_per_sop": _mean(layer, layer.sops + layer.macs),
         "weights_per_timestep": _mean(layer, traffic.rows_touched) * out,
         "weights_once": _mean(layer, traffic.rows_touched_once) * out,
-        "neurons": float(ran * layer.geometry.out_positions * out),
+        "neurons": float(ran * layer.geometry.outputs),
         "neurons_touched": _mean(layer, traffic.neurons_touched),
         "sum_bits": sum_bits(profile.weight_bits, int(traffic.greatest_sum.max())),
     }
@@ -131,8 +133,10 @@ def _synapses(layer: SynapseCounts, traffic: Traffic, profile: Profile) -> dict[
 
 def _attention(layer: AttentionCounts, traffic: Traffic) -> dict[str, float]:
     assert traffic.greatest_sum is not None
-    return {
-        "sum_bits": max(1, int(traffic.greatest_sum.max()).bit_length()),
+    width: dict[str, float] = {"sum_bits": max(1, int(traffic.greatest_sum.max()).bit_length())}
+    if layer.attention != "ssa":
+        return width
+    return width | {
         "kv_buffer_bits": attention_traffic(layer, traffic, "q(kv)")[2],
         "qk_buffer_bits": attention_traffic(layer, traffic, "(qk)v")[2],
     }

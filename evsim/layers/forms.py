@@ -1,0 +1,98 @@
+"""The running form of each primitive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.layers.attention import Attention, IntegerAttention, NamedRows
+from evsim.layers.context import Context, Layer
+from evsim.layers.gates import Gate, Masking, Sums
+from evsim.layers.grouped import Grouped
+from evsim.layers.neurons import IntegerNeurons, NeuronLayer
+from evsim.layers.pool import Average, Pool
+from evsim.layers.readout import Addition, Flattening, Padding, TimeAverage, TokenAverage, Voting
+from evsim.layers.synapses import Synapses
+from evsim.primitives import (
+    LIF,
+    AdaptiveAveragePool,
+    Add,
+    And,
+    AveragePool,
+    Conv2d,
+    Flatten,
+    HeadProduct,
+    HeadSum,
+    IAnd,
+    Linear,
+    Mask,
+    MaxPool,
+    MultiSpike,
+    Node,
+    Pad,
+    Shape,
+    SpikingSelfAttention,
+    SumPool,
+    TimeMean,
+    TokenMean,
+    TokenSum,
+    Vote,
+)
+
+Weights = Mapping[str, NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node stands: shapes of its sources and of its output, its weights, T, and what all layers share."""
+
+    sources: tuple[Shape, ...]
+    shape: Shape
+    weights: Weights
+    timesteps: int
+    context: Context
+
+
+def _attention(node: SpikingSelfAttention, at: Place) -> Layer:
+    q, _, v = at.sources
+    if q.kind == "spikes" and v.channels == q.channels:
+        return Attention(node, at.shape, at.context)
+    return IntegerAttention(node, at.sources, at.shape, at.context)
+
+
+FORMS: Mapping[type[Node], Callable[[Any, Place], Layer]] = {
+    LIF: lambda node, at: NeuronLayer(node, at.shape, at.context, at.weights),
+    MultiSpike: lambda node, at: IntegerNeurons(node, at.shape, at.context),
+    MaxPool: lambda node, at: Pool(node, at.shape, at.context),
+    AveragePool: lambda node, at: Average(node, at.sources[0], at.shape, at.context),
+    SumPool: lambda node, at: Average(node, at.sources[0], at.shape, at.context),
+    AdaptiveAveragePool: lambda node, at: Average(node, at.sources[0], at.shape, at.context),
+    SpikingSelfAttention: _attention,
+    HeadProduct: lambda node, at: NamedRows(node, at.sources[1], at.shape, at.context, at.weights["scale"]),
+    HeadSum: lambda node, at: Sums(node, at.shape, at.context),
+    TokenSum: lambda node, at: Sums(node, at.shape, at.context),
+    And: lambda node, at: Gate(node, at.context),
+    IAnd: lambda node, at: Gate(node, at.context),
+    Mask: lambda node, at: Masking(node, at.context),
+    Add: lambda _node, at: Addition(at.context),
+    Flatten: lambda _node, at: Flattening(at.context),
+    Pad: lambda node, at: Padding(node, at.context, at.weights["border"]),
+    Vote: lambda node, at: Voting(node, at.context),
+    TokenMean: lambda _node, at: TokenAverage(at.context),
+    TimeMean: lambda _node, at: TimeAverage(at.timesteps, at.context),
+}
+"""The running form of each primitive without synapses, in its place; those with synapses are `Synapses`, alone or with
+what follows, or `Grouped`."""
+
+
+def layer_of(node: Node, at: Place, neurons: LIF | None, neuron_weights: Weights | None) -> Layer:
+    """Return the running form of a node; of one with synapses together with the neurons that are fused behind it."""
+    if not isinstance(node, Conv2d | Linear):
+        return FORMS[type(node)](node, at)
+    if isinstance(node, Conv2d) and node.groups > 1:
+        return Grouped(node, at.sources[0], at.shape, at.weights, at.context)
+    return Synapses(node, at.sources[0], at.shape, at.weights, at.context, neurons, neuron_weights)

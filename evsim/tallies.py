@@ -1,0 +1,295 @@
+"""Running counts of the rows of a network, one class per way to count."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.counters import AttentionCounts, Ints, NeuronCounts, SynapseCounts, SynapseKind
+from evsim.kernels.counting import attention_operations, tally_values
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
+from evsim.workload import Geometry, Row, Work, fan_out
+
+Reals = NDArray[np.float64]
+
+COLUMNS = 6
+NONZEROS, SUM, SOPS, MACS, ACS, SPIKES = range(COLUMNS)
+"""Columns of a row's running counts."""
+
+
+class SynapsesTally:
+    """Running counts of a conv or linear layer."""
+
+    def __init__(self, work: Work, row: Row, kind: SynapseKind, values: Ints, seen: NDArray[np.bool_]) -> None:
+        self.work, self.geometry, self.kind, self.values, self.seen = work, row.geometry, kind, values, seen
+        self.binary = True
+
+    def gather(self, when: slice, by_position: Ints, by_step: Ints) -> None:
+        """Count by input spikes, and the outputs that each reaches."""
+        size = self.geometry
+        self.seen[when] = True
+        self.values[NONZEROS, when] += by_step
+        if size.kernel == size.stride == (1, 1) and size.padding == (0, 0):
+            self.values[SOPS, when] += by_step * size.row
+        else:
+            self.values[SOPS, when] += by_position @ fan_out(size)
+
+    def multiply(self, when: slice, packet: IntegerMap | RealMap) -> None:
+        """Count by real or integer input: nonzeros, and the outputs that each reaches.
+
+        A layer that runs but at the first timestep is counted there, whatever carries its image on.
+        """
+        if self.work.repeated:
+            if when.start > 0:
+                return
+            when = slice(0, 1)
+        self.seen[when] = True
+        counts = np.zeros((4, packet.values.shape[0]), np.int64)
+        self.binary &= bool(tally_values(packet.values, packet.channels, fan_out(self.geometry), counts))
+        self.values[NONZEROS, when] += counts[0]
+        self.values[MACS, when] += counts[1]
+        if isinstance(packet, IntegerMap):
+            self.values[SUM, when] += counts[2]
+            self.values[ACS, when] += counts[3]
+
+    def counts(self, input_size: Ints, bias_adds: Ints, _updates: Ints) -> SynapseCounts:
+        """Return the counts in their final form."""
+        work, values = self.work, self.values
+        return SynapseCounts(
+            name=work.name,
+            kind=self.kind,
+            input_kind=work.input_kind,
+            geometry=self.geometry,
+            steps=int(np.count_nonzero(input_size)),
+            input_size=input_size,
+            input_nonzeros=values[NONZEROS],
+            input_sum=values[NONZEROS if work.input_kind == "spikes" else SUM],
+            sops=values[SOPS],
+            macs=values[MACS],
+            bias_adds=bias_adds,
+            acs_unrolled=values[ACS] if work.input_kind == "integers" else None,
+            binary_samples=int(self.binary),
+            binary_nonzeros=int(values[NONZEROS].sum()) if self.binary else 0,
+            reads_input=work.reads_input,
+        )
+
+
+class AttentionTally:
+    """Running counts of attention."""
+
+    def __init__(self, work: Work, row: Row, values: Ints, seen: NDArray[np.bool_]) -> None:
+        self.work, self.geometry, self.seen = work, row.geometry, seen
+        self.kv, self.qk = np.zeros((2, values.shape[1], row.geometry.heads), np.int64)
+        self.operands = np.zeros((3, values.shape[1]), np.int64)
+
+    def multiply(self, when: slice, packets: list[SpikeMap], by_step: list[Ints]) -> None:
+        """Count both orders, per head."""
+        size = self.geometry
+        self.seen[when] = True
+        attention_operations(
+            size.heads, size.head_dim, *(packet.words for packet in packets), self.kv[when], self.qk[when]
+        )
+        self.operands[:, when] += by_step
+
+    def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
+        """Return the counts in their final form."""
+        work, size = self.work, self.geometry
+        declared, other = (self.kv, self.qk) if size.order == "q(kv)" else (self.qk, self.kv)
+        return AttentionCounts(
+            name=work.name,
+            input_kind=work.input_kind,
+            geometry=size,
+            steps=int(np.count_nonzero(input_size)),
+            input_size=input_size,
+            sops_per_head=declared,
+            sops_other_order_per_head=other,
+            operand_nonzeros=self.operands,
+            reads_input=work.reads_input,
+        )
+
+
+class NeuronsTally:
+    """Running counts of a layer of neurons."""
+
+    def __init__(self, work: Work, row: Row, values: Ints, seen: NDArray[np.bool_]) -> None:
+        self.work, self.geometry, self.spikes, self.seen = work, row.geometry, values[SPIKES], seen
+        self.nonzeros = values[NONZEROS]
+
+    def emit(self, when: slice, output: IntegerMap) -> None:
+        """Count what integer neurons emitted: k is k spikes."""
+        self.seen[when] = True
+        self.spikes[when] += output.values.sum(axis=(1, 2), dtype=np.int64)
+        self.nonzeros[when] += np.count_nonzero(output.values, axis=(1, 2))
+
+    def fire(self, when: slice, by_step: Ints) -> None:
+        """Count spikes."""
+        self.seen[when] = True
+        self.spikes[when] += by_step
+
+    def counts(self, input_size: Ints, _bias_adds: Ints, updates: Ints) -> NeuronCounts:
+        """Return the counts in their final form."""
+        work = self.work
+        return NeuronCounts(
+            name=work.name,
+            input_kind=work.input_kind,
+            geometry=self.geometry,
+            steps=int(np.count_nonzero(input_size)),
+            input_size=input_size,
+            spikes=self.spikes,
+            neuron_updates=updates,
+            nonzeros=self.nonzeros if self.geometry.levels else None,
+            reads_input=work.reads_input,
+        )
+
+
+class IntegersTally:
+    """Running counts of attention on integers, or with v of another width."""
+
+    def __init__(self, work: Work, row: Row, values: Ints, seen: NDArray[np.bool_]) -> None:
+        self.work, self.geometry, self.seen = work, row.geometry, seen
+        steps, heads = values.shape[1], row.geometry.heads
+        self.kv, self.qk, self.unrolled = np.zeros((3, steps, heads), np.int64)
+        self.operands = np.zeros((3, steps), np.int64)
+        self.weighted = np.zeros((2, steps), np.int64)
+        self.graded = work.input_kind == "integers"
+
+    def multiply(self, when: slice, packets: tuple[Packet, ...]) -> None:
+        """Count both orders by nonzeros, per head, and the declared one by values."""
+        self.seen[when] = True
+        heads, first = self.geometry.heads, when.start
+        for t in range(packets[0].steps):
+            frames = [_frame(packet, t) for packet in packets]
+            self.operands[:, first + t] += [np.count_nonzero(frame) for frame in frames]
+            for h in range(heads):
+                q, k, v = (np.split(frame, heads, axis=1)[h] for frame in frames)
+                self._pairs(first + t, h, q, k, v)
+
+    def _pairs(self, t: int, h: int, q: Reals, k: Reals, v: Reals) -> None:
+        """Count one head at one timestep; sums of whole numbers, exact below 2^53."""
+        q_on, k_on, v_on = (np.sign(values) for values in (q, k, v))
+        kv, qk = k_on.T @ v_on, q_on @ k_on.T
+        self.kv[t, h] += _whole(kv.sum() + q_on.sum(axis=0) @ (kv > 0).sum(axis=1))
+        self.qk[t, h] += _whole(qk.sum() + (qk > 0).sum(axis=0) @ v_on.sum(axis=1))
+        pairs = _whole(q.sum(axis=0) @ k.sum(axis=0))
+        both = _whole((q @ (k.T @ v)).sum())
+        self.weighted[:, t] += pairs, both
+        first = pairs if self.geometry.order == "(qk)v" else _whole(k.sum(axis=1) @ v.sum(axis=1))
+        self.unrolled[t, h] += first + both
+
+    def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
+        """Return the counts in their final form."""
+        work, size = self.work, self.geometry
+        declared, other = (self.kv, self.qk) if size.order == "q(kv)" else (self.qk, self.kv)
+        names = ("value_weighted_qk_pairs", "value_weighted_qkv")
+        return AttentionCounts(
+            name=work.name,
+            input_kind=work.input_kind,
+            geometry=size,
+            steps=int(np.count_nonzero(input_size)),
+            input_size=input_size,
+            sops_per_head=declared,
+            sops_other_order_per_head=other,
+            operand_nonzeros=self.operands,
+            sops_unrolled_per_head=self.unrolled if self.graded else None,
+            operations=dict(zip(names, self.weighted, strict=True)) if self.graded else {},
+            reads_input=work.reads_input,
+        )
+
+
+class SumsTally:
+    """Running counts of attention that adds up spikes: one operation for each, counted by the sums."""
+
+    def __init__(self, work: Work, row: Row, values: Ints, seen: NDArray[np.bool_]) -> None:
+        self.work, self.geometry, self.seen = work, row.geometry, seen
+        self.sops = np.zeros((values.shape[1], row.geometry.heads), np.int64)
+        self.operands = np.zeros((3, values.shape[1]), np.int64)
+        self.operations = {name: np.zeros(values.shape[1], np.int64) for name, _ in row.operations}
+
+    def add(self, when: slice, output: IntegerMap) -> None:
+        """Count by the sums: [T, N, heads], or [T, 1, C] whose channels belong to heads in turn."""
+        self.seen[when] = True
+        by_channel = output.values.sum(axis=1, dtype=np.int64)
+        by_head = by_channel.reshape(len(by_channel), self.geometry.heads, -1).sum(axis=2)
+        self.sops[when] += by_head
+        self.operands[0, when] += by_head.sum(axis=1)
+
+    def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
+        """Return the counts in their final form."""
+        return _lone(self.work, self.geometry, input_size, self.sops, self.operands, self.operations)
+
+
+class RowsTally:
+    """Running counts of real rows added up by spikes: each spike adds a row to as many sums."""
+
+    def __init__(self, work: Work, row: Row, values: Ints, seen: NDArray[np.bool_]) -> None:
+        self.work, self.geometry, self.seen = work, row.geometry, seen
+        self.sops = np.zeros((values.shape[1], row.geometry.heads), np.int64)
+        self.operands = np.zeros((3, values.shape[1]), np.int64)
+
+    def add(self, when: slice, spikes: SpikeMap) -> None:
+        """Count by the spikes of each head."""
+        self.seen[when] = True
+        by_channel = spikes.dense().sum(axis=1, dtype=np.int64)
+        by_head = by_channel.reshape(len(by_channel), self.geometry.heads, -1).sum(axis=2)
+        self.sops[when] += by_head * self.geometry.width
+        self.operands[0, when] += by_head.sum(axis=1)
+
+    def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
+        """Return the counts in their final form."""
+        operations = {"accumulates": self.sops}
+        return _lone(self.work, self.geometry, input_size, self.sops, self.operands, operations)
+
+
+def _lone(
+    work: Work, size: Geometry, input_size: Ints, sops: Ints, operands: Ints, operations: dict[str, Ints]
+) -> AttentionCounts:
+    """Return the counts of attention that has no order of products."""
+    return AttentionCounts(
+        name=work.name,
+        input_kind=work.input_kind,
+        geometry=size,
+        steps=int(np.count_nonzero(input_size)),
+        input_size=input_size,
+        sops_per_head=sops,
+        sops_other_order_per_head=None,
+        operand_nonzeros=operands,
+        operations=operations,
+        reads_input=work.reads_input,
+    )
+
+
+def _frame(packet: Packet, t: int) -> NDArray[np.float64]:
+    """Return the values of one timestep [N, C] as numbers."""
+    if isinstance(packet, SpikeMap):
+        one = SpikeMap(0, packet.words[t : t + 1], packet.channels, packet.height, packet.width)
+        spikes: NDArray[np.float64] = one.dense()[0].astype(np.float64)
+        return spikes
+    return np.asarray(packet.values[t], np.float64)
+
+
+def _whole(value: np.floating) -> int:
+    return round(float(value))
+
+
+Tally: TypeAlias = SynapsesTally | AttentionTally | IntegersTally | SumsTally | RowsTally | NeuronsTally
+
+
+def tally_of(work: Work, row: Row, values: Ints, seen: NDArray[np.bool_]) -> Tally:
+    """Return what counts a row of its kind; values [COLUMNS, T] and seen [T] are its own to fill."""
+    match row.kind:
+        case "conv" | "linear" as kind:
+            return SynapsesTally(work, row, kind, values, seen)
+        case "attention":
+            return _attention_tally(work, row)(work, row, values, seen)
+        case "lif":
+            return NeuronsTally(work, row, values, seen)
+    assert_never(row.kind)
+
+
+def _attention_tally(work: Work, row: Row) -> type[AttentionTally | IntegersTally | SumsTally | RowsTally]:
+    size = row.geometry
+    if size.attention:
+        return RowsTally if size.attention == "dssa" else SumsTally
+    return AttentionTally if work.input_kind == "spikes" and not size.value_dim else IntegersTally
