@@ -9,6 +9,8 @@ import typing
 from dataclasses import fields
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from evsim.errors import printable as printable  # noqa: PLC0414 - offered here too, to those who check texts of files
+
 T = TypeVar("T")
 
 LARGEST = 2**63 - 1
@@ -101,13 +103,6 @@ def is_of(value: object, hint: Any) -> bool:
     if type(value) is int:
         return hint in (int, float) and abs(value) <= LARGEST
     return type(value) is hint
-
-
-def printable(text: str) -> str:
-    """Return a text with lone surrogates and control characters, which terminals obey, written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def shown(value: object) -> str:

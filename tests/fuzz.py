@@ -1,0 +1,98 @@
+"""Fuzzes evsim's readers: ``python tests/fuzz.py [READER ...] --number N --seconds S``; ``--figures`` prints the state.
+
+Each run goes on where the last one stopped (tests/data/fuzz/figures.json). Files that are at fault lie in build/fuzz
+afterwards, and the exit code is 1; once mended, such a file belongs into tests/data/fuzz/READER/, where
+tests/test_fuzz.py reads it for ever. ``--guided`` lets atheris choose the files, guided by coverage, for the readers
+that are plain Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+CORPUS = TESTS / "data" / "fuzz"
+FIGURES = CORPUS / "figures.json"
+AT_FAULT = TESTS.parent / "build" / "fuzz"
+COLUMNS = ("read", "refused", "library", "fault")
+HEADS = ("reader", "files", "read", "refused", "broke the library", "of them guided", "faults")
+
+
+def state():
+    """Return what was tried so far: reader to counts of fates, "next" seed and "guided" files."""
+    return json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+
+
+def table():
+    """Return the state as a table of Markdown."""
+    rows = [HEADS, ("---", *["---:"] * (len(HEADS) - 1))]
+    total = Counter()
+    for name, entry in sorted(state().items()):
+        total.update(entry)
+        rows.append((f"`{name}`", *_cells(entry)))
+    rows.append(("all", *_cells(total)))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _cells(entry):
+    files = sum(entry.get(key, 0) for key in COLUMNS)
+    figures = (files, *(entry.get(key, 0) for key in ("read", "refused", "library", "guided", "fault")))
+    return [f"{figure:,}" for figure in figures]
+
+
+def note(name, fates, **more):
+    """Add to the state; what another fuzzer wrote meanwhile stays."""
+    known = state()
+    entry = known.setdefault(name, {})
+    for key, number in (fates | more).items():
+        entry[key] = entry.get(key, 0) + number
+    FIGURES.parent.mkdir(parents=True, exist_ok=True)
+    FIGURES.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
+def fuzz(names, number, seconds):
+    """Try each reader on files of new seeds; return how many faults were found."""
+    from fuzz_judge import tried
+    from fuzz_readers import READERS
+
+    total = 0
+    for name in names or READERS:
+        reader, begin, since = READERS[name], state().get(name, {}).get("next", 0), time.monotonic()
+        fates, faults = tried(reader, begin, number, seconds)
+        note(name, fates, next=sum(fates.values()))
+        print(f"{name}: {dict(fates)}, {time.monotonic() - since:.0f} s", flush=True)
+        for seed, said in faults:
+            place = AT_FAULT / name / str(seed)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(reader.input(seed))
+            print(f"  {place}: {said}", flush=True)
+        total += len(faults)
+    return total
+
+
+def main():
+    """Fuzz, or print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("readers", nargs="*", help="all by default")
+    parser.add_argument("--number", type=int, default=1000, help="files of each reader at most")
+    parser.add_argument("--seconds", type=float, default=30.0, help="seconds for each reader at most")
+    parser.add_argument("--guided", action="store_true", help="by coverage")
+    parser.add_argument("--figures", action="store_true", help="print the table of docs/security.md")
+    chosen = parser.parse_args()
+    if chosen.figures:
+        print(table())
+        return 0
+    if chosen.guided:
+        import fuzz_guided
+
+        return bool(fuzz_guided.fuzz(chosen.readers, chosen.number, chosen.seconds))
+    return bool(fuzz(chosen.readers, chosen.number, chosen.seconds))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
