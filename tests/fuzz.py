@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -63,7 +64,8 @@ def fuzz(names, number, seconds):
     total = 0
     for name in names or READERS:
         reader, begin, since = READERS[name], state().get(name, {}).get("next", 0), time.monotonic()
-        fates, faults = tried(reader, begin, number, seconds)
+        with tempfile.TemporaryDirectory() as folder:
+            fates, faults = tried(reader, Path(folder), begin, number, seconds)
         note(name, fates, next=sum(fates.values()))
         print(f"{name}: {dict(fates)}, {time.monotonic() - since:.0f} s", flush=True)
         for seed, said in faults:

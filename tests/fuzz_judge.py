@@ -12,8 +12,8 @@ import os
 import random
 import resource
 import signal
-import tempfile
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -102,6 +102,7 @@ def worker(reader, folder, progress, end, deadline, faults, *, here):
     resource.setrlimit(resource.RLIMIT_DATA, (GUARD, resource.RLIM_INFINITY))
     if here:
         child.in_thread = lambda: True
+    warnings.simplefilter("error")  # a warning is a second line
     path = folder / reader.name
     while progress.seed < end and time.monotonic() < deadline:
         seed = progress.seed
@@ -145,8 +146,8 @@ def _forked(reader, folder, progress, end, deadline, faults, *, here):
         time.sleep(0.02)
 
 
-def tried(reader, begin, number, seconds=1e9):
-    """Read the files of so many seeds, or as many as there is time for.
+def tried(reader, folder, begin, number, seconds=1e9):
+    """Read the files of so many seeds in an empty folder, or as many as there is time for.
 
     Returns
     -------
@@ -157,20 +158,19 @@ def tried(reader, begin, number, seconds=1e9):
         Seed and description of each fault.
     """
     for place, content in enumerate(reader.whole()):  # what workers need is loaded before they are forked
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / reader.name
-            path.write_bytes(content)
-            fate, said = judged(reader, path, place)
-            assert fate != "fault", said
+        path = folder / reader.name
+        path.write_bytes(content)
+        fate, said = judged(reader, path, place)
+        assert fate != "fault", said
     fates, found = Counter(), []
     deadline = time.monotonic() + seconds
     while begin < (end := begin + number) and time.monotonic() < deadline:
-        part, more, begin, broken = _run(reader, begin, end, deadline, here=reader.library)
+        part, more, begin, broken = _run(reader, folder, begin, end, deadline, here=reader.library)
         number = end - begin
         for seed, said in [*more, *broken]:
             part["fault"] -= (seed, said) in more
             if reader.library:
-                again, still, _, dead = _run(reader, seed, seed + 1, deadline + PATIENCE, here=False)
+                again, still, _, dead = _run(reader, folder, seed, seed + 1, deadline + PATIENCE, here=False)
                 if not still and not dead:
                     part["library"] += sum(again.values())
                     continue
@@ -181,14 +181,12 @@ def tried(reader, begin, number, seconds=1e9):
     return +fates, found
 
 
-def _run(reader, begin, end, deadline, *, here):
+def _run(reader, folder, begin, end, deadline, *, here):
     """Run one worker; return fates, faults, the next seed, and the fault that ended the worker, if one did."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, progress = Path(name), Progress(begin)
-        faults = folder / "faults"
-        faults.touch()
-        code = _forked(reader, folder, progress, end, deadline, faults, here=here)
-        noted = [tuple(json.loads(line)) for line in faults.read_text().splitlines()]
+    progress, faults = Progress(begin), folder / "faults"
+    faults.write_text("")
+    code = _forked(reader, folder, progress, end, deadline, faults, here=here)
+    noted = [tuple(json.loads(line)) for line in faults.read_text().splitlines()]
     if not code:
         return progress.fates(), noted, progress.seed, []
     known = {-signal.SIGXCPU: f"more than {SECONDS} s", -signal.SIGKILL: "waits for ever"}

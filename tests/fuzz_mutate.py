@@ -5,6 +5,7 @@ Everything is drawn from one `random.Random`, so a seed makes the same file agai
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import json
@@ -164,7 +165,7 @@ def within_json(places):
 
 def changed_leaf(value, path, rng):
     """Return JSON with the value at a path replaced, left out, taken from elsewhere, or joined by a stranger."""
-    odd = rng.choice(ODD)
+    odd = copy.deepcopy(rng.choice(ODD))
     if not path:
         return odd
     holder = value

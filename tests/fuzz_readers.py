@@ -24,7 +24,7 @@ from evsim.counters import merged
 from evsim.energy import charge, load_profile
 from evsim.energy.methods import METHODS
 from evsim.engine import Simulator
-from evsim.errors import EvsimError
+from evsim.errors import EvsimError, NetworkError
 from evsim.events import ReadOptions, arrays, open_stream
 from evsim.events.frames import to_frames
 from evsim.events.images import read_grey, read_picture
@@ -288,8 +288,10 @@ def read_model(path, rng):
         node = network.input
         events = network.spec.kind == "events"
         shape = ((steps,) if events else ()) + (node.channels, node.height, node.width)
-        schedule = rng.choice(("layer", "time"))
-        run = api.simulate(network, np.ones(shape), timesteps=steps, schedule=schedule)
+        try:
+            run = api.simulate(network, np.ones(shape), timesteps=steps, schedule=rng.choice(("layer", "time")))
+        except NetworkError as error:
+            raise NetworkError(f"{path}: {error}") from error  # who gave the network as an object knows its file
         assert run.logits.shape == (network.classes,), "logits of another number"
     else:
         Simulator(network, steps)
