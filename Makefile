@@ -10,7 +10,8 @@ LOCKING = UV_CUSTOM_COMPILE_COMMAND='make lock' $(TOOLS)/uv pip compile \
 	--quiet --upgrade --generate-hashes --python-version 3.11
 
 # Tests that must give the same under any NumPy, and those that every CPU must pass
-NUMPY_TESTS ?= $(wildcard tests/test_kernel*.py) tests/test_exactness.py tests/test_spikformer.py tests/test_synthetic.py
+NUMPY_TESTS ?= $(wildcard tests/test_kernel*.py) tests/test_exactness.py tests/test_spikformer.py \
+	tests/test_synthetic.py tests/test_philox.py
 CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 ROUNDS ?= 20
@@ -113,9 +114,10 @@ test-numpy-versions: build/lowest/bin/.ready build/newest/bin/.ready
 test-avx2: $(BIN)/.dev
 	$(AVX2) NUMBA_CACHE_DIR=build/cache/avx2 $(BIN)/python -m pytest $(CPU_TESTS)
 
-# each index of a kernel is compared with its array; what the intrinsics of kernels/vector.py load is not seen
+# each index of a kernel, and each address of an intrinsic (EVSIM_CHECKED), is compared with its array
+CHECKED_TESTS ?=
 test-boundscheck: $(BIN)/.dev
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/cache/boundscheck $(BIN)/python -m pytest
+	EVSIM_CHECKED=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/cache/boundscheck $(BIN)/python -m pytest $(CHECKED_TESTS)
 
 test-fuzz: $(BIN)/.dev
 	for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -q tests/test_*fuzz*.py || exit 1; done

@@ -30,6 +30,7 @@ def check(
     reading: "ReadOptions",
     profile: str,
     threads: int,
+    allow_memory: str | None,
     json_file: str | None,
 ) -> None:
     """Name every layer that reads other values than spikes.
@@ -38,18 +39,21 @@ def check(
     """
     from evsim import api
     from evsim.audit.check import check as check_network
+    from evsim.cli.prices import operation_prices
     from evsim.converters import load_model
-    from evsim.energy import load_profile
     from evsim.files import check_outputs
+    from evsim.needs import parsed_size
     from evsim.report.audit import check_document, check_report
 
     check_outputs({"--json": json_file}, [model, source, profile])
-    prices = load_profile(profile)
+    prices = operation_prices(profile)
+    size = parsed_size(allow_memory)
     loaded = load_model(model)
+    network = api.allowed(loaded.network, model, size)
     output.notes(loaded.notes)
-    sample = None if source is None else api.read(source, loaded.network, timesteps, reading)
+    sample = None if source is None else api.read(source, network, timesteps, reading)
     output.notes(sample.notes if sample else ())
-    verdict = check_network(loaded.network, sample, prices, threads, timesteps)
+    verdict = check_network(network, sample, prices, threads, timesteps)
     output.show(check_report(verdict), check_document(verdict), json_file)
     raise typer.Exit(0 if verdict.spike_driven else 1)
 
@@ -79,33 +83,38 @@ def compare(
     reading: "ReadOptions",
     profile: str,
     threads: int,
+    allow_memory: str | None,
     json_file: str | None,
 ) -> None:
     """Compare two models, or one with another residual.
 
     Operations and energy by stage, and predictions, side by side.
     """
+    from evsim import api
     from evsim.audit.compare import compare as compare_networks
     from evsim.audit.compare import compare_residuals
     from evsim.audit.inputs import inputs_of
+    from evsim.cli.prices import operation_prices
     from evsim.converters import load_model
-    from evsim.energy import load_profile
     from evsim.errors import OptionError
     from evsim.files import check_outputs
+    from evsim.needs import parsed_size
     from evsim.report.audit import compare_document, compare_report, skipped_note
     from evsim.report.files import CountsFolder
 
     if (second is None) == (residual is None):
         raise OptionError("compare takes a second model or --residual, one of the two")
     check_outputs({"--json": json_file}, [first, second, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
-    prices = load_profile(profile)
+    prices = operation_prices(profile)
     folder = CountsFolder(counts) if counts else None
     keep = (lambda which, run: folder.add(f"{'ab'[which]}-{run.network.name}", run)) if folder else None
+    size = parsed_size(allow_memory)
     a = load_model(first)
+    network = api.allowed(a.network, first, size)
     output.notes(a.notes)
     if residual is not None:
         outcome = compare_residuals(
-            a.network, residual, source,
+            network, residual, source,
             profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
         )  # fmt: skip
     else:
@@ -113,7 +122,7 @@ def compare(
         b = load_model(second)
         output.notes(b.notes)
         outcome = compare_networks(
-            a.network, b.network, source,
+            network, api.allowed(b.network, second, size), source,
             profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
         )  # fmt: skip
     hidden = len(outcome.notes) - SHOWN_NOTES
@@ -174,7 +183,7 @@ def sweep(
 
     from evsim.audit.sweep import SweepOptions
     from evsim.audit.sweep import sweep as sweep_sizes
-    from evsim.energy import load_profile
+    from evsim.cli.prices import operation_prices
     from evsim.files import check_outputs, write_whole
     from evsim.report.audit import sweep_csv, sweep_document, sweep_report, sweep_warnings
     from evsim.report.files import CountsFolder
@@ -184,7 +193,7 @@ def sweep(
     options = SweepOptions(preset, rates, scale_rates, seed, heads, threads)
     folder = CountsFolder(counts) if counts else None
     keep = (lambda run: folder.add(run.network.name, run)) if folder else None
-    todo = sweep_sizes(depths, dims, options, load_profile(profile), keep)
+    todo = sweep_sizes(depths, dims, options, operation_prices(profile), keep)
     bar = tqdm(todo, total=len(depths) * len(dims), unit="model", leave=False, disable=None, file=sys.stderr)
     rows = tuple(bar)
     for warning in sweep_warnings(rows):

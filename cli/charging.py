@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evsim import countsfile
-from evsim.audit.accounts import USUAL, Account, Pricing, account
+from evsim.audit.accounts import DEFAULT, Account, Pricing, account
 from evsim.cli import output
 from evsim.energy import Options, load_profile, profile_names
 from evsim.energy.charging import parsed
@@ -51,7 +51,10 @@ def charge_and_print(request: Request) -> None:
     if request.sensitivity:
         _compare(request, options)
         return
-    accounts = [_account(path, request, options) for path in request.files]
+    pricing = _pricing(request)
+    methods, note = pricing.methods() if request.method is None else (_named(request.method), "")
+    accounts = [_account(path, request, methods, pricing, options) for path in request.files]
+    output.notes([note] if note else [])
     document = {"schema": SCHEMA, "counts": [energy_document(each) for each in accounts]}
     if "-" in (request.json_file, request.csv_file):
         output.raw(energy_csv(accounts).rstrip("\n") if request.csv_file == "-" else json.dumps(document, indent=1))
@@ -70,10 +73,10 @@ def _compare(request: Request, options: Options) -> None:
     unheeded = {"by": request.by, "against": request.against, "traffic": request.traffic, "csv": request.csv_file}
     if idle := [f"`{option}`" for option, value in unheeded.items() if value]:
         raise OptionError(f"`sensitivity` goes with `method`, `profile` and `json`, not with {', '.join(idle)}")
-    methods = None if request.method in (None, "all") else str(request.method).split(",")
+    methods = None if request.method is None else _named(request.method)
     a, b = (countsfile.load(path).counts for path in request.files)
     profiles = [load_profile(name) for name in profile_names()]
-    own = _pricing(request).of("45nm")
+    own = _pricing(request).of(DEFAULT)
     if not own.bundled:
         profiles.append(own)
     names = (request.files[0], request.files[1])
@@ -81,10 +84,14 @@ def _compare(request: Request, options: Options) -> None:
     output.show(sensitivity_report(outcome, names), sensitivity_document(outcome, names), request.json_file)
 
 
-def _account(path: str, request: Request, options: Options) -> Account:
+def _named(method: str) -> Sequence[str] | None:
+    """Return the methods that a text names; None for all."""
+    return None if method == "all" else method.split(",")
+
+
+def _account(path: str, request: Request, methods: Sequence[str] | None, pricing: Pricing, options: Options) -> Account:
     counts = countsfile.load(path).counts
-    methods = USUAL if request.method is None else None if request.method == "all" else request.method.split(",")
-    whole = account(path, counts, methods, _pricing(request), options, request.against, request.traffic)
+    whole = account(path, counts, methods, pricing, options, request.against, request.traffic)
     output.notes(f"{method} cannot answer: {reason}" for method, reason in whole.silent.items())
     return whole
 

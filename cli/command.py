@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from evsim.cli import words
 from evsim.cli.options import SHARED
-from evsim.cli.shared import PANELS
+from evsim.cli.shared import PANELS, filled
 from evsim.errors import OptionError
 
 OPTIONS = "Options"
@@ -152,7 +152,7 @@ def _visible(shown: TyperCommand, ctx: Any) -> list[Any]:
 
 def _row(parameter: Any) -> tuple[str, str]:
     """Return how a parameter is typed, and what it means with its default."""
-    text = parameter.help or ""
+    text = filled(parameter.help or "")
     if parameter.param_type_name == "argument":
         return _argument(parameter), text
     if parameter.default not in (None, False, (), []) and not parameter.required and not callable(parameter.default):

@@ -104,5 +104,5 @@ def _leave_stdout() -> None:
 
 
 def _fail(message: str) -> None:
-    sys.stderr.write(f"evsim: {' '.join(message.split())}\n")
+    sys.stderr.write(f"evsim: {output.one_line(message)}\n")
     sys.exit(2)

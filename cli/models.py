@@ -5,6 +5,7 @@ from typing import Annotated
 from evsim.cli import output
 from evsim.cli.command import command
 from evsim.cli.shared import INPUT, MODEL, OUTPUT, argument, option
+from evsim.cli.words import typed
 
 PANEL = "Models"
 PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
@@ -16,12 +17,14 @@ PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
     panel=PANEL,
 )
 def convert(
-    checkpoint: Annotated[str, argument("CHECKPOINT", "state_dict as .h5, .pth or .pth.tar", INPUT)],
+    checkpoint: Annotated[
+        str, argument("CHECKPOINT", "weights as .pth, .pt, .pth.tar, .ckpt, .safetensors, .pkl or .h5", INPUT)
+    ],
     out: Annotated[str, argument("OUT", "model.h5 to write", OUTPUT)],
     preset: Annotated[str | None, option(PUBLISHED, MODEL, metavar="NAME")] = None,
     family: Annotated[
         str | None,
-        option("spikingformer or spikformer, where the keys cannot tell", MODEL, metavar="NAME"),
+        option("{families}, where the keys cannot tell", MODEL, metavar="NAME"),
     ] = None,
     variant: Annotated[
         str | None,
@@ -46,6 +49,16 @@ def convert(
         str | None,
         option("how events become frames: number or time", MODEL, metavar="RULE"),
     ] = None,
+    crop_pct: Annotated[float | None, option("share of a picture that the centre crop keeps", MODEL)] = None,
+    interpolation: Annotated[
+        str | None,
+        option("how pictures are resized: {interpolations}", MODEL, metavar="NAME"),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        option("which of several dicts of weights, e.g. state_dict_ema", MODEL, metavar="NAME"),
+    ] = None,
+    keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
 ) -> None:
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
 
@@ -60,14 +73,15 @@ def convert(
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
+        crop_pct, interpolation, weights, keys,
     )  # fmt: skip
-    check_outputs({"OUT": out}, [checkpoint])
+    check_outputs({"OUT": out}, [checkpoint, labels, keys])
     converted = convert_checkpoint(checkpoint, options)
     save(converted.network, out)
     for line in (*facts(converted.network), *(f"note: {note}" for note in converted.notes)):
         output.say(line, kept=True)
     size = f"{converted.network.name}, {len(converted.network.nodes)} nodes"
-    output.say(f"wrote {out}: {size}; now try: evsim info {out}", kept=True)
+    output.say(f"wrote {out}: {size}; now try: {typed('info', out)}", kept=True)
 
 
 @command("evsim synthesize spikingformer-8-512-imagenet --out model.h5", panel=PANEL)

@@ -8,11 +8,14 @@ from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, Shared, option, shar
 DASH = "- for stdout alone"
 PROFILE = "prices: a bundled profile (see evsim profiles), or a .toml file"
 
+ALLOW = "memory that a run may need, e.g. 32GB; else 300 MB and 4 x the model's file"
+
 SHARED: dict[str, Shared] = {
     "reading": reading.AS_A_NETWORK_TAKES_IT,
     "recording": reading.AS_IT_IS,
     "timesteps": single(shared("timesteps", int | None, option("timesteps T, if not the model's own", INPUT))),
     "threads": single(shared("threads", int, option("threads that share each layer's work", ENGINE), 1)),
+    "allow_memory": single(shared("allow_memory", str | None, option(ALLOW, ENGINE, metavar="SIZE"))),
     "profile": single(shared("profile", str, option(PROFILE, PRICES, metavar="NAME"), "45nm")),
     "json_file": single(
         shared("json_file", str | None, option(f"write as JSON; {DASH}", OUTPUT, "--json", metavar="FILE"))

@@ -11,11 +11,15 @@ from typing import Any, NoReturn
 
 from evsim.cli.words import spell
 from evsim.errors import spelled
+from evsim.schema import printable
 
 PLAIN = {"█": "#", "×": "x", "→": ">", "–": "-", "—": "-", "…": "~", "µ": "u"} | dict(
     zip("▁▂▃▄▅▆▇", "__--==#", strict=True)
 )
 """Plain characters in place of those that a code page may lack; anything else becomes a question mark."""
+
+LONGEST_WORD = 500
+"""Letters of a word of a message; the middle of a longer one is left out."""
 
 
 def prepare() -> None:
@@ -50,25 +54,30 @@ def say(text: str, *, kept: bool = False) -> None:
         If it cannot be printed; the latter where standard output is closed.
     """
     if sys.stdout is not None:
-        sys.stdout.write(f"{spelled(text, spell)}\n")
+        sys.stdout.write(f"{_tame(spelled(text, spell))}\n")
     elif not kept:
         _refuse_closed()
 
 
 def aside(text: str) -> None:
     """Print a line on standard error."""
-    sys.stderr.write(f"{spelled(text, spell)}\n")
+    sys.stderr.write(f"{_tame(spelled(text, spell))}\n")
 
 
 def notes(texts: Iterable[str]) -> None:
     """Print notes on standard error, a line each."""
     for text in texts:
-        aside(f"note: {text}")
+        aside(f"note: {one_line(text)}")
 
 
 def warning(text: str) -> None:
-    """Print a warning on standard error."""
-    aside(f"warning: {text}")
+    """Print a warning on standard error, a line."""
+    aside(f"warning: {one_line(text)}")
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line: names that people and files give may hold anything, and be thousands long."""
+    return " ".join(printable(_shortened(word)) for word in text.split())
 
 
 def show(text: str, document: Mapping[str, Any], json_file: str | None, *, kept: bool = False) -> None:
@@ -112,6 +121,16 @@ def _refuse_closed() -> NoReturn:
     from evsim.files import OutputError
 
     raise OutputError("standard output is closed, so nothing can be printed; leave it open, or send it to a file")
+
+
+def _tame(text: str) -> str:
+    """Return lines without what a terminal would obey, which names of files, labels and nodes may hold."""
+    return text if text.isprintable() else "\n".join(printable(line) for line in text.split("\n"))
+
+
+def _shortened(word: str) -> str:
+    half = LONGEST_WORD // 2
+    return word if len(word) <= LONGEST_WORD else f"{word[:half]}...{word[-half:]}"
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from evsim import api
 from evsim.cli import output
+from evsim.cli.prices import operation_prices
+from evsim.cli.words import typed
 from evsim.converters import load_model
-from evsim.energy import load_profile
 from evsim.energy.paper import NonSpike
 from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
 from evsim.files import check_outputs
+from evsim.needs import parsed_size
 from evsim.network import Network
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
 from evsim.report.table import run_report
+
+if TYPE_CHECKING:
+    from evsim.audit.precision import PrecisionComparison
 
 PATIENCE = 1.0
 """Seconds that a run lasts before a progress bar shows."""
@@ -41,6 +46,7 @@ class Request:
     options: ReadOptions
     counts: str | None
     nonspike: NonSpike
+    allow_memory: str | None = None
 
 
 class Progress:
@@ -65,12 +71,13 @@ def run_and_print(request: Request) -> None:
     if request.nonspike not in get_args(NonSpike):
         raise OptionError(f"--nonspike must be {' or '.join(get_args(NonSpike))}, got {request.nonspike}")
     _check_outputs(request)
-    profile = load_profile(request.profile)
-    for price in ("e_ac_pj", "e_mac_pj"):  # asked for now, so that nothing runs or is written in vain
-        profile.price(price)
+    profile = operation_prices(request.profile)
+    size = parsed_size(request.allow_memory)
     model = load_model(request.model)
-    sample = api.read(request.source, model.network, request.timesteps, request.options)
-    run = _simulate(request, model.network, sample)
+    network = api.allowed(model.network, request.model, size)
+    sample = api.read(request.source, network, request.timesteps, request.options)
+    both = _in_both(request, network, sample) if request.precision == "both" else None
+    run = both.single if both else _simulate(request, network, sample)
     output.notes((*model.notes, *sample.notes))
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
@@ -80,7 +87,13 @@ def run_and_print(request: Request) -> None:
         save_frames(sample, request.save_frames)
     kept = any((request.record_spikes, request.counts, request.save_frames))
     figures = document(run, profile, request.nonspike)
-    output.show(run_report(run, profile, request.nonspike), figures, request.json_file, kept=kept)
+    text = run_report(run, profile, request.nonspike)
+    if both:
+        from evsim.report.precision import precision_document, precision_report
+
+        text += f"\n{precision_report(both)}"
+        figures["against_float64"] = precision_document(both)
+    output.show(text, figures, request.json_file, kept=kept)
 
 
 def _check_outputs(request: Request) -> None:
@@ -110,13 +123,29 @@ def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run
         progress.close()
 
 
+def _in_both(request: Request, network: Network, sample: api.Sample) -> PrecisionComparison:
+    """Run in float32, what is shown and written, and in float64."""
+    from evsim.audit.precision import compare_precisions
+
+    return compare_precisions(
+        network,
+        sample,
+        timesteps=request.timesteps,
+        schedule=request.schedule,  # type: ignore[arg-type]
+        threads=request.threads,
+        record_spikes=request.record_spikes is not None,
+        detail=request.counts is not None,
+    )
+
+
 def demonstrate(save: str | None) -> None:
     """Run the bundled model on every bundled recording; print the first run whole and each outcome."""
     from evsim import demo
 
     if save is not None:
         model, sample = demo.save(save)
-        output.say(f"wrote {model} and {sample}; now try: evsim run {model} --input {sample}", kept=True)
+        line = typed("run", model, "--input", sample)
+        output.say(f"wrote {model} and {sample}; now try: {line}", kept=True)
         return
     network = api.load(demo.model_path())
     outcomes = []

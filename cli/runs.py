@@ -15,6 +15,7 @@ PANEL = "Runs"
     "evsim run model.h5 --input recording.aedat",
     "evsim run model.h5 --input recording.aedat --json - --counts counts.h5",
     "evsim run model.h5 --input recording.raw --split duration --duration 100ms",
+    "evsim run model.h5 --input recording.aedat --precision both",
     panel=PANEL,
 )
 def run(
@@ -23,7 +24,9 @@ def run(
         str,
         option("recording of any format, picture, or .npy", INPUT, "--input", metavar="FILE"),
     ],
-    precision: Annotated[str, option("float32, or float64 (exact)", ENGINE, metavar="TYPE")] = "float32",
+    precision: Annotated[
+        str, option("float32, float64 (exact), or both: float32, and what differs", ENGINE, metavar="TYPE")
+    ] = "float32",
     schedule: Annotated[str, option("order of events: layer, or time (streaming)", ENGINE, metavar="ORDER")] = "layer",
     record_spikes: Annotated[str | None, option("write the spikes of every LIF (.h5)", OUTPUT, metavar="FILE")] = None,
     save_frames: Annotated[
@@ -43,6 +46,7 @@ def run(
     reading: "ReadOptions",
     profile: str,
     threads: int,
+    allow_memory: str | None,
     json_file: str | None,
 ) -> None:
     """Run an input through a model: prediction, counts, energy."""
@@ -54,6 +58,7 @@ def run(
             reading,
             counts,
             nonspike,  # type: ignore[arg-type]
+            allow_memory,
         )
     )  # fmt: skip
 

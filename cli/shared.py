@@ -19,6 +19,31 @@ PANELS = (INPUT, MODEL, READING, OUTPUT, PRICES, ENGINE)
 """Headings of a command's help, in their order; a command's own come behind them."""
 
 
+def _families() -> tuple[str, ...]:
+    from evsim.converters.registry import known_families
+
+    return known_families()
+
+
+def _interpolations() -> tuple[str, ...]:
+    from evsim.inputspec import INTERPOLATIONS
+
+    return INTERPOLATIONS
+
+
+LISTS: dict[str, Callable[[], tuple[str, ...]]] = {"{families}": _families, "{interpolations}": _interpolations}
+"""Allowed values that a registry of the library knows, by what stands for them in a text of help."""
+
+
+def filled(text: str) -> str:
+    """Return a text of help with allowed values in their places; only help that is shown pays for loading them."""
+    for place, values in LISTS.items():
+        if place in text:
+            *first, last = values()
+            text = text.replace(place, f"{', '.join(first)} or {last}")
+    return text
+
+
 @dataclass(frozen=True)
 class Shared:
     """What stands behind one parameter of a command.
@@ -41,7 +66,7 @@ def option(text: str, panel: str, *typed: str, metavar: str | None = None) -> An
     Parameters
     ----------
     text, panel
-        Help, with the allowed values, and the panel that it stands in.
+        Help, with the allowed values or a place of `LISTS` for them, and the panel that it stands in.
     typed
         How it is typed, if not as ``--name``; a flag needs it.
     metavar

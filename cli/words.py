@@ -6,13 +6,19 @@ Python's names differ, and settings of energy methods go by ``--set``.
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 ALIASES = {
     "depths": "--depth",
     "detail": "--counts",
     "dims": "--dim",
+    "e_ac_pj": "--e-ac",
+    "e_mac_pj": "--e-mac",
     "duration_us": "--duration",
     "folder": "--save",
     "method": "--method",
@@ -30,6 +36,13 @@ OPTIONS = frozenset({"time_ms", "frequency_mhz"})
 """What energy methods leave open and `evsim energy` has an option of its own for; the rest goes by ``--set``."""
 
 _own: dict[str, str] = {}
+
+
+def typed(*words: object) -> str:
+    """Return a command of evsim as it is typed: by the name it was called, so that it works where a person reads it."""
+    called, on_path = Path(sys.argv[0]), shutil.which("evsim")
+    by_name = called.stem != "evsim" or (on_path and Path(on_path).absolute() == called.absolute())
+    return shlex.join(["evsim" if by_name else sys.argv[0], *map(str, words)])
 
 
 def speak_for(parameters: Iterable[Any]) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evsim.converters.checkpoint import Checkpoint, read_checkpoint
+from evsim.converters.checkpoint import Checkpoint, check_file, is_checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
 from evsim.converters.family import Family
 from evsim.converters.parts import Builder, Weights
-from evsim.converters.registry import BUILT_IN, families_of_others, find_family, find_preset, known_families
+from evsim.converters.registry import BUILT_IN, families_of_others, find_family, find_preset
+from evsim.converters.renames import fitted, unknown
 from evsim.converters.table import Match
 from evsim.errors import CheckpointError, NetworkError, OptionError, PluginError
 from evsim.files import check_input
@@ -37,7 +38,7 @@ def convert(path: str | Path, options: ConvertOptions | None = None) -> Conversi
     Parameters
     ----------
     path
-        state_dict as HDF5, ``.pth`` or ``.pth.tar``.
+        PyTorch's checkpoint, a pickle of arrays, safetensors or HDF5; `checkpoint.READ` lists the forms.
     options
         What the file cannot tell, or tells wrongly.
 
@@ -48,14 +49,17 @@ def convert(path: str | Path, options: ConvertOptions | None = None) -> Conversi
     PluginError
         If no family of evsim fits, and a package that brings another is broken.
     """
+    check_file(Path(path))
     if is_model(path):
         raise CheckpointError(f"{path} is a model.h5 already; show it by: evsim info {path}")
-    return build(read_checkpoint(path), options or ConvertOptions())
+    options = options or ConvertOptions()
+    return build(read_checkpoint(path, options.weights), options)
 
 
 def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     """Build the network of a checkpoint already read; errors as `convert`."""
     preset = None if options.preset is None else find_preset(options.preset)
+    checkpoint = fitted(checkpoint, BUILT_IN, options.keys, options.weights)
     facts = Facts(options, checkpoint.args, preset, {name for family in BUILT_IN.values() for name in family.models})
     family, match = _family(checkpoint, facts)
     facts = replace(facts, models={*facts.models, *family.models})
@@ -80,7 +84,7 @@ def load_model(path: str | Path) -> Conversion:
         As `evsim.modelfile.load` and `convert`.
     """
     path = Path(path)
-    if not _is_pickle(path):
+    if not is_checkpoint(path):
         try:
             return Conversion(load(path), ())
         except ForeignFileError:
@@ -92,17 +96,6 @@ def load_model(path: str | Path) -> Conversion:
     assumed = ", ".join(f"{k} {v}" for k, v in conversion.network.provenance.items() if "assumed" in v)
     note = f"{path} is a checkpoint: converted on the fly" + (f"; {assumed}" if assumed else "")
     return Conversion(conversion.network, (note, *conversion.notes))
-
-
-def _is_pickle(path: Path) -> bool:
-    """Whether a file is what PyTorch writes."""
-    try:
-        if not path.is_file():  # a pipe has nothing to look at
-            return False
-        with path.open("rb") as file:
-            return file.read(8).startswith((b"PK", b"\x80"))
-    except (OSError, ValueError):
-        return False  # the reader of models says what is wrong
 
 
 def _family(checkpoint: Checkpoint, facts: Facts) -> tuple[Family, Match]:
@@ -135,9 +128,8 @@ def _family(checkpoint: Checkpoint, facts: Facts) -> tuple[Family, Match]:
 def _fitting(checkpoint: Checkpoint, families: Iterator[Family]) -> Iterator[tuple[Family, Match]]:
     """Yield the families of whose layers every weight is there."""
     for family in families:
-        match = family.match(checkpoint.shapes)
-        if match.complete:
-            yield family, match
+        if family.fits(checkpoint.shapes):
+            yield family, family.match(checkpoint.shapes)
 
 
 def _fitting_of_others(checkpoint: Checkpoint) -> list[tuple[Family, Match]]:
@@ -164,18 +156,13 @@ def _not_of(family: Family, match: Match, checkpoint: Checkpoint, source: str) -
 
 def _unknown(checkpoint: Checkpoint) -> CheckpointError:
     """Say what is nearest to a checkpoint that is of no family."""
-    nearest = max(BUILT_IN.values(), key=lambda family: family.match(checkpoint.shapes).share)
-    match = nearest.match(checkpoint.shapes)
+    matches = [(family, family.match(checkpoint.shapes)) for family in BUILT_IN.values()]
+    nearest, match = max(matches, key=lambda pair: pair[1].share)
     if match.share >= NEAR and not match.misshapen:
         return CheckpointError(
             f"{checkpoint.path} {match.fault()}; give the complete state_dict (of a {nearest.title}, as it seems)"
         )
-    some = ", ".join(list(checkpoint.shapes)[:4])
-    near = f"; of {nearest.title}, the nearest, it {match.fault()}" if match.present else ""
-    return CheckpointError(
-        f"{checkpoint.path}: its keys ({some}, ...) are of no family that evsim knows "
-        f"({', '.join(known_families())}){near}; give a model.h5 or a checkpoint of one of these"
-    )
+    return unknown(checkpoint, BUILT_IN)
 
 
 def _precision(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:
@@ -191,7 +178,8 @@ def _precision(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:
 
 def _labels(path: str, classes: int) -> tuple[str, ...]:
     """Read class names, one per line."""
-    check_input(path, OptionError, "a text file, one class per line, to `labels`")
+    wanted = "a text file, one class per line"
+    check_input(path, OptionError, f"{wanted}, to `labels`", f"give `labels` {wanted}")
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -8,9 +8,14 @@ from typing import Any
 
 from evsim.converters.presets import Preset
 from evsim.errors import OptionError, spelled
+from evsim.inputspec import INTERPOLATIONS
 
-CHOICES = {"orientation": ("spikingjelly", "jaer", "raw"), "frames": ("number", "time")}
-"""What the options that say how events become frames may be; `variant` and `tokenizer` are a family's own."""
+CHOICES = {
+    "orientation": ("spikingjelly", "jaer", "raw"),
+    "frames": ("number", "time"),
+    "interpolation": INTERPOLATIONS,
+}
+"""What the options that say how an input is made may be; `variant` and `tokenizer` are a family's own."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class ConvertOptions:
     Raises
     ------
     OptionError
-        If there is no such orientation or way of making frames.
+        If there is no such orientation, way of making frames or interpolation.
     """
 
     family: str | None = None
@@ -36,6 +41,10 @@ class ConvertOptions:
     orientation: str | None = None
     frames: str | None = None
     preset: str | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    weights: str | None = None
+    keys: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -122,6 +131,10 @@ class Facts:
             )
         self.note(fact, value, source)
         return value
+
+    def speaks_of(self, fact: str) -> bool:
+        """Whether an option, the preset or an argument of the same name tells a fact; an empty text tells nothing."""
+        return self.stated(fact)[0] is not None or (self.trusted and self.args.get(fact) not in (None, ""))
 
     def stated(self, fact: str) -> tuple[Any, str]:
         """Return what an option or the preset says of a fact, and which; (None, "") if neither does."""

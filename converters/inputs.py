@@ -7,7 +7,7 @@ from functools import partial
 
 from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.presets import CIFAR10, IMAGENET
-from evsim.inputspec import InputSpec
+from evsim.inputspec import CROP_PCT, INTERPOLATIONS, InputSpec
 
 
 def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
@@ -35,7 +35,7 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
         check=is_count,
     )  # fmt: skip
     if events:
-        facts.refuse("means nothing for a model of events", "mean", "std")
+        facts.refuse("means nothing for a model of events", "mean", "std", "crop_pct", "interpolation")
         frames = facts.find(
             "frames", constant="number", reason="as the authors' scripts", check=lambda f: f in CHOICES["frames"]
         )
@@ -53,7 +53,21 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
         )
         for fact, value in (("mean", published[0]), ("std", published[1]))
     )  # fmt: skip
-    return InputSpec("image", channels, size, size, timesteps, mean, std)
+    crop_pct, interpolation = _resizing(facts)
+    return InputSpec("image", channels, size, size, timesteps, mean, std, crop_pct, interpolation=interpolation)
+
+
+def _resizing(facts: Facts) -> tuple[float, str]:
+    """Return how pictures are cut to size, as timm's `crop_pct` and `interpolation` say; noted where something says it.
+
+    What neither an option nor the arguments tell is as the published models have it: the whole picture, bicubic.
+    """
+    crop_pct, interpolation = CROP_PCT, INTERPOLATIONS[0]
+    if facts.speaks_of("crop_pct"):
+        crop_pct = facts.find("crop_pct", "crop_pct", check=lambda share: 0.0 < share <= 1.0)
+    if facts.speaks_of("interpolation"):
+        interpolation = facts.find("interpolation", "interpolation", check=lambda name: name in INTERPOLATIONS)
+    return float(crop_pct), interpolation
 
 
 def is_count(value: object) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,12 +124,9 @@ class Form:
 
     def match(self, shapes: Shapes) -> Match:
         """Hold the keys of a checkpoint against the table."""
-        counters = {row.counter for row in self.rows if row.counter}
-        counts = {counter: _count(counter, self.rows, shapes) for counter in sorted(counters)}
-        # no count claimed by one key is walked through: among so many blocks some are missing
-        walked = {name: min(count, len(shapes) + 1) for name, count in counts.items()}
         present, missing, misshapen = 0, [], []
-        for layer in self.layers(walked):
+        counts = self._counts(shapes)
+        for layer in self.layers(self._walked(counts, shapes)):
             if layer.weight not in shapes:
                 missing.append(layer.weight)
             elif len(shapes[layer.weight]) != len(layer.shape):
@@ -137,6 +135,20 @@ class Form:
             else:
                 present += 1
         return Match(self, counts, present, tuple(missing), tuple(misshapen))
+
+    def fits(self, shapes: Shapes) -> bool:
+        """Whether the weight of every layer is there: `match`, ended by the first that is not."""
+        layers = self.layers(self._walked(self._counts(shapes), shapes))
+        return all(len(shapes.get(layer.weight, ())) == len(layer.shape) for layer in layers)
+
+    def _counts(self, shapes: Shapes) -> Sizes:
+        counters = {row.counter for row in self.rows if row.counter}
+        return {counter: _count(counter, self.rows, shapes) for counter in sorted(counters)}
+
+    def _walked(self, counts: Sizes, shapes: Shapes) -> Sizes:
+        """Return how many blocks to look at: of more than there are keys for, which one key can claim, some lack."""
+        rows = Counter(row.counter for row in self.rows)
+        return {counter: min(count, len(shapes) // rows[counter] + 1) for counter, count in counts.items()}
 
 
 @dataclass(frozen=True)

@@ -1,253 +1,390 @@
-"""Reads PyTorch's zip files without torch, and without running anything that the file asks for.
+"""Reads a pickle as data: a small machine of its own, which runs nothing that the file asks for.
 
-A pickle is a program: it may name any function and have it called. The unpickler here knows a fixed list of names
-(tensors, their storages, containers); any other class becomes an inert stand-in that keeps what it was given and does
-nothing, and a file that names a function, or anything of the modules that run things, is refused.
+A pickle is a program: it may name any function and have it called, alter any object, and build in a few bytes what
+takes for ever to hash, print or free. This machine knows the opcodes, makes plain values alone, and leaves the meaning
+of names to `evsim.converters.rebuild`. It hashes no tuple, copies nothing twice, and counts what it does.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import pickle
-import pickletools
 import struct
-import zipfile
-import zlib
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from evsim.converters.values import LongText, Name, Opaque, check_nesting, kind_of
 from evsim.errors import CheckpointError
 
-STORAGES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
-"""PyTorch's storage classes and the NumPy types that they hold."""
+MOST_STEPS = 2_000_000
+"""Opcodes of a pickle: some ten tensors of optimizer and weights for each of a thousand layers are 600,000."""
 
-HARMLESS_BUILTINS = {"set": set, "frozenset": frozenset, "complex": complex, "slice": slice}
-RUNNING_MODULES = frozenset(
+MOST_CONTAINERS = 300_000
+"""Lists, dicts, tuples and objects of a pickle."""
+
+LONGEST_INTEGER = 64
+"""Bytes of an integer: the states of random generators have 16."""
+
+LONGEST_LINE = 4096
+LONG_TEXT = 1 << 16
+"""Bytes from which on a text is kept as it stands in the file: it is the values of an array, or nothing to us."""
+
+LONGEST_NAME = 512
+NEWEST_PROTOCOL = 5
+
+
+class DamagedError(ValueError):
+    """The pickle is cut short, or no pickle."""
+
+
+Find: TypeAlias = Callable[[str, str], object]
+Call: TypeAlias = Callable[[object, object], object]
+Build: TypeAlias = Callable[[object, object], None]
+Operation: TypeAlias = Callable[["Machine"], None]
+Persistent: TypeAlias = Callable[[object], object]
+
+
+class Machine:
+    """Runs a pickle on a stack of plain values.
+
+    Attributes
+    ----------
+    path
+        The file, for messages.
+    find
+        What a name stands for; refuses those that no checkpoint names.
+    call
+        What a name makes of its arguments.
+    build
+        Gives an object its state.
+    persistent
+        What a persistent id, by which PyTorch names storages, stands for.
     """
-    _io _posixsubprocess asyncio bdb builtins cProfile code codeop commands ctypes distutils doctest functools http
-    importlib io marshal multiprocessing nt numba operator os pdb pickle pip pkgutil posix profile pty runpy shutil
-    site smtplib socket ssl subprocess sys tempfile threading timeit trace types urllib webbrowser
-    """.split()  # noqa: SIM905 - one name per line would fill the screen
-)
-"""Modules whose functions and classes run programs, write files or open connections: no checkpoint names them."""
 
-PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-"""Protocol 2, which PyTorch writes, uses Python 2's names."""
+    def __init__(
+        self, data: bytes | memoryview, path: Path, find: Find, call: Call, build: Build, persistent: Persistent
+    ) -> None:
+        self.path, self.find, self.call, self.build, self.persistent = path, find, call, build, persistent
+        self._data, self._at = memoryview(data), 0
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self._memo: dict[int, object] = {}
+        self._names: dict[tuple[str, str], object] = {}
+        self._made = 0
+        self.steps = 0
 
-TORCH_MODULES = ("_utils", "_tensor", "storage", "serialization")
-"""Modules of torch whose functions rebuild tensors."""
-
-TORCH_VALUES = ("float", "bfloat", "int", "uint", "bool", "complex", "half", "double", "device", "strided", "sparse")
-"""How the names of dtypes, devices and layouts begin that torch spells in lower case."""
-
-LARGEST_PICKLE = 64 << 20
-"""Bytes of pickle (not of weights) beyond which a file is no checkpoint."""
-
-DAMAGE = (
-    pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, TypeError,
-    KeyError, IndexError, AttributeError, OverflowError, MemoryError, RecursionError, RuntimeError,
-)  # fmt: skip
-"""What the standard library raises on a damaged zip file or pickle."""
-
-
-@dataclass
-class LazyTensor:
-    """A tensor of a zip file, read on demand: shape, strides and offset in elements of its storage."""
-
-    archive: Path
-    member: str
-    dtype: str
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def __setstate__(self, state: object) -> None:
-        raise TypeError("a pickle may not alter a tensor")  # such as which file it reads
-
-    def read(self) -> NDArray[np.generic]:
-        """Return the tensor's values.
+    def load(self) -> object:
+        """Return the object that the pickle holds, checked to be finite and not nested beyond reason.
 
         Raises
         ------
         CheckpointError
-            If the storage is shorter than the tensor says.
+            If the pickle names what no checkpoint does, or makes more than one does.
+        DamagedError
+            If it is no sound pickle.
         """
-        try:
-            with zipfile.ZipFile(self.archive) as archive:
-                raw = archive.read(self.member)
-            stored = np.frombuffer(raw, "<u2" if self.dtype == "bfloat16" else self.dtype)
-        except DAMAGE as error:
-            raise CheckpointError(
-                f"{self.archive}: the weights {self.member} are missing or damaged; copy the file again"
-            ) from error
-        if 0 in self.shape:
-            return np.empty(self.shape, stored.dtype)
-        last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
-        if last >= len(stored) or math.prod(self.shape) > len(stored):
-            raise CheckpointError(
-                f"{self.archive}: a tensor of shape {list(self.shape)} does not fit its storage of {len(stored)} values"
-            )
-        steps = tuple(
-            step * stored.itemsize if size > 1 else 0 for size, step in zip(self.shape, self.strides, strict=True)
+        data, operations = self._data, OPERATIONS
+        while True:
+            if self._at >= len(data):
+                raise DamagedError("it ends early")
+            code = data[self._at]
+            self._at += 1
+            self.steps += 1
+            if self.steps > MOST_STEPS:
+                raise CheckpointError(f"{self.path} holds over {MOST_STEPS} values beside its weights; refused")
+            if code == ord("."):
+                value = self.pop()
+                check_nesting(value, self.path)
+                return value
+            operation = operations[code]
+            if operation is None:
+                raise DamagedError(f"opcode {code:#x}")
+            operation(self)
+
+    def take(self, size: int) -> memoryview:
+        """Return the next bytes."""
+        at = self._at
+        if size < 0 or size > len(self._data) - at:
+            raise DamagedError("it ends early")
+        self._at = at + size
+        return self._data[at : at + size]
+
+    def number(self, form: struct.Struct) -> Any:
+        """Return the next number."""
+        return form.unpack(self.take(form.size))[0]
+
+    def line(self) -> str:
+        """Return the rest of the line, as the oldest opcodes have their arguments."""
+        piece = bytes(self._data[self._at : self._at + LONGEST_LINE])
+        end = piece.find(b"\n")
+        if end < 0:
+            raise DamagedError("a line without an end")
+        self._at += end + 1
+        return piece[:end].decode("utf-8", "backslashreplace")
+
+    def pop(self) -> Any:
+        """Take the value on top."""
+        if not self.stack:
+            raise DamagedError("an empty stack")
+        return self.stack.pop()
+
+    def marked(self) -> list[Any]:
+        """Take the values since the last mark."""
+        if not self.marks:
+            raise DamagedError("no mark")
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
+
+    def top(self) -> Any:
+        """Return the value on top."""
+        if not self.stack:
+            raise DamagedError("an empty stack")
+        return self.stack[-1]
+
+    def contain(self, value: object) -> None:
+        """Push something that holds others."""
+        self._made += 1
+        if self._made > MOST_CONTAINERS:
+            raise CheckpointError(f"{self.path} holds over {MOST_CONTAINERS} lists, dicts and objects; refused")
+        self.stack.append(value)
+
+    def integer(self, raw: memoryview | bytes) -> None:
+        """Push an integer."""
+        if len(raw) > LONGEST_INTEGER:
+            raise CheckpointError(f"{self.path} holds an integer of {len(raw)} bytes, which no checkpoint has; refused")
+        self.stack.append(int.from_bytes(raw, "little", signed=True))
+
+    def text(self, size: int) -> None:
+        """Push a text; a long one as it stands in the file."""
+        raw = self.take(size)
+        self.stack.append(LongText(raw) if size > LONG_TEXT else str(raw, "utf-8", "backslashreplace"))
+
+    def raw(self, size: int) -> None:
+        """Push bytes; many of them as they stand in the file."""
+        raw = self.take(size)
+        self.stack.append(raw if size > LONG_TEXT else bytes(raw))
+
+    def name(self, module: object, name: object) -> None:
+        """Push what a name stands for."""
+        if type(module) is not str or type(name) is not str or len(module) + len(name) > LONGEST_NAME:
+            raise DamagedError("a name that is none")
+        if (module, name) not in self._names:
+            self._names[module, name] = self.find(module, name)
+        self.stack.append(self._names[module, name])
+
+    def called(self, function: object, arguments: object) -> None:
+        """Push what a name makes of its arguments."""
+        self.contain(self.call(function, arguments))
+
+    def put(self, index: int) -> None:
+        """Remember the value on top."""
+        if not 0 <= index <= len(self._data):
+            raise DamagedError("it remembers more than it holds")
+        self._memo[index] = self.top()
+
+    def memoize(self) -> None:
+        """Remember the value on top under the next number."""
+        self.put(len(self._memo))
+
+    def get(self, index: int) -> None:
+        """Push what was remembered."""
+        if index not in self._memo:
+            raise DamagedError("it remembers what never was")
+        self.stack.append(self._memo[index])
+
+    def set_items(self, target: object, items: list[Any]) -> None:
+        """Set keys and values in a dict, or in a stand-in for one."""
+        if len(items) % 2:
+            raise DamagedError("a key without a value")
+        if isinstance(target, Opaque):
+            pairs = {k: v for k, v in zip(items[::2], items[1::2], strict=True) if type(k) is str}
+            target.items = {**pairs} if target.items is None else target.items
+            target.items.update(pairs)
+            return
+        if type(target) is not dict:
+            raise DamagedError("items for what is no dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[self.key(key)] = value
+
+    def key(self, key: object) -> object:
+        """Return a key that is quick to hash; a tuple, whose hash a file can make endless, becomes a stand-in."""
+        if key is None or isinstance(key, str | float | bool | bytes | Name | Opaque):
+            return key
+        if type(key) is int and -(1 << 60) < key < 1 << 60:
+            return key
+        if type(key) is tuple and len(key) <= 16 and all(isinstance(k, str | int | float | None) for k in key):
+            return Opaque("tuple")
+        if type(key) is int:
+            return Opaque("int")
+        raise CheckpointError(
+            f"{self.path} has a {kind_of(key)} as the key of a dict, which no checkpoint has; refused"
         )
-        values = np.lib.stride_tricks.as_strided(stored[self.offset :], self.shape, steps, writeable=False)
-        if self.dtype == "bfloat16":  # the upper half of a float32
-            return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        return np.array(values)
+
+    def extend(self, target: object, items: list[Any]) -> None:
+        """Append to a list; stand-ins swallow what they are given."""
+        if type(target) is list:
+            target.extend(items)
+        elif not isinstance(target, Opaque):
+            raise DamagedError("items for what is no list")
 
 
-class Inert:
-    """Stand-in for a class that is not on the list: takes whatever the pickle gives it and does nothing."""
-
-    origin = "unknown"
-    state: object = None
-
-    def __init__(self, *_: object, **__: object) -> None:
-        """Take whatever the pickle gives."""
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-    def __setitem__(self, key: object, value: object) -> None:
-        """Swallow items of unknown mappings."""
-
-    def append(self, value: object) -> None:
-        """Swallow items of unknown lists."""
-
-    def extend(self, values: object) -> None:
-        """Swallow items of unknown lists."""
+def _constant(value: object) -> Operation:
+    return lambda m: m.stack.append(value)
 
 
-def read_zip(path: Path) -> object:
-    """Return the object in a PyTorch zip file, its tensors as `LazyTensor`.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged, or asks for a call that no checkpoint needs.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            data, root = _pickle_in(archive, path)
-        _check_sizes(data, path)
-        return _Reader(io.BytesIO(data), path, root).load()
-    except CheckpointError:
-        raise
-    except DAMAGE as error:
-        raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}); copy it again") from error
+def _text(form: struct.Struct) -> Operation:
+    return lambda m: m.text(m.number(form))
 
 
-def _pickle_in(archive: zipfile.ZipFile, path: Path) -> tuple[bytes, str]:
-    """Return the pickle, and the folder within the archive where it lies."""
-    names = [name for name in archive.namelist() if name.split("/")[-1] == "data.pkl"]
-    if len(names) != 1:
-        raise CheckpointError(f"{path} is a zip file but no PyTorch checkpoint (it has no data.pkl)")
-    if archive.getinfo(names[0]).file_size > LARGEST_PICKLE:
-        raise CheckpointError(f"{path}: its pickle claims over {LARGEST_PICKLE >> 20} MB; this is no checkpoint")
-    root = names[0].removesuffix("data.pkl")
-    order = root + "byteorder"
-    if order in archive.namelist() and archive.read(order).strip() != b"little":
-        raise CheckpointError(f"{path} was saved on a big-endian machine; load and save it again in PyTorch")
-    return archive.read(names[0]), root
+def _raw(form: struct.Struct) -> Operation:
+    return lambda m: m.raw(m.number(form))
 
 
-def _check_sizes(data: bytes, path: Path) -> None:
-    """Walk over the opcodes, which checks every length against what is there, and refuse a memo beyond the pickle.
-
-    The unpickler itself makes room for any length and any memo index that a few bytes claim.
-    """
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
-            raise CheckpointError(f"{path} is damaged (its pickle remembers an object {argument}); copy it again")
+def _plain(form: struct.Struct) -> Operation:
+    return lambda m: m.stack.append(m.number(form))
 
 
-class _Reader(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, path: Path, root: str) -> None:
-        super().__init__(file, encoding="utf-8")
-        self.path, self.root = path, root
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = PYTHON_2.get(module, module)
-        known: dict[tuple[str, str], Callable[..., Any]] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
-            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-            ("torch._tensor", "_rebuild_from_type_v2"): lambda function, _type, args, _state: function(*args),
-            ("torch", "Size"): tuple,
-        }
-        if (module, name) in known:
-            return known[module, name]
-        if module == "torch" and name in STORAGES:
-            return STORAGES[name]
-        if module == "builtins" and name in HARMLESS_BUILTINS:
-            return HARMLESS_BUILTINS[name]
-        if not _harmless(module, name):
-            raise CheckpointError(
-                f"{self.path} asks to run {module}.{name}: refused, it may be malicious; save its state_dict alone"
-            )
-        return type("Inert", (Inert,), {"origin": f"{module}.{name}"})
-
-    def persistent_load(self, pid: Any) -> tuple[str, str]:
-        kind, storage, key, *_ = pid
-        if kind != "storage" or storage not in STORAGES.values() or not isinstance(key, str):
-            raise CheckpointError(f"{self.path} refers to {pid!r}, which is no tensor storage that evsim knows")
-        return storage, f"{self.root}data/{key}"
-
-    def _tensor(self, storage: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> Any:
-        dtype, member = storage
-        if not all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)) or len(shape) != len(strides):
-            raise CheckpointError(f"{self.path}: a tensor has the impossible shape {shape}; copy the file again")
-        return LazyTensor(self.path, member, dtype, offset, tuple(shape), tuple(strides))
+def _remember(form: struct.Struct) -> Operation:
+    return lambda m: m.put(m.number(form))
 
 
-def _harmless(module: str, name: str) -> bool:
-    """Whether a name may get a stand-in: a class by its spelling, or something that honest checkpoints name."""
-    if (module, name) in INERT_NAMES:
-        return True
-    root, _, rest = module.partition(".")
-    if root in RUNNING_MODULES:
-        return False
-    is_class = name.rsplit(".", maxsplit=1)[-1].lstrip("_")[:1].isupper()
-    if root == "numpy":
-        return is_class or name.startswith("_")  # what its own arrays and generators are rebuilt by
-    if root == "torch":
-        return is_class or rest in TORCH_MODULES or (not rest and name.startswith(TORCH_VALUES))
-    return is_class
+def _recall(form: struct.Struct) -> Operation:
+    return lambda m: m.get(m.number(form))
 
 
-INERT_NAMES = {
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("_codecs", "encode"),
-    ("copyreg", "_reconstructor"),
-    ("collections", "defaultdict"),
-    ("collections", "deque"),
-    ("datetime", "datetime"),
-    ("datetime", "date"),
-    ("datetime", "timedelta"),
-    ("builtins", "object"),
-    ("builtins", "bytearray"),
-    ("builtins", "range"),
-    ("types", "SimpleNamespace"),
-}
-"""What honest checkpoints name beside their weights, such as NumPy scalars among metrics: never called either."""
+def _tuple(size: int) -> Operation:
+    def make(m: Machine) -> None:
+        items = [m.pop() for _ in range(size)]
+        m.contain(tuple(reversed(items)))
+
+    return make
+
+
+def _mark(m: Machine) -> None:
+    m.marks.append(m.stack)
+    m.stack = []
+    if len(m.marks) > MOST_CONTAINERS:
+        raise CheckpointError(f"{m.path} is nested over {MOST_CONTAINERS} deep, which no checkpoint is; refused")
+
+
+def _dict(m: Machine) -> None:
+    items, made = m.marked(), dict[object, object]()
+    m.set_items(made, items)
+    m.contain(made)
+
+
+def _append(m: Machine) -> None:
+    value = m.pop()
+    m.extend(m.top(), [value])
+
+
+def _set_item(m: Machine) -> None:
+    value, key = m.pop(), m.pop()
+    m.set_items(m.top(), [key, value])
+
+
+def _many(take: Callable[[Machine, object, list[Any]], None]) -> Operation:
+    def operate(m: Machine) -> None:
+        items = m.marked()
+        take(m, m.top(), items)
+
+    return operate
+
+
+def _reduce(m: Machine) -> None:
+    arguments, function = m.pop(), m.pop()
+    m.called(function, arguments)
+
+
+def _new(m: Machine) -> None:
+    m.pop()  # the keywords, which no class that is known takes
+    _reduce(m)
+
+
+def _object(m: Machine) -> None:
+    items = m.marked()
+    if not items:
+        raise DamagedError("an object of no class")
+    m.called(items[0], tuple(items[1:]))
+
+
+def _instance(m: Machine) -> None:
+    module, name = m.line(), m.line()
+    items = m.marked()
+    m.name(module, name)
+    m.called(m.pop(), tuple(items))
+
+
+def _build(m: Machine) -> None:
+    state = m.pop()
+    m.build(m.top(), state)
+
+
+def _stack_name(m: Machine) -> None:
+    name, module = m.pop(), m.pop()
+    m.name(module, name)
+
+
+def _drop(m: Machine) -> None:
+    if m.stack:
+        m.stack.pop()
+    else:
+        m.marked()
+
+
+def _forget(m: Machine) -> None:
+    m.marked()
+
+
+def _begin(m: Machine) -> None:
+    if m.number(U1) > NEWEST_PROTOCOL:
+        raise DamagedError("a newer protocol than there is")
+
+
+def _frame(m: Machine) -> None:
+    m.number(U8)  # how far the next pieces reach: all of the pickle is here
+
+
+def _integer_line(m: Machine) -> None:
+    line = m.line()
+    digits = line.removesuffix("L")
+    if len(digits) > 2 * LONGEST_INTEGER:
+        raise CheckpointError(f"{m.path} holds an integer of {len(digits)} digits, which no checkpoint has; refused")
+    m.stack.append({"00": False, "01": True}.get(line, int(digits)))
+
+
+def _quoted(m: Machine) -> None:
+    line = m.line()
+    if len(line) < 2 or line[0] != line[-1] or line[0] not in "'\"":
+        raise DamagedError("a text without quotes")
+    m.stack.append(line[1:-1])
+
+
+U1, U2, I4, U4, U8 = (struct.Struct(f"<{code}") for code in "BHiIQ")
+F8 = struct.Struct(">d")
+OPERATIONS: list[Operation | None] = [None] * 256
+"""What each opcode does, by its byte; those that are missing are refused."""
+
+for _code, _operation in {
+    "N": _constant(None), "\x88": _constant(True), "\x89": _constant(False),
+    "K": _plain(U1), "M": _plain(U2), "J": _plain(I4), "G": _plain(F8),
+    "\x8a": lambda m: m.integer(m.take(m.number(U1))), "\x8b": lambda m: m.integer(m.take(m.number(I4))),
+    "I": _integer_line, "L": _integer_line, "F": lambda m: m.stack.append(float(m.line())),
+    "X": _text(U4), "\x8c": _text(U1), "\x8d": _text(U8), "T": _text(I4), "U": _text(U1),
+    "V": lambda m: m.stack.append(m.line()), "S": _quoted,
+    "B": _raw(U4), "C": _raw(U1), "\x8e": _raw(U8), "\x96": _raw(U8),
+    "(": _mark, "0": _drop, "1": _forget, "2": lambda m: m.stack.append(m.top()),
+    ")": lambda m: m.contain(()), "t": lambda m: m.contain(tuple(m.marked())),
+    "\x85": _tuple(1), "\x86": _tuple(2), "\x87": _tuple(3),
+    "]": lambda m: m.contain([]), "l": lambda m: m.contain(m.marked()), "a": _append, "e": _many(Machine.extend),
+    "}": lambda m: m.contain({}), "d": _dict, "s": _set_item, "u": _many(Machine.set_items),
+    "\x8f": lambda m: m.contain(Opaque("set")), "\x90": _many(Machine.extend),
+    "\x91": lambda m: m.contain(Opaque("frozenset", tuple(m.marked()))),
+    "p": lambda m: m.put(int(m.line())), "q": _remember(U1), "r": _remember(U4), "\x94": Machine.memoize,
+    "g": lambda m: m.get(int(m.line())), "h": _recall(U1), "j": _recall(U4),
+    "c": lambda m: m.name(m.line(), m.line()), "\x93": _stack_name,
+    "R": _reduce, "\x81": _reduce, "\x92": _new, "o": _object, "i": _instance, "b": _build,
+    "Q": lambda m: m.stack.append(m.persistent(m.pop())),
+    "\x80": _begin, "\x95": _frame,
+}.items():  # fmt: skip
+    OPERATIONS[ord(_code)] = _operation

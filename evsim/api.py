@@ -21,7 +21,9 @@ from evsim.events import read as read_recording
 from evsim.events.frames import to_frames
 from evsim.events.options import BY_DURATION
 from evsim.intake import check_timesteps
-from evsim.network import Network
+from evsim.kernels.threads import check_threads
+from evsim.needs import check_needs, parsed_size
+from evsim.network import Network, Origin
 from evsim.observers import Counter, Observer, SpikeRecorder
 from evsim.traffic import TrafficMeter
 
@@ -127,9 +129,27 @@ class Run:
         return countsfile.origin(self.network, self.sample.values, self.sample.path, self.precision)
 
 
-def load(path: str | Path) -> Network:
-    """Load a model.h5, or convert a checkpoint on the fly; errors as `evsim.converters.load_model`."""
-    return load_model(path).network
+def load(path: str | Path, *, allow_memory: int | str | None = None) -> Network:
+    """Load a model.h5, or convert a checkpoint on the fly.
+
+    Parameters
+    ----------
+    path
+        The file.
+    allow_memory
+        Bytes that a run may need, also as text such as "32GB"; by default what the file justifies, see `evsim.needs`.
+
+    Raises
+    ------
+    OptionError, ModelFileError, CheckpointError, NetworkError
+        As `evsim.converters.load_model`, and if `allow_memory` is no size.
+    """
+    return allowed(load_model(path).network, path, allow_memory)
+
+
+def allowed(network: Network, path: str | Path, allow_memory: int | str | None = None) -> Network:
+    """Return a network that knows the file it came from, and how much memory a run of it may need; as `load`."""
+    return replace(network, file=Origin(str(path), Path(path).stat().st_size, parsed_size(allow_memory)))
 
 
 def read(
@@ -155,10 +175,13 @@ def read(
         If the file cannot be read or does not fit the network.
     OptionError
         If the options contradict each other or mean nothing for such a file, or there can be no such `timesteps`.
+    NetworkError
+        If a run would need more memory than it may, see `evsim.needs`.
     """
     spec, options = network.spec, options or ReadOptions()
     if timesteps is not None:
         check_timesteps(timesteps)
+    check_needs(network, timesteps)
     prepared = _ready(path, network, timesteps or spec.timesteps, options)
     if prepared is not None:
         return prepared
@@ -259,8 +282,7 @@ def check_run(threads: int, timesteps: int | None = None) -> None:
     OptionError
         If one is too small or too great.
     """
-    if threads < 1:
-        raise OptionError(f"`threads` must be at least 1, got {threads}")
+    check_threads(threads)
     if timesteps is not None:
         check_timesteps(timesteps)
 

@@ -50,6 +50,8 @@ def save(folder: str | Path) -> tuple[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError(f"cannot make {folder}: {error.strerror}; give another `folder`") from error
+    except ValueError:
+        raise OptionError(f"cannot make {str(folder)!r}: no folder can be named so; give another `folder`") from None
     targets = (folder / MODEL, folder / SAMPLE)
     for source, target in zip((model_path(), *list(recordings().values())[:1]), targets, strict=True):
         write_whole(target, source.read_bytes())

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError, OptionError
 from evsim.intake import Intake, check_timesteps
-from evsim.kernels.threads import Workers
+from evsim.kernels.threads import Workers, check_threads
 from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
+from evsim.layers.ranges import could_overflow, find_fault
+from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Observer
 from evsim.spikes import Packet, RealMap
@@ -80,13 +82,16 @@ class Simulator:
         Order of events, see the module.
     threads
         Threads that share each layer's work; no result depends on it.
+    apart
+        Whether no layers are fused, so that observers see the currents of all neurons; no result depends on it.
 
     Raises
     ------
     OptionError
         If a parameter has no such value.
     NetworkError
-        If a layer cannot run exactly in that precision, or spikes add up beyond what is counted exactly.
+        If a layer cannot run exactly in that precision, spikes add up beyond what is counted exactly, or the run would
+        need more memory than it may (`evsim.needs`).
     """
 
     def __init__(
@@ -96,21 +101,26 @@ class Simulator:
         precision: Precision = "float32",
         schedule: Schedule = "layer",
         threads: int = 1,
+        *,
+        apart: bool = False,
     ) -> None:
         if precision not in ("float32", "float64"):
             raise OptionError(f"`precision` must be float32 or float64, got {precision}")
         if schedule not in ("time", "layer"):
             raise OptionError(f"`schedule` must be time or layer, got {schedule}")
-        if threads < 1:
-            raise OptionError(f"`threads` must be at least 1, got {threads}")
+        check_threads(threads)
         self.network = network
         self.timesteps = network.spec.timesteps if timesteps is None else timesteps
         check_timesteps(self.timesteps)
-        self.schedule = schedule
+        self.schedule, self.threads = schedule, threads
         self.dtype = np.dtype(precision)
+        self.apart = apart
+        check_needs(network, self.timesteps, precision, schedule, threads, apart=apart)
         self._intake = Intake(network, self.timesteps, self.dtype, schedule == "time")
-        self.stages = plan(network, self.timesteps, Context(self.dtype, Workers(threads), schedule == "time"))
+        self._context = Context(self.dtype, Workers(threads), schedule == "time")
+        self.stages = plan(network, self.timesteps, self._context, apart=apart)
         self._readers = self._connect()
+        self._safe_up_to = -1.0  # largest magnitude of an input whose run is known to stay finite
 
     @property
     def steps(self) -> int:
@@ -140,23 +150,26 @@ class Simulator:
         RecordingError
             If the source does not fit the network's input, or holds counts above 2^31 - 1.
         NetworkError
-            If the logits are not finite.
+            If a value is not finite, with the first layer that gives one; or if frames need more memory than a run may
+            where one image would do.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # the logits tell
-            logits = self._run(source, observers)
-        if not np.isfinite(logits).all():
-            reason = f"logits are not finite, sums overflow in {self.dtype.name}"
-            raise NetworkError(f"{self.network.name}: {reason}; {remedy(self.dtype)}")
-        return logits
+        if source.ndim == 4 and self.network.spec.kind == "image":
+            precision = self.dtype.name
+            check_needs(self.network, self.timesteps, precision, self.schedule, self.threads, static=False)
+        with np.errstate(over="ignore", invalid="ignore"):  # values that could overflow are looked at
+            return self._run(source, observers)
 
     def _run(self, source: NDArray[np.generic], observers: Sequence[Observer]) -> NDArray[np.floating]:
         queue = EventQueue(self.schedule)
         waiting: dict[tuple[int, int], dict[int, Packet]] = {}
         logits: NDArray[np.floating] | None = None
+        packets = list(self._intake.packets(source))
+        watched = self._watches(source)
         for stage in self.stages:
             stage.layer.reset()
-        for packet in self._intake.packets(source):
+        for packet in packets:
             self._send(queue, self.network.input.name, packet)
+        packets.clear()
         while queue:
             event = queue.pop()
             stage = self.stages[event.rank]
@@ -166,7 +179,12 @@ class Simulator:
                 continue
             inputs = tuple(ports[port] for port in range(len(ports)))
             del waiting[event.rank, event.packet.start], ports
-            output = stage.layer.step(*inputs)
+            output = stage.step(inputs, self._context)
+            if watched and (fault := find_fault(output)):
+                raise NetworkError(
+                    f"{self.network.name}: {stage.name} gives values that are not finite ({fault}), sums overflow in "
+                    f"{self.dtype.name}; {remedy(self.dtype)}"
+                )
             for observer in observers:
                 observer.observe(stage, inputs, output)
             if output is None:
@@ -177,6 +195,21 @@ class Simulator:
             self._send(queue, stage.name, output)
         assert logits is not None
         return logits
+
+    def _watches(self, source: NDArray[np.generic]) -> bool:
+        """Return whether a run of the source could overflow; then stages are planned apart, so that all is seen."""
+        largest = max(float(source.max()), -float(source.min()))
+        if largest <= self._safe_up_to:
+            return False
+        if not could_overflow(self.network, self.stages, largest, self.timesteps, self.dtype):
+            self._safe_up_to = largest
+            return False
+        if not self.apart:
+            self.apart = True
+            check_needs(self.network, self.timesteps, self.dtype.name, self.schedule, self.threads, apart=True)
+            self.stages = plan(self.network, self.timesteps, self._context, apart=True)
+            self._readers = self._connect()
+        return True
 
     def _connect(self) -> dict[str, list[tuple[int, int]]]:
         """Return, for each node whose output travels, the (rank, port) of all inputs that take it."""

@@ -77,8 +77,17 @@ def check_input(
         raise error(f"{path} cannot be read: {reason.strerror}; check the path") from reason
     except ValueError:  # a zero byte, or what this system's encoding lacks
         raise error(f"{str(path)!r} cannot be the name of a file; check the path") from None
-    why = "" if stat.S_ISDIR(mode) else ", and evsim reads regular files alone"
+    why = "" if stat.S_ISDIR(mode) else ", no regular file, which might never end"
     raise error(f"{path} is {_kind(mode)}{why}; give {give}")
+
+
+def exists(path: str | Path) -> bool:
+    """Whether there is such a file or folder; of a name that none can have there is none."""
+    try:
+        os.stat(path)  # noqa: PTH116 - Path.exists raises where a name is too long
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @contextmanager
@@ -141,7 +150,7 @@ def refuse_same(source: str | Path, target: str | Path) -> None:
         If both paths lead to one file.
     """
     source, target = Path(source), Path(target)
-    if source.exists() and target.exists() and source.samefile(target):
+    if exists(source) and exists(target) and source.samefile(target):
         raise OutputError(f"{target} is the very file that is read; give another name to write to")
 
 
@@ -294,8 +303,13 @@ def _dress_as(target: Path, temporary: Path) -> None:
 
 def _check_folder(folder: Path, files: Iterable[Path], suffix: str) -> None:
     """Refuse a folder that cannot be made or written to, or whose new files could be written over these files."""
+    try:
+        with suppress(OSError):  # which tells what making the folder will tell
+            folder.lstat()
+    except ValueError:
+        raise OutputError(f"cannot make {str(folder)!r}: no folder can be named so; give another name") from None
     above = folder.absolute()
-    while not above.exists():
+    while not exists(above):
         above = above.parent
     if not above.is_dir():
         raise OutputError(f"cannot make {folder}: {above} is a file; give another folder")
@@ -311,7 +325,7 @@ def _check_folder(folder: Path, files: Iterable[Path], suffix: str) -> None:
 def _same(first: Path, second: Path) -> bool:
     if _is_stream(first) and _is_stream(second):
         return False  # two outputs may go the same way
-    if first.exists() and second.exists():
+    if exists(first) and exists(second):
         return first.samefile(second)
     return first.resolve() == second.resolve()
 

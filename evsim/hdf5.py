@@ -59,6 +59,8 @@ class Member:
         Bytes of the blocks that it is compressed in.
     missing
         Number and name of each compression of it that is not installed.
+    address
+        Where its header lies in the file: members of one address are one thing by several names.
     """
 
     shape: tuple[int, ...] | None = None
@@ -69,6 +71,7 @@ class Member:
     offset: int | None = None
     chunk: int = 0
     missing: tuple[tuple[int, str], ...] = ()
+    address: int = 0
 
     @property
     def claimed(self) -> int:
@@ -175,7 +178,8 @@ class File:
         if member.offset is not None:
             row = member.claimed // member.shape[0] if shape and member.shape[0] else 0
             return self._direct(name, member.offset + first * row, np.empty(shape, member.dtype))
-        request = {"do": "read", "name": name, "begin": begin, "end": end, "bytes": size}
+        touched = size + 2 * member.chunk  # whole blocks are unpacked, at both ends of the range
+        request = {"do": "read", "name": name, "begin": begin, "end": end, "bytes": touched}
         values: NDArray[Any] = self._ask(request, (shape, member.dtype))
         return values
 
@@ -238,6 +242,7 @@ class File:
                 stored=facts.get("stored", 0),
                 chunk=facts.get("chunk", 0),
                 missing=missing,
+                address=facts["address"],
             )
             offset = facts.get("offset")
             if offset is not None and offset + member.claimed <= self.size:

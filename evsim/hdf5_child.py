@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -99,8 +100,7 @@ class Reader:
         values, handle = _room_for(shape, dataset.dtype)
         if values.size:
             dataset.read_direct(values, wanted if shape else ())
-        facts = {"dtype": np.lib.format.dtype_to_descr(dataset.dtype), "shape": shape, "bytes": values.nbytes}
-        return Answer(facts, values, handle)
+        return Answer({"bytes": values.nbytes}, values, handle)
 
 
 def serve(connection: socket.socket, path: str, *, limited: bool = True) -> None:
@@ -251,14 +251,14 @@ def _members(file: h5py.File) -> Iterator[tuple[str, dict[str, Any]]]:
             if kind != h5l.TYPE_HARD:
                 raise RefusedError(f"{name} is a link to another file, which evsim never follows")
             member = h5o.open(group, raw)
+            address = h5o.get_info(member).addr
             if isinstance(member, h5py.h5g.GroupID):
-                known[name] = {"group": True}
-                address = h5o.get_info(member).addr
+                known[name] = {"group": True, "address": address}
                 if address not in seen:
                     seen.add(address)
                     groups.append((name, member))
             elif isinstance(member, h5d.DatasetID):
-                known[name] = _facts(name, member)
+                known[name] = _facts(name, member) | {"address": address}
     yield from sorted(known.items())
     for name, target in soft:
         inside = os.path.normpath("/" + (target if target.startswith("/") else f"{name}/../{target}")).strip("/")
@@ -277,12 +277,13 @@ def _facts(name: str, dataset: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {"shape": dataset.shape, "dtype": None, "stored": dataset.get_storage_size()}
     try:
         dtype = dataset.dtype
+        described = _described(dtype)
     except DAMAGE:  # a type that NumPy does not know
         return facts
     if dataset.shape is None or dtype.hasobject or dtype.subdtype:
         facts["text"] = h5py.check_string_dtype(dtype) is not None and dataset.shape is not None
         return facts
-    facts |= {"dtype": np.lib.format.dtype_to_descr(dtype), "text": dtype.kind == "S"}
+    facts |= {"dtype": described, "text": dtype.kind == "S"}
     if layout == h5d.CHUNKED:
         facts["chunk"] = int(np.prod(settings.get_chunk(), dtype=object)) * dtype.itemsize
         facts["missing"] = list(_missing(settings))
@@ -291,12 +292,25 @@ def _facts(name: str, dataset: Any) -> dict[str, Any]:
     return facts
 
 
+def _described(dtype: np.dtype[Any]) -> Any:
+    """Return NumPy's description of a type as JSON has it, without names of numbers; ValueError if it has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the names of numbers are left out
+        described = np.lib.format.dtype_to_descr(dtype)
+    if np.lib.format.descr_to_dtype(described) != dtype:
+        raise ValueError(dtype)
+    return described
+
+
 def _attributes(holder: Any) -> dict[str, Any]:
     """Return the attributes that are numbers, texts or short lists of them; others are left out."""
     found: dict[str, Any] = {}
     for name in holder.attrs:
         attribute = holder.attrs.get_id(name)
-        shape, dtype = attribute.shape, attribute.dtype
+        try:
+            shape, dtype = attribute.shape, attribute.dtype
+        except TypeError:  # a type that NumPy does not know
+            continue
         text = h5py.check_string_dtype(dtype) is not None
         if shape is None or not (text or dtype.kind in "iufb"):
             continue

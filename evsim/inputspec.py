@@ -12,6 +12,13 @@ LARGEST_TIMESTEPS = 65536
 """T beyond which no model was ever trained, and no memory suffices for the frames."""
 
 
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "box", "hamming", "lanczos")
+"""How a picture can be resized, as timm and Pillow name it; the first is the published models'."""
+
+CROP_PCT = 1.0
+"""Share of the resized image that the published models keep: all of it."""
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """How a recording or image becomes the network's input.
@@ -32,6 +39,8 @@ class InputSpec:
         How events become T frames: "number" (equally many events each) or "time" (equally long).
     orientation
         Axis convention of DVS128 recordings that the model was trained on.
+    interpolation
+        How pictures are resized, one of `INTERPOLATIONS`.
     """
 
     kind: Literal["image", "events"]
@@ -41,9 +50,10 @@ class InputSpec:
     timesteps: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    crop_pct: float = 1.0
+    crop_pct: float = CROP_PCT
     frames: Literal["number", "time"] = "number"
     orientation: Literal["spikingjelly", "jaer", "raw"] = "spikingjelly"
+    interpolation: str = INTERPOLATIONS[0]
 
     def __post_init__(self) -> None:
         for name in ("channels", "height", "width", "timesteps"):
@@ -62,6 +72,8 @@ class InputSpec:
             raise NetworkError(f"std must be positive and finite, got {self.std}; give it by `std`")
         if not 0.0 < self.crop_pct <= 1.0:
             raise NetworkError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise NetworkError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}")
 
     @property
     def size(self) -> str:

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from evsim import hdf5
 from evsim.errors import ModelFileError, NetworkError
 from evsim.files import check_input
-from evsim.inputspec import InputSpec
-from evsim.network import NODE_TYPES, Network, Node, attributes
+from evsim.inputspec import INTERPOLATIONS, InputSpec
+from evsim.network import NODE_TYPES, Network, Node, Origin, attributes
 from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
 
-SCHEMA = 1
-"""Version of the layout; a reader refuses newer ones."""
+SCHEMA = 2
+"""Version of the layout; a reader refuses newer ones. What needs nothing newer is written as schema 1."""
 
 FORMAT = "evsim-model"
 
@@ -65,10 +65,10 @@ def save(network: Network, path: str | Path) -> None:
 
     def fill(file: Any) -> None:
         file.attrs["format"] = FORMAT
-        file.attrs["schema"] = SCHEMA
+        file.attrs["schema"] = schema_of(network)
         meta = {"name": network.name, "family": network.family, "variant": network.variant}
         file.attrs["network"] = json.dumps(meta)
-        file.attrs["input"] = json.dumps(asdict(network.spec))
+        file.attrs["input"] = json.dumps(_fields(network.spec))
         file.create_dataset("nodes", data=json.dumps(nodes))
         file.create_dataset("labels", data=json.dumps(network.labels))
         file.create_dataset("provenance", data=json.dumps(dict(network.provenance)))
@@ -77,6 +77,19 @@ def save(network: Network, path: str | Path) -> None:
             weights.create_dataset(key, data=network.weights[key])
 
     hdf5.write(path, fill, LIBVER)
+
+
+def schema_of(network: Network) -> int:
+    """Return the oldest schema that can hold a network; its readers refuse what they would take for something else."""
+    return 2 if "interpolation" in _fields(network.spec) else 1
+
+
+def _fields(spec: InputSpec) -> dict[str, Any]:
+    """Return an input specification as JSON has it; what came after schema 1 only where it is not the default."""
+    values = asdict(spec)
+    if spec.interpolation == INTERPOLATIONS[0]:
+        del values["interpolation"]
+    return values
 
 
 def is_model(path: str | Path) -> bool:
@@ -121,7 +134,8 @@ def _loaded(path: Path, file: hdf5.File) -> Network:
     _check_names(nodes)
     labels, provenance = parsed(file.text("labels")), parsed(file.text("provenance"))
     weights = _Stored(file)
-    network = _network(meta, spec, nodes, weights, labels, provenance)
+    origin = Origin(str(path), path.stat().st_size)
+    network = _network(meta, spec, nodes, weights, labels, provenance, origin)
     _check_maps(network)
     weights.check(network)
     if weights.direct:
@@ -168,7 +182,13 @@ def _node(entry: object) -> Node:
 
 
 def _network(
-    meta: object, spec: InputSpec, nodes: tuple[Node, ...], weights: _Stored, labels: object, provenance: object
+    meta: object,
+    spec: InputSpec,
+    nodes: tuple[Node, ...],
+    weights: _Stored,
+    labels: object,
+    provenance: object,
+    origin: Origin,
 ) -> Network:
     """Tie it together; texts are escaped where a terminal would obey them."""
     if not isinstance(meta, dict) or not isinstance(labels, list) or not isinstance(provenance, dict):
@@ -178,7 +198,7 @@ def _network(
         raise SchemaError("names, labels and provenance are texts")
     name, family, variant = (printable(str(name)) for name in names)
     told = {printable(fact): printable(text) for fact, text in provenance.items()}
-    return Network(name, family, variant, spec, nodes, weights, tuple(map(printable, labels)), told)
+    return Network(name, family, variant, spec, nodes, weights, tuple(map(printable, labels)), told, origin)
 
 
 def _check_names(nodes: Iterable[Node]) -> None:

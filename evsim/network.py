@@ -26,6 +26,9 @@ Order = Literal["q(kv)", "(qk)v"]
 Layout = Literal["map", "tokens", "rows"]
 """Axis order of a PyTorch module's output: [C, H, W], [C, N] or [N, C]."""
 
+LARGEST_EXTENT = 1 << 20
+"""Of kernels, strides and paddings: beyond any map that fits into memory."""
+
 INPUT_KINDS: dict[str, Kind] = {"image": "real", "events": "integers"}
 """What the `Input` of each kind of model emits."""
 
@@ -77,10 +80,13 @@ class Node:
         return sum(sources)
 
     def _at_least(self, least: int, **values: int | tuple[int, ...]) -> None:
-        """Refuse sizes below `least`."""
+        """Refuse sizes below `least`, and those that no kernel can reckon with."""
         for name, value in values.items():
-            if min(value if isinstance(value, tuple) else (value,)) < least:
+            sizes = value if isinstance(value, tuple) else (value,)
+            if min(sizes) < least:
                 raise NetworkError(f"{self.name}: {name} must be at least {least}, got {value}")
+            if max(sizes) > LARGEST_EXTENT:
+                raise NetworkError(f"{self.name}: {name} must be at most {LARGEST_EXTENT}, got {value}")
 
     def _single(self, **values: float) -> None:
         """Refuse constants that are not positive numbers of float32, in which every model can run."""
@@ -290,6 +296,23 @@ NODE_TYPES: dict[str, type[Node]] = {
 """Every primitive by its class name, as model.h5 spells it."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The file that a network came from.
+
+    Attributes
+    ----------
+    path, size
+        Where it lies, and its bytes.
+    allow_memory
+        Bytes that a run may need; None for what the file justifies, see `evsim.needs`.
+    """
+
+    path: str
+    size: int
+    allow_memory: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """A validated graph of primitives with its weights.
@@ -309,6 +332,8 @@ class Network:
         Class names, or empty.
     provenance
         Where each fact came from, and what was assumed: fact to one line of text.
+    file
+        The file that describes it, None for a network made in Python.
 
     Raises
     ------
@@ -324,7 +349,9 @@ class Network:
     weights: Mapping[str, NDArray[np.floating]]
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    file: Origin | None = None
     shapes: Mapping[str, Shape] = field(init=False, repr=False)
+    _by_name: Mapping[str, Node] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         shapes: dict[str, Shape] = {}
@@ -339,15 +366,13 @@ class Network:
                     raise NetworkError(f"{node.name} reads {source}, which is no earlier node: a typo or a cycle")
             shapes[node.name] = node.infer(tuple(shapes[source] for source in node.inputs))
         object.__setattr__(self, "shapes", shapes)
+        object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
         self._check_ends()
         self._check_weights()
 
     def node(self, name: str) -> Node:
         """Return the node of that name; KeyError if there is none."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise KeyError(name)
+        return self._by_name[name]
 
     @property
     def input(self) -> Input:

@@ -21,9 +21,11 @@ lines = pytest.StashKey[list[str]]()
 
 def pytest_report_header() -> list[str]:
     """Say what is tested, and with what."""
+    from evsim.kernels.compiling import CHECKED
     from evsim.kernels.vector import COMPRESSES
 
     flags = f"JIT {'off' if numba.config.DISABLE_JIT else 'on'}, bounds checked: {bool(numba.config.BOUNDSCHECK)}"
+    flags += f", of intrinsics: {CHECKED}"
     data = "present" if SHARED.exists() else "absent; tests, and cases of tests, that need it are left out"
     return [
         f"numpy {np.__version__}, numba {numba.__version__} ({flags}, compress of AVX-512: {COMPRESSES})",

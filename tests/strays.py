@@ -21,16 +21,16 @@ SOURCES = (".py", ".md", ".toml", ".txt")
 DEVICES = ("/dev/", "/proc/")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 EVENTS: dict[str, Callable[[tuple], list]] = {
-    "open": lambda arguments: [arguments[0]] if arguments[2] & WRITES else [],
-    "os.mkdir": lambda arguments: [arguments[0]],
-    "os.rename": lambda arguments: list(arguments[:2]),
-    "os.link": lambda arguments: [arguments[1]],
-    "os.symlink": lambda arguments: [arguments[1]],
-    "os.remove": lambda arguments: [arguments[0]],
-    "os.rmdir": lambda arguments: [arguments[0]],
-    "os.truncate": lambda arguments: [arguments[0]],
+    "open": lambda arguments: [(arguments[0], -1)] if arguments[2] & WRITES else [],
+    "os.mkdir": lambda arguments: [(arguments[0], arguments[2])],
+    "os.rename": lambda arguments: [(arguments[0], arguments[2]), (arguments[1], arguments[3])],
+    "os.link": lambda arguments: [(arguments[1], arguments[3])],
+    "os.symlink": lambda arguments: [(arguments[1], arguments[2])],
+    "os.remove": lambda arguments: [(arguments[0], arguments[1])],
+    "os.rmdir": lambda arguments: [(arguments[0], arguments[1])],
+    "os.truncate": lambda arguments: [(arguments[0], -1)],
 }
-"""Which arguments of Python's audit events are paths that change."""
+"""Paths that Python's audit events say change, each with the open folder that it is relative to; -1 is none."""
 
 Stamp = tuple[int, int]
 
@@ -112,9 +112,9 @@ class Strays:
     def _hear(self, event: str, arguments: tuple) -> None:
         if not self.watching or event not in EVENTS:
             return
-        for path in EVENTS[event](arguments):
+        for path, folder in EVENTS[event](arguments):
             if isinstance(path, str | bytes | os.PathLike):
-                self._note(os.fsdecode(path))
+                self._note(str(Path(f"/proc/self/fd/{folder}" if folder >= 0 else "", os.fsdecode(path))))
 
     def _note(self, path: str) -> None:
         folder, name = os.path.split(path)

@@ -17,6 +17,7 @@ from evsim.cli.command import command
 from evsim.cli.main import COMMANDS, app
 from evsim.cli.shared import PANELS
 from evsim.events import ReadOptions
+from evsim.inputspec import INTERPOLATIONS
 
 GROUP = typer.main.get_command(app)
 LEAVES = {command.name: GROUP.commands[command.name] for command in COMMANDS}
@@ -141,6 +142,15 @@ def test_a_command_gets_what_it_shares():
 
         @command()
         def other(*, nothing: int) -> None: ...
+
+
+def test_help_lists_what_registries_know(monkeypatch):
+    """Allowed values of `--family` and `--interpolation` are the library's own lists, also of other packages."""
+    known = ("spikingformer", "spikformer", "stripnet")
+    monkeypatch.setattr("evsim.converters.registry.known_families", lambda: known)
+    text = " ".join(help_of("convert", monkeypatch).split())
+    assert "spikingformer, spikformer or stripnet, where the keys cannot tell" in text
+    assert f"{', '.join(INTERPOLATIONS[:-1])} or {INTERPOLATIONS[-1]}" in text
 
 
 def test_every_shared_option_is_used():

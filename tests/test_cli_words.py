@@ -72,11 +72,12 @@ def test_no_alias_leads_nowhere():
     assert set(words.ALIASES.values()) <= known
 
 
-def test_errors_and_reports_are_spelled():
+def test_errors_and_reports_are_spelled(tmp_path):
     """No backtick of the library reaches a terminal: neither in an error nor in a report."""
     text = refused("sweep", "--depth", "1", "--dim", "60")
     assert text == "evsim: --dim must be a multiple of 8, got 60\n"
-    assert "--save" in refused("demo", "--save", MODEL)
+    (tmp_path / "file").write_text("in the way")
+    assert "--save" in refused("demo", "--save", tmp_path / "file")
     outcome = evsim("check", MODEL)
     assert "`" not in outcome.out + outcome.err
 

@@ -282,7 +282,7 @@ def test_unused_keys_pass_with_a_note_and_others_are_listed(states, tmp_path):
     )
     bare = {key: value for key, value in states["spikingformer-dvs"].items() if "num_batches" not in key}
     assert convert(write_h5(tmp_path / "c.h5", bare), ConvertOptions(**NUMBERS)).notes == ()
-    for stranger in ("block.0.attn.extra", "patch_embed.norm1.weight", "total_ops", "foo.num_batches_tracked"):
+    for stranger in ("block.0.attn.extra", "patch_embed.norm1.weight", "total_things", "foo.num_batches_tracked"):
         path = write_h5(tmp_path / "b.h5", state | {stranger: np.ones(3, np.float32)})
         message = refused("convert", path, tmp_path / "m.h5", "--heads", 2, "--timesteps", 3)
         assert stranger in message

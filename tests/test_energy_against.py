@@ -170,7 +170,7 @@ def test_sensitivity_refuses_what_it_does_not_heed(words, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--json", "-", "--csv", "-"), "--json - and --csv - would both"),
+        (("--json", "-", "--csv", "-"), "--json and --csv would both"),
         (("--json", "x", "--csv", "./x"), "--json and --csv both write"),
         (("--json", "x", "--csv", "no/such/y"), "cannot write no/such/y"),
         (("--csv", "x", "--json", "no/such/y"), "cannot write no/such/y"),

@@ -180,7 +180,7 @@ def test_profiles(evsim):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("missing.h5",), "missing.h5 is no file"),
+        (("missing.h5",), "missing.h5 does not exist"),
         (("model.h5",), "model.h5 is an HDF5 file but holds no counts"),
         (("counts.h5", "--model", "spikesim"), "a crossbar holds weights"),
         (("counts.h5", "--model", "nonsense"), "no energy method is named nonsense"),
@@ -188,7 +188,11 @@ def test_profiles(evsim):
         (("counts.h5", "--model", "paper", "--by", "head"), "nothing per attention head"),
         (("counts.h5", "--model", "paper", "--by", "timestep"), "not defined per timestep"),
         (("counts.h5", "--by", "colour"), "--by takes layer"),
-        (("counts.h5", "--profile", "loihi"), "gives no e_ac_pj"),
+        (("counts.h5", "--profile", "loihi", "--method", "paper"), "gives no e_ac_pj"),
+        (("counts.h5", "--method", "chip", "--set", "hops_x=1e308"), "greater than any number"),
+        (("counts.h5", "--profile", "truenorth", "--time-ms", "1e308"), "greater than any number"),
+        (("counts.h5", "--method", "qnn", "--set", "hops=1e308", "--json", "-"), "greater than any number"),
+        (("counts.h5", "--method", "counted-memory", "--set", "weight_bits=1e300"), "1 to 4096, got 1e+300"),
         (("counts.h5", "--e-ac", "cheap"), "--e-ac takes picojoules"),
         (("counts.h5", "--e-ac", "-1"), "e_ac_pj must be a number, not negative"),
         (("counts.h5", "--set", "sram"), "--set takes NAME=VALUE"),
@@ -244,4 +248,4 @@ def test_counts_without_traffic_say_how_to_get_it(evsim, counted):
     countsfile.save(counted / "plain.h5", run.counts, countsfile.origin(run.network, np.zeros(1)))
     code, _, err = evsim("energy", "plain.h5", "--model", "counted-memory")
     assert code == 2
-    assert "evsim run --counts" in err
+    assert "by a run with --counts FILE" in err

@@ -243,7 +243,7 @@ def attention_counts():
 
 def test_counted_memory_needs_traffic():
     """Counts without traffic are refused, with the way to get it."""
-    with pytest.raises(OptionError, match="evsim run --counts"):
+    with pytest.raises(OptionError, match="by a run with `detail=True`"):
         charge(without_traffic(layer_c()), "counted-memory")
 
 

@@ -99,7 +99,7 @@ def test_the_command_line_names_options_as_it_takes_them(tmp_path, monkeypatch):
     """An option of a method is spelled as --set takes it, in errors and in notes."""
     monkeypatch.chdir(tmp_path)
     countsfile.save("c.h5", layer_c(), Origin("c", "c", (), {}))
-    assert "do not take the option --set sram, method lemaire does" in refused("energy", "c.h5", "--set", "sram=fit")
+    assert "the option --set sram=VALUE, method lemaire does" in refused("energy", "c.h5", "--set", "sram=fit")
     assert "do not take the option --time-ms" in refused("energy", "c.h5", "--time-ms", "3")
     text = evsim("energy", "c.h5", "--model", "chip").out
     assert "give the duration of an inference by --time-ms" in text

@@ -56,6 +56,7 @@ def test_the_figures_of_45nm():
         ("value = 0.5", 'value = "0.5"', "e_ac_pj.value must be a number, not negative, got '0.5'"),
         ("value = 0.5", "value = true", "e_ac_pj.value must be a number"),
         ("value = 0.5", "value = nan", "e_ac_pj.value must be a number"),
+        ("value = 0.5", "value = 1e308", "e_ac_pj.value is beyond any price (1e+15), got 1e+308; check its unit"),
         ("value = 0.5", "", "e_ac_pj.value must be a number"),
         ("value = [1.0, 3.0]", "value = [3.0, 1.0]", "e_mac_pj.value must be a range from low to high"),
         ("value = [1.0, 3.0]", "value = [1.0]", "e_mac_pj.value must be a number or a range"),
@@ -157,6 +158,8 @@ def test_prices_of_ones_own():
     assert isinstance(profile.price("e_ac_pj"), Price)
     with pytest.raises(ProfileError, match="e_ac_pj must be a number, not negative"):
         load_profile().priced(e_ac_pj=-1.0)
+    with pytest.raises(ProfileError, match="e_ac_pj is beyond any price"):
+        load_profile().priced(e_ac_pj=1e300)
     with pytest.raises(ProfileError, match="e_ac_nj has another unit"):
         load_profile().priced(e_ac_nj=1.0)
 

@@ -249,17 +249,20 @@ def test_python_reads_with_the_models_orientation(path):
         api.read(path, network(spec, "integers"), 0)
 
 
-@pytest.mark.parametrize(("channels", "crop_pct"), [(3, 1.0), (3, 0.875), (1, 0.9)])
+@pytest.mark.parametrize(
+    ("channels", "crop_pct", "how"),
+    [(3, 1.0, "bicubic"), (3, 0.875, "bicubic"), (1, 0.9, "bilinear"), (3, 0.95, "nearest")],
+)
 @pytest.mark.parametrize("shape", [(40, 57), (57, 40), (32, 32), (9, 50)])
-def test_pictures_as_timm_prepares_them(tmp_path, channels, crop_pct, shape):
-    """PNG: shorter side resized (bicubic) to floor(size / crop_pct), centre crop, /255, mean and std, in float32."""
+def test_pictures_as_timm_prepares_them(tmp_path, channels, crop_pct, how, shape):
+    """PNG: shorter side resized as the model says to floor(size / crop_pct), centre crop, /255, mean, std, float32."""
     from PIL import Image
 
     size = 32
     pixels = np.random.default_rng(3).integers(0, 256, (*shape, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     mean, std = (0.485, 0.456, 0.406)[:channels], (0.229, 0.224, 0.225)[:channels]
-    spec = InputSpec("image", channels, size, size, 4, mean, std, crop_pct)
+    spec = InputSpec("image", channels, size, size, 4, mean, std, crop_pct, interpolation=how)
     sample = api.read(tmp_path / "a.png", network(spec, "real"))
 
     scale = int(np.floor(size / crop_pct))
@@ -268,7 +271,7 @@ def test_pictures_as_timm_prepares_them(tmp_path, channels, crop_pct, shape):
     target = wide if height <= width else (int(scale * height / width), scale)
     image = Image.fromarray(pixels).convert("RGB" if channels == 3 else "L")
     if image.size != (target[1], target[0]):
-        image = image.resize((target[1], target[0]), Image.BICUBIC)
+        image = image.resize((target[1], target[0]), Image.Resampling[how.upper()])
     top, left = int(round((target[0] - size) / 2.0)), int(round((target[1] - size) / 2.0))  # noqa: RUF046 - as torchvision
     crop = np.asarray(image).reshape(*target, channels)[top : top + size, left : left + size]
     expected = (crop.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)

@@ -18,7 +18,6 @@ from commands import evsim, refused
 
 from evsim import child, hdf5, hdf5_child
 from evsim.errors import CheckpointError, ModelFileError, RecordingError
-from evsim.events import read
 from evsim.hdf5 import File
 
 HOSTILE = Path(__file__).resolve().parents[2] / "shared" / "cases" / "hostile"
@@ -58,6 +57,14 @@ def way(request, monkeypatch):
     if request.param == "in a thread":
         monkeypatch.setattr(child, "in_thread", lambda: True)
     return request.param
+
+
+@pytest.fixture
+def forked():
+    """Fork the child, which then has what a test changed, though another test left a thread, such as tqdm's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "may_fork", lambda: True)
+        yield
 
 
 def test_what_is_read_is_what_h5py_reads(stored, way):  # noqa: ARG001
@@ -217,6 +224,7 @@ def test_what_is_no_hdf5(tmp_path):
         np.testing.assert_array_equal(file.read("x"), np.arange(3))
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_crash_of_the_library_is_one_line(stored, monkeypatch):
     """Whatever signal or end the child meets, the message names the file and the signal, and no process is left."""
     for action, said in (
@@ -233,6 +241,7 @@ def test_a_crash_of_the_library_is_one_line(stored, monkeypatch):
         file.text("words")
 
 
+@pytest.mark.usefixtures("forked")
 def test_an_endless_loop_of_the_library_is_one_line(stored, monkeypatch):
     """A child that computes for longer than the file justifies is ended, one that waits for ever too."""
 
@@ -250,6 +259,7 @@ def test_an_endless_loop_of_the_library_is_one_line(stored, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
+@pytest.mark.usefixtures("forked")
 def test_memory_of_the_child_is_limited(stored, monkeypatch):
     """A child that asks for more memory than the file justifies gets none, and evsim says so."""
     monkeypatch.setattr(hdf5_child, "_members", lambda *_: np.ones(1 << 30))
@@ -284,6 +294,7 @@ def test_names_that_a_terminal_would_obey_are_escaped(tmp_path):
     assert text.strip().isprintable()
 
 
+@pytest.mark.usefixtures("forked")
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
     """A file of more members than any has is refused before all are looked at."""
     with h5py.File(tmp_path / "x.h5", "w") as file:
@@ -304,8 +315,9 @@ def test_an_unknown_compression_is_named(tmp_path):
             space = h5py.h5s.create_simple((4,))
             dataset = h5py.h5d.create(file.id, key.encode(), h5py.h5t.NATIVE_INT32, space, settings)
             dataset.write_direct_chunk((0,), bytes(7))
-    with pytest.raises(RecordingError, match=r"x\.h5 is refused: it is compressed by .*filter 31999.* hdf5plugin"):
-        read(tmp_path / "x.h5")
+    said = r"x\.h5 is refused: it is compressed by .*filter 31999.* hdf5plugin"
+    with File(tmp_path / "x.h5", RecordingError) as file, pytest.raises(RecordingError, match=said):
+        file.read("t")
 
 
 @pytest.mark.skipif(not HOSTILE.is_dir(), reason="the collected hostile files are not here")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,7 @@ from commands import evsim
 from house_rules import faults
 
 from evsim.cli.main import COMMANDS
+from evsim.events import FORMATS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,6 +61,68 @@ def test_readme_shows_what_the_demo_prints(tmp_path, monkeypatch):
     assert [line for line in shown if not any(alike(line, other) for other in printed)] == []
 
 
+def test_commands_in_readme_run(tmp_path, monkeypatch):
+    """Each line of a block of commands in README runs as it stands, on a checkpoint and a recording of one's own."""
+    lines = [line.split("#")[0].split() for line in re.findall(r"^    (\S.*)$", README, re.MULTILINE)]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {words[1] for words in lines if words[0] == "make"} <= set(targets)
+    assert ["pip", "install", "."] in lines
+    commands = [words[1:] for words in lines if words[0] == "evsim"]
+    assert len(commands) + 3 == len(lines)
+    monkeypatch.chdir(tmp_path)
+    assert evsim("demo", "--save", "demo-out").code == 0
+    copy_inputs(tmp_path)
+    for words in commands:
+        assert evsim(*words).code == 0, words
+    commands = re.findall(r"`(?:\.venv/bin/)?evsim\s+(run\s+demo-out/[^`]*)`", README)
+    assert commands
+    for line in commands:
+        assert evsim(*line.split()).code == 0, line
+
+
+def copy_inputs(folder):
+    """Lay a DVS checkpoint and a recording that fits it into a folder, under README's names."""
+    golden = ROOT / "tests" / "data" / "golden" / "spikingformer-dvs"
+    shutil.copy(golden / "checkpoint.pth.tar", folder)
+    rows = "".join(f"{t},{t % 48},{t // 48 % 48},{t % 2}\n" for t in range(4000))
+    (folder / "events.csv").write_text(f"t,x,y,p\n{rows}")
+    assert evsim("events", "events.csv", "--sensor", "48x48", "--to", "events.npz").code == 0
+    shutil.copy(folder / "events.npz", folder / "recording.aedat")  # a format is told by its content
+
+
+@pytest.mark.parametrize("name", [".venv/bin/evsim", "a folder/evsim", "evsim"])
+def test_the_hint_of_the_demo_runs_as_it_is_printed(name, tmp_path):
+    """Evsim is named as it was called, by a path with spaces too; through PATH by its name alone."""
+    program = tmp_path / name if "/" in name else tmp_path / "bin" / name
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!{sys.executable}\nfrom evsim.cli.main import main\nmain()\n")
+    program.chmod(0o755)
+    paths = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+
+    def shell(line):
+        return subprocess.run(
+            ["/bin/sh", "-c", line], cwd=tmp_path, env=paths, capture_output=True, text=True, check=False
+        )
+
+    saved = shell(f"{shlex.quote(name)} demo --save 'demo out'")
+    assert saved.returncode == 0, saved
+    hint = saved.stdout.strip().split("now try: ")[1]
+    assert shlex.split(hint)[0] == name
+    ran = shell(hint)
+    assert ran.returncode == 0, ran
+    assert "prediction: class 3 (3)" in ran.stdout
+
+
+def test_readme_names_the_formats_and_where_they_are_explained():
+    """Every format of recordings has its word in README, which links every document."""
+    inputs = README.split("Inputs: ")[1].split("\n\n")[0]
+    words = {"aedat2": "2.0", "aedat3": "3.1", "aedat4": "and 4", "aedat1": "AEDAT 1.0", "mat": "MATLAB"}
+    words |= {"es": "Event Stream", "evt": "EVT2", "dat": "DAT", "text": "CSV", "bin": "N-MNIST"}
+    words |= {"npz": "`.npz`", "npy": "`.npy`", "hdf5": "HDF5"}
+    assert [reader.NAME for reader in FORMATS if words[reader.NAME] not in inputs] == []
+    assert [path.name for path in DOCUMENTS if path.parent.name == "docs" and f"(docs/{path.name})" not in README] == []
+
+
 def alike(a, b):
     """Whether two lines have the same words, and numbers that differ by at most 2 %."""
     words = [[word.strip("(),%") for word in line.split()] for line in (a, b)]
@@ -75,7 +143,8 @@ def test_python_in_documents_runs(path, tmp_path, monkeypatch, capsys):
     """Each block of Python in a document runs beside the saved demo."""
     blocks = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    assert evsim("demo", "--save", ".").code == 0
+    for folder in (".", "demo-out"):
+        assert evsim("demo", "--save", folder).code == 0
     for block in blocks:
         exec(compile(block, path.name, "exec"), {})  # noqa: S102 - the project's own documents
         assert capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -194,6 +195,42 @@ def test_a_static_image_counts_once_per_timestep(runs):
     """An image is convolved once by evsim, and counted T times, as the model declares it."""
     row = runs["spikingformer-imagenet"]["layers"][0]
     assert row["per_timestep"]["macs"] == [row["macs"] // 4] * 4
+
+
+def test_rows_are_null_and_zero_where_the_document_says(runs):
+    """docs/json.md tells of each field and kind of row whether it is null, always 0, or a number; runs agree."""
+    table = DOCUMENT.read_text(encoding="utf-8").split("| field | `conv`, `linear` |")[1].split("\n\n")[0]
+    fields = {}
+    for line in table.splitlines()[2:]:
+        names, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        for name in re.findall(r"`([\w.]+)`", names):
+            fields[name] = dict(zip(("conv", "attention", "lif"), cells, strict=True))
+    plain = {"name", "kind", "input_kind", "input_size"}
+    assert {name.split(".")[0] for name in fields} == set(LAYER) - plain
+    cases = set()
+    for row in (row for run in runs.values() for row in run["layers"]):
+        for name, cells in fields.items():
+            value, cell = value_of(row, name), cells["conv" if row["kind"] == "linear" else row["kind"]]
+            if cell.startswith("number for integer"):
+                cell = "number" if row["input_kind"] == "integers" else "null"
+            assert value_is(value, cell), (row["name"], name, cell)
+            cases.add((name, row["kind"], cell))
+    assert {("acs_unrolled", "conv", "number"), ("acs_unrolled", "conv", "null")} <= cases
+    assert {kind for _, kind, _ in cases} == {"conv", "linear", "attention", "lif"}
+
+
+def value_of(row, name):
+    """Return a field by its path."""
+    for part in name.split("."):
+        row = row[part]
+    return row
+
+
+def value_is(value, word):
+    """Whether a value is what the document calls null, 0 or a number; numbers may lie in lists and objects."""
+    if word == "0":
+        return not any(value) if isinstance(value, list) else value is not None and value == 0
+    return word in ("null", "number") and (value is None) == (word == "null")
 
 
 def test_the_document_names_every_field():

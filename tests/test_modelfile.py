@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from evsim import modelfile
 from evsim.converters import convert, load_model
 from evsim.errors import EvsimError, ModelFileError
+from evsim.inputspec import InputSpec
+from evsim.network import Input, Linear, Network, TimeMean, TokenMean
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 CHECKPOINT = GOLDEN / "spikingformer-dvs" / "checkpoint.pth.tar"
@@ -114,7 +116,7 @@ BEYOND = "BEYOND"
 """Stands for 1e999, which is JSON and infinite."""
 
 DAMAGES = {
-    "a newer schema": (lambda file: file.attrs.modify("schema", 2), "schema 2, this evsim reads up to 1; install"),
+    "a newer schema": (lambda file: file.attrs.modify("schema", 3), "schema 3, this evsim reads up to 2; install"),
     "an impossible schema": (lambda file: file.attrs.modify("schema", 0), "schema 0"),
     "no schema": (lambda file: file.attrs.__delitem__("schema"), "schema"),
     "no nodes": (replace_dataset("nodes", None), "nodes"),
@@ -165,7 +167,8 @@ DAMAGES = {
     "no timesteps": (edit_json("input", timesteps=None), "timesteps"),
     "another input size": (edit_json("input", height=64), "[2, 48, 48], but the input specification says [2, 64, 48]"),
     "a name that is no text": (edit_json("network", name=3), "texts"),
-    "padding without end": (edit_node("patch_embed.proj1_conv", padding=[1 << 40, 1 << 40]), "bytes at each timestep"),
+    "padding without end": (edit_node("patch_embed.proj1_conv", padding=[1 << 20, 1 << 20]), "bytes at each timestep"),
+    "padding beyond reckoning": (edit_node("patch_embed.proj1_conv", padding=[1 << 40, 1 << 40]), "at most 1048576"),
     "nodes without end": (replace_dataset("nodes", json.dumps([{}] * 20_000)), "nodes are no list of at most"),
     "a number beyond int64": (edit_node("head", in_channels=10**30), "beyond int64"),
     "JSON without bottom": (replace_dataset("nodes", "[" * 100_000), "nested without end"),
@@ -299,3 +302,22 @@ def test_info_shows_the_layer_table(stored):
     assert rows["total"][-1] == f"{(dense - head) // timesteps + head:,}"
     parameters = json.loads((CHECKPOINT.parent / "paper_tool.json").read_text())["params"]
     assert rows["total"][1] == f"{parameters:,}"
+
+
+def test_only_what_needs_schema_2_is_written_as_such(stored, tmp_path):
+    """Another interpolation than bicubic makes schema 2, which older readers refuse; all else is as before."""
+    network = modelfile.load(stored)
+    with h5py.File(stored) as file:
+        assert file.attrs["schema"] == 1
+        assert "interpolation" not in json.loads(file.attrs["input"])
+    spec = InputSpec("image", 3, 8, 8, 4, (0.5,) * 3, (0.5,) * 3, 0.875, interpolation="bilinear")
+    nodes = (Input("input", (), 3, 8, 8, "real"), TokenMean("tokens", ("input",)), TimeMean("time", ("tokens",)))
+    image = Network("x", "t", "standard", spec, (*nodes, Linear("head", ("time",), 3, 2, bias=False)), WEIGHTS)
+    modelfile.save(image, tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5") as file:
+        assert file.attrs["schema"] == 2
+    assert modelfile.load(tmp_path / "m.h5").spec == spec
+    assert network.spec.interpolation == "bicubic"
+
+
+WEIGHTS = {"head.weight": np.ones((3, 2), np.float32)}

@@ -202,6 +202,21 @@ def test_a_working_plugin_is_found_beside_a_broken_one(stripnet, tmp_path):
         find_family("absent")
 
 
+@pytest.mark.usefixtures("stripnet")
+def test_a_prefix_before_the_keys_of_a_plugin_is_dropped(tmp_path):
+    """What wrappers and losses add is dropped for families of other packages too."""
+    evsim("synthesize", PRESET, "--rates", 0.25, "-o", tmp_path / "m.h5", "--state-dict", tmp_path / "s.h5")
+    plain = read_checkpoint(tmp_path / "s.h5").tensors
+    with h5py.File(tmp_path / "p.h5", "w") as prefixed:
+        for key, values in plain.items():
+            prefixed[f"net.{key}"] = values
+        prefixed["criterion.weight"] = np.ones(3, np.float32)
+    outcome = evsim("convert", tmp_path / "p.h5", tmp_path / "n.h5", "--timesteps", 4, "--image-size", 12)
+    assert outcome.code == 0, outcome.err
+    assert "dropped the prefix 'net.'" in outcome.out
+    assert "criterion.weight" in outcome.out
+
+
 def test_help_loads_no_family():
     """`evsim --help` imports no converter, and so looks for no plug-in."""
     code = "import sys, evsim.cli.main; print(sorted(m for m in sys.modules if m.startswith('evsim.converters')))"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +19,12 @@ from evsim.errors import OptionError
 from evsim.network import LIF, MaxPool
 from evsim.observers import Counter, SpikeRecorder
 from evsim.synthesis import synthesize
-from evsim.synthesis.calibration import calibrate
+from evsim.synthesis.calibration import MARGIN, calibrate
+from evsim.synthesis.graph import Graph
 
 SMALL = Preset("imagenet", 64, 2, 4, 4, 10, 64, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+CIFAR = "spikingformer-4-384-cifar10"
+EVENTS = Preset("dvs", 32, 1, 4, 6, 11, 32, "spikformer")
 
 
 def rates_of(network, sample, precision):
@@ -79,8 +83,70 @@ def test_seeds_give_other_weights():
     """The seed decides weights and input, wholly."""
     first, again, other = synthesize(SMALL, 0.2), synthesize(SMALL, 0.2), synthesize(SMALL, 0.2, seed=1)
     assert all((first.state[key] == again.state[key]).all() for key in first.state)
-    assert (first.state["head.weight"] != other.state["head.weight"]).any()
-    assert (first.sample != other.sample).any()
+    largest = synthesize(SMALL, 0.2, seed=2**64 - 1)
+    for seeded in (other, largest):
+        assert (first.state["head.weight"] != seeded.state["head.weight"]).any()
+        assert (first.sample != seeded.sample).any()
+    assert "seed 1 (Philox 4x32-10)" in other.network.provenance["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("model", "rates", "digest"),
+    [
+        (SMALL, 0.1, "e145731698b3cdaf4da50c7b64489fa856e87af021aa21ced3fcd4b54b64e4cf"),
+        (EVENTS, 0.2, "54c0999de94e4b5d2f4835c92de994f79e8e3cd5c4b693c6318a2d6c2094c84c"),
+        (
+            "spikingformer-4-384-cifar10",
+            "published",
+            "669191ae3e7f4ecb7156e3b607cdf88a0d182f5147ca44917d6b21e0dee4015c",
+        ),
+    ],
+)
+def test_weights_are_the_same_everywhere(model, rates, digest):
+    """Weights and sample are these bits under every NumPy, SciPy, Numba and CPU; run in each by `make`."""
+    made = synthesize(model, rates)
+    found = hashlib.sha256()
+    for key, value in sorted((made.state | {"": made.sample}).items()):
+        found.update(key.encode())
+        found.update(value.astype(value.dtype.newbyteorder("<")).tobytes())
+    assert found.hexdigest() == digest
+
+
+def test_sums_are_exact_so_that_their_order_is_free():
+    """Weights and sample are whole multiples of powers of two: float64 adds up their products exactly."""
+    made = synthesize(SMALL, 0.1)
+    weights = made.state["patch_embed.proj1_conv.weight"].astype(np.float64)
+    spread = np.sqrt(2 / np.prod(weights.shape[1:]))
+    step = 2.0 ** (np.frexp(spread)[1] - 14)
+    assert weights.std() == pytest.approx(spread, rel=0.05)
+    np.testing.assert_array_equal(weights / step, np.rint(weights / step))
+    assert 2**13 <= spread / step < 2**14
+    np.testing.assert_array_equal(made.sample * 4096, np.rint(made.sample * 4096))
+
+
+@pytest.mark.parametrize(("model", "rates"), [(SMALL, 0.1), (EVENTS, 0.2), ("spikformer-4-384-cifar10", "published")])
+def test_no_membrane_comes_near_its_threshold(model, rates):
+    """Thresholds moved by less than the margin give the same spikes, and float32 those of float64."""
+    made = synthesize(model, rates)
+    attention = Graph(made.network).attention
+    trains = []
+    for margin, precision in (
+        (0.0, "float64"),
+        (-0.99 * MARGIN, "float64"),
+        (0.99 * MARGIN, "float64"),
+        (0.0, "float32"),
+    ):
+        nodes = [
+            replace(node, v_threshold=node.v_threshold + margin)
+            if isinstance(node, LIF) and node.name not in attention
+            else node
+            for node in made.network.nodes
+        ]
+        moved = replace(made.network, nodes=tuple(nodes))
+        recorder = SpikeRecorder(moved)
+        Simulator(moved, precision=precision).run(made.sample, [recorder])
+        trains.append({name: packed.tobytes() for name, (packed, _) in recorder.trains.items()})
+    assert trains[0] == trains[1] == trains[2] == trains[3]
 
 
 def test_state_dict_and_model_are_one(tmp_path):
@@ -109,7 +175,8 @@ def test_state_dict_and_model_are_one(tmp_path):
         ((SMALL, "often"), "`rates` must be published or a number"),
         ((SMALL, 0.95), "`rates` must be"),
         ((SMALL, 0.1, 0.0), "`scale_rates"),
-        ((SMALL, 0.1, 1.0, -1), "`seed"),
+        ((SMALL, 0.1, 1.0, -1), "`seed` must be from 0"),
+        ((SMALL, 0.1, 1.0, 2**64), "`seed` must be from 0"),
         ((Preset("imagenet", 100, 2, 4, 4, 10, 64), 0.1), "multiple of 8"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import sys
 import zipfile
 from argparse import Namespace
@@ -15,9 +16,10 @@ from unittest import mock
 
 import numpy as np
 
-__all__ = ["Call", "Namespace", "Tensor", "as_tensors", "write_checkpoint"]
+__all__ = ["MARKER", "Call", "Namespace", "Tensor", "as_tensors", "text_opcode", "with_opcodes", "write_checkpoint"]
 
 STORAGES = {"float32": "FloatStorage", "float64": "DoubleStorage", "float16": "HalfStorage", "int64": "LongStorage"}
+STORAGES["complex64"] = "ComplexFloatStorage"
 
 
 def _rebuild_tensor_v2(*_: object) -> None:
@@ -92,3 +94,26 @@ def write_checkpoint(path: Path, content: object) -> Path:
             archive.writestr(f"archive/data/{storage.key}", storage.values.tobytes())
         archive.writestr("archive/version", "3\n")
     return path
+
+
+MARKER = 1.5
+"""A number among the content of `write_checkpoint`, for which `with_opcodes` puts opcodes of its own."""
+
+
+def with_opcodes(path: Path, opcodes: bytes, method: int = zipfile.ZIP_STORED) -> Path:
+    """Replace `MARKER` in the pickle of a checkpoint by opcodes, and compress the file by `method`; return the path."""
+    old = pickle.BINFLOAT + struct.pack(">d", MARKER)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    assert old in members["archive/data.pkl"]
+    members["archive/data.pkl"] = members["archive/data.pkl"].replace(old, opcodes)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def text_opcode(text: str) -> bytes:
+    """Return the opcode that pushes a text."""
+    raw = text.encode("utf-8", "surrogatepass")
+    return pickle.BINUNICODE + struct.pack("<I", len(raw)) + raw

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from evsim.counters import Counts
 from evsim.energy import METHODS, Energy, Options, Profile, charge, charge_baseline, check_options, load_profile
 from evsim.energy.charging import known, own_options
+from evsim.energy.fit import choose
+from evsim.energy.profile import MissingPriceError
 from evsim.errors import EvsimError, OptionError
 
 USUAL = ("paper", "exact")
 """Methods that are charged where none is named."""
+
+DEFAULT = "45nm"
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,16 @@ class Pricing:
         """Return the profile, the bundled one of that name where none is chosen; ProfileError if it cannot be read."""
         profile = load_profile(self.profile or default)
         return profile.priced(**self.own) if self.own else profile
+
+    def methods(self) -> tuple[tuple[str, ...], str]:
+        """Return the methods to charge by where none is named, and a note if the profile has no prices for `USUAL`.
+
+        Raises
+        ------
+        ProfileError
+            If no method can use the profile, or it cannot be read.
+        """
+        return choose(self.of(DEFAULT), USUAL) if self.profile else (USUAL, "")
 
     def of_method(self, method: str) -> Profile:
         """Return the profile for a method; errors as `of`."""
@@ -106,7 +120,7 @@ def account(
         except EvsimError as error:
             if methods is not None:
                 raise
-            silent[name] = str(error)
+            silent[name] = error.fact if isinstance(error, MissingPriceError) else str(error)
     if not energies:
         raise OptionError(f"no method can charge {title}: {'; '.join(f'{k}: {why}' for k, why in silent.items())}")
     able = [energy.method for energy in energies]

@@ -140,8 +140,9 @@ def check(
     """
     check_run(threads, timesteps)
     works = workload(network)
+    summands = _summands(network, works)
     layers = [
-        LayerCheck(work.name, work.input_kind, work.role, _cause(network, works, work))
+        LayerCheck(work.name, work.input_kind, work.role, _cause(works, summands, work))
         for work, row in rows(network)
         if row.synaptic
     ]
@@ -204,7 +205,7 @@ class InputWatcher:
             known[value] = known.get(value, 0) + n
 
 
-def _cause(network: Network, works: Mapping[str, Work], work: Work) -> str:
+def _cause(works: Mapping[str, Work], summands: Mapping[str, int], work: Work) -> str:
     """Say why a layer's input is no spikes; "" if it is."""
     if work.input_kind == "spikes":
         return ""
@@ -215,11 +216,8 @@ def _cause(network: Network, works: Mapping[str, Work], work: Work) -> str:
         case "mean":
             return f"reads a mean ({source.name})"
         case "sum" if graded:
-            summands = _summands(network, works, source.name)
-            return (
-                f"residual {source.name} adds spikes to spikes: {len(summands)} spike trains so far, values up to "
-                f"{len(summands)}"
-            )
+            number = summands[source.name]
+            return f"residual {source.name} adds spikes to spikes: {number} spike trains so far, values up to {number}"
         case "sum":
             return f"residual {source.name} adds real values, and no neurons stand behind it"
         case "layer" | "passage":
@@ -227,11 +225,13 @@ def _cause(network: Network, works: Mapping[str, Work], work: Work) -> str:
     assert_never(source.nature)
 
 
-def _summands(network: Network, works: Mapping[str, Work], name: str) -> list[str]:
-    """Return the spike trains that a chain of additions sums up, repeats included."""
-    if works[name].nature != "sum":
-        return [name]
-    return [train for source in network.node(name).inputs for train in _summands(network, works, source)]
+def _summands(network: Network, works: Mapping[str, Work]) -> dict[str, int]:
+    """Return how many spike trains each chain of additions sums up, repeats included; 1 for all other nodes."""
+    counts: dict[str, int] = {}
+    for node in network.nodes:
+        added = works[node.name].nature == "sum"
+        counts[node.name] = sum(counts[name] for name in node.inputs) if added else 1
+    return counts
 
 
 def _shares(run: Run, profile: Profile) -> dict[str, dict[str, float]]:

@@ -9,6 +9,7 @@ from evsim.api import read
 from evsim.errors import RecordingError
 from evsim.events import FORMATS, ReadOptions, head_of, images
 from evsim.events.arrays import MAGIC
+from evsim.files import exists
 from evsim.network import Network
 
 
@@ -27,7 +28,7 @@ def readable(
         As `evsim.api.read`.
     """
     files = inputs_of(source)
-    paths = [path for path in files if not Path(source).is_dir() or _known(path)]
+    paths = [path for path in files if path == Path(source) or _known(path)]
     if not paths:
         raise RecordingError(f"{source} holds no file of a format that evsim reads; give recordings or frames")
     specs = {network.spec: network for network in networks}
@@ -46,7 +47,7 @@ def inputs_of(source: str | Path) -> list[Path]:
         If there is none.
     """
     path = Path(source)
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
         if not files:
             raise RecordingError(f"{path} holds no files; give a folder of recordings or frames")

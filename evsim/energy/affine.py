@@ -6,6 +6,7 @@ powers (a published average at an operating point holds them already) needs neit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,13 +45,9 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
                 pass  # such a chip's energy per operation holds its neurons
             case _:
                 raise ledger.refusal(layer)
-    if profile.gives("p_static_uw"):
-        charge_power(ledger, counts, profile.price("p_static_uw"), _given(options.time_ms, "time_ms", profile))
-    if profile.gives("p_idle_uw_per_mhz"):
-        frequency = _given(options.frequency_mhz, "frequency_mhz", profile)
-        idle = profile.price("p_idle_uw_per_mhz")
-        power = Price(idle.low * frequency, idle.high * frequency, idle.source)
-        charge_power(ledger, counts, power, _given(options.time_ms, "time_ms", profile))
+    for power in _powers(profile, options):
+        assert options.time_ms is not None
+        charge_power(ledger, counts, power, options.time_ms)
     return ledger.energy()
 
 
@@ -61,16 +58,29 @@ def charge_power(ledger: Ledger, counts: Counts, power_uw: Price, time_ms: float
     ledger.charge(None, "static power", each, power_uw)
 
 
-def _given(value: float | None, option: str, profile: Profile) -> float:
-    if value is None:
-        raise OptionError(f"method affine with profile {profile.path} needs `{option}`: it gives power, not energy")
-    return value
+def _powers(profile: Profile, options: Options) -> Iterator[Price]:
+    """Yield the powers that a profile gives, in microwatts."""
+    asked = {
+        "time_ms": profile.gives("p_static_uw") or profile.gives("p_idle_uw_per_mhz"),
+        "frequency_mhz": profile.gives("p_idle_uw_per_mhz"),
+    }
+    if missing := [f"`{key}`" for key, needed in asked.items() if needed and getattr(options, key) is None]:
+        raise OptionError(
+            f"method affine with profile {profile.label} needs {' and '.join(missing)}: it gives power, not energy"
+        )
+    if profile.gives("p_static_uw"):
+        yield profile.price("p_static_uw")
+    if profile.gives("p_idle_uw_per_mhz"):
+        idle, frequency = profile.price("p_idle_uw_per_mhz"), options.frequency_mhz
+        assert frequency is not None
+        yield Price(idle.low * frequency, idle.high * frequency, idle.source)
 
 
 METHOD = Method(
     "affine",
     "power times time, and operations",
     needs="e_sop_pj; with powers time_ms",
+    prices=(("e_sop_pj",),),
     profile="truenorth",
     energy=energy,
     options=Options,

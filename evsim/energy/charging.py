@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from evsim.counters import Counts
-from evsim.energy.method import Method
+from evsim.energy.fit import refusal
+from evsim.energy.method import Charge, Method
 from evsim.energy.methods import BASELINES, METHODS
 from evsim.energy.options import Options, Value, choices, option_names
-from evsim.energy.profile import Profile, load_profile
+from evsim.energy.profile import MissingPriceError, Profile
+from evsim.energy.profilefile import load_profile
 from evsim.energy.result import Energy
 from evsim.errors import OptionError
 
@@ -36,10 +38,10 @@ def charge(
     OptionError
         If there is no such method, it does not declare an option that is given, or it cannot answer for these counts.
     ProfileError
-        If the profile cannot be read or lacks a price.
+        If the profile cannot be read or lacks a price; it names the methods that can use it.
     """
     chosen, options = known(method), options or Options()
-    return chosen.energy(_kept(counts, options), _loaded(profile, chosen), own_options(chosen, options))
+    return _charged(chosen.energy, chosen, counts, _loaded(profile, chosen), options)
 
 
 def charge_baseline(
@@ -52,8 +54,7 @@ def charge_baseline(
     if against not in chosen.baselines:
         able = ", ".join(BASELINES[against])
         raise OptionError(f"method {method} has no price for `against={against}`; the methods that have: {able}")
-    own = own_options(chosen, options)
-    return chosen.baselines[against](_kept(counts, options), _loaded(profile, chosen), own)
+    return _charged(chosen.baselines[against], chosen, counts, _loaded(profile, chosen), options)
 
 
 def known(method: str) -> Method:
@@ -134,6 +135,18 @@ def _value(key: str, text: str) -> Value:
         return float(text)
     except ValueError:
         raise OptionError(f"`set` {key} takes a number, got {text}") from None
+
+
+def _charged(charge: Charge, method: Method, counts: Counts, profile: Profile, options: Options) -> Energy:
+    """Charge by a method or one of its baselines; say of a profile without its prices who can use it."""
+    import numpy as np
+
+    own = own_options(method, options)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # the ledger refuses what is no number
+            return charge(_kept(counts, options), profile, own)
+    except MissingPriceError as error:
+        raise refusal(error, method, profile) from error
 
 
 def _loaded(profile: str | Profile | None, method: Method) -> Profile:

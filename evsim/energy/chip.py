@@ -23,6 +23,7 @@ from evsim.energy.options import checked
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
 
+TABLE = ("e_synop_pj", "e_neuron_pj")
 EVENTS = ("e_sop_pj", "e_neuron_active_pj", "e_neuron_inactive_pj", "e_packet_pj", "e_hop_x_pj", "e_hop_y_pj")
 
 
@@ -49,7 +50,7 @@ class Options:
 
 def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     """Charge by events where the profile gives their prices, else by the table."""
-    if profile.gives("e_sop_pj", "e_neuron_active_pj"):
+    if profile.gives(*EVENTS) or (profile.gives("e_sop_pj", "e_neuron_active_pj") and not profile.gives(*TABLE)):
         return _by_events(counts, profile, options)
     return _once(counts, profile) if profile.device == "dense" else _by_table(counts, profile)
 
@@ -124,6 +125,7 @@ METHOD = Method(
     "chip",
     "a chip's events or table",
     needs="e_sop_pj, e_neuron_active_pj, …; or e_synop_pj, e_neuron_pj",
+    prices=(EVENTS, TABLE),
     profile="loihi",
     energy=energy,
     options=Options,

@@ -23,9 +23,9 @@ from evsim.energy.baseline import dense_ledger, once
 from evsim.energy.method import Method
 from evsim.energy.operations import Floats, active, leaks
 from evsim.energy.options import checked, choices
-from evsim.energy.profile import Price, Profile
+from evsim.energy.profile import GREATEST_WIDTH, MissingPriceError, Price, Profile
 from evsim.energy.result import Energy, Ledger
-from evsim.errors import OptionError, ProfileError
+from evsim.errors import OptionError
 
 WIDTHS = ("weight_bits", "potential_bits", "activation_bits")
 
@@ -63,8 +63,8 @@ class Options:
         checked(self)
         for key in WIDTHS:
             bits = getattr(self, key)
-            if bits is not None and (bits < 1 or bits != int(bits)):
-                raise OptionError(f"{key} is a whole number of bits, at least 1, got {bits:g}")
+            if bits is not None and (not 1 <= bits <= GREATEST_WIDTH or bits != int(bits)):
+                raise OptionError(f"{key} is a whole number of bits, 1 to {GREATEST_WIDTH}, got {bits:g}")
 
 
 def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
@@ -74,7 +74,7 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     ------
     OptionError
         If the counts were taken without traffic.
-    ProfileError
+    MissingPriceError
         If the profile lacks a price.
     """
     ledger = Ledger(counts, METHOD.name, profile)
@@ -107,7 +107,7 @@ def measured(layer: RowCounts) -> Traffic:
     if layer.traffic is None:
         raise OptionError(
             f"the counts of {layer.name} lack the traffic that method counted-memory needs; count "
-            "again with `detail=True`"
+            "again by a run with `detail=True`"
         )
     return layer.traffic
 
@@ -181,10 +181,7 @@ class _Prices:
         """Return the price of a bit moved into or out of a memory that holds so many bits; its size, if given."""
         sram = self.profile.sram
         if sram is None:
-            raise ProfileError(
-                f"{self.profile.path}: the profile has no [sram], which method counted-memory needs; "
-                "choose another `profile`"
-            )
+            raise MissingPriceError(f"{self.profile.path}: the profile has no [sram]", "sram")
         greatest = sram.greatest_bytes if self.options.on_chip_kib is None else self.options.on_chip_kib * 1024
         capacity = held_bits / 8 if size_kib is None else size_kib * 1024
         if capacity > greatest or held_bits / 8 > capacity:
@@ -315,12 +312,14 @@ def _scaled(price: Price, factor: float) -> Price:
 
 METHOD = Method(
     "counted-memory",
-    "counted operations and counted memory traffic",
-    needs="e_ac_pj, e_mac_pj, [sram], e_dram_bit_pj; counts with traffic",
+    "counted operations and memory traffic",
+    needs="e_ac_pj, e_mac_pj (of integers e_mul_pj), [sram], e_dram_bit_pj; counts with traffic",
+    prices=(("e_ac_pj", "e_mac_pj", "sram", "e_dram_bit_pj"),),
     profile="45nm",
     energy=energy,
     options=Options,
     baselines={"ann": baseline},
     variant="weights",
     bounds=bounds,
+    integer_prices=(("e_ac_pj", "e_mul_pj", "sram", "e_dram_bit_pj"),),
 )

@@ -44,6 +44,7 @@ METHOD = Method(
     "exact",
     "counted operations times prices",
     needs="e_ac_pj, e_mac_pj",
+    prices=(("e_ac_pj", "e_mac_pj"),),
     profile="45nm",
     energy=energy,
     baselines={"ann": baseline.macs},

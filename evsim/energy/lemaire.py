@@ -24,9 +24,8 @@ from evsim.energy.baseline import dense_ledger, once
 from evsim.energy.method import Method
 from evsim.energy.operations import active, leaks
 from evsim.energy.options import checked
-from evsim.energy.profile import Price, Profile
+from evsim.energy.profile import MissingPriceError, Price, Profile
 from evsim.energy.result import Energy, Ledger
-from evsim.errors import ProfileError
 from evsim.workload import Geometry
 
 FIFO_MESSAGES = 1000
@@ -99,9 +98,10 @@ class _Prices:
         self.add, multiply = profile.price("e_add_pj"), profile.price("e_mul_pj")
         self.mac = Price(self.add.low + multiply.low, self.add.high + multiply.high, multiply.source)
         if self.reading in ("piecewise", "spikingjelly") and profile.sram is None:
-            raise ProfileError(
-                f"{profile.path}: the profile has no [sram], which method lemaire with `sram={self.reading}` "
-                "needs; choose another `profile`, or `sram=fit`"
+            raise MissingPriceError(
+                f"{profile.path}: the profile has no [sram], which `sram={self.reading}` reads",
+                "sram",
+                "choose another `profile`, or `sram=fit`",
             )
 
     def parameters(self, size: Geometry) -> tuple[Price, Price]:
@@ -173,6 +173,7 @@ METHOD = Method(
     "lemaire",
     "operations, accesses, addresses",
     needs="e_add_pj, e_mul_pj, [sram]",
+    prices=(("e_add_pj", "e_mul_pj", "sram"),),
     profile="45nm",
     energy=energy,
     options=Options,

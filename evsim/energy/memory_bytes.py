@@ -59,6 +59,7 @@ METHOD = Method(
     "bytes",
     "operations and bytes (SpikingJelly)",
     needs="e_ac_pj, e_mac_pj, e_byte_pj",
+    prices=(("e_ac_pj", "e_mac_pj", "e_byte_pj"),),
     profile="45nm",
     energy=energy,
     baselines={"ann": baseline},

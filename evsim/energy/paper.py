@@ -154,6 +154,7 @@ METHOD = Method(
     "paper",
     "the paper's estimate from firing rates",
     needs="e_ac_pj, e_mac_pj",
+    prices=(("e_ac_pj", "e_mac_pj"),),
     profile="45nm",
     energy=energy,
     options=Options,

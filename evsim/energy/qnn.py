@@ -114,6 +114,7 @@ METHOD = Method(
     "qnn",
     "a reconstruction of Yan et al.",
     needs="e_ac_pj, e_compare_pj, e_reset_pj, e_event_bit_hop_pj",
+    prices=(("e_ac_pj", "e_compare_pj", "e_reset_pj", "e_event_bit_hop_pj"),),
     profile="22nm-yan",
     energy=energy,
     options=Options,

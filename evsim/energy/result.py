@@ -267,9 +267,19 @@ class Ledger:
         self._greatest_bytes = max(self._greatest_bytes, capacity_bytes)
 
     def energy(self, total_mj: float | None = None) -> Energy:
-        """Close the ledger; `total_mj` in millijoules where it is known to its last digit."""
+        """Close the ledger; `total_mj` in millijoules where it is known to its last digit.
+
+        Raises
+        ------
+        OptionError
+            If the energy is greater than any number.
+        """
         low, high = self._values
         sums = (float(low.sum()), float(high.sum()))
+        if not math.isfinite(sums[1]):
+            raise OptionError(
+                f"method {self.method}: the energy is greater than any number; give its options smaller values"
+            )
         if total_mj is not None and sums[0] == sums[1]:
             sums = (total_mj / PICO_TO_MILLI,) * 2
         heads = {name: values for name, values in self._heads.items() if values.any()}

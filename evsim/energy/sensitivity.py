@@ -11,7 +11,8 @@ from evsim.counters import Counts
 from evsim.energy.charging import charge, check_options, known
 from evsim.energy.methods import METHODS
 from evsim.energy.options import Options, choices
-from evsim.energy.profile import Profile, load_profile, profile_names
+from evsim.energy.profile import Profile
+from evsim.energy.profilefile import load_profile, profile_names
 from evsim.energy.result import COSTS, Energy, divided
 from evsim.errors import EvsimError, OptionError
 

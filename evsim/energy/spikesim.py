@@ -20,6 +20,12 @@ COLUMNS = CROSSBAR // 8
 
 TEMPORARY_ACCESSES = 16
 
+TILE = (
+    "e_htree_pj", "e_fetch_pj", "e_tile_buffer_pj", "e_temporary_pj", "e_digital_pj", "e_adc_pj", "e_mux_pj",
+    "e_crossbar_pj", "e_lif_pj",
+)  # fmt: skip
+"""Prices of a tile."""
+
 
 def energy(counts: Counts, profile: Profile, options: NoOptions) -> Energy:  # noqa: ARG001 - nothing is left open
     """Charge every cycle of the crossbars.
@@ -37,7 +43,7 @@ def energy(counts: Counts, profile: Profile, options: NoOptions) -> Energy:  # n
             case AttentionCounts():
                 raise OptionError(
                     f"method spikesim cannot charge {layer.name}: attention multiplies spikes with spikes, a crossbar "
-                    "holds weights; choose another `method`, or `leave_out=attention`"
+                    "holds weights; leave it out by `leave_out=attention`, or choose another `method` and `profile`"
                 )
             case NeuronCounts():
                 pass  # a tile's cycle holds its neurons
@@ -77,6 +83,7 @@ METHOD = Method(
     "spikesim",
     "in-memory crossbars",
     needs="the prices of a tile; no attention",
+    prices=(TILE,),
     profile="spikesim-rram",
     energy=energy,
 )

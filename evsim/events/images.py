@@ -76,8 +76,9 @@ def read_grey(path: str | Path) -> Picture:
 def read_picture(path: str | Path, spec: InputSpec) -> Picture:
     """Read a picture as timm prepares it at evaluation.
 
-    The shorter side is resized (bicubic) to floor(size / crop_pct), the middle is cropped, values are divided by 255,
-    then normalised by the model's mean and standard deviation. Transparent pixels are laid on white.
+    The shorter side is resized (by the model's interpolation) to floor(size / crop_pct), the middle is cropped, values
+    are divided by 255, then normalised by the model's mean and standard deviation. Transparent pixels are laid on
+    white.
 
     Returns
     -------
@@ -137,7 +138,8 @@ def _cropped(picture: Any, spec: InputSpec, path: Path) -> NDArray[np.uint8]:
     else:
         height, width = size
     _refuse_large(path, width, max(height, picture.size[1]), "resized")
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC) if picture.size != (width, height) else picture
+    filtered = Image.Resampling[spec.interpolation.upper()]
+    resized = picture.resize((width, height), filtered) if picture.size != (width, height) else picture
     top, left = round((height - spec.height) / 2.0), round((width - spec.width) / 2.0)
     box = (left, top, left + spec.width, top + spec.height)
     return np.asarray(resized.crop(box), np.uint8)

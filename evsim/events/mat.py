@@ -1,8 +1,11 @@
-"""MATLAB's ``.mat`` of version 5: vectors ts, x, y and pol, perhaps within one struct."""
+"""MATLAB's ``.mat`` of version 5: vectors ts, x, y and pol, perhaps within one struct.
+
+Version 7.3 is HDF5, which `evsim.events.hdf5` reads; what its vectors mean is told here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from evsim.events.types import PIECE, Piece, Stream, empty_piece
 
 NAME = "mat"
 SUFFIXES = (".mat",)
-ABOUT = "MATLAB 5: vectors ts (us), x, y, pol, perhaps within one struct"
+ABOUT = "MATLAB 5 and 7.3: vectors ts (us), x, y, pol, perhaps within one struct"
 SIZE = "nowhere"
 TAKES = ("time_unit",)
 MAGIC = b"MATLAB 5.0 MAT-file"
@@ -48,7 +51,26 @@ def stream(path: Path, options: ReadOptions) -> Stream:
     RecordingError
         If it is damaged, or holds no vectors of events.
     """
-    columns = _columns(path, _variables(path))
+    return of_vectors(path, _columns(path, _variables(path)), options)
+
+
+def of_vectors(path: Path, columns: Mapping[str, tuple[str, NDArray[Any]]], options: ReadOptions) -> Stream:
+    """Return the events of vectors.
+
+    Parameters
+    ----------
+    path
+        For messages.
+    columns
+        Name and values of t, x, y and p.
+    options
+        The option `time_unit` goes before the unit that is taken.
+
+    Raises
+    ------
+    RecordingError
+        If they are not numbers, or not of one length.
+    """
     check_columns(path, {key: Column(values.dtype, values.shape) for key, (_, values) in columns.items()})
     t, x, y, p = (columns[key][1] for key in KEYS)
     unit = options.time_unit or unit_in(columns["t"][0])
@@ -63,6 +85,14 @@ def stream(path: Path, options: ReadOptions) -> Stream:
         x, y = x.astype(np.float64) - 1, y.astype(np.float64) - 1
         notes = (*notes, "no x or y is 0, so they are taken to count from 1 as MATLAB does, and become one less")
     return Stream(NAME, path, None, _pieces(path, (t, x, y, p), taken, notes), (), "" if unit else UNIT_WORDS[taken])
+
+
+def vector(value: Any) -> NDArray[Any]:
+    """Return a matrix of one row or column, perhaps in a cell of its own, as a vector; others as they are."""
+    values = np.asarray(value)
+    while values.dtype == object and values.size == 1:  # what a struct holds lies in a cell of its own
+        values = np.asarray(values.reshape(())[()])
+    return values.reshape(-1) if values.ndim < 2 or 1 in values.shape else values
 
 
 def _pieces(path: Path, columns: tuple[NDArray[Any], ...], unit: str, notes: tuple[str, ...]) -> Iterator[Piece]:
@@ -96,8 +126,4 @@ def _columns(path: Path, variables: dict[str, Value]) -> dict[str, tuple[str, ND
     if len(fitting) > 1:
         raise RecordingError(f"{path} holds several recordings; give a file with one")
     holder, names = fitting[0]
-    return {key: (name, _vector(holder[name])) for key, name in names.items()}
-
-
-def _vector(values: NDArray[Any]) -> NDArray[Any]:
-    return values.reshape(-1) if values.ndim < 2 or sum(size != 1 for size in values.shape) < 2 else values
+    return {key: (name, vector(holder[name])) for key, name in names.items()}

@@ -3,6 +3,9 @@
 Numba keeps machine code beside the source (or in a folder of the user, or where NUMBA_CACHE_DIR says) and looks at a
 kernel's own file alone to tell whether it is stale. But a kernel has within it the code of those that it calls. So
 the names of all kept files carry a digest of every kernel's source: after an edit of any, none of the old is found.
+
+``EVSIM_CHECKED=1`` is a build for tests: what intrinsics load and store is compared with the ends of its array, which
+Numba's own NUMBA_BOUNDSCHECK does not see. Files of a checked build have names of their own.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +23,9 @@ from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
 Result = TypeVar("Result")
+
+CHECKED = os.environ.get("EVSIM_CHECKED", "0") == "1" and not config.DISABLE_JIT
+"""Whether intrinsics check their addresses (evsim.kernels.emit)."""
 
 
 def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -56,7 +63,7 @@ def digest_of(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-DIGEST = digest_of(Path(__file__).parent)
+DIGEST = digest_of(Path(__file__).parent) + ("-checked" if CHECKED else "")
 
 
 class Files(CompileResultCacheImpl):  # type: ignore[misc]

@@ -3,6 +3,9 @@
 `instructions` gives the function LLVM's builder, an `Array` for each array, and the LLVM value of each number, and
 tells Numba the types. Loops are `over_range` and `over_bits`; what they sum up stays in registers. Sums and products
 are those of the lanes' type, floats or integers.
+
+In a checked build (EVSIM_CHECKED=1) every address is compared with the ends of its array: an IndexError, as where
+plain Python reaches past a list. Elsewhere that emits nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ import inspect
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
+
+from evsim.kernels.compiling import CHECKED
 
 LANES = 32
 """Lanes of the smallest block: channels are padded to a multiple of this."""
@@ -38,6 +44,7 @@ def instructions(result=types.void, **takes):
         def typed(typingctx, *passed):
             kinds = [takes.get(name, kind) for name, kind in zip(names, passed, strict=True)]
             kinds = [passed[0].dtype if kind is LANE else kind for kind in kinds]
+            _check_arrays(emit.__name__, names, kinds)
 
             def codegen(context, builder, signature, values):
                 operands = [_operand(context, builder, *pair) for pair in zip(kinds, values, strict=True)]
@@ -55,14 +62,31 @@ class Array:
     """An array that an intrinsic takes: its elements, one by one or as vectors. Places count in elements."""
 
     def __init__(self, context, builder, kind, value):
-        self.builder = builder
+        self.context, self.builder = context, builder
         self.item = kind.dtype.bitwidth // 8
         self._lane = context.get_data_type(kind.dtype)
-        self._data = cgutils.create_struct_proxy(kind)(context, builder, value).data
+        self._array = cgutils.create_struct_proxy(kind)(context, builder, value)
+        self._data = self._array.data
+
+    def hint(self, at):
+        """Return the address of an element that is not read or written: it may lie anywhere."""
+        return self.builder.gep(self._data, [at])
 
     def place(self, at):
         """Return the address of an element."""
-        return self.builder.gep(self._data, [at])
+        if CHECKED:
+            self._check(at, 1)
+        return self.hint(at)
+
+    def _check(self, at, width):
+        """Emit a comparison of ``at .. at + width - 1`` with the array's ends; beyond them the kernel raises."""
+        builder = self.builder
+        at = builder.sext(at, LONG) if at.type.width < LONG.width else at
+        before = builder.icmp_signed("<", at, LONG(0))
+        behind = builder.icmp_signed(">", builder.add(at, LONG(width)), self._array.nitems)
+        with builder.if_then(builder.or_(before, behind), likely=False):
+            text = f"an intrinsic reaches {width} elements of {self.item} bytes past the ends of its array"
+            self.context.call_conv.return_user_exc(builder, IndexError, (text,))
 
     def element(self, at):
         """Return an element."""
@@ -90,7 +114,10 @@ class Array:
 
     def pointer(self, at, width, row=None):
         """Return where a vector lies, to `read` and `write`: once said, LLVM need not find out that both are one."""
-        start = self.builder.bitcast(self.place(at), self.vector(width).as_pointer())
+        if CHECKED:
+            step = LONG(0) if row is None else self.builder.mul(row, row.type(width))
+            self._check(self.builder.add(at, step), width)
+        start = self.builder.bitcast(self.hint(at), self.vector(width).as_pointer())
         return start if row is None else self.builder.gep(start, [row])
 
     def read(self, pointer):
@@ -119,6 +146,13 @@ def _operand(context, builder, kind, value):
     if isinstance(kind, types.NoneType):
         return None
     return Array(context, builder, kind, value) if isinstance(kind, types.Array) else value
+
+
+def _check_arrays(name, names, kinds):
+    """Refuse at compile time, in every build, arrays whose elements do not follow each other: places count them."""
+    for parameter, kind in zip(names, kinds, strict=True):
+        if isinstance(kind, types.Array) and (kind.ndim != 1 or kind.layout != "C"):
+            raise TypingError(f"{name} takes a contiguous array of one axis as {parameter}, got {kind}")
 
 
 def plus(builder, left, right):

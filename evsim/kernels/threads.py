@@ -12,10 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from evsim.errors import OptionError
+
 CACHE_LINE = 64
 PARTS = 4
 """Parts per thread: bands of a map differ in activity, so whoever is done first takes the next part."""
 
+
+MOST_THREADS = 1024
+"""More than any machine has cores for: each costs memory, and beyond some thousands the system refuses."""
 
 SMALL = 8_000_000
 """Additions (about 0.2 ms) below which waking another thread costs more than it brings."""
@@ -66,6 +71,19 @@ class Workers:
             memory = self._local.memory = aligned((wanted,), np.uint8)
         assert memory is not None
         return memory[:wanted].view(dtype)
+
+
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads that no run can have.
+
+    Raises
+    ------
+    OptionError
+        If it is below 1 or above `MOST_THREADS`.
+    """
+    if not 1 <= threads <= MOST_THREADS:
+        bound = "at least 1" if threads < 1 else f"at most {MOST_THREADS}"
+        raise OptionError(f"`threads` must be {bound}, got {threads}")
 
 
 def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -226,7 +226,7 @@ def prefetch(builder, array, at):
     octet, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     hint = ir.FunctionType(ir.VoidType(), [octet, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
-    builder.call(function, [builder.bitcast(array.place(at), octet), number(0), number(2), number(1)])
+    builder.call(function, [builder.bitcast(array.hint(at), octet), number(0), number(2), number(1)])
 
 
 @instructions(types.int64)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context, Layer
+from evsim.layers.entry import check_entry
 from evsim.layers.neurons import NeuronLayer
 from evsim.layers.pool import Pool
 from evsim.layers.readout import Addition, TimeAverage, TokenAverage
@@ -29,6 +30,7 @@ from evsim.network import (
     TimeMean,
     TokenMean,
 )
+from evsim.spikes import Packet
 
 FORMS: Mapping[type[Node], Callable[[Any, Shape, int, Context], Layer]] = {
     LIF: lambda node, shape, _, context: NeuronLayer(node, shape, context),
@@ -52,50 +54,100 @@ class Stage:
         The running form.
     nodes
         Primitives in order; more than one where they are fused. The last one's output is the stage's output.
-    sources
-        Names of the nodes whose outputs it takes, one per input.
+    sources, shapes
+        Names of the nodes whose outputs it takes, one per input, and what these emit.
     """
 
     layer: Layer
     nodes: tuple[Node, ...]
     sources: tuple[str, ...]
+    shapes: tuple[Shape, ...]
 
     @property
     def name(self) -> str:
         """Name of the node whose output this stage emits."""
         return self.nodes[-1].name
 
+    def step(self, packets: tuple[Packet, ...], context: Context) -> Packet | None:
+        """Take one packet per input, which are held against what was planned, and return the output, if any.
 
-def plan(network: Network, timesteps: int, context: Context) -> tuple[Stage, ...]:
-    """Build the stages of a network in an order in which every stage comes after those that it reads.
+        Raises
+        ------
+        NetworkError
+            As `evsim.layers.entry.check_entry`.
+        """
+        check_entry(self.name, self.shapes, packets, context.dtype)
+        return self.layer.step(*packets)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What becomes one stage: its primitives in order, and the names of the nodes that it reads, one per input."""
+
+    nodes: tuple[Node, ...]
+    sources: tuple[str, ...]
+
+
+def groups(network: Network, streaming: bool, *, apart: bool = False) -> tuple[Group, ...]:
+    """Tell which primitives run as one stage, in an order in which every stage comes after those that it reads.
 
     A convolution or linear layer is fused with the LIF, or the addition to a real-valued stream, that alone reads it.
+
+    Parameters
+    ----------
+    network
+        The graph.
+    streaming
+        Whether timesteps come one by one.
+    apart
+        Whether nothing is fused: every real value can be seen on its way. Results are the same to the last bit.
     """
-    followers = {node.name: _follower(network, node, context.streaming) for node in network.nodes}
+    ranks = {node.name: rank for rank, node in enumerate(network.nodes)}
+    readers = network.consumers()
+    followers = {
+        node.name: None if apart else _follower(network, node, readers[node.name], ranks, streaming)
+        for node in network.nodes
+    }
     absorbed = {node.name for node in followers.values() if node}
-    stages: dict[int, Stage] = {}
-    for rank, node in enumerate(network.nodes):
+    grouped: dict[int, Group] = {}
+    for node in network.nodes:
         if isinstance(node, Input) or node.name in absorbed:
             continue
         follower = followers[node.name]
-        if not isinstance(node, Conv2d | Linear):
-            layer = FORMS[type(node)](node, network.shapes[node.name], timesteps, context)
-            stages[rank] = Stage(layer, (node,), node.inputs)
-            continue
-        neurons = follower if isinstance(follower, LIF) else None
-        synapses = Synapses(
-            node, network.shapes[node.inputs[0]], network.shapes[node.name], _weights(network, node), context, neurons
-        )
         nodes = (node, follower) if follower else (node,)
         stream = tuple(name for name in follower.inputs if name != node.name) if isinstance(follower, Add) else ()
         # a fused stage runs where its last primitive stands: everything it reads has come by then
-        stages[network.nodes.index(nodes[-1])] = Stage(synapses, nodes, (*node.inputs, *stream))
-    return tuple(stages[rank] for rank in sorted(stages))
+        grouped[ranks[nodes[-1].name]] = Group(nodes, (*node.inputs, *stream))
+    return tuple(grouped[rank] for rank in sorted(grouped))
 
 
-def _follower(network: Network, node: Node, streaming: bool) -> Node | None:
-    """Return the primitive that can be fused behind `node`, if any."""
-    readers = network.consumers()[node.name]
+def plan(network: Network, timesteps: int, context: Context, *, apart: bool = False) -> tuple[Stage, ...]:
+    """Build the stages of a network, in the order of its `groups`; parameters as there."""
+    return tuple(
+        Stage(
+            _layer(network, group, timesteps, context),
+            group.nodes,
+            group.sources,
+            tuple(network.shapes[name] for name in group.sources),
+        )
+        for group in groups(network, context.streaming, apart=apart)
+    )
+
+
+def _layer(network: Network, group: Group, timesteps: int, context: Context) -> Layer:
+    """Return the running form of a group."""
+    node, *followers = group.nodes
+    target = network.shapes[node.name]
+    if not isinstance(node, Conv2d | Linear):
+        return FORMS[type(node)](node, target, timesteps, context)
+    neurons = next((follower for follower in followers if isinstance(follower, LIF)), None)
+    return Synapses(node, network.shapes[node.inputs[0]], target, _weights(network, node), context, neurons)
+
+
+def _follower(
+    network: Network, node: Node, readers: tuple[str, ...], ranks: Mapping[str, int], streaming: bool
+) -> Node | None:
+    """Return the primitive that can be fused behind `node`, if any; `readers` read it, `ranks` are places of nodes."""
     if not isinstance(node, Conv2d | Linear) or len(readers) != 1:
         return None
     reader = network.node(readers[0])
@@ -104,8 +156,7 @@ def _follower(network: Network, node: Node, streaming: bool) -> Node | None:
         return reader
     if isinstance(reader, Add):
         others = [name for name in reader.inputs if name != node.name]
-        earlier = [n.name for n in network.nodes[: network.nodes.index(node)]]
-        if len(others) == 1 and network.shapes[others[0]].kind == "real" and others[0] in earlier:
+        if len(others) == 1 and network.shapes[others[0]].kind == "real" and ranks[others[0]] < ranks[node.name]:
             return reader
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -49,10 +50,15 @@ class Synapses:
     neurons
         LIF neurons that read this layer alone: they are driven at once, and `step` returns spikes.
 
+    Attributes
+    ----------
+    gain, offset
+        A sum is at most `gain` times the largest input, plus `offset`.
+
     Raises
     ------
     NetworkError
-        If weights with the scale of BatchNorm are beyond the precision.
+        If weights are not finite, or beyond the precision with the scale of BatchNorm.
     """
 
     def __init__(
@@ -75,9 +81,11 @@ class Synapses:
         with np.errstate(over="ignore", invalid="ignore"):
             self.weights = pack(weight.reshape(-1, node.out_channels), scale, context)
             self.shift[: node.out_channels] = shift
-        if not (np.isfinite(self.weights).all() and np.isfinite(self.shift).all()):
-            reason = f"its weights with BatchNorm overflow in {context.dtype.name}"
-            raise NetworkError(f"{node.name}: {reason}; {remedy(context.dtype)}")
+        largest = float(max(self.weights.max(), -self.weights.min()))  # NaN goes through
+        self.offset = float(np.abs(self.shift).max())
+        self.gain = largest * math.prod(weight.shape[:-1])
+        if not math.isfinite(largest + self.offset):
+            raise NetworkError(f"{node.name}: {_reason(weights, context)}")
         self.membrane = Membrane(neurons, target, context) if neurons else None
         self._sizes: dict[tuple[int, int], Size] = {}
         self._empty = context.empty()
@@ -183,6 +191,14 @@ class Synapses:
             joined=self.layout == "joined",
         )
         return size
+
+
+def _reason(weights: Mapping[str, NDArray[np.floating]], context: Context) -> str:
+    """Say why folded weights are not finite, and what to do."""
+    for key, values in weights.items():
+        if not np.isfinite(values).all():
+            return f"its {key} holds NaN or infinite values; use sound weights"
+    return f"its weights with BatchNorm overflow in {context.dtype.name}; {remedy(context.dtype)}"
 
 
 def _window(node: Conv2d | Linear) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:

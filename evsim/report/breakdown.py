@@ -12,9 +12,10 @@ import numpy as np
 
 from evsim.audit.accounts import Account
 from evsim.energy import COSTS, KEYS, METHODS, Breakdown, Energy, Profile, place
+from evsim.energy.fit import able
 from evsim.energy.result import PICO_TO_MILLI, Key, quotient
 from evsim.errors import OptionError
-from evsim.report.text import aligned
+from evsim.report.text import aligned, listed
 from evsim.report.traffic import traffic_document, traffic_report
 
 SCHEMA = 1
@@ -81,26 +82,26 @@ def energy_csv(accounts: Sequence[Account]) -> str:
 
 
 def profiles_report(profiles: Sequence[Profile], sources: bool = False) -> str:
-    """Return the profiles as a table, or every figure with its source."""
-    lines: list[str] = []
+    """Return the profiles with the methods that can use them as a table, or every figure with its source."""
     if sources:
-        for profile in profiles:
-            lines += ["", f"{profile.path}: {profile.name}" + (f"; {profile.note}" if profile.note else "")]
-            for key, price in profile.prices.items():
-                remarks = "; ".join(text for text in (price.includes, price.verified) if text)
-                lines.append(f"  {key} = {ends(price.low, price.high)}  {price.source} ({remarks})")
-            if profile.sram:
-                table = zip(profile.sram.capacity_bytes, profile.sram.access_pj, strict=True)
-                points = ", ".join(f"{size} B {ends(*access)} pJ" for size, access in table)
-                lines.append(f"  sram, {profile.sram.word_bits}-bit words: {points}  {profile.sram.source}")
-        return "\n".join(lines[1:])
-    rows = [("profile", "what", "figures")]
-    for profile in profiles:
-        figures = [f"{key} {ends(price.low, price.high)}" for key, price in profile.prices.items()]
-        shown = figures[:4] + ([f"and {len(figures) - 4} more"] if len(figures) > 4 else [])
-        rows.append((profile.path, profile.name, ", ".join(shown) + (", sram" if profile.sram else "")))
+        return "\n\n".join("\n".join(_figures(profile)) for profile in profiles)
+    rows = [("profile", "what", "methods that can use it")]
+    rows += [(profile.path, profile.name, ", ".join(able(profile))) for profile in profiles]
     methods = [("method", "charges", "needs"), *((name, m.says, m.needs) for name, m in METHODS.items())]
-    return "\n".join([*aligned(rows, 3), "", *aligned(methods, 3)])
+    return "\n".join([*listed(rows), "", *listed(methods), "", "`sources=True` lists every figure with its source"])
+
+
+def _figures(profile: Profile) -> Iterator[str]:
+    """Yield lines of a profile: what it is, who can use it, every figure with its source."""
+    yield f"{profile.path}: {profile.name}" + (f"; {profile.note}" if profile.note else "")
+    yield f"  methods that can use it: {', '.join(able(profile)) or 'none'}"
+    for key, price in profile.prices.items():
+        remarks = "; ".join(text for text in (price.includes, price.verified) if text)
+        yield f"  {key} = {ends(price.low, price.high)}  {price.source}" + (f" ({remarks})" if remarks else "")
+    if profile.sram:
+        table = zip(profile.sram.capacity_bytes, profile.sram.access_pj, strict=True)
+        points = ", ".join(f"{size} B {ends(*access)} pJ" for size, access in table)
+        yield f"  sram, {profile.sram.word_bits}-bit words: {points}  {profile.sram.source}"
 
 
 def mj(total: tuple[float, float], digits: int = 6) -> str:

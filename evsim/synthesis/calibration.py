@@ -2,7 +2,12 @@
 
 One walk through the network on one input, by evsim's own layers, in float64. Each BatchNorm first gets the mean and
 variance that it meets, as training would give it, with a random gain and offset per channel. Then all its offsets are
-shifted by one amount, found by bisection, so that the LIF behind it fires at its target over all timesteps.
+shifted by one amount, found by bisection, so that the LIF behind it fires at its target over all timesteps. Last,
+single channels are nudged until no membrane potential comes within `MARGIN` of its threshold: the spikes are then those
+of float32 as well, in whatever order its sums are rounded.
+
+All is the same to the bit everywhere: sums over spikes are exact (`model._draw` says why), so are the counts of spikes,
+and the rest is single sums, products, quotients and square roots, which IEEE 754 rounds in one way alone.
 
 No BatchNorm stands between attention and its `attn_lif`: how often that fires depends on how q, k and v coincide. So
 q and k are given a common profile over the channels of a head, and v one of its own: the more q and k share channels,
@@ -15,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +37,8 @@ from evsim.layers.synapses import Synapses
 from evsim.network import LIF, Conv2d, Linear, Network, Node, SpikingSelfAttention
 from evsim.spikes import Packet, RealMap, SpikeMap
 from evsim.synthesis.graph import RUNNING, Graph, rate_of
+from evsim.synthesis.moments import moments
+from evsim.synthesis.philox import GRID, Philox, quantile
 from evsim.synthesis.rates import Rate
 
 TOLERANCE = 1e-3
@@ -60,6 +66,12 @@ CLOSE = 5 * TOLERANCE
 FAR_BELOW = 0.5
 """Where attention stays below this share of its target, half of the heads are silenced at once, not one more."""
 
+MARGIN = 2.0**-18
+"""How near to its threshold no membrane potential comes; what float32 rounds is less."""
+
+NUDGE, NUDGES = 2.0**-14, 64
+"""Steps by which a channel's offset is moved where a potential comes too near, and how often at most."""
+
 SILENCING = 20.0
 """How far a channel is pushed down that is to fire only if all others fire already."""
 
@@ -78,7 +90,7 @@ def calibrate(
     state: dict[str, NDArray[Any]],
     targets: Mapping[str, float],
     sample: NDArray[np.floating],
-    rng: np.random.Generator,
+    random: Philox,
 ) -> tuple[Rate, ...]:
     """Set every BatchNorm of `state`, from which the network reads its weights, and return the rates reached.
 
@@ -92,10 +104,10 @@ def calibrate(
         LIF name to rate.
     sample
         Image [C, H, W] or event counts [T, 2, H, W].
-    rng
+    random
         Draws gains, offsets and profiles.
     """
-    return _Walk(network, state, targets, rng).run(sample)
+    return _Walk(network, state, targets, random).run(sample)
 
 
 class _Walk:
@@ -106,10 +118,10 @@ class _Walk:
         network: Network,
         state: dict[str, NDArray[Any]],
         targets: Mapping[str, float],
-        rng: np.random.Generator,
+        random: Philox,
     ) -> None:
         assert isinstance(network.weights, Weights)
-        self.network, self.state, self.targets, self.rng = network, state, targets, rng
+        self.network, self.state, self.targets, self.random = network, state, targets, random
         self.keys = network.weights.sources
         self.context = Context(np.dtype(np.float64), Workers(), streaming=False)
         self.graph = Graph(network)
@@ -160,16 +172,17 @@ class _Walk:
         if f"{name}.bn_shift" not in self.keys:
             return result
         values = result.values[..., : node.out_channels]
-        gain = self.rng.uniform(0.7, 1.3, node.out_channels)
+        gain = self.random.uniform(0.7, 1.3, node.out_channels)
         if self.graph.writes_to_stream(name):
             gain *= RESIDUAL_GAIN
-        offset = self.rng.normal(0.0, OFFSET_SPREAD, node.out_channels)
+        offset = OFFSET_SPREAD / GRID * self.random.normal((node.out_channels,))
+        mean, variance = moments(values)
         norm = self._norm(name)
         norm |= {
             "weight": gain.astype(np.float32),
             "bias": (0.0 * offset if self.graph.feeds_attention(name) else offset).astype(np.float32),
-            "running_mean": values.mean(axis=(0, 1), dtype=np.float64).astype(np.float32),
-            "running_var": np.maximum(values.var(axis=(0, 1), dtype=np.float64), 1e-6).astype(np.float32),
+            "running_mean": mean.astype(np.float32),
+            "running_var": np.maximum(variance, 1e-6).astype(np.float32),
         }
         self._store(name, norm)
         scale = norm["weight"].astype(np.float64) / np.sqrt(norm["running_var"].astype(np.float64) + BATCH_NORM_EPS)
@@ -179,7 +192,7 @@ class _Walk:
 
     def _neurons(self, node: LIF) -> None:
         """Shift the BatchNorm before a LIF until it fires at its target."""
-        fit = self._fitted(node, np.zeros(self.network.shapes[node.name].channels))
+        fit = self._cleared(node, self._fitted(node, np.zeros(self.network.shapes[node.name].channels)))
         source = node.inputs[0]
         currents = self.packets[source]
         assert isinstance(currents, RealMap)
@@ -192,19 +205,12 @@ class _Walk:
         if not lever:
             raise NetworkError(f"{node.name}: no BatchNorm stands before it, by which calibration could set its rate")
         assert isinstance(currents, RealMap)
-        layer = NeuronLayer(node, self.network.shapes[node.name], self.context)
-        behind, target = self.graph.pools.get(node.name), self.targets[node.name]
-        pool = Pool(behind, self.network.shapes[behind.name], self.context) if behind else None
+        target = self.targets[node.name]
         bias = self._norm(lever)["bias"].astype(np.float64)
+        at = self._firing(node, lever, currents)
 
         def fire(shift: float) -> Fit:
-            # the offset as the float32 of the state_dict will have it, so that a run in float64 repeats these spikes
-            offset = (bias + profile + shift).astype(np.float32).astype(np.float64) - bias
-            layer.reset()
-            spikes = layer.step(_plus(currents, offset))
-            read = pool.step(spikes) if pool else spikes
-            assert isinstance(read, SpikeMap)
-            return Fit(lever, offset, spikes, rate_of(read))
+            return at(_stored(bias, profile + shift))
 
         low, high = -4.0, 4.0
         while fire(low).rate > target and low > -1e4:
@@ -222,6 +228,43 @@ class _Walk:
             low, high = (low, shift) if tried.rate > target else (shift, high)
         return best
 
+    def _firing(self, node: LIF, lever: str, currents: RealMap) -> Callable[[NDArray[np.floating]], Fit]:
+        """Return a function from the offsets of a LIF's currents to what it then fires."""
+        layer = NeuronLayer(node, self.network.shapes[node.name], self.context)
+        behind = self.graph.pools.get(node.name)
+        pool = Pool(behind, self.network.shapes[behind.name], self.context) if behind else None
+
+        def fire(offset: NDArray[np.floating]) -> Fit:
+            layer.reset()
+            spikes = layer.step(_plus(currents, offset))
+            read = pool.step(spikes) if pool else spikes
+            assert isinstance(read, SpikeMap)
+            return Fit(lever, offset, spikes, rate_of(read))
+
+        return fire
+
+    def _cleared(self, node: LIF, fit: Fit) -> Fit:
+        """Nudge the channels in which a membrane potential comes within `MARGIN` of the threshold.
+
+        Where a higher threshold and a lower one give the same spikes, no potential lies between them, and sums that
+        are rounded in float32, in whatever order, give these spikes too.
+        """
+        currents = self.packets[node.inputs[0]]
+        assert isinstance(currents, RealMap)
+        lower, higher = (
+            self._firing(replace(node, v_threshold=node.v_threshold + margin), fit.lever, currents)
+            for margin in (-MARGIN, MARGIN)
+        )
+        bias, offset = self._norm(fit.lever)["bias"].astype(np.float64), fit.offset
+        for turn in range(NUDGES):
+            apart = lower(offset).spikes.words ^ higher(offset).spikes.words
+            near = _bits(np.bitwise_or.reduce(apart, axis=(0, 1)))[: len(offset)]
+            if not near.any():
+                break
+            nudge = NUDGE * (turn // 2 + 1) * (-1) ** turn
+            offset = np.where(near, _stored(bias, fit.offset + nudge), offset)
+        return self._firing(node, fit.lever, currents)(offset)
+
     def _keep(self, node: LIF, fit: Fit) -> None:
         """Take a fit: spikes, rate, and the offsets of the BatchNorm before it."""
         if fit.lever:
@@ -236,7 +279,7 @@ class _Walk:
         q, k, v = (self.graph.neurons[name] for name in ssa.inputs)
         width = self.network.shapes[ssa.name].channels // ssa.heads
         common, own = (self._profile(ssa.heads, width) for _ in range(2))
-        turn = np.repeat(self.rng.permutation(ssa.heads) + 1, width)
+        turn = np.repeat(self.random.permutation(np.arange(ssa.heads)) + 1, width)
         neurons = NeuronLayer(node, self.network.shapes[node.name], self.context)
         target = self.targets[node.name]
         best: tuple[float, list[tuple[LIF, Fit]]] = (np.inf, [])
@@ -263,13 +306,16 @@ class _Walk:
                 if heads / ssa.heads * share < target:
                     continue
                 silent = turn > heads
-                value = self._fitted(v, VALUE_SPREAD * own - SILENCING * (silent | (own < _quantile(1.0 - share))))
+                value = self._fitted(v, VALUE_SPREAD * own - SILENCING * (silent | (own < quantile(1.0 - share))))
                 highest = _approach(partial(closer, silent=silent, value=value), target)
                 strongest = max(strongest, highest)
                 if best[0] <= CLOSE:
                     break
             heads = heads - 1 if strongest >= FAR_BELOW * target else heads // 2
-        for lif, fit in best[1]:
+        *inputs, (_, last) = best[1]
+        fits = [self._cleared(lif, fit) for lif, fit in inputs]
+        fired = neurons.step(self._attend(ssa, [fit.spikes for fit in fits]))
+        for lif, fit in zip((q, k, v, node), (*fits, last._replace(spikes=fired, rate=rate_of(fired))), strict=True):
             self._keep(lif, fit)
 
     def _attend(self, node: SpikingSelfAttention, inputs: list[SpikeMap]) -> RealMap:
@@ -277,8 +323,8 @@ class _Walk:
 
     def _profile(self, heads: int, width: int) -> NDArray[np.floating]:
         """Return normal quantiles over the channels of every head, in random order, so that no head is left out."""
-        quantiles = np.array([_quantile((i + 0.5) / width) for i in range(width)])
-        return np.concatenate([self.rng.permutation(quantiles) for _ in range(heads)])
+        quantiles = np.array([quantile((i + 0.5) / width) for i in range(width)])
+        return np.concatenate([self.random.permutation(quantiles) for _ in range(heads)])
 
     def _norm(self, name: str) -> dict[str, NDArray[Any]]:
         """Return the arrays of a layer's BatchNorm by their short names."""
@@ -315,8 +361,14 @@ def _approach(rate_at: Callable[[float], float], target: float) -> float:
     return highest
 
 
-def _quantile(share: float) -> float:
-    return NormalDist().inv_cdf(share) if share > 0.0 else -np.inf
+def _stored(bias: NDArray[np.floating], offset: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the offset as the float32 of the state_dict will have it, so that a run in float64 repeats the spikes."""
+    return (bias + offset).astype(np.float32).astype(np.float64) - bias
+
+
+def _bits(words: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return the bits of words, the lowest first."""
+    return np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little").astype(bool)
 
 
 def _plus(currents: RealMap, offset: NDArray[np.floating]) -> RealMap:

@@ -25,6 +25,7 @@ from evsim.errors import OptionError
 from evsim.network import Network
 from evsim.synthesis.calibration import calibrate
 from evsim.synthesis.graph import Graph
+from evsim.synthesis.philox import GRID, LARGEST_SEED, Philox
 from evsim.synthesis.rates import Rate, measure, published_rate, source_of_rates
 from evsim.synthesis.sample import make_sample
 
@@ -80,7 +81,7 @@ def synthesize(
     scale_rates
         Factor on all rates; none goes beyond 0.9.
     seed
-        Of weights and input.
+        Of weights and input, 0 to 2^64 - 1. The same seed gives the same bits on every computer.
 
     Raises
     ------
@@ -94,22 +95,22 @@ def synthesize(
     rate = _rate(rates)
     if not 0.0 < scale_rates <= 100.0:
         raise OptionError(f"`scale_rates` must be a positive factor up to 100, got {scale_rates}")
-    if seed < 0:
-        raise OptionError(f"`seed` must not be negative, got {seed}")
-    rng = np.random.default_rng(seed)
-    state = _state(family, preset, partial(_draw, rng))
+    if not 0 <= seed <= LARGEST_SEED:
+        raise OptionError(f"`seed` must be from 0 to 2^64 - 1, got {seed}")
+    random = Philox(seed)
+    state = _state(family, preset, partial(_draw, random))
     network = _convert(model, preset, state)
-    sample = make_sample(network, rng)
+    sample = make_sample(network, random)
     targets = {
         name: min(HIGHEST_RATE, scale_rates * (rate or published_rate(name, preset, family)))
         for name in Graph(network).neurons
     }
-    reached, single = _calibrated(network, state, targets, sample, rng)
+    reached, single = _calibrated(network, state, targets, sample, random)
     source = "published rates" if rate is None else f"rate {rate}"
     calibrated = f"calibrated to {source} x {scale_rates:g}"
     provenance = {
         **{fact: _from_preset(text) for fact, text in network.provenance.items()},
-        "checkpoint": f"synthetic: random weights of seed {seed}, {calibrated}; predicts nothing",
+        "checkpoint": f"synthetic: random weights of seed {seed} (Philox 4x32-10), {calibrated}; predicts nothing",
     }
     if rate is None:
         provenance["rates"] = source_of_rates(preset, family)
@@ -136,18 +137,19 @@ def _calibrated(
     state: dict[str, NDArray[Any]],
     targets: Mapping[str, float],
     sample: NDArray[np.float32],
-    rng: np.random.Generator,
+    random: Philox,
 ) -> tuple[tuple[Rate, ...], tuple[Rate, ...]]:
     """Calibrate, and return the rates reached in float64 and float32.
 
-    A random network is chaotic: where float32 rounds a membrane over its threshold, spikes of later layers differ, and
-    attention, a product of three, may fire at another rate. So draw again until the rates hold in float32 as well, but
-    not on and on where the target itself is out of reach.
+    A random network is chaotic: were a membrane rounded over its threshold by float32, spikes of later layers would
+    differ, and attention, a product of three, might fire at another rate. Calibration keeps membranes away from
+    thresholds, so both precisions should fire the same spikes; draw again where they do not, or where attention misses
+    its target, but not on and on where the target itself is out of reach.
     """
     best: tuple[float, tuple[tuple[Rate, ...], tuple[Rate, ...]]] | None = None
     kept: dict[str, NDArray[Any]] = {}
     for attempt in range(ATTEMPTS):
-        rates = calibrate(network, state, targets, sample, rng)
+        rates = calibrate(network, state, targets, sample, random)
         single = measure(network, targets, sample, "float32")
         error = max(abs(rate.error) for rate in (*rates, *single))
         if best is None or error < best[0]:
@@ -236,7 +238,13 @@ def _state(
     return state
 
 
-def _draw(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Draw weights of variance 2 / fan-in, or small biases."""
-    spread = np.sqrt(2.0 / np.prod(shape[1:])) if len(shape) > 1 else 0.05
-    return rng.standard_normal(shape, np.float32) * np.float32(spread)
+def _draw(random: Philox, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Draw weights of variance 2 / fan-in, or small biases: whole multiples of a power of two.
+
+    One standard deviation is 2^13 to 2^14 steps. So their sums over spikes, integers and the sample are exact in
+    float64, and the same in whatever order a kernel adds.
+    """
+    spread = np.sqrt(2.0 / np.prod(shape[1:])) if len(shape) > 1 else np.float64(0.05)
+    steps = 14 - int(np.frexp(spread)[1])
+    weights = np.rint(random.normal(shape) * (np.ldexp(spread, steps) / GRID))
+    return np.ldexp(weights, -steps).astype(np.float32)

@@ -1,0 +1,313 @@
+"""How much memory a run takes, worked out from the graph before anything is allocated, and how much it may.
+
+A model.h5 of 6 kB can describe maps of terabytes. So a run is measured first: packed weights, the maps that live at
+the same time with their lists of active channels, what single layers work in, and the counters. Every neuron is taken
+to fire at every timestep: no input needs more. A network from a file may need what the file justifies; one made in
+Python what the machine has.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from evsim.errors import NetworkError, OptionError
+from evsim.kernels.lists import TILE_WORDS
+from evsim.kernels.quads import LISTS, QUAD
+from evsim.kernels.vector import BLOCK, padded
+from evsim.layers.plan import Group, groups
+from evsim.layers.synapses import SUMS_BYTES
+from evsim.network import LIF, Add, Conv2d, Linear, Network, Shape, SpikingSelfAttention, TimeMean
+from evsim.observers import COLUMNS, TOGETHER
+from evsim.workload import rows
+
+JUSTIFIED = 300_000_000
+"""Bytes that any file may need: every published model stays 200 MB below it, 4 times its weights aside."""
+
+FACTOR = 4
+"""Times its size that a file may need."""
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*")
+INDEX, START = 2, 8
+"""Bytes of an entry of a list, and of the number where a list starts."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes that a run takes.
+
+    Attributes
+    ----------
+    weights
+        Weights as the kernels read them, and the greatest layer's as it is packed.
+    maps
+        Packets that are alive at the same time, with their lists, at the stage where they are most; what that stage
+        works in; and what is kept over the run (potentials, outputs of an image).
+    counters
+        What counting holds.
+    at
+        The stage where most is alive.
+    """
+
+    weights: int
+    maps: int
+    counters: int
+    at: str
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.maps + self.counters
+
+
+def needs(
+    network: Network,
+    timesteps: int | None = None,
+    precision: str = "float32",
+    schedule: str = "layer",
+    threads: int = 1,
+    *,
+    static: bool | None = None,
+    apart: bool = False,
+) -> Needs:
+    """Return what a run takes at most, in bytes.
+
+    Parameters
+    ----------
+    network
+        What is to run.
+    timesteps, precision, schedule, threads
+        As `evsim.engine.Simulator` takes them.
+    static
+        Whether one image stands for all timesteps; by default where the model takes images.
+    apart
+        Whether nothing is fused, see `evsim.layers.plan.groups`.
+    """
+    steps = network.spec.timesteps if timesteps is None else timesteps
+    image = network.spec.kind == "image" if static is None else static
+    measure = _Measure(network, steps, np.dtype(precision).itemsize, schedule == "time", threads, image, apart)
+    maps, at = measure.maps()
+    return Needs(measure.weights(), maps, measure.counters(), at)
+
+
+def check_needs(
+    network: Network,
+    timesteps: int | None = None,
+    precision: str = "float32",
+    schedule: str = "layer",
+    threads: int = 1,
+    *,
+    static: bool | None = None,
+    apart: bool = False,
+) -> None:
+    """Refuse a run that needs more memory than it may; parameters as `needs`.
+
+    A network from a file may need 300 MB and 4 times the file, or what `allow_memory` of `evsim.load` says. What a
+    person asks for besides, a T above the model's own or float64, raises that in proportion, up to the memory of the
+    machine; that is the limit of a network made in Python.
+
+    Raises
+    ------
+    NetworkError
+        If it needs more.
+    """
+    file, machine = network.file, machine_memory()
+    if file is None:
+        limit, why = machine, "than this machine has"
+    elif file.allow_memory is not None:
+        limit, why = file.allow_memory, "than is allowed"
+    else:
+        steps = network.spec.timesteps if timesteps is None else timesteps
+        asked = max(1.0, steps / network.spec.timesteps) * np.dtype(precision).itemsize / 4
+        limit, why = int((JUSTIFIED + FACTOR * file.size) * asked), f"than a model of {file.size} bytes justifies"
+        if limit > machine:
+            limit, why = machine, "than this machine has"
+    need = needs(network, timesteps, precision, schedule, threads, static=static, apart=apart)
+    if need.total <= limit:
+        return
+    where = file.path if file else network.name
+    remedy = f"; if you trust it, give `allow_memory={_shown(need.total)}`" if file else "; use smaller maps or T"
+    raise NetworkError(
+        f"{where}: a run needs up to {need.total} bytes (weights {need.weights}, maps {need.maps} at {need.at}, "
+        f"counters {need.counters}), more {why} ({limit}){remedy}"
+    )
+
+
+def parsed_size(value: int | str | None) -> int | None:
+    """Return a size in bytes: a number, or a text such as "32GB" or "500 MB" (powers of 1000).
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+    """
+    if value is None or isinstance(value, int):
+        size = value
+    else:
+        match = SIZE.fullmatch(value)
+        if not match or match[2].upper() not in UNITS:
+            raise OptionError(f"`allow_memory` must be a size such as 500MB or 32GB, got {value}")
+        size = int(float(match[1]) * UNITS[match[2].upper()])
+    if size is not None and size < 1:
+        raise OptionError(f"`allow_memory` must be a size such as 500MB or 32GB, got {value}")
+    return size
+
+
+def machine_memory() -> int:
+    """Return the bytes that this machine, or the container that evsim runs in, has; 2^63 where nothing tells."""
+    sizes = [2**63]
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with suppress(OSError, ValueError):  # no container, or one without a limit: "max"
+        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return min(size for size in sizes if size > 0)
+
+
+def _shown(size: int) -> str:
+    """Return a size, rounded up to a tenth of the unit that suits it, as `parsed_size` takes it."""
+    unit = next((unit for unit in ("TB", "GB") if size >= UNITS[unit]), "MB")
+    tenths = -(-size * 10 // UNITS[unit])
+    return f"{tenths // 10}.{tenths % 10}{unit}" if tenths % 10 else f"{tenths // 10}{unit}"
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """One run to measure; `item` is the size of a real value in bytes, `image` whether one stands for all timesteps."""
+
+    network: Network
+    timesteps: int
+    item: int
+    streaming: bool
+    threads: int
+    image: bool
+    apart: bool
+
+    def weights(self) -> int:
+        """Packed weights: in blocks, 5 taps for 3 where they are joined; and a layer's in float64 as it is packed."""
+        packed, most = 0, 0
+        for node in self.network.nodes:
+            weight = node.parameters().get("weight")
+            if weight is None:
+                continue
+            *inner, outputs = weight
+            joined = isinstance(node, Conv2d) and node.kernel[1] == 3
+            size = prod(inner) * padded(outputs) * (5 if joined else 3) // 3
+            packed += self.item * size
+            most = max(most, 12 * size)
+        return packed + most
+
+    def maps(self) -> tuple[int, str]:
+        """Return the most that is alive at the same time, and where."""
+        static = self._static_nodes()
+        planned = groups(self.network, self.streaming, apart=self.apart)
+        last_read = {name: rank for rank, group in enumerate(planned) for name in group.sources}
+        ends: dict[int, int] = {}
+        source = self.network.input.name
+        whole = 1 if self.image else self.timesteps
+        alive = self._map(self.network.shapes[source], whole)
+        ends[last_read.get(source, 0)] = alive
+        kept = sum(self._kept(group, static) for group in planned)
+        most, at = 0, source
+        for rank, group in enumerate(planned):
+            name = group.nodes[-1].name
+            steps = 1 if self.streaming or name in static or group.nodes[-1].once else self.timesteps
+            output = self._map(self.network.shapes[name], steps)
+            alive += output
+            here = alive + self._working(group, static)
+            if here > most:
+                most, at = here, name
+            end = last_read.get(name, rank)
+            ends[end] = ends.get(end, 0) + output
+            alive -= ends.pop(rank, 0)
+        return most + kept, at
+
+    def counters(self) -> int:
+        """Numbers per row and timestep, spikes that wait to be counted, and what counting works in."""
+        total, spikes = 0, []
+        for _, row in rows(self.network):
+            size = row.geometry
+            total += 8 * self.timesteps * (3 * COLUMNS + 8 * size.heads)
+            if row.kind == "attention":
+                total += 8 * (size.head_dim // 64 + 1) * (3 * size.tokens + size.head_dim)
+            if row.kind in ("conv", "linear"):
+                reached = max(size.out_height * size.kernel[0], size.out_width * size.kernel[1])
+                total += 8 * (size.tokens + 2 * reached)
+        for node in self.network.nodes:
+            shape = self.network.shapes[node.name]
+            if shape.kind == "spikes":
+                steps = 1 if self.streaming else self.timesteps
+                spikes.append(steps * shape.positions * 8 * (_words(shape) + 1))
+        return total + sum(sorted(spikes)[-3 * TOGETHER :])
+
+    def _static_nodes(self) -> set[str]:
+        """Nodes whose map of an image is the same at each timestep, and stored once: those before the first neurons."""
+        if not self.image:
+            return set()
+        static = {self.network.input.name}
+        for node in self.network.nodes[1:]:
+            if not isinstance(node, LIF | TimeMean) and static.issuperset(node.inputs):
+                static.add(node.name)
+        return static
+
+    def _kept(self, group: Group, static: set[str]) -> int:
+        """Return what a stage keeps over the run: potentials, sums over time, what a layer makes of real values."""
+        first, last = group.nodes[0], group.nodes[-1]
+        size = self._real(self.network.shapes[first.name], 1)
+        if isinstance(last, LIF):
+            return size if self.streaming else 0
+        if isinstance(last, TimeMean):
+            return 2 * size
+        reals = isinstance(first, Conv2d | Linear) and self.network.shapes[group.sources[0]].kind == "real"
+        return size * (1 if self.streaming or first.name in static else self.timesteps) if reals else 0
+
+    def _working(self, group: Group, static: set[str]) -> int:
+        """Return what a stage needs while it steps, its output aside."""
+        first, last = group.nodes[0], group.nodes[-1]
+        shapes = [self.network.shapes[name] for name in group.sources]
+        times = [1 if self.streaming or name in static else self.timesteps for name in group.sources]
+        steps = 1 if self.streaming else self.timesteps
+        if isinstance(first, SpikingSelfAttention):
+            size = shapes[0].channels // first.heads
+            words = 3 * (size // 64 + 1) * (shapes[0].positions // 64 + 1) * 64
+            row = (size // 64 + 1) * 64 * padded(size)
+            return self.threads * (8 * words + self.item * (row + padded(size)))
+        if isinstance(first, Conv2d | Linear):
+            block = self.item * BLOCK[np.dtype(f"f{self.item}")]
+            scratch = self.threads * max(SUMS_BYTES, steps * block)
+            copies = self._real(shapes[0], times[0]) if shapes[0].kind == "real" else 0
+            if isinstance(last, Add):
+                copies += 2 * self._real(self.network.shapes[last.name], steps)
+            return scratch + copies
+        # as real values, by way of booleans; only the input and pools of it are real and not padded
+        return sum(
+            self._real(shape, time) + 2 * time * shape.positions * shape.channels
+            for shape, time in zip(shapes, times, strict=True)
+            if shape.kind != "real" or shape.channels != padded(shape.channels)
+        )
+
+    def _real(self, shape: Shape, steps: int) -> int:
+        return self.item * steps * shape.positions * padded(shape.channels)
+
+    def _map(self, shape: Shape, steps: int) -> int:
+        """Return the bytes of a map of `steps` timesteps, with its lists where layers may ask for some."""
+        places = steps * shape.positions
+        if shape.kind == "real":
+            return self._real(shape, steps)
+        tiles = -(-_words(shape) // TILE_WORDS)
+        starts = tiles * (places + LISTS * (places // QUAD + steps * shape.height))
+        lists = INDEX * places * shape.channels + START * starts
+        if shape.kind == "spikes":
+            return 8 * places * _words(shape) + lists
+        return (4 + self.item) * places * shape.channels + lists
+
+
+def _words(shape: Shape) -> int:
+    """Words of a position of a spike map."""
+    return -(-shape.channels // 64)

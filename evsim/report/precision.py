@@ -1,0 +1,73 @@
+"""A run in both precisions: what differs, as text and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from evsim.audit.precision import Flip, PrecisionComparison
+from evsim.report.text import aligned
+
+
+def precision_report(comparison: PrecisionComparison) -> str:
+    """Return flips per layer, the first of them, and both predictions where they differ."""
+    single, double = comparison.single, comparison.double
+    touched = [layer for layer in comparison.layers if layer.flips or layer.ties]
+    total = sum(layer.neurons for layer in comparison.layers)
+    lines = ["", f"float32 against float64: {comparison.flips:,} of {total:,} spikes and silences differ"]
+    if touched:
+        rows = [("neurons", "", "flips", "of", "spikes float32", "float64", "on the threshold")]
+        rows += [
+            (
+                layer.name, "", f"{layer.flips:,}", f"{layer.neurons:,}", f"{layer.spikes[0]:,}",
+                f"{layer.spikes[1]:,}", f"{layer.ties:,}",
+            )
+            for layer in touched
+        ]  # fmt: skip
+        lines += ["", *aligned(rows), ""]
+    if comparison.first:
+        lines.append(f"first: {_told(comparison.first)}")
+    if comparison.ties:
+        lines.append(
+            f"{comparison.ties:,} potentials lie within one float32 step of their threshold: there a spike hangs "
+            "on the last bit"
+        )
+    if comparison.same_prediction:
+        difference = max(abs(float(a) - float(b)) for a, b in zip(single.logits, double.logits, strict=True))
+        lines.append(f"same prediction in both; logits differ by up to {difference:.3g}")
+    else:
+        lines.append(f"PREDICTIONS DIFFER: class {single.prediction} in float32, class {double.prediction} in float64")
+    return "\n".join(lines)
+
+
+def precision_document(comparison: PrecisionComparison) -> dict[str, Any]:
+    """Return the comparison as plain lists, dicts, numbers and texts: the field `against_float64` of a run's JSON."""
+    double = comparison.double
+    return {
+        "prediction": {
+            "class": double.prediction,
+            "label": double.label(double.prediction),
+            "logits": [float(v) for v in double.logits],
+        },
+        "same_prediction": comparison.same_prediction,
+        "flips": comparison.flips,
+        "ties": comparison.ties,
+        "first": asdict(comparison.first) if comparison.first else None,
+        "layers": [
+            {
+                "name": layer.name,
+                "neurons": layer.neurons,
+                "spikes_float32": layer.spikes[0],
+                "spikes_float64": layer.spikes[1],
+                "flips": layer.flips,
+                "ties": layer.ties,
+            }
+            for layer in comparison.layers
+        ],
+    }
+
+
+def _told(flip: Flip) -> str:
+    where = f"{flip.layer}, timestep {flip.timestep}, position ({flip.y}, {flip.x}), channel {flip.channel}"
+    who = "fires in float32 alone" if flip.fires else "fires in float64 alone"
+    return f"{where} {who}; its potential in float64 is the threshold {flip.threshold:g} {flip.margin:+.3e}"

@@ -1,0 +1,190 @@
+"""A checked build sees what Numba's bounds check cannot: what intrinsics load and store past the ends of an array."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba.core.errors import TypingError
+
+import evsim.kernels
+from evsim.kernels.compiling import kernel
+from evsim.kernels.vector import add_maps
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(script, folder, checked="1", path=None):
+    """Run a script with kernels of a cache of its own; return what it prints."""
+    environment = os.environ | {
+        "EVSIM_CHECKED": checked, "NUMBA_BOUNDSCHECK": "0", "NUMBA_DISABLE_JIT": "0", "NUMBA_CACHE_DIR": str(folder),
+    }  # fmt: skip
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=path or folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()
+
+
+INTRINSICS = """
+import numpy as np
+from evsim.kernels.compiling import kernel
+from evsim.kernels.lists import OCTETS
+from evsim.kernels.vector import *
+
+def reals(size): return np.ones(size, np.float32)
+index, starts = np.zeros(8, np.uint16), np.zeros(8, np.int64)
+word, counts, words = np.uint64(1), np.zeros(64, np.uint16), np.ones(64, np.uint64)
+half = np.float32(0.5)
+
+@kernel
+def rows(sums, at, weights, base, index, stop):
+    add_rows(sums, at, False, weights, base, index, None, 0, stop, 64)
+@kernel
+def quad(sums, at, weights, base, index, starts, s):
+    add_quad(sums, at, 0, 4, True, weights, base, index, starts, s, 64)
+@kernel
+def bits(sums, at, weights, base, word):
+    add_rows_of_bits(sums, at, weights, base, word, 64)
+@kernel
+def put(sums, at, weights, base, word):
+    put_rows_of_bits(sums, at, weights, base, word, half, 64)
+@kernel
+def numbers(sums, at, counts, begin):
+    write_counts(sums, at, counts, begin)
+@kernel
+def tally(counts, at, words, base):
+    tally_bits(counts, at, words, base, word)
+@kernel
+def scaled(sums, at, weights, base, values, start, stop):
+    add_scaled_run(sums, at, weights, base, values, start, stop, 64)
+@kernel
+def lif(current, at, shift, shift_at, potential, potential_at):
+    lif_step(current, at, shift, shift_at, potential, potential_at, False, half, False, half, 64)
+@kernel
+def maps(out, out_at, sums, at, shift, shift_at, stream, stream_at, added):
+    add_maps(out, out_at, sums, at, shift, shift_at, stream, stream_at, added, 64)
+@kernel
+def some(index, at):
+    put_bits(index, at, OCTETS, word, 0)
+@kernel
+def few(index, at):
+    put_few_bits(index, at, word, 0)
+@kernel
+def ahead(weights, at):
+    prefetch(weights, at)
+
+a, b = reals(256), reals(256)
+room = np.zeros(64, np.uint16)
+RIGHT = [
+    (rows, a, 192, b, 192, index, 8), (quad, a, 0, b, 192, index, starts, 0), (bits, a, 192, b, 192, word),
+    (put, a, 192, b, 192, word), (numbers, a, 224, counts, 32), (tally, counts, 0, words, 63),
+    (scaled, a, 192, b, 192, reals(8), 7, 8), (lif, a, 192, reals(64), 0, reals(64), 0),
+    (maps, a, 192, b, 192, reals(64), 0, reals(64), 0, True), (maps, a, 192, b, 192, reals(64), 0, reals(0), 0, False),
+    (some, room, 0), (few, room, 59), (ahead, a, 100_000),
+]
+WRONG = [
+    (rows, a, 193, b, 192, index, 8), (rows, a, 192, b, 193, index, 8), (rows, a, -1, b, 0, index, 8),
+    (rows, a, 192, b, 192, index, 9), (rows, a, 0, b, 0, np.full(8, 4, np.uint16), 8),
+    (quad, a, 1, b, 192, index, starts, 0), (quad, a, 0, b, 0, index, starts, 1),
+    (quad, a, 0, b, 193, index, np.arange(8), 0), (quad, a, 0, b, 0, index, np.arange(3, 11), 0),
+    (bits, a, 193, b, 192, word), (bits, a, 192, b, 193, word), (bits, a, 0, b, 0, np.uint64(16)),
+    (put, a, 193, b, 192, word), (put, a, 192, b, 193, word), (numbers, a, 225, counts, 0), (numbers, a, 0, counts, 33),
+    (tally, counts, 1, words, 0), (tally, counts, 0, words, 64), (scaled, a, 193, b, 0, reals(8), 0, 1),
+    (scaled, a, 0, b, 193, reals(8), 0, 1), (scaled, a, 0, b, 0, reals(8), 8, 9),
+    (lif, a, 193, reals(64), 0, reals(64), 0), (lif, a, 0, reals(64), 1, reals(64), 0),
+    (lif, a, 0, reals(64), 0, reals(64), 1), (maps, a, 193, b, 0, reals(64), 0, reals(64), 0, True),
+    (maps, a, 0, b, 193, reals(64), 0, reals(64), 0, True), (maps, a, 0, b, 0, reals(64), 1, reals(64), 0, True),
+    (maps, a, 0, b, 0, reals(64), 0, reals(64), 1, True), (some, room, 33 if COMPRESSES else 57), (few, room, 60),
+]
+for function, *arguments in RIGHT:
+    function(*arguments)
+print(len(WRONG))
+for function, *arguments in WRONG:
+    try:
+        function(*arguments)
+    except IndexError:
+        continue
+    print("silent:", function.__name__, [x if isinstance(x, int | bool) else "..." for x in arguments])
+"""
+
+
+def test_every_intrinsic_is_checked(tmp_path):
+    """At the last place of its arrays each intrinsic works; one element further, or before, it raises."""
+    assert run(INTRINSICS, tmp_path) == ["30"]
+
+
+FIRING = """
+import numpy as np
+from evsim.kernels.neuron import Neurons, fire_map
+f = np.float32
+words, current, shift = np.zeros(2 * 4, np.uint32), np.full(4 * 64, 9, f), np.zeros(64, f)
+neurons = Neurons(words, np.zeros(4 * 64, f), True, f(0.5), False, f(1))
+try:
+    fire_map(0, 4, neurons, current, True, shift, 64, 64, 1, 4)
+except IndexError as error:
+    print("caught")
+print(bin(int(words[0])).count("1"))
+"""
+OFFSET = "current.load(at, piece, LONG(i))"
+
+
+@pytest.mark.parametrize(("wrong", "outcome"), [(False, ["32"]), (True, ["caught", "32"])])
+def test_an_offset_made_wrong_on_purpose_is_caught(wrong, outcome, tmp_path):
+    """A step of neurons that reads its current one vector too far is seen where it leaves the array."""
+    source = Path(evsim.kernels.__file__).parent
+    shutil.copytree(source, tmp_path / "evsim" / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(source.parent / "errors.py", tmp_path / "evsim")
+    (tmp_path / "evsim" / "__init__.py").touch()
+    vector = tmp_path / "evsim" / "kernels" / "vector.py"
+    text = vector.read_text(encoding="utf-8")
+    assert text.count(OFFSET) == 1
+    if wrong:
+        vector.write_text(text.replace(OFFSET, OFFSET.replace("LONG(i)", "LONG(i + 1)")), encoding="utf-8")
+    assert run(FIRING, tmp_path / "evsim", path=tmp_path) == outcome
+
+
+PLAIN = """
+import numpy as np
+from evsim.kernels.compiling import DIGEST, kernel
+from evsim.kernels.vector import add_maps
+@kernel
+def maps(a):
+    add_maps(a, 0, a, 0, a, 0, a, 0, True, 64)
+maps.compile("(float32[::1],)")
+(code,) = maps.inspect_llvm().values()
+print(DIGEST.endswith("-checked"), "picklebuf" in code, code.count("icmp sgt") > 0)
+"""
+
+
+@pytest.mark.parametrize("checked", ["0", "1"])
+def test_the_usual_build_has_no_check(checked, tmp_path):
+    """Without the switch no comparison and no exception is emitted; with it, kept code has a name of its own."""
+    text = " ".join(map(str, [checked == "1"] * 2))
+    (line,) = run(PLAIN, tmp_path, checked)
+    assert line.startswith(text)
+    assert line.endswith("False") or checked == "1"
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled without the JIT")
+def test_arrays_with_gaps_are_refused_at_compile_time():
+    """Places count elements that follow each other: an array with strides is no argument for an intrinsic, ever."""
+
+    @kernel
+    def maps(a):
+        add_maps(a, 0, a, 0, a, 0, a, 0, True, 64)
+
+    for wrong in (np.zeros(128, np.float32)[::2], np.zeros((2, 64), np.float32)):
+        with pytest.raises(TypingError, match="contiguous array of one axis"):
+            maps(wrong)
+
+
+def test_make_checks_both():
+    """The target of the Makefile switches on both checks, with a cache of its own."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    rule = text.split("\ntest-boundscheck:")[1].split("\n\n")[0]
+    assert "EVSIM_CHECKED=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/cache/boundscheck" in rule
