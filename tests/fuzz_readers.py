@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 
 import event_files as files
+import fuzz_checkpoints as checkpoints
 import fuzz_mutate as mutate
 import h5py
 import numpy as np
-from torch_files import Namespace, as_tensors, write_checkpoint
 
 from evsim import api, converters, countsfile, modelfile
 from evsim.converters.checkpoint import read_checkpoint
@@ -325,14 +325,9 @@ def _state_h5():
     return [buffer.getvalue()]
 
 
-def _checkpoints():
-    args = Namespace(model="vitsnn", num_heads=2, mean=(0.5, 0.5))
-    content = {"state_dict": as_tensors(_state()), "args": args, "epoch": 3}
+def _checkpoints(kind):
     with tempfile.TemporaryDirectory() as folder:
-        return [
-            write_checkpoint(Path(folder) / "a.pth", content).read_bytes(),
-            write_checkpoint(Path(folder) / "b.pth", as_tensors(_state())).read_bytes(),
-        ]
+        return checkpoints.seeds(Path(folder))[kind]
 
 
 def read_weights(path, rng):  # noqa: ARG001 - all readers take the same
@@ -341,11 +336,6 @@ def read_weights(path, rng):  # noqa: ARG001 - all readers take the same
     for key in checkpoint.shapes:
         assert checkpoint.tensors[key].shape == checkpoint.shapes[key], "a tensor of another shape"
 
-
-PICKLE = (
-    b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n", b"ccollections\nOrderedDict\n", b"cos\nsystem\n",
-    b"cargparse\nNamespace\n", b"R", b"b", b"s", b"u", b"t", b"}", b"]", b"(", b"Q", b".", b"2", b"h\0", b"\x8a\xff",
-)  # fmt: skip
 
 # Texts
 
@@ -413,7 +403,12 @@ READERS = {
         Reader("counts.h5", lambda: _saved(small_run().save_counts), read_counts,
                (mutate.within_json(("layers", "origin")),), library=True),
         Reader("state_dict.h5", _state_h5, read_weights, library=True),
-        Reader("checkpoint.pth", _checkpoints, read_weights, (mutate.within_zip,), PICKLE, guided=True),
+        Reader("checkpoint.pth", lambda: _checkpoints("zip"), read_weights,
+               (mutate.within_zip, checkpoints.within_its_pickle), guided=True),
+        Reader("state.pkl", lambda: _checkpoints("pickle"), read_weights,
+               (checkpoints.opcodes, checkpoints.in_a_zip), guided=True),
+        Reader("weights.safetensors", lambda: _checkpoints("safetensors"), read_weights, (checkpoints.entries,),
+               guided=True),
         Reader("profile.toml", lambda: [path.read_bytes() for path in sorted(PROFILES.glob("*.toml"))], read_profile,
                tokens=(b"[", b"]", b"{", b"}", b"[[", b"=", b'"""', b"1e308", b"inf", b"nan", b"verified", b"[sram]"),
                guided=True),
