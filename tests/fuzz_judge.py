@@ -1,7 +1,7 @@
 """What becomes of a stranger's file: read, or refused in one line; anything else is a fault.
 
-A fault is an error that is not evsim's own, a line that does not name the file or is none, memory past the bound, or
-more than five seconds of computing.
+A fault is an error that is not evsim's own, a line that does not name the file or is none, a word more on standard
+error, memory past the bound, or more than five seconds of computing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evsim import child, hdf5_child
+from evsim import hdf5_child
 from evsim.errors import EvsimError
 
 SECONDS = 5
@@ -101,8 +101,10 @@ def worker(reader, folder, progress, end, deadline, faults, *, here):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (GUARD, resource.RLIM_INFINITY))
     if here:
-        child.in_thread = lambda: True
+        reader.library()
     warnings.simplefilter("error")  # a warning is a second line
+    said_by_libraries = os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said_by_libraries, 2)
     path = folder / reader.name
     while progress.seed < end and time.monotonic() < deadline:
         seed = progress.seed
@@ -112,6 +114,10 @@ def worker(reader, folder, progress, end, deadline, faults, *, here):
         if here:
             hdf5_child.limit_memory(len(content))
         fate, said = judged(reader, path, seed)
+        if not here and os.fstat(2).st_size:
+            fate, said = "fault", said or "something was written on standard error"
+            os.truncate(folder / "stderr", 0)
+            os.lseek(2, 0, os.SEEK_SET)
         if fate == "fault":
             with faults.open("a") as file:
                 file.write(json.dumps([seed, said]) + "\n")
@@ -165,7 +171,7 @@ def tried(reader, folder, begin, number, seconds=1e9):
     fates, found = Counter(), []
     deadline = time.monotonic() + seconds
     while begin < (end := begin + number) and time.monotonic() < deadline:
-        part, more, begin, broken = _run(reader, folder, begin, end, deadline, here=reader.library)
+        part, more, begin, broken = _run(reader, folder, begin, end, deadline, here=reader.library is not None)
         number = end - begin
         for seed, said in [*more, *broken]:
             part["fault"] -= (seed, said) in more

@@ -7,7 +7,7 @@ import io
 import random
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,14 +18,14 @@ import fuzz_mutate as mutate
 import h5py
 import numpy as np
 
-from evsim import api, converters, countsfile, modelfile
+from evsim import api, child, converters, countsfile, modelfile
 from evsim.converters.checkpoint import read_checkpoint
 from evsim.counters import merged
 from evsim.energy import charge, load_profile
 from evsim.energy.methods import METHODS
 from evsim.engine import Simulator
 from evsim.errors import EvsimError, NetworkError
-from evsim.events import ReadOptions, arrays, open_stream
+from evsim.events import ReadOptions, aedat4, arrays, decode_aedat4, open_stream
 from evsim.events.frames import to_frames
 from evsim.events.images import read_grey, read_picture
 from evsim.events.reading import collect
@@ -70,12 +70,10 @@ class Reader:
     tokens
         Words of the format.
     library
-        Whether a library that may crash reads it in a child process. The fuzzer then calls the child's own function
-        in its own process, and reads anew by the child what broke that.
+        Of a library that may crash, and that evsim therefore calls in a child process: lets the child's own function
+        run in the fuzzer's process. What breaks that is read anew, by the child.
     guided
         Whether it is plain Python, which a fuzzer guided by coverage (atheris) can see into.
-    slow
-        Whether each file costs a new process: few are tried.
     """
 
     name: str
@@ -83,9 +81,8 @@ class Reader:
     read: Callable[[Path, random.Random], None]
     changes: tuple[Change, ...] = ()
     tokens: tuple[bytes, ...] = ()
-    library: bool = False
+    library: Callable[[], None] | None = None
     guided: bool = False
-    slow: bool = False
     kept: list[bytes] = field(default_factory=list, compare=False)
 
     def whole(self) -> list[bytes]:
@@ -109,6 +106,25 @@ class Reader:
 @cache
 def _marks(content: bytes) -> list[int]:
     return mutate.hdf5_marks(content)
+
+
+def hdf5_here():
+    """Let libhdf5 read in a thread of this process."""
+    child.in_thread = lambda: True
+
+
+def aedat4_here():
+    """Let the library aedat decode in this process."""
+
+    def messages(path, camera):
+        pipe = io.TextIOWrapper(io.BytesIO())
+        with redirect_stdout(pipe):
+            decode_aedat4.main(str(path), *([camera] if camera else []))
+        pipe.flush()
+        pipe.buffer.seek(0)
+        yield from aedat4._facts(path, pipe.buffer)
+
+    aedat4._messages = messages
 
 
 # Recordings
@@ -380,7 +396,7 @@ READERS = {
         ),
         _events("three.aedat", lambda: files.aedat3(*EVENTS, per_packet=7), tokens=AEDAT),
         Reader("four.aedat4", lambda: _own("faery_none.aedat4", "faery_lz4.aedat4", "faery_zstd.aedat4"),
-               read_recording, slow=True),
+               read_recording, library=aedat4_here),
         _events("evt2.raw", lambda: files.evt2(*EVENTS), lambda: _own("faery_evt2.raw")[0], tokens=PROPHESEE),
         _events("evt3.raw", lambda: files.evt3(*EVENTS), lambda: _own("faery_evt3.raw")[0], tokens=PROPHESEE),
         _events("cd.dat", lambda: files.dat(*EVENTS), lambda: _own("evio.dat")[0], tokens=PROPHESEE),
@@ -393,16 +409,16 @@ READERS = {
         _events("packed.zip", lambda: files.zipped("a.aedat", files.aedat2_dvs128(*EVENTS)),
                 changes=(mutate.within_zip,)),
         _events("packed.gz", lambda: gzip.compress(files.evt2(*EVENTS), 1), changes=(mutate.within_gzip,)),
-        Reader("events.h5", lambda: [_hdf5_events(), files.hdf5(*EVENTS)], read_recording, library=True),
+        Reader("events.h5", lambda: [_hdf5_events(), files.hdf5(*EVENTS)], read_recording, library=hdf5_here),
         Reader("array.npy", _arrays, read_an_array, tokens=(b"True", b"'descr': '|O'", b"(", b")", b"<f8", b"|V99")),
         Reader("picture.png", lambda: _pictures("PNG"), read_a_picture, (mutate.within_png,)),
         Reader("picture.jpg", lambda: _pictures("JPEG"), read_a_picture),
         Reader("picture.tif", lambda: _pictures("GIF", "BMP", "TIFF", "WEBP"), read_a_picture),
         Reader("model.h5", lambda: _saved(lambda path: modelfile.save(small_network(), path)), read_model,
-               (mutate.within_json(("@network", "@input", "nodes", "labels", "provenance")),), library=True),
+               (mutate.within_json(("@network", "@input", "nodes", "labels", "provenance")),), library=hdf5_here),
         Reader("counts.h5", lambda: _saved(small_run().save_counts), read_counts,
-               (mutate.within_json(("layers", "origin")),), library=True),
-        Reader("state_dict.h5", _state_h5, read_weights, library=True),
+               (mutate.within_json(("layers", "origin")),), library=hdf5_here),
+        Reader("state_dict.h5", _state_h5, read_weights, library=hdf5_here),
         Reader("checkpoint.pth", lambda: _checkpoints("zip"), read_weights,
                (mutate.within_zip, checkpoints.within_its_pickle), guided=True),
         Reader("state.pkl", lambda: _checkpoints("pickle"), read_weights,

@@ -117,7 +117,8 @@ def _unpack(path: Path, folder: Path) -> tuple[str, Path]:
 
 
 def _only(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    items = [item for item in archive.infolist() if not item.is_dir() and not item.filename.startswith("__MACOSX")]
+    items = [item for item in archive.infolist() if not item.filename.endswith("/")]  # a name may be empty
+    items = [item for item in items if not item.filename.startswith("__MACOSX")]
     if len(items) != 1:
         held = ", ".join(item.filename for item in items[:6]) or "nothing"
         raise RecordingError(f"{path} is a zip file of {len(items)} files ({held}); unpack it and give one of them")
