@@ -6,6 +6,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -98,8 +99,8 @@ def is_of(value: object, hint: Any) -> bool:
     if isinstance(value, tuple):
         wanted = inner[:1] * len(value) if inner[-1:] == (...,) else inner
         return origin is tuple and len(value) == len(wanted) and all(map(is_of, value, wanted))
-    if isinstance(value, dict):  # Mapping[str, ...]
-        return len(inner) == 2 and all(is_of(key, inner[0]) and is_of(item, inner[1]) for key, item in value.items())
+    if isinstance(value, dict):
+        return origin is Mapping and all(is_of(key, inner[0]) and is_of(item, inner[1]) for key, item in value.items())
     if type(value) is int:
         return hint in (int, float) and abs(value) <= LARGEST
     return type(value) is hint

@@ -1,9 +1,9 @@
 """Fuzzes evsim's readers: ``python tests/fuzz.py [READER ...] --number N --seconds S``; ``--figures`` prints the state.
 
-Each run goes on where the last one stopped (tests/data/fuzz/figures.json), and writes the table in docs/security.md. Files that are at fault lie in build/fuzz
-afterwards, and the exit code is 1; once mended, such a file belongs into tests/data/fuzz/READER/, where
-tests/test_fuzz.py reads it for ever. ``--guided`` lets atheris choose the files, guided by coverage, for the readers
-that are plain Python.
+Each run goes on where the last one stopped (tests/data/fuzz/figures.json), and writes the table in docs/security.md.
+Files that are at fault lie in build/fuzz afterwards, and the exit code is 1; once mended, such a file belongs into
+tests/data/fuzz/READER/, where tests/test_fuzz.py reads it for ever. ``--guided`` lets atheris choose the files, guided
+by coverage, for the readers that are plain Python.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import fuzz_checkpoints as checkpoints
 import fuzz_mutate as mutate
 import h5py
 import numpy as np
+from fuzz_models import saved, small_network, small_run
 
 from evsim import api, child, converters, countsfile, modelfile
 from evsim.converters.checkpoint import read_checkpoint
@@ -30,23 +31,9 @@ from evsim.events.frames import to_frames
 from evsim.events.images import read_grey, read_picture
 from evsim.events.reading import collect
 from evsim.inputspec import InputSpec
-from evsim.network import (
-    LIF,
-    Add,
-    Conv2d,
-    Input,
-    Linear,
-    MaxPool,
-    Network,
-    SpikingSelfAttention,
-    TimeMean,
-    TokenMean,
-)
 
 TESTS = Path(__file__).parent
 PROFILES = TESTS.parent / "evsim" / "energy" / "profiles"
-SIZE = 6
-CHANNELS = 4
 MOST_STEPS = 64
 
 Change = Callable[[bytes, random.Random], bytes]
@@ -250,49 +237,6 @@ def _arrays():
 # Models, counts, checkpoints
 
 
-@cache
-def small_network():
-    """Return a network of every primitive."""
-    n = CHANNELS
-    nodes = (
-        Input("input", (), 2, SIZE, SIZE, "integers"),
-        Conv2d("conv", ("input",), 2, n, (3, 3), (1, 1), (1, 1)),
-        LIF("lif", ("conv",), 2.0, 0.5),
-        MaxPool("pool", ("lif",)),
-        *(Conv2d(f"{x}_conv", ("pool",), n, n, bias=True) for x in "qkv"),
-        *(LIF(f"{x}_lif", (f"{x}_conv",), 2.0, 0.25, "tokens") for x in "qkv"),
-        SpikingSelfAttention("ssa", ("q_lif", "k_lif", "v_lif"), 2),
-        LIF("ssa_lif", ("ssa",), 2.0, 0.5),
-        Add("add", ("pool", "ssa_lif")),
-        Linear("fc", ("add",), n, n, batch_norm=True),
-        Add("stream", ("fc", "add")),
-        TokenMean("tokens", ("stream",)),
-        TimeMean("times", ("tokens",)),
-        Linear("head", ("times",), n, 3),
-    )
-    rng = np.random.default_rng(1)
-    weights = {
-        f"{node.name}.{key}": rng.standard_normal(shape).astype("f8" if key.startswith("bn") else "f4")
-        for node in nodes
-        for key, shape in node.parameters().items()
-    }
-    spec = InputSpec("events", 2, SIZE, SIZE, 2)
-    return Network("small", "test", "standard", spec, nodes, weights, ("a", "b", "c"), {"heads": "2, an option"})
-
-
-@cache
-def small_run():
-    """Run that network."""
-    frames = np.random.default_rng(2).integers(0, 3, (2, 2, SIZE, SIZE))
-    return api.simulate(small_network(), frames, detail=True)
-
-
-def _saved(save):
-    with tempfile.TemporaryDirectory() as folder:
-        save(Path(folder) / "x.h5")
-        return [(Path(folder) / "x.h5").read_bytes()]
-
-
 def read_model(path, rng):
     """Load a network, fetch every weight, and run it where that is small."""
     network = modelfile.load(path)
@@ -414,9 +358,9 @@ READERS = {
         Reader("picture.png", lambda: _pictures("PNG"), read_a_picture, (mutate.within_png,)),
         Reader("picture.jpg", lambda: _pictures("JPEG"), read_a_picture),
         Reader("picture.tif", lambda: _pictures("GIF", "BMP", "TIFF", "WEBP"), read_a_picture),
-        Reader("model.h5", lambda: _saved(lambda path: modelfile.save(small_network(), path)), read_model,
+        Reader("model.h5", lambda: saved(lambda path: modelfile.save(small_network(), path)), read_model,
                (mutate.within_json(("@network", "@input", "nodes", "labels", "provenance")),), library=hdf5_here),
-        Reader("counts.h5", lambda: _saved(small_run().save_counts), read_counts,
+        Reader("counts.h5", lambda: saved(small_run().save_counts), read_counts,
                (mutate.within_json(("layers", "origin")),), library=hdf5_here),
         Reader("state_dict.h5", _state_h5, read_weights, library=hdf5_here),
         Reader("checkpoint.pth", lambda: _checkpoints("zip"), read_weights,

@@ -183,4 +183,4 @@ def _numbers(part: Element, order: str) -> NDArray[Any]:
     if dtype is None:
         raise DamageError(f"type {part.kind} stands where numbers should")
     size = np.dtype(dtype).itemsize
-    return np.frombuffer(part.body[: len(part.body) // size * size], np.dtype(dtype).newbyteorder(order))
+    return np.frombuffer(part.body[: len(part.body) // size * size], f"{order}{dtype}")
