@@ -274,6 +274,8 @@ def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
         traffic = _whole_row(Traffic, moved[i]) if measured else None
         scalars = _scalars(entry, head)
         layers.append(_row({**scalars, **arrays[i], "geometry": sizes[i], "traffic": traffic}))
+    if len({layer.name for layer in layers} | {""}) <= len(layers):
+        raise SchemaError("two layers bear one name, or one bears none")
     other = {}
     for name in file.members:
         if name.startswith("other/"):

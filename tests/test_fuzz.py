@@ -6,6 +6,7 @@ once lie in tests/data/fuzz.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
@@ -84,6 +85,7 @@ def test_the_table_in_the_documents_is_the_state():
 
 def crashes(_path, _rng):
     """End the process."""
+    faulthandler.disable()
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
