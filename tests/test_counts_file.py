@@ -203,7 +203,7 @@ def test_what_is_no_file_at_all(tmp_path):
 
 
 def test_a_layer_named_as_what_belongs_to_none_is_refused():
-    """A layer of the name that energies give to what belongs to no layer is refused in one line, not charged as that."""
+    """A layer of the name that energies give to what belongs to no layer is refused in one line."""
     counts = golden_run(FOLDERS[0]).counts
     strange = replace(counts, layers=(replace(counts.layers[0], name="(no layer)"), *counts.layers[1:]))
     with pytest.raises(OptionError, match="rename it"):
