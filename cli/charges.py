@@ -27,7 +27,7 @@ def energy(
         str | None,
         option(
             "energy methods with commas between, or all; evsim profiles lists them "
-            "[default: paper,exact; with --sensitivity: all]",
+            "[default: paper,exact, or the first that can use the profile; with --sensitivity: all]",
             PRICES,
             metavar="NAMES",
         ),

@@ -212,6 +212,8 @@ class _Measure:
         source = self.network.input.name
         whole = 1 if self.image else self.timesteps
         alive = self._map(self.network.shapes[source], whole)
+        if self.network.input.kind == "real":  # not padded
+            alive = alive * self.network.input.channels // padded(self.network.input.channels)
         ends[last_read.get(source, 0)] = alive
         kept = sum(self._kept(group, static) for group in planned)
         most, at = 0, source
@@ -281,9 +283,10 @@ class _Measure:
         if isinstance(first, Conv2d | Linear):
             block = self.item * BLOCK[np.dtype(f"f{self.item}")]
             scratch = self.threads * max(SUMS_BYTES, steps * block)
-            copies = self._real(shapes[0], times[0]) if shapes[0].kind == "real" else 0
-            if isinstance(last, Add):
-                copies += 2 * self._real(self.network.shapes[last.name], steps)
+            reals = shapes[0].kind == "real"
+            copies = self.item * times[0] * shapes[0].positions * shapes[0].channels if reals else 0
+            if isinstance(last, Add):  # the stream padded, and for each timestep where spikes are added to it
+                copies += 2 * self._real(self.network.shapes[last.name], max(times) if reals else steps)
             return scratch + copies
         # as real values, by way of booleans; only the input and pools of it are real and not padded
         return sum(

@@ -41,6 +41,7 @@ INPUTS = {
     ("compare", "profile"): ("compare", MODEL, MODEL, "--input", RECORDING, "--profile", "X.toml"),
     ("convert", "checkpoint"): ("convert", "X", "O/m.h5"),
     ("convert", "labels"): ("convert", CHECKPOINT, "O/m.h5", "--labels", "X"),
+    ("convert", "keys"): ("convert", CHECKPOINT, "O/m.h5", "--keys", "X"),
     ("counts merge", "files"): ("counts", "merge", "X", "X", "--out", "O/c.h5"),
     ("energy", "files"): ("energy", "X"),
     ("energy", "profile"): ("energy", "C", "--profile", "X.toml"),

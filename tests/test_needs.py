@@ -75,10 +75,14 @@ def measured(network, source, **options):
 @st.composite
 def bodies(draw):
     """Draw a body of convolutions, neurons, pools, residual additions and attention."""
-    channels = draw(st.sampled_from([2, 33, 64, 130]))
+    channels = draw(st.sampled_from([1, 2, 33, 64, 130]))
     wide = draw(st.sampled_from([31, 64, 200]))
-    body = [
-        Conv2d("conv1", ("input",), channels, wide, (3, 3), (1, 1), (1, 1), batch_norm=False),
+    body, source = [], "input"
+    if draw(st.booleans()):  # the input itself as the stream of a residual addition
+        body += [Conv2d("conv0", ("input",), channels, channels, batch_norm=False), Add("res", ("conv0", "input"))]
+        source = "res"
+    body += [
+        Conv2d("conv1", (source,), channels, wide, (3, 3), (1, 1), (1, 1), batch_norm=False),
         LIF("lif1", ("conv1",), 2.0, 1e-3),
     ]
     if draw(st.booleans()):

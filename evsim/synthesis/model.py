@@ -246,5 +246,6 @@ def _draw(random: Philox, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """
     spread = np.sqrt(2.0 / np.prod(shape[1:])) if len(shape) > 1 else np.float64(0.05)
     steps = 14 - int(np.frexp(spread)[1])
-    weights = np.rint(random.normal(shape) * (np.ldexp(spread, steps) / GRID))
-    return np.ldexp(weights, -steps).astype(np.float32)
+    whole = np.rint(random.normal(shape) * (np.ldexp(spread, steps) / GRID))
+    weights: NDArray[np.float32] = np.ldexp(whole, -steps).astype(np.float32)
+    return weights

@@ -49,14 +49,17 @@ def make_sample(network: Network, random: Philox) -> NDArray[np.float32]:
     spec = network.spec
     size = (spec.height, spec.width)
     if spec.kind == "image":
-        smooth = _smoothed(random.normal((spec.channels, *size)))
+        smooth = _smoothed(random.normal((spec.channels, *size))).astype(np.float64)
         _, variance = moments(smooth.reshape(spec.channels, -1).T)
         smooth = smooth / np.sqrt(variance)[:, np.newaxis, np.newaxis]
         noise = random.normal(smooth.shape) / GRID
         image = np.clip(0.45 + 0.22 * smooth + 0.05 * noise, 0.0, 1.0)
         mean, std = (np.array(values)[:, np.newaxis, np.newaxis] for values in (spec.mean, spec.std))
         # on a grid, so that products with weights on theirs add up exactly; a step of 8 bits is 60 and more of its own
-        return (np.rint((np.rint(image * 255) / 255 - mean) / std * GRID) / GRID).astype(np.float32)
+        normalised: NDArray[np.float32] = (np.rint((np.rint(image * 255) / 255 - mean) / std * GRID) / GRID).astype(
+            "f4"
+        )
+        return normalised
     y, x = np.mgrid[: size[0], : size[1]] / np.array(size)[:, np.newaxis, np.newaxis]
     frames = np.empty((spec.timesteps, spec.channels, *size), np.float32)
     for i, frame in enumerate(frames):
