@@ -248,6 +248,8 @@ def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
         operations = _operations(file, i, sizes[i], head.steps)
         own = {"geometry": sizes[i], "traffic": traffic, "operations": operations}
         layers.append(_row({**scalars, **arrays[i], **own}))
+    if len({layer.name for layer in layers} | {""}) <= len(layers):
+        raise SchemaError("two layers bear one name, or one bears none")
     other = {}
     for name in file.members:
         if name.startswith("other/"):

@@ -200,3 +200,11 @@ def test_what_is_no_file_at_all(tmp_path):
     for name in ("missing.h5", ".", "empty.h5", "cut.h5"):
         with pytest.raises(CountsError, match="counts"):
             countsfile.load(tmp_path / name)
+
+
+def test_a_layer_named_as_what_belongs_to_none_is_refused():
+    """A layer of the name that energies give to what belongs to no layer is refused in one line."""
+    counts = golden_run(FOLDERS[0]).counts
+    strange = replace(counts, layers=(replace(counts.layers[0], name="(no layer)"), *counts.layers[1:]))
+    with pytest.raises(OptionError, match="rename it"):
+        charge(strange, "exact")

@@ -92,17 +92,21 @@ def _messages(path: Path, camera: str | None) -> Iterator[tuple[str, Any, bytes]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:  # noqa: S603 - our own
         assert child.stdout is not None
         try:
-            ended = False
-            while line := child.stdout.readline():
-                fact = json.loads(line)
-                if fact["kind"] == "error":
-                    raise RecordingError(f"{path} is a damaged AEDAT 4 file ({fact['what']}); copy it again")
-                yield fact["kind"], fact, _body(child.stdout, fact)
-                ended = fact["kind"] in ("end", "cut")
-            if not ended:
-                raise RecordingError(f"{path} is damaged: the library aedat broke down on it; copy it again")
+            yield from _facts(path, child.stdout)
         finally:
             child.kill()
+
+
+def _facts(path: Path, pipe: IO[bytes]) -> Iterator[tuple[str, Any, bytes]]:
+    ended = False
+    while line := pipe.readline():
+        fact = json.loads(line)
+        if fact["kind"] == "error":
+            raise RecordingError(f"{path} is a damaged AEDAT 4 file ({fact['what']}); copy it again")
+        yield fact["kind"], fact, _body(pipe, fact)
+        ended = fact["kind"] in ("end", "cut")
+    if not ended:
+        raise RecordingError(f"{path} is damaged: the library aedat broke down on it; copy it again")
 
 
 def _body(pipe: IO[bytes], fact: dict[str, Any]) -> bytes:

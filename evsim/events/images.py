@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,16 +163,40 @@ def _picture(path: Path) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=KINDS) as picture:
+            logging.getLogger("PIL").addHandler(logging.NullHandler())  # or what it logs is a second line
+            content = BytesIO(path.read_bytes())  # of a file, Pillow makes room for all that a chunk claims to hold
+            with Image.open(content, formats=KINDS) as picture:
                 _refuse_large(path, picture.width, picture.height, "decoded")
-                picture.load()
+                with _silent(picture.format == "TIFF"):
+                    picture.load()
                 yield picture
     except RecordingError:
         raise
     except damage as error:
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
         raise RecordingError(
-            f"{path} is no picture ({', '.join(KINDS)}) that Pillow reads, nor .npy, or it is damaged ({error})"
+            f"{path} is no picture ({', '.join(KINDS)}) that Pillow reads, nor .npy, or it is damaged{reason}"
         ) from error
+
+
+@contextmanager
+def _silent(needed: bool) -> Iterator[None]:
+    """Let standard error go nowhere: libtiff writes there what it finds, and Pillow does not keep it from that."""
+    try:
+        kept = os.dup(2) if needed else -1
+    except OSError:  # nobody listens
+        kept = -1
+    if kept < 0:
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _refuse_large(path: Path, width: int, height: int, what: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from evsim.errors import EvsimError, RecordingError
+from evsim.errors import EvsimError, RecordingError, printable
 from evsim.events.options import ReadOptions
 from evsim.events.types import Piece, Stream
 
@@ -107,7 +107,7 @@ def _unpack(path: Path, folder: Path) -> tuple[str, Path]:
                 return name, _copy(path, content, folder / name)
         with zipfile.ZipFile(path) as archive:
             item = _only(path, archive)
-            name = Path(item.filename).name or "recording"
+            name = printable(Path(item.filename).name) or "recording"  # messages look for it
             with archive.open(item) as content:
                 return name, _copy(path, content, folder / name)
     except EvsimError:
@@ -117,7 +117,8 @@ def _unpack(path: Path, folder: Path) -> tuple[str, Path]:
 
 
 def _only(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    items = [item for item in archive.infolist() if not item.is_dir() and not item.filename.startswith("__MACOSX")]
+    items = [item for item in archive.infolist() if not item.filename.endswith("/")]  # a name may be empty
+    items = [item for item in items if not item.filename.startswith("__MACOSX")]
     if len(items) != 1:
         held = ", ".join(item.filename for item in items[:6]) or "nothing"
         raise RecordingError(f"{path} is a zip file of {len(items)} files ({held}); unpack it and give one of them")
