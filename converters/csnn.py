@@ -80,6 +80,10 @@ class Net:
         rows.append(Row(first, ("hidden", "flat"), bias=self.linear_bias))
         return (*rows, Row(second, ("voters", "hidden"), bias=self.linear_bias))
 
+    def neurons(self) -> tuple[str, ...]:
+        """Return the names of all layers of neurons."""
+        return (*(stage.neurons for stage in self.stages), *(neurons for _, neurons in self.linears))
+
 
 def _conv_fc(pooled: tuple[bool, ...]) -> Net:
     stages, number = _sequence("conv_fc", pooled, 0)
@@ -259,7 +263,7 @@ def _shared(net: Net) -> str:
 FAMILY = Family(
     name=NAME,
     title="CSNN of SpikingJelly",
-    forms=tuple(Form(name, net.rows(), _shared(net)) for name, net in NETS.items()),
+    forms=tuple(Form(name, net.rows(), _shared(net), net.neurons()) for name, net in NETS.items()),
     graph=_graph,
     sizes=_sizes,
     presets=PRESETS,

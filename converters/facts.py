@@ -208,7 +208,8 @@ class Facts:
         family
             Its name, for messages.
         choices
-            What the options `OWN` may be, an empty tuple for any value; one that is left out means nothing to the family.
+            What the options `OWN` may be, an empty tuple for any value; one that is left out means nothing to the
+            family.
 
         Raises
         ------

@@ -9,7 +9,6 @@ from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.presets import CIFAR10, IMAGENET
 from evsim.inputspec import CROP_PCT, INTERPOLATIONS, InputSpec
 
-
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 

@@ -83,7 +83,7 @@ def _graph(builder: Builder, facts: Facts) -> Network:
             y = builder.layer(f"{function}.4", fire(f"{function}.3", y), padding=1)
             if block == 0:
                 x = _shortcut(builder, f"{path}.shortcut", x, deep)
-            x = builder.add(Add(f"{path}.add", (y, x)))
+            x = builder.add(Add(f"{path}.add", (x, y)))
     x = builder.add(TokenMean("avgpool", (fire("mem_update", x),)))
     builder.layer("fc", builder.add(TimeMean("time_mean", (x,))))
     weights = builder.finish(FAMILY.unused)

@@ -57,6 +57,11 @@ def _rows(depth: int, norm: bool) -> tuple[Row, ...]:
     )
 
 
+def _learned(depth: int, norm: bool) -> tuple[str, ...]:
+    neurons = (f"features.{number + 1 + norm}" for number, _ in _places(depth, norm))
+    return (*neurons, "classifier.1", "classifier.4")
+
+
 def _name(depth: int, norm: bool) -> str:
     return f"vgg{depth}_bn" if norm else f"vgg{depth}"
 
@@ -85,10 +90,10 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     x = builder.add(Input("input", (), spec.channels, spec.height, spec.width, "real"))
     for number, pooled in _places(depth, norm):
         x = builder.layer(f"features.{number}", x, padding=1, repeated=number == 0 and first == "once")
-        number += 1 + norm
-        x = neurons.append(builder, f"features.{number}", x)
+        fired = number + 1 + norm
+        x = neurons.append(builder, f"features.{fired}", x)
         if pooled:
-            x = builder.add(MaxPool(f"features.{number + 1}", (x,), 2, 2, 0))
+            x = builder.add(MaxPool(f"features.{fired + 1}", (x,), 2, 2, 0))
     x = builder.add(AdaptiveAveragePool("avgpool", (x,), SIDE, SIDE))
     x = builder.add(Flatten("flatten", (x,)))
     for number, hidden in ((0, "hidden1"), (3, "hidden2")):
@@ -125,7 +130,7 @@ def _presets() -> dict[str, Preset]:
 FAMILY = Family(
     name=NAME,
     title="spiking VGG of SpikingJelly",
-    forms=tuple(Form(name, _rows(*form), SHARED) for name, form in FORMS.items()),
+    forms=tuple(Form(name, _rows(*form), SHARED, _learned(*form)) for name, form in FORMS.items()),
     graph=_graph,
     sizes=_sizes,
     presets=_presets(),

@@ -235,6 +235,8 @@ def _state(
             state |= {f"{norm}.weight": ones, f"{norm}.bias": zeros}
             state |= {f"{norm}.running_mean": zeros, f"{norm}.running_var": ones}
             state[f"{norm}.num_batches_tracked"] = np.array(1)
+    if preset.neuron == "plif":
+        state |= {f"{neurons}.w": np.zeros((), np.float32) for neurons in family.form(name).learned}  # tau 2
     return state
 
 
