@@ -109,7 +109,8 @@ def _family(checkpoint: Checkpoint, facts: Facts) -> tuple[Family, Match]:
         facts.note("family", chosen, source)
         return family, match
     fitting = list(_fitting(checkpoint, iter(BUILT_IN.values()))) or _fitting_of_others(checkpoint)
-    certain = [pair for pair in fitting if not pair[1].form.shared]
+    learned = any(key.endswith(".w") and shape in ((), (1,)) for key, shape in checkpoint.shapes.items())
+    certain = [pair for pair in fitting if not pair[1].form.shared or (learned and "neuron" in pair[0].choices)]
     if len(certain) == 1:
         facts.note("family", certain[0][0].name, "from the keys")
         return certain[0]

@@ -14,8 +14,15 @@ CHOICES = {
     "orientation": ("spikingjelly", "jaer", "raw"),
     "frames": ("number", "time"),
     "interpolation": INTERPOLATIONS,
+    "neuron": ("if", "lif", "plif"),
+    "pool": ("max", "average"),
+    "first_conv": ("once", "every-step"),
 }
-"""What the options that say how an input is made may be; `variant` and `tokenizer` are a family's own."""
+"""What the options that say how an input is made may be, and those that say how a network computes; `variant` and
+`tokenizer` are a family's own."""
+
+OWN = ("variant", "tokenizer", "neuron", "pool", "first_conv", "v_threshold", "decay")
+"""Options that mean something only for families that say so."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class ConvertOptions:
     Raises
     ------
     OptionError
-        If there is no such orientation, way of making frames or interpolation.
+        If there is no such orientation, way of making frames, interpolation, neuron, pool or first convolution.
     """
 
     family: str | None = None
@@ -45,6 +52,11 @@ class ConvertOptions:
     interpolation: str | None = None
     weights: str | None = None
     keys: str | None = None
+    neuron: str | None = None
+    pool: str | None = None
+    first_conv: str | None = None
+    v_threshold: float | None = None
+    decay: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -196,18 +208,19 @@ class Facts:
         family
             Its name, for messages.
         choices
-            What `variant` and `tokenizer` may be; one that is left out means nothing to the family.
+            What the options `OWN` may be, an empty tuple for any value; one that is left out means nothing to the
+            family.
 
         Raises
         ------
         OptionError
             If one of them is given and is none of these.
         """
-        for name in ("variant", "tokenizer"):
+        for name in OWN:
             value, known = getattr(self.options, name), choices.get(name, ())
-            if value is not None and not known:
+            if value is not None and name not in choices:
                 raise OptionError(f"`{name}` means nothing for {family}; leave it out")
-            if value not in (None, *known):
+            if known and value not in (None, *known):
                 raise OptionError(_choice(name, known, value))
 
     def refuse(self, meaning: str, *facts: str) -> None:

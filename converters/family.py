@@ -32,7 +32,8 @@ class Family:
         Names that the authors' PyTorch code has for it: values of a checkpoint's ``args.model``, in lower case, whose
         other arguments describe the model that was trained. True where the name decides the family if the keys do not.
     choices
-        What the options `variant` and `tokenizer` may be; an option that stands not here means nothing to the family.
+        What the options of `facts.OWN` may be, an empty tuple for any value; one that stands not here means nothing to
+        the family.
     unused
         Modules and parameters that some checkpoints hold and no forward pass reads, spelled as `Row.node`.
     fires_like

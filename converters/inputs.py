@@ -9,8 +9,17 @@ from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.presets import CIFAR10, IMAGENET
 from evsim.inputspec import CROP_PCT, INTERPOLATIONS, InputSpec
 
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
-def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
+
+def input_spec(
+    facts: Facts,
+    tokenizer: str,
+    channels: int,
+    size: int | None = None,
+    published: Statistics | None = None,
+    resizing: tuple[float, str] | None = None,
+) -> InputSpec:
     """Return how the model's input is made.
 
     Parameters
@@ -21,6 +30,8 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
         "imagenet", "cifar" or "dvs".
     channels
         Input channels.
+    size, published, resizing
+        What is published of image size, mean and std, `crop_pct` and interpolation, where it is not the tokenizer's.
 
     Raises
     ------
@@ -31,7 +42,7 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
     timesteps = facts.find("timesteps", "time_step", anyway=("T",), check=is_count)
     size = facts.find(
         "image_size", "img_size",
-        constant={"cifar": 32, "dvs": 128}.get(tokenizer), reason=f"size of the published {tokenizer} models",
+        constant=size or {"cifar": 32, "dvs": 128}.get(tokenizer), reason=f"size of the published {tokenizer} models",
         check=is_count,
     )  # fmt: skip
     if events:
@@ -45,7 +56,7 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
         )  # fmt: skip
         return InputSpec("events", channels, size, size, timesteps, frames=frames, orientation=orientation)
     facts.refuse("means nothing for a model of images", "frames", "orientation")
-    published = IMAGENET if tokenizer == "imagenet" else CIFAR10
+    published = published or (IMAGENET if tokenizer == "imagenet" else CIFAR10)
     mean, std = (
         facts.find(
             fact, fact, constant=value,
@@ -53,20 +64,27 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
         )
         for fact, value in (("mean", published[0]), ("std", published[1]))
     )  # fmt: skip
-    crop_pct, interpolation = _resizing(facts)
+    crop_pct, interpolation = _resizing(facts, resizing)
     return InputSpec("image", channels, size, size, timesteps, mean, std, crop_pct, interpolation=interpolation)
 
 
-def _resizing(facts: Facts) -> tuple[float, str]:
+def _resizing(facts: Facts, published: tuple[float, str] | None) -> tuple[float, str]:
     """Return how pictures are cut to size, as timm's `crop_pct` and `interpolation` say; noted where something says it.
 
-    What neither an option nor the arguments tell is as the published models have it: the whole picture, bicubic.
+    What neither an option nor the arguments tell is as the published models have it: the whole picture, bicubic, or
+    what the family says, which is noted too.
     """
-    crop_pct, interpolation = CROP_PCT, INTERPOLATIONS[0]
-    if facts.speaks_of("crop_pct"):
-        crop_pct = facts.find("crop_pct", "crop_pct", check=lambda share: 0.0 < share <= 1.0)
-    if facts.speaks_of("interpolation"):
-        interpolation = facts.find("interpolation", "interpolation", check=lambda name: name in INTERPOLATIONS)
+    crop_pct, interpolation = published or (CROP_PCT, INTERPOLATIONS[0])
+    reason = "as the authors' scripts"
+    if published or facts.speaks_of("crop_pct"):
+        crop_pct = facts.find(
+            "crop_pct", "crop_pct", constant=crop_pct, reason=reason, check=lambda share: 0.0 < share <= 1.0
+        )
+    if published or facts.speaks_of("interpolation"):
+        interpolation = facts.find(
+            "interpolation", "interpolation", constant=interpolation, reason=reason,
+            check=lambda name: name in INTERPOLATIONS,
+        )  # fmt: skip
     return float(crop_pct), interpolation
 
 

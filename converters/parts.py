@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
+from math import exp, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from evsim.errors import CheckpointError
 from evsim.network import LIF, Conv2d, Linear, MaxPool, Node
 
 BATCH_NORM_EPS = 1e-5
+
+LARGEST_W = 80.0
+"""Of a PLIF's learned number: e^80 is a time constant that float32 still holds."""
 
 
 class Builder:
@@ -55,8 +58,10 @@ class Builder:
         self.nodes.append(node)
         return node.name
 
-    def layer(self, name: str, source: str, stride: int = 1, padding: int = 0) -> str:
+    def layer(self, name: str, source: str, stride: int = 1, padding: int = 0, repeated: bool = False) -> str:
         """Append a convolution or linear layer of the table, with its BatchNorm if the table has one.
+
+        Where `repeated`, a convolution runs once for all timesteps.
 
         Raises
         ------
@@ -83,11 +88,35 @@ class Builder:
         module = "Conv1d" if len(kernel) == 1 else "Conv2d"
         window = (kernel[-2] if len(kernel) == 2 else 1, kernel[-1])
         strides, paddings = (stride, stride), (padding, padding)
-        return self.add(Conv2d(name, (source,), inputs, outputs, window, strides, paddings, has_bias, norm, module))
+        return self.add(Conv2d(
+            name, (source,), inputs, outputs, window, strides, paddings, has_bias, norm, module, repeated=repeated
+        ))  # fmt: skip
 
     def lif(self, name: str, source: str, tau: float, layout: str = "map", threshold: float = 1.0) -> str:
         """Append LIF neurons."""
         return self.add(LIF(name, (source,), tau, threshold, layout))  # type: ignore[arg-type]
+
+    def plif(
+        self, name: str, source: str, threshold: float = 1.0, layout: str = "map", view: tuple[int, ...] = ()
+    ) -> str:
+        """Append neurons whose leak was learned: SpikingJelly's ParametricLIFNode, of one number ``w``.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint has no such number for them.
+        """
+        key, path = f"{name}.w", self.checkpoint.path
+        shape = self.checkpoint.shapes.get(key)
+        if shape not in ((), (1,)):
+            has = "lacks" if shape is None else f"has shape {list(shape)} for"
+            raise CheckpointError(f"{path} {has} {key}, the learned time constant of its PLIF neurons, one number")
+        w = float(np.asarray(self.checkpoint.tensors[key], np.float64).reshape(-1)[0])
+        if not abs(w) < LARGEST_W:
+            raise CheckpointError(f"{path}: {key} is {w}, no time constant that was learned; use a sound checkpoint")
+        self._sources[f"{name}.w"] = (key,)
+        tau = 1.0 + exp(-w)
+        return self.add(LIF(name, (source,), tau, threshold, layout, parametric=True, view=view))  # type: ignore[arg-type]
 
     def pool(self, name: str, source: str) -> str:
         """Append the max-pooling 3 x 3, stride 2, padding 1 of the tokenizers."""
@@ -112,6 +141,12 @@ class Builder:
         left = [key for key in self.checkpoint.shapes if key not in taken]
         dropped = [key for key in left if key not in counters and passed.fullmatch(key)]
         rest = [key for key in left if key not in counters and not passed.fullmatch(key)]
+        learned = [key for key in rest if key.endswith(".w") and self.checkpoint.shapes[key] in ((), (1,))]
+        if learned:
+            raise CheckpointError(
+                f"{self.checkpoint.path} has PLIF neurons (ParametricLIFNode: {named(learned, 6)}), whose learned time "
+                "constants this network does not take; give a model of LIF neurons, or another `family`"
+            )
         if rest:
             raise CheckpointError(
                 f"{self.checkpoint.path} has weights that no layer takes: {named(rest, 8)}; "
@@ -172,6 +207,8 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             axes = (2, 3, 1, 0) if weight.ndim == 4 else (2, 1, 0) if weight.ndim == 3 else (1, 0)
             turned = self._single(weight.transpose(axes), key)
             return turned[np.newaxis] if weight.ndim == 3 else turned
+        if parameter == "w":
+            return self._single(parts[0].reshape(1), key)
         if parameter == "bias":
             return self._single(parts[0], key)
         gain, variance, *rest = (part.astype(np.float64) for part in parts)

@@ -29,6 +29,7 @@ class Preset:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     assumed: tuple[str, ...] = ()
+    neuron: str | None = None
 
 
 def published_sizes(family: str, variant: str = "standard") -> dict[str, Preset]:

@@ -9,14 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 
-from evsim.converters import spikformer, spikingformer
+from evsim.converters import csnn, ms_resnet, spikformer, spiking_vgg, spikingformer
 from evsim.converters.family import Family
 from evsim.converters.presets import Preset
 from evsim.errors import OptionError, PluginError
 
 GROUP = "evsim.converters"
 
-BUILT_IN: dict[str, Family] = {family.name: family for family in (spikingformer.FAMILY, spikformer.FAMILY)}
+BUILT_IN: dict[str, Family] = {
+    family.name: family
+    for family in (
+        spikingformer.FAMILY,
+        spikformer.FAMILY,
+        ms_resnet.FAMILY,
+        spiking_vgg.FAMILY,
+        csnn.FAMILY,
+    )
+}
 """The families of evsim by name."""
 
 PRESETS: dict[str, Preset] = {name: preset for family in BUILT_IN.values() for name, preset in family.presets.items()}

@@ -94,11 +94,14 @@ class Form:
         (``stage.0.x``) stands in for that block's layer of a counted one (``stage.{depth}.x``).
     shared
         Whose checkpoints have these very keys too, for messages; "" if the keys alone tell the family.
+    learned
+        Layers of neurons that have a key ``<neurons>.w`` where they are PLIF, for models of random weights.
     """
 
     name: str
     rows: tuple[Row, ...]
     shared: str = ""
+    learned: tuple[str, ...] = ()
 
     def layers(self, sizes: Sizes) -> Iterator[Layer]:
         """Yield all layers of a model, block by block; of the sizes only the counts of blocks are needed."""

@@ -211,9 +211,9 @@ def _convert(model: str | Preset, preset: Preset, state: dict[str, NDArray[Any]]
     checkpoint = Checkpoint(Path(f"{preset.family}-{preset.depth}-{preset.dim}"), state, shapes, {}, (), "")
     if isinstance(model, str):
         return build(checkpoint, ConvertOptions(preset.family, preset=model)).network
-    chosen = {name: getattr(preset, name) for name in find_family(preset.family).choices}
+    chosen = {name: getattr(preset, name, None) for name in find_family(preset.family).choices}
     options = ConvertOptions(
-        preset.family, heads=preset.heads, timesteps=preset.timesteps, image_size=preset.image_size,
+        preset.family, heads=preset.heads or None, timesteps=preset.timesteps, image_size=preset.image_size,
         mean=preset.mean or None, std=preset.std or None, **chosen,
     )  # fmt: skip
     return build(checkpoint, options).network
@@ -235,6 +235,8 @@ def _state(
             state |= {f"{norm}.weight": ones, f"{norm}.bias": zeros}
             state |= {f"{norm}.running_mean": zeros, f"{norm}.running_var": ones}
             state[f"{norm}.num_batches_tracked"] = np.array(1)
+    if preset.neuron == "plif":
+        state |= {f"{neurons}.w": np.zeros((), np.float32) for neurons in family.form(name).learned}  # tau 2
     return state
 
 
