@@ -28,7 +28,7 @@ def convert(
     ] = None,
     variant: Annotated[
         str | None,
-        option("standard or cml (max-pool before the neurons)", MODEL, metavar="NAME"),
+        option("standard, cml (max-pool before the neurons), plain or basic (blocks)", MODEL, metavar="NAME"),
     ] = None,
     tokenizer: Annotated[str | None, option("imagenet, cifar or dvs", MODEL, metavar="NAME")] = None,
     heads: Annotated[int | None, option("attention heads", MODEL)] = None,
@@ -59,6 +59,13 @@ def convert(
         option("which of several dicts of weights, e.g. state_dict_ema", MODEL, metavar="NAME"),
     ] = None,
     keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
+    connect: Annotated[
+        str | None, option("how a block joins spikes and shortcut: add, and or iand", MODEL, metavar="NAME")
+    ] = None,
+    neuron: Annotated[str | None, option("if, lif or plif, where the keys cannot tell", MODEL, metavar="NAME")] = None,
+    first_conv: Annotated[
+        str | None, option("how often the code runs it on an image: once or every-step", MODEL, metavar="WHEN")
+    ] = None,
 ) -> None:
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
 
@@ -73,7 +80,7 @@ def convert(
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
-        crop_pct, interpolation, weights, keys,
+        crop_pct, interpolation, weights, keys, connect, neuron, first_conv,
     )  # fmt: skip
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
     converted = convert_checkpoint(checkpoint, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
@@ -55,8 +56,12 @@ class Builder:
         self.nodes.append(node)
         return node.name
 
-    def layer(self, name: str, source: str, stride: int = 1, padding: int = 0) -> str:
+    def layer(
+        self, name: str, source: str, stride: int = 1, padding: int = 0, groups: int = 1, repeated: bool = False
+    ) -> str:
         """Append a convolution or linear layer of the table, with its BatchNorm if the table has one.
+
+        `groups` and `repeated` are those of a `Conv2d`.
 
         Raises
         ------
@@ -83,11 +88,33 @@ class Builder:
         module = "Conv1d" if len(kernel) == 1 else "Conv2d"
         window = (kernel[-2] if len(kernel) == 2 else 1, kernel[-1])
         strides, paddings = (stride, stride), (padding, padding)
-        return self.add(Conv2d(name, (source,), inputs, outputs, window, strides, paddings, has_bias, norm, module))
+        return self.add(Conv2d(
+            name, (source,), inputs * groups, outputs, window, strides, paddings, has_bias, norm, module,
+            groups, repeated,
+        ))  # fmt: skip
 
     def lif(self, name: str, source: str, tau: float, layout: str = "map", threshold: float = 1.0) -> str:
         """Append LIF neurons."""
         return self.add(LIF(name, (source,), tau, threshold, layout))  # type: ignore[arg-type]
+
+    def plif(self, name: str, source: str, layout: str = "map", threshold: float = 1.0) -> str:
+        """Append LIF neurons of a learned leak: sigmoid(w) stands for 1 / tau, w under the module's name.
+
+        Raises
+        ------
+        CheckpointError
+            If w is missing, or not one number.
+        """
+        key, path = f"{name}.w", self.checkpoint.path
+        if key not in self.checkpoint.shapes:
+            raise CheckpointError(f"{path} lacks {key}; give the complete state_dict")
+        if self.checkpoint.shapes[key] not in ((), (1,)):
+            raise CheckpointError(f"{path}: {key} has shape {list(self.checkpoint.shapes[key])}, but is one number")
+        self._sources[key] = (key,)
+        (learned,) = Weights(self.checkpoint, self._sources)[key].tolist()
+        # what w amounts to, for reports; far below 0 the leak vanishes, and tau with it
+        tau = 1.0 + math.exp(min(-learned, 80.0))
+        return self.add(LIF(name, (source,), tau, threshold, layout, parametric=True))  # type: ignore[arg-type]
 
     def pool(self, name: str, source: str) -> str:
         """Append the max-pooling 3 x 3, stride 2, padding 1 of the tokenizers."""
@@ -172,8 +199,8 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             axes = (2, 3, 1, 0) if weight.ndim == 4 else (2, 1, 0) if weight.ndim == 3 else (1, 0)
             turned = self._single(weight.transpose(axes), key)
             return turned[np.newaxis] if weight.ndim == 3 else turned
-        if parameter == "bias":
-            return self._single(parts[0], key)
+        if parameter in ("bias", "w"):
+            return self._single(parts[0].reshape(-1), key)
         gain, variance, *rest = (part.astype(np.float64) for part in parts)
         if (variance + BATCH_NORM_EPS <= 0.0).any():
             raise CheckpointError(

@@ -213,7 +213,7 @@ def _convert(model: str | Preset, preset: Preset, state: dict[str, NDArray[Any]]
         return build(checkpoint, ConvertOptions(preset.family, preset=model)).network
     chosen = {name: getattr(preset, name) for name in find_family(preset.family).choices}
     options = ConvertOptions(
-        preset.family, heads=preset.heads, timesteps=preset.timesteps, image_size=preset.image_size,
+        preset.family, heads=preset.heads or None, timesteps=preset.timesteps, image_size=preset.image_size,
         mean=preset.mean or None, std=preset.std or None, **chosen,
     )  # fmt: skip
     return build(checkpoint, options).network
@@ -227,7 +227,7 @@ def _state(
     name, sizes = family.sizes(preset)
     for layer in family.form(name).layers(sizes):
         key, shape, norm, bias = layer.key, layer.sized(sizes), layer.norm, layer.bias
-        state[f"{key}.weight"] = draw(shape)
+        state[layer.weight] = draw(shape)
         if bias:
             state[f"{key}.bias"] = draw(shape[:1])
         if norm:
