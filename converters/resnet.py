@@ -1,7 +1,7 @@
 """What SEW-ResNet and Spiking ResNet share: the table of a ResNet, its stem, its neurons, and its readout.
 
-There are the authors' keys and SpikingJelly's. The latter are torchvision's, which an ANN has too: of these the option `family` must say what
-they are.
+There are the authors' keys and SpikingJelly's. The latter are torchvision's, which an ANN has too: of these the option
+`family` must say what they are.
 """
 
 from __future__ import annotations
@@ -65,10 +65,7 @@ def resnet_rows(shortcut: str, *, bottleneck: bool) -> tuple[Row, ...]:
 
 
 def resnet_forms(authors: str, jelly: str, other: str) -> tuple[Form, ...]:
-    """Return a family's forms, by the key of the shortcut in the authors' keys and in SpikingJelly's.
-
-    A bottleneck has all layers of the other block, and one more: it stands first.
-    """
+    """Return a family's forms, by the key of the shortcut in the authors' keys and in SpikingJelly's."""
     return tuple(
         Form(f"{keys}-{'bottleneck' if deep else 'basic'}", resnet_rows(key, bottleneck=deep), shared)
         for keys, key, shared in (("authors", authors, ""), ("jelly", jelly, f"{other} and {SHARED}"))
@@ -89,9 +86,12 @@ def resnet_sizes(preset: Preset) -> tuple[str, Mapping[str, int]]:
     deep = preset.depth >= BOTTLENECK
     sizes = {"stem": preset.dim, "channels": 3, "classes": preset.classes}
     for stage, blocks in enumerate(BLOCKS[preset.depth], 1):
-        inner = preset.dim << (stage - 1)
-        sizes |= {f"blocks{stage}": blocks, f"width{stage}": inner * (EXPANSION if deep else 1)}
-        sizes |= {f"inner{stage}": inner, f"group{stage}": inner}
+        width = preset.dim << (stage - 1)
+        sizes[f"blocks{stage}"] = blocks
+        if deep:
+            sizes |= {f"width{stage}": width * EXPANSION, f"inner{stage}": width, f"group{stage}": width}
+        elif stage > 1:
+            sizes[f"width{stage}"] = width
     return f"authors-{'bottleneck' if deep else 'basic'}", sizes
 
 
