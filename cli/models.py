@@ -28,7 +28,7 @@ def convert(
     ] = None,
     variant: Annotated[
         str | None,
-        option("standard or cml (max-pool before the neurons)", MODEL, metavar="NAME"),
+        option("standard, cml (max-pool before the neurons), plain or basic (blocks)", MODEL, metavar="NAME"),
     ] = None,
     tokenizer: Annotated[str | None, option("imagenet, cifar or dvs", MODEL, metavar="NAME")] = None,
     heads: Annotated[int | None, option("attention heads", MODEL)] = None,
@@ -59,11 +59,13 @@ def convert(
         option("which of several dicts of weights, e.g. state_dict_ema", MODEL, metavar="NAME"),
     ] = None,
     keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
+    connect: Annotated[
+        str | None, option("how a block joins spikes and shortcut: add, and or iand", MODEL, metavar="NAME")
+    ] = None,
     neuron: Annotated[str | None, option("if, lif or plif, where the keys cannot tell", MODEL, metavar="NAME")] = None,
     pool: Annotated[str | None, option("max or average, between convolutions", MODEL, metavar="NAME")] = None,
     first_conv: Annotated[
-        str | None,
-        option("on an image: once or every-step", MODEL, metavar="RULE"),
+        str | None, option("how often the code runs it on an image: once or every-step", MODEL, metavar="WHEN")
     ] = None,
     v_threshold: Annotated[float | None, option("threshold of every neuron", MODEL)] = None,
     decay: Annotated[float | None, option("what a potential keeps per timestep, where no tau tells", MODEL)] = None,
@@ -81,7 +83,7 @@ def convert(
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
-        crop_pct, interpolation, weights, keys, neuron, pool, first_conv, v_threshold, decay,
+        crop_pct, interpolation, weights, keys, connect, neuron, pool, first_conv, v_threshold, decay,
     )  # fmt: skip
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
     converted = convert_checkpoint(checkpoint, options)

@@ -21,8 +21,8 @@ CHOICES = {
 """What the options that say how an input is made may be, and those that say how a network computes; `variant` and
 `tokenizer` are a family's own."""
 
-OWN = ("variant", "tokenizer", "neuron", "pool", "first_conv", "v_threshold", "decay")
-"""Options that mean something only for families that say so."""
+OWN = ("variant", "tokenizer", "connect", "neuron", "pool", "first_conv", "v_threshold", "decay")
+"""Options that mean something only for families that say so, by `Family.choices`."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class ConvertOptions:
     interpolation: str | None = None
     weights: str | None = None
     keys: str | None = None
+    connect: str | None = None
     neuron: str | None = None
     pool: str | None = None
     first_conv: str | None = None

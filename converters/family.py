@@ -64,5 +64,6 @@ class Family:
         return any(form.fits(shapes) for form in self.forms)
 
     def match(self, shapes: Shapes) -> Match:
-        """Return how the keys of a checkpoint match the form that is nearest to them."""
-        return max((form.match(shapes) for form in self.forms), key=lambda match: (match.complete, match.share))
+        """Return how the keys match the form that is nearest to them; of two whole ones, that with more layers."""
+        matches = (form.match(shapes) for form in self.forms)
+        return max(matches, key=lambda match: (match.complete, match.share, match.present))

@@ -28,7 +28,7 @@ class Neurons:
     ) -> str:
         """Append a layer of them; CheckpointError where a PLIF has no ``w``."""
         if self.kind == "plif":
-            return builder.plif(name, source, self.v_threshold, layout, view)
+            return builder.plif(name, source, layout, self.v_threshold, view)
         if self.kind == "if":
             node = LIF(name, (source,), 1.0, self.v_threshold, layout, decay_input=False, decay=1.0, view=view)
         else:

@@ -58,10 +58,12 @@ class Builder:
         self.nodes.append(node)
         return node.name
 
-    def layer(self, name: str, source: str, stride: int = 1, padding: int = 0, repeated: bool = False) -> str:
+    def layer(
+        self, name: str, source: str, stride: int = 1, padding: int = 0, groups: int = 1, repeated: bool = False
+    ) -> str:
         """Append a convolution or linear layer of the table, with its BatchNorm if the table has one.
 
-        Where `repeated`, a convolution runs once for all timesteps.
+        `groups` and `repeated` are those of a `Conv2d`.
 
         Raises
         ------
@@ -89,7 +91,8 @@ class Builder:
         window = (kernel[-2] if len(kernel) == 2 else 1, kernel[-1])
         strides, paddings = (stride, stride), (padding, padding)
         return self.add(Conv2d(
-            name, (source,), inputs, outputs, window, strides, paddings, has_bias, norm, module, repeated=repeated
+            name, (source,), inputs * groups, outputs, window, strides, paddings, has_bias, norm, module,
+            groups, repeated,
         ))  # fmt: skip
 
     def lif(self, name: str, source: str, tau: float, layout: str = "map", threshold: float = 1.0) -> str:
@@ -97,7 +100,7 @@ class Builder:
         return self.add(LIF(name, (source,), tau, threshold, layout))  # type: ignore[arg-type]
 
     def plif(
-        self, name: str, source: str, threshold: float = 1.0, layout: str = "map", view: tuple[int, ...] = ()
+        self, name: str, source: str, layout: str = "map", threshold: float = 1.0, view: tuple[int, ...] = ()
     ) -> str:
         """Append neurons whose leak was learned: SpikingJelly's ParametricLIFNode, of one number ``w``.
 

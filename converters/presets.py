@@ -29,7 +29,9 @@ class Preset:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     assumed: tuple[str, ...] = ()
+    connect: str | None = None
     neuron: str | None = None
+    first_conv: str | None = None
 
 
 def published_sizes(family: str, variant: str = "standard") -> dict[str, Preset]:

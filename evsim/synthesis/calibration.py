@@ -230,7 +230,8 @@ class _Walk:
 
     def _firing(self, node: LIF, lever: str, currents: RealMap) -> Callable[[NDArray[np.floating]], Fit]:
         """Return a function from the offsets of a LIF's currents to what it then fires."""
-        layer = NeuronLayer(node, self.network.shapes[node.name], self.context)
+        own = {key: self.network.weights[f"{node.name}.{key}"] for key in node.parameters()}
+        layer = NeuronLayer(node, self.network.shapes[node.name], self.context, own)
         behind = self.graph.pools.get(node.name)
         pool = Pool(behind, self.network.shapes[behind.name], self.context) if behind else None
 

@@ -10,14 +10,16 @@ import numpy as np
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context, Layer
 from evsim.layers.pool import Pool
-from evsim.layers.readout import Addition
+from evsim.layers.readout import Addition, Flattening
 from evsim.network import LIF, Add, MaxPool, Network, Node, Shape, SpikingSelfAttention, TokenMean
+from evsim.primitives import Flatten
 from evsim.spikes import SpikeMap
 
 RUNNING: Mapping[type[Node], Callable[[Any, Shape, Context], Layer]] = {
     MaxPool: Pool,
     Add: lambda _node, _shape, context: Addition(context),
     SpikingSelfAttention: Attention,
+    Flatten: lambda _node, _shape, context: Flattening(context),
 }
 """Running form of the nodes that have neither weights nor a rate: they pass on what they are given."""
 

@@ -227,7 +227,7 @@ def _state(
     name, sizes = family.sizes(preset)
     for layer in family.form(name).layers(sizes):
         key, shape, norm, bias = layer.key, layer.sized(sizes), layer.norm, layer.bias
-        state[f"{key}.weight"] = draw(shape)
+        state[layer.weight] = draw(shape)
         if bias:
             state[f"{key}.bias"] = draw(shape[:1])
         if norm:
