@@ -17,6 +17,9 @@ CHOICES = {
 }
 """What the options that say how an input is made may be; `variant` and `tokenizer` are a family's own."""
 
+OF_SOME = ("levels", "norm")
+"""Options that mean something for some families alone, which name them in `Family.options`."""
+
 
 @dataclass(frozen=True)
 class ConvertOptions:
@@ -45,6 +48,9 @@ class ConvertOptions:
     interpolation: str | None = None
     weights: str | None = None
     keys: str | None = None
+    fold: bool | None = None
+    levels: int | None = None
+    norm: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -209,6 +215,23 @@ class Facts:
                 raise OptionError(f"`{name}` means nothing for {family}; leave it out")
             if value not in (None, *known):
                 raise OptionError(_choice(name, known, value))
+
+    def folds(self) -> bool:
+        """Whether layers without neurons between are to be folded into one: unless `fold` is False."""
+        chosen = self.options.fold
+        told = "the default" if chosen is None else "from `fold`" if chosen else "from `no_fold`"
+        self.note("fold", "no" if chosen is False else "yes", told)
+        return chosen is not False
+
+    def keep_to(self, family: str, own: Collection[str]) -> None:
+        """Refuse an option that only some families have, where it is none of this family's `own`.
+
+        Raises
+        ------
+        OptionError
+            If one is given.
+        """
+        self.refuse(f"means nothing for {family}", *(name for name in OF_SOME if name not in own))
 
     def refuse(self, meaning: str, *facts: str) -> None:
         """Refuse options that mean nothing for this model.

@@ -33,6 +33,8 @@ class Family:
         other arguments describe the model that was trained. True where the name decides the family if the keys do not.
     choices
         What the options `variant` and `tokenizer` may be; an option that stands not here means nothing to the family.
+    options
+        Those of `facts.OF_SOME` that mean something to it.
     unused
         Modules and parameters that some checkpoints hold and no forward pass reads, spelled as `Row.node`.
     fires_like
@@ -50,6 +52,7 @@ class Family:
     presets: Mapping[str, Preset] = field(default_factory=dict)
     models: Mapping[str, bool] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     fires_like: Callable[[str], str | float] | None = None
     residual_rate: float | None = None

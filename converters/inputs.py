@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 from evsim.converters.facts import CHOICES, Facts
@@ -10,7 +11,13 @@ from evsim.converters.presets import CIFAR10, IMAGENET
 from evsim.inputspec import CROP_PCT, INTERPOLATIONS, InputSpec
 
 
-def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
+def input_spec(
+    facts: Facts,
+    tokenizer: str,
+    channels: int,
+    crop_pct: Callable[[int], float] | None = None,
+    timesteps: int | None = None,
+) -> InputSpec:
     """Return how the model's input is made.
 
     Parameters
@@ -21,6 +28,10 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
         "imagenet", "cifar" or "dvs".
     channels
         Input channels.
+    timesteps
+        T of all models of the family; None: it is asked for.
+    crop_pct
+        Share of a picture that the authors' evaluation keeps, by the image's size; None: all of it.
 
     Raises
     ------
@@ -28,9 +39,12 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
         If a fact is unknown or makes no sense, or an option means nothing for such a model.
     """
     events = tokenizer == "dvs"
-    timesteps = facts.find("timesteps", "time_step", anyway=("T",), check=is_count)
+    timesteps = facts.find(
+        "timesteps", "time_step", "time_steps", anyway=("T",), constant=timesteps, reason="that of all such models",
+        check=is_count,
+    )  # fmt: skip
     size = facts.find(
-        "image_size", "img_size",
+        "image_size", "img_size", "input_size",
         constant={"cifar": 32, "dvs": 128}.get(tokenizer), reason=f"size of the published {tokenizer} models",
         check=is_count,
     )  # fmt: skip
@@ -53,18 +67,22 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
         )
         for fact, value in (("mean", published[0]), ("std", published[1]))
     )  # fmt: skip
-    crop_pct, interpolation = _resizing(facts)
-    return InputSpec("image", channels, size, size, timesteps, mean, std, crop_pct, interpolation=interpolation)
+    share, interpolation = _resizing(facts, crop_pct and crop_pct(size))
+    return InputSpec("image", channels, size, size, timesteps, mean, std, share, interpolation=interpolation)
 
 
-def _resizing(facts: Facts) -> tuple[float, str]:
+def _resizing(facts: Facts, own: float | None) -> tuple[float, str]:
     """Return how pictures are cut to size, as timm's `crop_pct` and `interpolation` say; noted where something says it.
 
-    What neither an option nor the arguments tell is as the published models have it: the whole picture, bicubic.
+    What neither an option nor the arguments tell is as the published models have it: the share that is their `own`, or
+    the whole picture; bicubic.
     """
     crop_pct, interpolation = CROP_PCT, INTERPOLATIONS[0]
-    if facts.speaks_of("crop_pct"):
-        crop_pct = facts.find("crop_pct", "crop_pct", check=lambda share: 0.0 < share <= 1.0)
+    if own is not None or facts.speaks_of("crop_pct"):
+        crop_pct = facts.find(
+            "crop_pct", "crop_pct", constant=own, reason="as the authors' evaluation",
+            check=lambda share: 0.0 < share <= 1.0,
+        )  # fmt: skip
     if facts.speaks_of("interpolation"):
         interpolation = facts.find("interpolation", "interpolation", check=lambda name: name in INTERPOLATIONS)
     return float(crop_pct), interpolation

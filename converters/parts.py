@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.converters import folding
 from evsim.converters.checkpoint import Checkpoint
+from evsim.converters.folding import BATCH_NORM_EPS, turned
 from evsim.converters.table import Layer, Match, named, pattern
 from evsim.errors import CheckpointError
 from evsim.network import LIF, Conv2d, Linear, MaxPool, Node
 
-BATCH_NORM_EPS = 1e-5
+__all__ = ["BATCH_NORM_EPS", "Builder", "Weights"]
+
+Recipe = Callable[[folding.Tensors], NDArray[np.floating]]
+"""How a parameter is computed, in float64, from tensors by their keys."""
 
 
 class Builder:
@@ -48,6 +56,8 @@ class Builder:
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self._sources: dict[str, tuple[str, ...]] = {}
+        self._recipes: dict[str, Recipe] = {}
+        self._folded: dict[str, list[str]] = {}
         self._extra: list[str] = []
 
     def add(self, node: Node) -> str:
@@ -55,8 +65,17 @@ class Builder:
         self.nodes.append(node)
         return node.name
 
-    def layer(self, name: str, source: str, stride: int = 1, padding: int = 0) -> str:
-        """Append a convolution or linear layer of the table, with its BatchNorm if the table has one.
+    def layer(self, name: str, source: str, stride: int = 1, padding: int = 0, groups: int = 1, scale: str = "") -> str:
+        """Append a convolution or linear layer of the table, with its BatchNorms if the table has any.
+
+        Parameters
+        ----------
+        name, source
+            Of the node, and of the one that it reads.
+        stride, padding, groups
+            Of a convolution.
+        scale
+            Node of a lone tensor, a factor on each output channel behind the BatchNorms; it becomes part of theirs.
 
         Raises
         ------
@@ -66,28 +85,100 @@ class Builder:
         layer = self.layers[name]
         shape = layer.sized(self.sizes)
         outputs, inputs, *kernel = shape
-        bias = f"{layer.key}.bias"
-        used: dict[str, tuple[str, ...]] = {"weight": (layer.weight,)}
-        has_bias = layer.bias or bias in self.checkpoint.shapes
-        if has_bias:
-            used["bias"] = (bias,)
-            self._extra += [] if layer.bias else [bias]
-        if layer.norm:
-            scale = (f"{layer.norm}.weight", f"{layer.norm}.running_var")
-            used |= {"bn_scale": scale, "bn_shift": (*scale, f"{layer.norm}.bias", f"{layer.norm}.running_mean")}
+        used = self._affine(layer) | self._norm(name, layer.norms, scale)
         self._check(layer, used, outputs)
         self._sources |= {f"{name}.{parameter}": keys for parameter, keys in used.items()}
-        norm = bool(layer.norm)
+        has_bias, norm = "bias" in used, "bn_scale" in used
         if not kernel:
             return self.add(Linear(name, (source,), inputs, outputs, has_bias, norm))
-        module = "Conv1d" if len(kernel) == 1 else "Conv2d"
-        window = (kernel[-2] if len(kernel) == 2 else 1, kernel[-1])
-        strides, paddings = (stride, stride), (padding, padding)
-        return self.add(Conv2d(name, (source,), inputs, outputs, window, strides, paddings, has_bias, norm, module))
+        return self.add(Conv2d(
+            name, (source,), inputs * groups, outputs, _window(kernel), (stride, stride), (padding, padding), has_bias,
+            norm, _module(kernel), groups,
+        ))  # fmt: skip
 
-    def lif(self, name: str, source: str, tau: float, layout: str = "map", threshold: float = 1.0) -> str:
-        """Append LIF neurons."""
-        return self.add(LIF(name, (source,), tau, threshold, layout))  # type: ignore[arg-type]
+    def stack(self, name: str, source: str, parts: Sequence[str], what: str, padding: int = 0, scale: str = "") -> str:
+        """Append layers of the table that follow each other without neurons between as the one layer that they are.
+
+        All but one have kernels of 1 x 1. The second BatchNorm of the last, `Row.outer`, stays the new layer's own; all
+        other BatchNorms become part of its weight and bias, which are float64.
+
+        Parameters
+        ----------
+        name, source
+            Of the new node, and of the one that it reads.
+        parts
+            Nodes of the table, in order.
+        what
+            What was folded, for the notes.
+        padding, scale
+            As of `layer`.
+
+        Raises
+        ------
+        CheckpointError
+            If a tensor that the table states is missing or misshapen.
+        """
+        layers = [self.layers[part] for part in parts]
+        inner: dict[str, tuple[str, ...]] = {}
+        for layer in layers:
+            used = self._affine(layer)
+            if layer.norm:
+                used["norm"] = folding.parts_of(layer.norm)
+            self._check(layer, used, layer.sized(self.sizes)[0])
+            inner |= {f"{layer.key} {parameter}": keys for parameter, keys in used.items()}
+        last, kernels = layers[-1], [layer.sized(self.sizes)[2:] for layer in layers]
+        outer = self._norm(name, (last.outer,) if last.outer else (), scale)
+        self._check(last, outer, last.sized(self.sizes)[0])
+        self._sources |= {f"{name}.{parameter}": keys for parameter, keys in outer.items()}
+        self._folded.setdefault(what, []).append(name)
+        kernel = max(kernels, key=prod)
+        node = Conv2d(
+            name, (source,), layers[0].sized(self.sizes)[1], last.sized(self.sizes)[0], _window(kernel), (1, 1),
+            (padding, padding), True, bool(outer), _module(kernel),
+        )  # fmt: skip
+        keys = tuple(key for names in inner.values() for key in names)
+        return self.made(node, {p: (keys, partial(folding.stacked, layers, p)) for p in ("weight", "bias")})
+
+    def average(self, name: str, source: str, others: Sequence[str], what: str) -> str:
+        """Append linear layers of the table that read the same as one of their mean weights, which are float64.
+
+        Raises
+        ------
+        CheckpointError
+            If a tensor that the table states is missing or misshapen.
+        """
+        layers = [self.layers[each] for each in (name, *others)]
+        for layer in layers:
+            self._check(layer, self._affine(layer), layer.sized(self.sizes)[0])
+        self._folded.setdefault(what, []).append(name)
+        outputs, inputs = layers[0].sized(self.sizes)
+        keys = {p: tuple(f"{layer.key}.{p}" for layer in layers) for p in ("weight", "bias")}
+        return self.made(
+            Linear(name, (source,), inputs, outputs), {p: (keys[p], partial(folding.mean, keys[p])) for p in keys}
+        )
+
+    def made(self, node: Node, parameters: Mapping[str, tuple[Sequence[str], Recipe]]) -> str:
+        """Append a node whose parameters are computed: each from which keys, and how; what comes out is float64."""
+        for parameter, (keys, recipe) in parameters.items():
+            self._sources[f"{node.name}.{parameter}"] = tuple(keys)
+            self._recipes[f"{node.name}.{parameter}"] = recipe
+        return self.add(node)
+
+    def share(self, name: str, source: str, share: float) -> str:
+        """Append a linear layer of the table that gives `share` times its values: one of several to be averaged."""
+        self.layer(name, source)
+        node = self.nodes.pop()
+        assert isinstance(node, Linear)
+        keys = (self.layers[name].weight,)
+        constants = {"bn_scale": share, "bn_shift": 0.0}
+        return self.made(
+            replace(node, batch_norm=True),
+            {p: (keys, partial(folding.constant, node.out_channels, value)) for p, value in constants.items()},
+        )
+
+    def lif(self, name: str, source: str, tau: float, layout: str = "map", threshold: float = 1.0, **other: Any) -> str:
+        """Append LIF neurons; `other` fields as `LIF` has them."""
+        return self.add(LIF(name, (source,), tau, threshold, layout, **other))  # type: ignore[arg-type]
 
     def pool(self, name: str, source: str) -> str:
         """Append the max-pooling 3 x 3, stride 2, padding 1 of the tokenizers."""
@@ -107,7 +198,7 @@ class Builder:
             If a key is neither taken by a layer nor unused.
         """
         taken = {key for keys in self._sources.values() for key in keys}
-        counters = {f"{layer.norm}.num_batches_tracked" for layer in self.layers.values() if layer.norm}
+        counters = {f"{norm}.num_batches_tracked" for layer in self.layers.values() for norm in layer.norms}
         passed = re.compile(rf"({'|'.join(map(pattern, unused))})(\.\w+)?") if unused else re.compile("(?!)")
         left = [key for key in self.checkpoint.shapes if key not in taken]
         dropped = [key for key in left if key not in counters and passed.fullmatch(key)]
@@ -127,9 +218,35 @@ class Builder:
             self.notes.append(
                 f"left out: {counted} counters of BatchNorm (num_batches_tracked), which are no parameters"
             )
+        for what, names in self._folded.items():
+            self.notes.append(f"folded {what}: {len(names)} ({named(names)})")
         if self._extra:
             self.notes.append(f"took a bias that the family's models do not have: {named(self._extra)}")
-        return Weights(self.checkpoint, self._sources)
+        return Weights(self.checkpoint, self._sources, self._recipes)
+
+    def _affine(self, layer: Layer) -> dict[str, tuple[str, ...]]:
+        """Return the keys of a layer's weight and, if it has one, of its bias."""
+        used: dict[str, tuple[str, ...]] = {"weight": (layer.weight,)}
+        bias = f"{layer.key}.bias"
+        if layer.bias or bias in self.checkpoint.shapes:
+            used["bias"] = (bias,)
+            self._extra += [] if layer.bias else [bias]
+        return used
+
+    def _norm(self, name: str, norms: Sequence[str], scale: str) -> dict[str, tuple[str, ...]]:
+        """Return the keys of a node's BatchNorms and of the factor behind them; of one alone, `Weights` knows how."""
+        factor = (self.layers[scale].key,) if scale else ()
+        if not norms and not factor:
+            return {}
+        if len(norms) == 1 and not factor:
+            single = (f"{norms[0]}.weight", f"{norms[0]}.running_var")
+            return {"bn_scale": single, "bn_shift": (*single, f"{norms[0]}.bias", f"{norms[0]}.running_mean")}
+        keys = (*(key for norm in norms for key in folding.parts_of(norm)), *factor)
+        if factor:
+            self._folded.setdefault("scales of residual branches into BatchNorm", []).append(scale)
+        for parameter in ("bn_scale", "bn_shift"):
+            self._recipes[f"{name}.{parameter}"] = partial(folding.normalised, tuple(norms), factor, parameter)
+        return {"bn_scale": keys, "bn_shift": keys}
 
     def _check(self, layer: Layer, used: Mapping[str, tuple[str, ...]], outputs: int) -> None:
         """Refuse a layer that lacks a tensor, or has one of another size than its output channels."""
@@ -144,16 +261,27 @@ class Builder:
                 )
 
 
+def _window(kernel: Sequence[int]) -> tuple[int, int]:
+    return (kernel[-2] if len(kernel) == 2 else 1, kernel[-1])
+
+
+def _module(kernel: Sequence[int]) -> str:
+    return "Conv1d" if len(kernel) == 1 else "Conv2d"
+
+
 class Weights(Mapping[str, NDArray[np.floating]]):
     """The network's parameters, made from the checkpoint on access: nothing is held twice.
 
     Weights become [kH, kW, C_in, C_out] or [C_in, C_out] as they are; BatchNorm becomes ``bn_scale = weight /
-    sqrt(running_var + eps)`` and ``bn_shift = bias - running_mean * bn_scale``, in float64.
+    sqrt(running_var + eps)`` and ``bn_shift = bias - running_mean * bn_scale``, in float64. What is computed of several
+    layers stays float64, so that nothing of them is lost.
 
     Attributes
     ----------
     sources
         ``"<node>.<parameter>"`` to the keys of the checkpoint that it is made from.
+    recipes
+        How those are made that are neither a tensor as it is nor one BatchNorm.
 
     Raises
     ------
@@ -161,24 +289,29 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         On access, if a value is NaN or infinite, or becomes so in the type that is stored, or a variance negative.
     """
 
-    def __init__(self, checkpoint: Checkpoint, sources: Mapping[str, tuple[str, ...]]) -> None:
-        self._checkpoint, self.sources = checkpoint, sources
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        sources: Mapping[str, tuple[str, ...]],
+        recipes: Mapping[str, Recipe] | None = None,
+    ) -> None:
+        self._checkpoint, self.sources, self.recipes = checkpoint, sources, recipes or {}
 
     def __getitem__(self, key: str) -> NDArray[np.floating]:
+        if key in self.recipes:
+            tensors = {name: self._read(name).astype(np.float64) for name in self.sources[key]}
+            with np.errstate(over="ignore", invalid="ignore"):
+                computed = self.recipes[key](tensors)
+            self._check(computed, key)
+            return np.ascontiguousarray(computed)
         parts = [self._read(name) for name in self.sources[key]]
         parameter = key.rsplit(".", 1)[1]
         if parameter == "weight":
             (weight,) = parts
-            axes = (2, 3, 1, 0) if weight.ndim == 4 else (2, 1, 0) if weight.ndim == 3 else (1, 0)
-            turned = self._single(weight.transpose(axes), key)
-            return turned[np.newaxis] if weight.ndim == 3 else turned
+            return self._single(turned(weight), key)
         if parameter == "bias":
             return self._single(parts[0], key)
         gain, variance, *rest = (part.astype(np.float64) for part in parts)
-        if (variance + BATCH_NORM_EPS <= 0.0).any():
-            raise CheckpointError(
-                f"{self._checkpoint.path}: {self.sources[key][1]} holds negative variances; train or copy it again"
-            )
         with np.errstate(over="ignore", invalid="ignore"):
             scale = gain / np.sqrt(variance + BATCH_NORM_EPS)
             folded = scale if parameter == "bn_scale" else rest[0] - rest[1] * scale
@@ -213,4 +346,6 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             raise CheckpointError(
                 f"{self._checkpoint.path}: {name} holds NaN or infinite values; use a checkpoint from before that"
             )
+        if name.endswith(".running_var") and (values.astype(np.float64) + BATCH_NORM_EPS <= 0.0).any():
+            raise CheckpointError(f"{self._checkpoint.path}: {name} holds negative variances; train or copy it again")
         return values  # type: ignore[return-value]

@@ -39,6 +39,10 @@ class Row:
         Whether the layer always has a bias.
     key
         The layer's key, where it is not the node's name.
+    outer
+        A second BatchNorm behind the first, by its whole key; "" if there is none.
+    lone
+        Whether it is no layer but one tensor under the key itself, such as the scale of a residual branch.
     """
 
     node: str
@@ -46,6 +50,8 @@ class Row:
     norm: str = ""
     bias: bool = False
     key: str = ""
+    outer: str = ""
+    lone: bool = False
 
     @property
     def counter(self) -> str:
@@ -55,10 +61,10 @@ class Row:
 
     def at(self, index: int | str) -> Layer:
         """Return the layer in block `index`."""
-        node, key = (COUNTER.sub(str(index), text) for text in (self.node, self.key or self.node))
+        node, key, outer = (COUNTER.sub(str(index), text) for text in (self.node, self.key or self.node, self.outer))
         parent = key.rpartition(".")[0]
         norm = f"{parent}.{self.norm}" if parent and self.norm else self.norm
-        return Layer(node, key, self.shape, norm, self.bias)
+        return Layer(node, key, self.shape, norm, self.bias, outer, self.lone)
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,18 @@ class Layer:
     shape: tuple[int | str, ...]
     norm: str
     bias: bool
+    outer: str = ""
+    lone: bool = False
 
     @property
     def weight(self) -> str:
         """Key of the weight."""
-        return f"{self.key}.weight"
+        return self.key if self.lone else f"{self.key}.weight"
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """The BatchNorms that follow, in order."""
+        return tuple(norm for norm in (self.norm, self.outer) if norm)
 
     def sized(self, sizes: Sizes) -> tuple[int, ...]:
         """Return the shape of the weight in numbers."""
@@ -119,8 +132,8 @@ class Form:
             yield layer.weight
             if layer.bias:
                 yield f"{layer.key}.bias"
-            if layer.norm:
-                yield from (f"{layer.norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))
+            for norm in layer.norms:
+                yield from (f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))
 
     def match(self, shapes: Shapes) -> Match:
         """Hold the keys of a checkpoint against the table."""
