@@ -1,6 +1,6 @@
 """Commands about models: convert, synthesize, info."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from evsim.cli import output
 from evsim.cli.command import command
@@ -59,12 +59,8 @@ def convert(
         option("which of several dicts of weights, e.g. state_dict_ema", MODEL, metavar="NAME"),
     ] = None,
     keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
-    fold: Annotated[
-        bool | None,
-        option("layers without neurons between as one, or apart", MODEL, "--fold/--no-fold"),
-    ] = None,
-    levels: Annotated[int | None, option("greatest integer D of integer neurons", MODEL)] = None,
-    norm: Annotated[float | None, option("what integer neurons divide by", MODEL)] = None,
+    *,
+    own: dict[str, Any],
 ) -> None:
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
 
@@ -79,7 +75,7 @@ def convert(
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
-        crop_pct, interpolation, weights, keys, fold=fold, levels=levels, norm=norm,
+        crop_pct, interpolation, weights, keys, **own,
     )  # fmt: skip
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
     converted = convert_checkpoint(checkpoint, options)

@@ -65,7 +65,6 @@ def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     facts = replace(facts, models={*facts.models, *family.models})
     try:
         facts.choose_among(family.name, family.choices)
-        facts.keep_to(family.name, family.options)
         builder = Builder(checkpoint, match)
         network = family.graph(builder, facts)
     except (OptionError, NetworkError) as error:

@@ -15,10 +15,10 @@ CHOICES = {
     "frames": ("number", "time"),
     "interpolation": INTERPOLATIONS,
 }
-"""What the options that say how an input is made may be; `variant` and `tokenizer` are a family's own."""
+"""What the options that say how an input is made may be."""
 
-OF_SOME = ("levels", "norm")
-"""Options that mean something for some families alone, which name them in `Family.options`."""
+OWN = ("variant", "tokenizer", "levels", "norm")
+"""Options that mean something only for families that say so (`Family.choices`)."""
 
 
 @dataclass(frozen=True)
@@ -202,18 +202,18 @@ class Facts:
         family
             Its name, for messages.
         choices
-            What `variant` and `tokenizer` may be; one that is left out means nothing to the family.
+            What the options `OWN` may be, an empty tuple for any; one that is left out means nothing to the family.
 
         Raises
         ------
         OptionError
             If one of them is given and is none of these.
         """
-        for name in ("variant", "tokenizer"):
+        for name in OWN:
             value, known = getattr(self.options, name), choices.get(name, ())
-            if value is not None and not known:
+            if value is not None and name not in choices:
                 raise OptionError(f"`{name}` means nothing for {family}; leave it out")
-            if value not in (None, *known):
+            if known and value not in (None, *known):
                 raise OptionError(_choice(name, known, value))
 
     def folds(self) -> bool:
@@ -222,16 +222,6 @@ class Facts:
         told = "the default" if chosen is None else "from `fold`" if chosen else "from `no_fold`"
         self.note("fold", "no" if chosen is False else "yes", told)
         return chosen is not False
-
-    def keep_to(self, family: str, own: Collection[str]) -> None:
-        """Refuse an option that only some families have, where it is none of this family's `own`.
-
-        Raises
-        ------
-        OptionError
-            If one is given.
-        """
-        self.refuse(f"means nothing for {family}", *(name for name in OF_SOME if name not in own))
 
     def refuse(self, meaning: str, *facts: str) -> None:
         """Refuse options that mean nothing for this model.

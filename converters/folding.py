@@ -1,102 +1,92 @@
-"""Arithmetic of folding: several layers of a checkpoint as the one that they amount to, in float64.
-
-Layers without neurons between are linear together. Folded, a layer that is written as several reads spikes alone;
-apart, all but the first of them read real values.
-"""
+"""Several layers of a checkpoint as the one node that they amount to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from math import prod
 
-import numpy as np
-from numpy.typing import NDArray
-
-from evsim.converters.table import Layer
-
-BATCH_NORM_EPS = 1e-5
-
-NORM_PARTS = ("weight", "running_var", "bias", "running_mean")
-
-Tensors = Mapping[str, NDArray[np.floating]]
-"""A checkpoint's tensors by their keys, float64."""
+from evsim.converters import affine
+from evsim.converters.parts import Builder, module, window
+from evsim.network import Conv2d, Linear
 
 
-def stacked(layers: Sequence[Layer], parameter: str, tensors: Tensors) -> NDArray[np.floating]:
-    """Return weight or bias of the convolution that several are, one behind the other, their first BatchNorms included.
+def stack(
+    builder: Builder, name: str, source: str, parts: Sequence[str], what: str, padding: int = 0, scale: str = ""
+) -> str:
+    """Append layers of the table that follow each other without neurons between as the one layer that they are.
 
-    A border that a part adds around its input must hold what the parts before it make of 0: then the one convolution
-    pads with 0. All but one of the kernels are 1 x 1.
+    All but one have kernels of 1 x 1. The second BatchNorm of the last, `Row.outer`, stays the new layer's own; all
+    other BatchNorms become part of its weight and bias, which are float64.
 
     Parameters
     ----------
-    layers
-        In order; each may be depthwise but the first.
-    parameter
-        "weight", [kH, kW, C_in, C_out], or "bias", [C_out].
-    tensors
-        Weights, biases and BatchNorms of all.
+    builder
+        Collects nodes and knows the table.
+    name, source
+        Of the new node, and of the one that it reads.
+    parts
+        Nodes of the table, in order.
+    what
+        What was folded, for the notes.
+    padding, scale
+        As of `Builder.layer`.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor that the table states is missing or misshapen.
     """
-    first, *rest = layers
-    weight = turned(tensors[first.weight])
-    weight, bias = _affine(first, weight, np.zeros(weight.shape[-1]), tensors)
-    for layer in rest:
-        kernel = turned(tensors[layer.weight])
-        depthwise = kernel.shape[2] < weight.shape[3]
-        bias = bias * kernel.sum((0, 1, 2)) if depthwise else bias @ kernel.sum((0, 1))
-        # [1, 1, C, D] @ [kH, kW, D, E], or the kernels the other way round
-        weight = weight * kernel if depthwise else weight @ kernel
-        weight, bias = _affine(layer, weight, bias, tensors)
-    return weight if parameter == "weight" else bias
+    layers = [builder.layers[part] for part in parts]
+    inner: dict[str, tuple[str, ...]] = {}
+    for layer in layers:
+        used = builder.affine(layer)
+        if layer.norm:
+            used["norm"] = affine.parts_of(layer.norm)
+        builder.check(layer, used, layer.sized(builder.sizes)[0])
+        inner |= {f"{layer.key} {parameter}": keys for parameter, keys in used.items()}
+    last, kernels = layers[-1], [layer.sized(builder.sizes)[2:] for layer in layers]
+    outer = builder.normalised(name, (last.outer,) if last.outer else (), scale)
+    builder.check(last, outer, last.sized(builder.sizes)[0])
+    builder.take(name, outer)
+    builder.folded.setdefault(what, []).append(name)
+    kernel = max(kernels, key=prod)
+    node = Conv2d(
+        name, (source,), layers[0].sized(builder.sizes)[1], last.sized(builder.sizes)[0], window(kernel), (1, 1),
+        (padding, padding), True, bool(outer), module(kernel),
+    )  # fmt: skip
+    keys = tuple(key for names in inner.values() for key in names)
+    return builder.made(node, {p: (keys, partial(affine.stacked, layers, p)) for p in ("weight", "bias")})
 
 
-def normalised(norms: Sequence[str], factor: Sequence[str], parameter: str, tensors: Tensors) -> NDArray[np.floating]:
-    """Return ``bn_scale`` or ``bn_shift`` [C] of several BatchNorms one behind the other, times a factor if any."""
-    scale, shift = np.ones(()), np.zeros(())
-    for norm in norms:
-        own_scale, own_shift = _norm(norm, tensors)
-        scale, shift = scale * own_scale, shift * own_scale + own_shift
-    for key in factor:
-        scale, shift = scale * tensors[key], shift * tensors[key]
-    return scale if parameter == "bn_scale" else shift
+def average(builder: Builder, name: str, source: str, others: Sequence[str], what: str) -> str:
+    """Append linear layers of the table that read the same as one of their mean weights, which are float64.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor that the table states is missing or misshapen.
+    """
+    layers = [builder.layers[each] for each in (name, *others)]
+    for layer in layers:
+        builder.check(layer, builder.affine(layer), layer.sized(builder.sizes)[0])
+    builder.folded.setdefault(what, []).append(name)
+    outputs, inputs = layers[0].sized(builder.sizes)
+    keys = {p: tuple(f"{layer.key}.{p}" for layer in layers) for p in ("weight", "bias")}
+    return builder.made(
+        Linear(name, (source,), inputs, outputs), {p: (keys[p], partial(affine.mean, keys[p])) for p in keys}
+    )
 
 
-def mean(keys: Sequence[str], tensors: Tensors) -> NDArray[np.floating]:
-    """Return the mean of weights, [C_in, C_out], or of biases."""
-    total: NDArray[np.floating] = np.sum([turned(tensors[key]) for key in keys], axis=0)
-    return total / len(keys)
-
-
-def constant(size: int, value: float, tensors: Tensors) -> NDArray[np.floating]:  # noqa: ARG001 - as all recipes
-    """Return `size` times the same value."""
-    return np.full(size, value)
-
-
-def parts_of(norm: str) -> tuple[str, ...]:
-    """Return the keys of a BatchNorm."""
-    return tuple(f"{norm}.{part}" for part in NORM_PARTS)
-
-
-def turned(weight: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return PyTorch's weight [C_out, C_in, kH, kW] as [kH, kW, C_in, C_out]; of Conv1d kH is 1, biases stay."""
-    axes = {4: (2, 3, 1, 0), 3: (2, 1, 0), 2: (1, 0), 1: (0,)}[weight.ndim]
-    moved = weight.transpose(axes)
-    return moved[np.newaxis] if weight.ndim == 3 else moved
-
-
-def _affine(
-    layer: Layer, weight: NDArray[np.floating], bias: NDArray[np.floating], tensors: Tensors
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Return weight and bias with the layer's own bias and first BatchNorm behind them."""
-    own = tensors.get(f"{layer.key}.bias")
-    if own is not None:
-        bias = bias + own
-    if not layer.norm:
-        return weight, bias
-    scale, shift = _norm(layer.norm, tensors)
-    return weight * scale, bias * scale + shift
-
-
-def _norm(norm: str, tensors: Tensors) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    gain, variance, offset, average = (tensors[key] for key in parts_of(norm))
-    scale = gain / np.sqrt(variance + BATCH_NORM_EPS)
-    return scale, offset - average * scale
+def weighted(builder: Builder, name: str, source: str, factor: float) -> str:
+    """Append a linear layer of the table that gives its values times a factor: one of several to be averaged."""
+    builder.layer(name, source)
+    node = builder.nodes.pop()
+    assert isinstance(node, Linear)
+    keys = (builder.layers[name].weight,)
+    constants = {"bn_scale": factor, "bn_shift": 0.0}
+    return builder.made(
+        replace(node, batch_norm=True),
+        {p: (keys, partial(affine.constant, node.out_channels, value)) for p, value in constants.items()},
+    )

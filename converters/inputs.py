@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.presets import CIFAR10, IMAGENET
 from evsim.inputspec import CROP_PCT, INTERPOLATIONS, InputSpec
 
+SIZES: Mapping[str, int] = {"cifar": 32, "dvs": 128}
+"""Image size of the published models, by tokenizer; those of ImageNet come in several."""
+
 
 def input_spec(
     facts: Facts,
     tokenizer: str,
     channels: int,
-    crop_pct: Callable[[int], float] | None = None,
+    sizes: Mapping[str, int] = SIZES,
+    crop: Callable[[int], float] = lambda _: CROP_PCT,
     timesteps: int | None = None,
 ) -> InputSpec:
     """Return how the model's input is made.
@@ -28,10 +32,12 @@ def input_spec(
         "imagenet", "cifar" or "dvs".
     channels
         Input channels.
+    sizes
+        Image size of the family's published models by tokenizer, where all have one.
+    crop
+        Image size to the share of a picture that the authors' evaluation keeps.
     timesteps
         T of all models of the family; None: it is asked for.
-    crop_pct
-        Share of a picture that the authors' evaluation keeps, by the image's size; None: all of it.
 
     Raises
     ------
@@ -45,7 +51,7 @@ def input_spec(
     )  # fmt: skip
     size = facts.find(
         "image_size", "img_size", "input_size",
-        constant={"cifar": 32, "dvs": 128}.get(tokenizer), reason=f"size of the published {tokenizer} models",
+        constant=sizes.get(tokenizer), reason=f"size of the published {tokenizer} models",
         check=is_count,
     )  # fmt: skip
     if events:
@@ -67,22 +73,25 @@ def input_spec(
         )
         for fact, value in (("mean", published[0]), ("std", published[1]))
     )  # fmt: skip
-    share, interpolation = _resizing(facts, crop_pct and crop_pct(size))
-    return InputSpec("image", channels, size, size, timesteps, mean, std, share, interpolation=interpolation)
+    crop_pct, interpolation = _resizing(facts, crop(size), tokenizer)
+    return InputSpec("image", channels, size, size, timesteps, mean, std, crop_pct, interpolation=interpolation)
 
 
-def _resizing(facts: Facts, own: float | None) -> tuple[float, str]:
+def mae_crop(size: int) -> float:
+    """Return the crop of the evaluation in MAE's style: resized to 256 / 224 of a size up to 224, else to the size."""
+    return 0.875 if size <= 224 else 1.0
+
+
+def _resizing(facts: Facts, crop: float, tokenizer: str) -> tuple[float, str]:
     """Return how pictures are cut to size, as timm's `crop_pct` and `interpolation` say; noted where something says it.
 
-    What neither an option nor the arguments tell is as the published models have it: the share that is their `own`, or
-    the whole picture; bicubic.
+    What neither an option nor the arguments tell is as the published models have it: bicubic, `crop` of the picture.
     """
-    crop_pct, interpolation = CROP_PCT, INTERPOLATIONS[0]
-    if own is not None or facts.speaks_of("crop_pct"):
-        crop_pct = facts.find(
-            "crop_pct", "crop_pct", constant=own, reason="as the authors' evaluation",
-            check=lambda share: 0.0 < share <= 1.0,
-        )  # fmt: skip
+    crop_pct, interpolation = crop, INTERPOLATIONS[0]
+    if facts.speaks_of("crop_pct"):
+        crop_pct = facts.find("crop_pct", "crop_pct", check=lambda share: 0.0 < share <= 1.0)
+    elif crop != CROP_PCT:
+        facts.note("crop_pct", crop, f"assumed: that of the published {tokenizer} models")
     if facts.speaks_of("interpolation"):
         interpolation = facts.find("interpolation", "interpolation", check=lambda name: name in INTERPOLATIONS)
     return float(crop_pct), interpolation

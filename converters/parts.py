@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.converters import folding
+from evsim.converters import affine
+from evsim.converters.affine import BATCH_NORM_EPS, turned
 from evsim.converters.checkpoint import Checkpoint
-from evsim.converters.folding import BATCH_NORM_EPS, turned
 from evsim.converters.table import Layer, Match, named, pattern
 from evsim.errors import CheckpointError
 from evsim.network import LIF, Conv2d, Linear, MaxPool, Node
 
 __all__ = ["BATCH_NORM_EPS", "Builder", "Weights"]
 
-Recipe = Callable[[folding.Tensors], NDArray[np.floating]]
+Recipe = Callable[[affine.Tensors], NDArray[np.floating]]
 """How a parameter is computed, in float64, from tensors by their keys."""
 
 
@@ -43,6 +41,8 @@ class Builder:
         In order of execution.
     notes
         What a person should know of the conversion, one line each.
+    folded
+        What was folded into one, for the notes, to the nodes that came of it.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class Builder:
         self.notes: list[str] = []
         self._sources: dict[str, tuple[str, ...]] = {}
         self._recipes: dict[str, Recipe] = {}
-        self._folded: dict[str, list[str]] = {}
+        self.folded: dict[str, list[str]] = {}
         self._extra: list[str] = []
 
     def add(self, node: Node) -> str:
@@ -85,77 +85,20 @@ class Builder:
         layer = self.layers[name]
         shape = layer.sized(self.sizes)
         outputs, inputs, *kernel = shape
-        used = self._affine(layer) | self._norm(name, layer.norms, scale)
-        self._check(layer, used, outputs)
-        self._sources |= {f"{name}.{parameter}": keys for parameter, keys in used.items()}
+        used = self.affine(layer) | self.normalised(name, layer.norms, scale)
+        self.check(layer, used, outputs)
+        self.take(name, used)
         has_bias, norm = "bias" in used, "bn_scale" in used
         if not kernel:
             return self.add(Linear(name, (source,), inputs, outputs, has_bias, norm))
         return self.add(Conv2d(
-            name, (source,), inputs * groups, outputs, _window(kernel), (stride, stride), (padding, padding), has_bias,
-            norm, _module(kernel), groups,
+            name, (source,), inputs * groups, outputs, window(kernel), (stride, stride), (padding, padding), has_bias,
+            norm, module(kernel), groups,
         ))  # fmt: skip
 
-    def stack(self, name: str, source: str, parts: Sequence[str], what: str, padding: int = 0, scale: str = "") -> str:
-        """Append layers of the table that follow each other without neurons between as the one layer that they are.
-
-        All but one have kernels of 1 x 1. The second BatchNorm of the last, `Row.outer`, stays the new layer's own; all
-        other BatchNorms become part of its weight and bias, which are float64.
-
-        Parameters
-        ----------
-        name, source
-            Of the new node, and of the one that it reads.
-        parts
-            Nodes of the table, in order.
-        what
-            What was folded, for the notes.
-        padding, scale
-            As of `layer`.
-
-        Raises
-        ------
-        CheckpointError
-            If a tensor that the table states is missing or misshapen.
-        """
-        layers = [self.layers[part] for part in parts]
-        inner: dict[str, tuple[str, ...]] = {}
-        for layer in layers:
-            used = self._affine(layer)
-            if layer.norm:
-                used["norm"] = folding.parts_of(layer.norm)
-            self._check(layer, used, layer.sized(self.sizes)[0])
-            inner |= {f"{layer.key} {parameter}": keys for parameter, keys in used.items()}
-        last, kernels = layers[-1], [layer.sized(self.sizes)[2:] for layer in layers]
-        outer = self._norm(name, (last.outer,) if last.outer else (), scale)
-        self._check(last, outer, last.sized(self.sizes)[0])
-        self._sources |= {f"{name}.{parameter}": keys for parameter, keys in outer.items()}
-        self._folded.setdefault(what, []).append(name)
-        kernel = max(kernels, key=prod)
-        node = Conv2d(
-            name, (source,), layers[0].sized(self.sizes)[1], last.sized(self.sizes)[0], _window(kernel), (1, 1),
-            (padding, padding), True, bool(outer), _module(kernel),
-        )  # fmt: skip
-        keys = tuple(key for names in inner.values() for key in names)
-        return self.made(node, {p: (keys, partial(folding.stacked, layers, p)) for p in ("weight", "bias")})
-
-    def average(self, name: str, source: str, others: Sequence[str], what: str) -> str:
-        """Append linear layers of the table that read the same as one of their mean weights, which are float64.
-
-        Raises
-        ------
-        CheckpointError
-            If a tensor that the table states is missing or misshapen.
-        """
-        layers = [self.layers[each] for each in (name, *others)]
-        for layer in layers:
-            self._check(layer, self._affine(layer), layer.sized(self.sizes)[0])
-        self._folded.setdefault(what, []).append(name)
-        outputs, inputs = layers[0].sized(self.sizes)
-        keys = {p: tuple(f"{layer.key}.{p}" for layer in layers) for p in ("weight", "bias")}
-        return self.made(
-            Linear(name, (source,), inputs, outputs), {p: (keys[p], partial(folding.mean, keys[p])) for p in keys}
-        )
+    def take(self, name: str, used: Mapping[str, tuple[str, ...]]) -> None:
+        """Take the keys of a node's parameters, which `Weights` knows how to make."""
+        self._sources |= {f"{name}.{parameter}": keys for parameter, keys in used.items()}
 
     def made(self, node: Node, parameters: Mapping[str, tuple[Sequence[str], Recipe]]) -> str:
         """Append a node whose parameters are computed: each from which keys, and how; what comes out is float64."""
@@ -164,21 +107,17 @@ class Builder:
             self._recipes[f"{node.name}.{parameter}"] = recipe
         return self.add(node)
 
-    def share(self, name: str, source: str, share: float) -> str:
-        """Append a linear layer of the table that gives `share` times its values: one of several to be averaged."""
-        self.layer(name, source)
-        node = self.nodes.pop()
-        assert isinstance(node, Linear)
-        keys = (self.layers[name].weight,)
-        constants = {"bn_scale": share, "bn_shift": 0.0}
-        return self.made(
-            replace(node, batch_norm=True),
-            {p: (keys, partial(folding.constant, node.out_channels, value)) for p, value in constants.items()},
-        )
-
-    def lif(self, name: str, source: str, tau: float, layout: str = "map", threshold: float = 1.0, **other: Any) -> str:
-        """Append LIF neurons; `other` fields as `LIF` has them."""
-        return self.add(LIF(name, (source,), tau, threshold, layout, **other))  # type: ignore[arg-type]
+    def lif(
+        self,
+        name: str,
+        source: str,
+        tau: float,
+        layout: str = "map",
+        threshold: float = 1.0,
+        view: tuple[int, ...] = (),
+    ) -> str:
+        """Append LIF neurons."""
+        return self.add(LIF(name, (source,), tau, threshold, layout, view=view))  # type: ignore[arg-type]
 
     def pool(self, name: str, source: str) -> str:
         """Append the max-pooling 3 x 3, stride 2, padding 1 of the tokenizers."""
@@ -218,13 +157,13 @@ class Builder:
             self.notes.append(
                 f"left out: {counted} counters of BatchNorm (num_batches_tracked), which are no parameters"
             )
-        for what, names in self._folded.items():
+        for what, names in self.folded.items():
             self.notes.append(f"folded {what}: {len(names)} ({named(names)})")
         if self._extra:
             self.notes.append(f"took a bias that the family's models do not have: {named(self._extra)}")
         return Weights(self.checkpoint, self._sources, self._recipes)
 
-    def _affine(self, layer: Layer) -> dict[str, tuple[str, ...]]:
+    def affine(self, layer: Layer) -> dict[str, tuple[str, ...]]:
         """Return the keys of a layer's weight and, if it has one, of its bias."""
         used: dict[str, tuple[str, ...]] = {"weight": (layer.weight,)}
         bias = f"{layer.key}.bias"
@@ -233,22 +172,22 @@ class Builder:
             self._extra += [] if layer.bias else [bias]
         return used
 
-    def _norm(self, name: str, norms: Sequence[str], scale: str) -> dict[str, tuple[str, ...]]:
+    def normalised(self, name: str, norms: Sequence[str], scale: str) -> dict[str, tuple[str, ...]]:
         """Return the keys of a node's BatchNorms and of the factor behind them; of one alone, `Weights` knows how."""
-        factor = (self.layers[scale].key,) if scale else ()
+        factor = (self.layers[scale].weight,) if scale else ()
         if not norms and not factor:
             return {}
         if len(norms) == 1 and not factor:
             single = (f"{norms[0]}.weight", f"{norms[0]}.running_var")
             return {"bn_scale": single, "bn_shift": (*single, f"{norms[0]}.bias", f"{norms[0]}.running_mean")}
-        keys = (*(key for norm in norms for key in folding.parts_of(norm)), *factor)
+        keys = (*(key for norm in norms for key in affine.parts_of(norm)), *factor)
         if factor:
-            self._folded.setdefault("scales of residual branches into BatchNorm", []).append(scale)
+            self.folded.setdefault("scales of residual branches into BatchNorm", []).append(scale)
         for parameter in ("bn_scale", "bn_shift"):
-            self._recipes[f"{name}.{parameter}"] = partial(folding.normalised, tuple(norms), factor, parameter)
+            self._recipes[f"{name}.{parameter}"] = partial(affine.normalised, tuple(norms), factor, parameter)
         return {"bn_scale": keys, "bn_shift": keys}
 
-    def _check(self, layer: Layer, used: Mapping[str, tuple[str, ...]], outputs: int) -> None:
+    def check(self, layer: Layer, used: Mapping[str, tuple[str, ...]], outputs: int) -> None:
         """Refuse a layer that lacks a tensor, or has one of another size than its output channels."""
         path, shapes = self.checkpoint.path, self.checkpoint.shapes
         keys = sorted({key for keys in used.values() for key in keys} - {layer.weight})
@@ -261,11 +200,13 @@ class Builder:
                 )
 
 
-def _window(kernel: Sequence[int]) -> tuple[int, int]:
+def window(kernel: Sequence[int]) -> tuple[int, int]:
+    """Return height and width of a kernel as the table has it, none, one or both."""
     return (kernel[-2] if len(kernel) == 2 else 1, kernel[-1])
 
 
-def _module(kernel: Sequence[int]) -> str:
+def module(kernel: Sequence[int]) -> str:
+    """Return PyTorch's class for a kernel."""
     return "Conv1d" if len(kernel) == 1 else "Conv2d"
 
 

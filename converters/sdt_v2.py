@@ -12,10 +12,11 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+from evsim.converters.affine import normalised, parts_of
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
-from evsim.converters.folding import normalised, parts_of
-from evsim.converters.inputs import input_spec, is_count
+from evsim.converters.folding import average, stack, weighted
+from evsim.converters.inputs import input_spec, is_count, mae_crop
 from evsim.converters.parts import Builder
 from evsim.converters.presets import IMAGENET, Preset
 from evsim.converters.table import Form, Row
@@ -99,7 +100,7 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     facts.note("head", "mean of head and head_kd" if kd else "one", "from the keys")
     heads = facts.find("heads", "num_heads", check=is_count)
     tau = facts.find("tau", constant=TAU, reason=f"constant of {NAME}", check=lambda t: 1.0 <= t < math.inf)
-    spec = input_spec(facts, tokenizer, channels, lambda size: 224 / 256 if size <= 224 else 1.0)
+    spec = input_spec(facts, tokenizer, channels, crop=mae_crop)
     facts.note("scale", SCALE, f"assumed: constant of {NAME}")
     facts.note("v_threshold", f"1.0, attn_lif {ATTENTION_THRESHOLD}", f"assumed: constants of {NAME}")
     fold = facts.folds()
@@ -154,7 +155,7 @@ def _rep_conv(builder: Builder, path: str, x: str, width: int, fold: bool) -> st
     """Append a RepConv with the BatchNorm behind it: one convolution, or three with what pads between them."""
     pointwise, depthwise, last = parts = tuple(f"{path}.0.body.{part}" for part in ("0", "2.0", "2.1"))
     if fold:
-        return builder.stack(path, x, parts, "RepConv into one convolution of 3 x 3 each", padding=1)
+        return stack(builder, path, x, parts, "RepConv into one convolution of 3 x 3 each", padding=1)
     x = builder.layer(pointwise, x)
     # the border is what the BatchNorm makes of 0, not 0
     norm = builder.layers[pointwise].norm
@@ -174,8 +175,8 @@ def _readout(builder: Builder, x: str, kd: bool, fold: bool) -> str:
     if not kd:
         return builder.layer("head", x)
     if fold:
-        return builder.average("head", x, ("head_kd",), "head and head_kd into one of their mean weights")
-    return builder.add(Add("head_mean", (builder.share("head", x, 0.5), builder.share("head_kd", x, 0.5))))
+        return average(builder, "head", x, ("head_kd",), "head and head_kd into one of their mean weights")
+    return builder.add(Add("head_mean", (weighted(builder, "head", x, 0.5), weighted(builder, "head_kd", x, 0.5))))
 
 
 def _sizes(preset: Preset) -> tuple[str, Mapping[str, int]]:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
+from evsim.converters.folding import stack, weighted
 from evsim.converters.inputs import input_spec, is_count
 from evsim.converters.parts import Builder
 from evsim.converters.presets import IMAGENET, Preset
@@ -50,7 +51,7 @@ def _base_rows(scaled: bool) -> tuple[Row, ...]:
             rows.append(Row(f"{path}.attn.{x}_conv.0", (outputs, inputs, 1, 1), "1"))
         rows += _mlp_rows(path, width, f"hidden{stage}")
         if scaled:
-            rows += [Row(f"{path}.layer_scale{i}", (width,), lone=True) for i in (1, 2, 3)]
+            rows += [_scale(path, i, width) for i in (1, 2, 3)]
     return (*rows, Row("head", ("classes", "width4"), bias=True))
 
 
@@ -61,9 +62,15 @@ def _large_rows(kd: bool) -> tuple[Row, ...]:
         rows.append(Row(f"{parts}.0.conv1.0", (inner, "width3", 1), "1"))
         rows.append(Row(f"{parts}.0.conv2.0", ("width3", inner, 1), "1", outer=f"{parts}.1"))
     rows += _mlp_rows(path, "width3", "hidden3")
-    rows += [Row(f"{path}.layer_scale{i}", ("width3",), lone=True) for i in (1, 2)]
+    rows += [_scale(path, i, "width3") for i in (1, 2)]
     heads = ("head", "head_kd") if kd else ("head",)
     return (*rows, *(Row(head, ("classes", "width3"), bias=True) for head in heads))
+
+
+def _scale(path: str, number: int, width: str) -> Row:
+    """Return the row of a factor on each channel of what a block adds to the stream."""
+    part = f"layer_scale{number}"
+    return Row(f"{path}.{part}", (width,), key=path, part=part, initial=1.0)
 
 
 def _stem_rows(block_rows: object) -> Iterator[Row]:
@@ -155,7 +162,7 @@ class _Maker:
             return self.builder.layer(f"{path}.0", x, scale=scale)
         parts = f"{path}.0.conv1.0", f"{path}.0.conv2.0"
         if self.fold:
-            return self.builder.stack(path, x, parts, "RepConv into one convolution of 1 x 1 each", scale=scale)
+            return stack(self.builder, path, x, parts, "RepConv into one convolution of 1 x 1 each", scale=scale)
         return self.builder.layer(parts[1], self.builder.layer(parts[0], x), scale=scale)
 
     def mlp(self, path: str, x: str, scale: str) -> str:
@@ -232,16 +239,20 @@ def _spec(facts: Facts, form: str, channels: int) -> InputSpec:
     """Return the input: an image at one timestep, or frames of events over several."""
     if form == "hardvs":
         facts.agree("tokenizer", "dvs")
-        facts.find("image_size", "img_size", "input_size", check=is_count)  # of no size that one might assume
-        return input_spec(facts, "dvs", channels)
+        return input_spec(facts, "dvs", channels, sizes={})
     facts.agree("tokenizer", "imagenet")
-    spec = input_spec(facts, "imagenet", channels, lambda size: 224 / 232 if size <= 224 else 1.0, timesteps=1)
+    spec = input_spec(facts, "imagenet", channels, crop=_crop, timesteps=1)
     if spec.timesteps != 1:
         raise OptionError(
             f"{NAME} sees an image once, for its integers stand for time, but timesteps is {spec.timesteps}; "
             "give `timesteps=1`"
         )
     return spec
+
+
+def _crop(size: int) -> float:
+    """Return the share of a picture that the authors' evaluation keeps: 224 of 232, of large images all."""
+    return 224 / 232 if size <= 224 else 1.0
 
 
 def _readout(make: _Maker, mean: str, form: str, width: int) -> str:
@@ -252,7 +263,9 @@ def _readout(make: _Maker, mean: str, form: str, width: int) -> str:
     if "head_kd" not in builder.layers:
         return builder.layer("head", mean)
     integers = make.spike("lif", mean, "rows", **own)
-    return builder.add(Add("head_mean", (builder.share("head", mean, 0.5), builder.share("head_kd", integers, 0.5))))
+    return builder.add(
+        Add("head_mean", (weighted(builder, "head", mean, 0.5), weighted(builder, "head_kd", integers, 0.5)))
+    )
 
 
 def _sizes(preset: Preset) -> tuple[str, Mapping[str, int]]:
@@ -268,13 +281,15 @@ def _sizes(preset: Preset) -> tuple[str, Mapping[str, int]]:
     sizes = {f"width{stage}": width for stage, width in zip(stages, preset.widths, strict=True)}
     sizes["width0"] = preset.widths[0] // 2
     for block in (block for _, blocks in STEM for block in blocks):
-        sizes |= {f"inner{block}": 2 * sizes[WIDTHS[block]], f"wide{block}": MLP_RATIO * sizes[WIDTHS[block]]}
-    depths = (preset.depth,) if large else DEPTHS
-    for stage, depth in zip((3, 4), depths, strict=False):
+        width = sizes[WIDTHS[block]]
+        sizes |= {f"wide{block}": MLP_RATIO * width} | ({} if large else {f"inner{block}": 2 * width})
+    for stage, depth in zip((3, 4), (preset.depth,) if large else DEPTHS, strict=False):
         width = sizes[f"width{stage}"]
-        sizes |= {f"inner{stage}": 2 * width, f"value{stage}": VALUE_RATIO * width, f"hidden{stage}": MLP_RATIO * width}
-        sizes[f"depth{stage}"] = depth
-    sizes |= {f"stacked_{x}": int(STACKED * preset.dim) for x in ("q", "k", "v", "proj")}
+        sizes |= {f"depth{stage}": depth, f"hidden{stage}": MLP_RATIO * width}
+        if not large:
+            sizes |= {f"inner{stage}": 2 * width, f"value{stage}": VALUE_RATIO * width}
+    if large:
+        sizes |= {f"stacked_{x}": int(STACKED * preset.dim) for x in ("q", "k", "v", "proj")}
     channels = 2 if preset.variant == "hardvs" else 3
     return preset.variant, {"channels": channels, **sizes, "classes": preset.classes}
 
@@ -310,6 +325,5 @@ FAMILY = Family(
         f"{NAME}-12-768-imagenet": _preset((196, 384, 768), 12, "large", ("heads",)),
     },
     models={**{f"efficient_spiking_transformer_{letter}": False for letter in BASE}, "spikformer12_768": False},
-    choices={"variant": ("base", "large", "hardvs"), "tokenizer": ("imagenet", "dvs")},
-    options=("levels", "norm"),
+    choices={"variant": ("base", "large", "hardvs"), "tokenizer": ("imagenet", "dvs"), "levels": (), "norm": ()},
 )

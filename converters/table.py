@@ -39,10 +39,12 @@ class Row:
         Whether the layer always has a bias.
     key
         The layer's key, where it is not the node's name.
+    part
+        Name of the tensor, where it is not the weight: the scale of a residual branch.
+    initial
+        What a model of random weights has there, where that is no random number.
     outer
         A second BatchNorm behind the first, by its whole key; "" if there is none.
-    lone
-        Whether it is no layer but one tensor under the key itself, such as the scale of a residual branch.
     """
 
     node: str
@@ -50,8 +52,9 @@ class Row:
     norm: str = ""
     bias: bool = False
     key: str = ""
+    part: str = "weight"
+    initial: float | None = None
     outer: str = ""
-    lone: bool = False
 
     @property
     def counter(self) -> str:
@@ -64,7 +67,7 @@ class Row:
         node, key, outer = (COUNTER.sub(str(index), text) for text in (self.node, self.key or self.node, self.outer))
         parent = key.rpartition(".")[0]
         norm = f"{parent}.{self.norm}" if parent and self.norm else self.norm
-        return Layer(node, key, self.shape, norm, self.bias, outer, self.lone)
+        return Layer(node, key, self.shape, norm, self.bias, self.part, self.initial, outer)
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,14 @@ class Layer:
     shape: tuple[int | str, ...]
     norm: str
     bias: bool
+    part: str = "weight"
+    initial: float | None = None
     outer: str = ""
-    lone: bool = False
 
     @property
     def weight(self) -> str:
-        """Key of the weight."""
-        return self.key if self.lone else f"{self.key}.weight"
+        """Key of the weight, or of the lone tensor that the row is about."""
+        return f"{self.key}.{self.part}"
 
     @property
     def norms(self) -> tuple[str, ...]:

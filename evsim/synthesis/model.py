@@ -211,7 +211,7 @@ def _convert(model: str | Preset, preset: Preset, state: dict[str, NDArray[Any]]
     checkpoint = Checkpoint(Path(f"{preset.family}-{preset.depth}-{preset.dim}"), state, shapes, {}, (), "")
     if isinstance(model, str):
         return build(checkpoint, ConvertOptions(preset.family, preset=model)).network
-    chosen = {name: getattr(preset, name) for name in find_family(preset.family).choices}
+    chosen = {name: getattr(preset, name, None) for name in find_family(preset.family).choices}
     options = ConvertOptions(
         preset.family, heads=preset.heads, timesteps=preset.timesteps, image_size=preset.image_size,
         mean=preset.mean or None, std=preset.std or None, **chosen,
@@ -227,7 +227,7 @@ def _state(
     name, sizes = family.sizes(preset)
     for layer in family.form(name).layers(sizes):
         key, shape, bias = layer.key, layer.sized(sizes), layer.bias
-        state[layer.weight] = np.ones(shape, np.float32) if layer.lone else draw(shape)
+        state[layer.weight] = draw(shape) if layer.initial is None else np.full(shape, layer.initial, np.float32)
         if bias:
             state[f"{key}.bias"] = draw(shape[:1])
         for norm in layer.norms:
