@@ -21,7 +21,7 @@ CHOICES = {
 """What the options that say how an input is made may be, and those that say how a network computes; `variant` and
 `tokenizer` are a family's own."""
 
-OWN = ("variant", "tokenizer", "connect", "neuron", "pool", "first_conv", "v_threshold", "decay")
+OWN = ("variant", "tokenizer", "connect", "neuron", "pool", "first_conv", "v_threshold", "decay", "levels", "norm")
 """Options that mean something only for families that say so, by `Family.choices`."""
 
 
@@ -58,6 +58,9 @@ class ConvertOptions:
     first_conv: str | None = None
     v_threshold: float | None = None
     decay: float | None = None
+    fold: bool | None = None
+    levels: int | None = None
+    norm: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -223,6 +226,13 @@ class Facts:
                 raise OptionError(f"`{name}` means nothing for {family}; leave it out")
             if known and value not in (None, *known):
                 raise OptionError(_choice(name, known, value))
+
+    def folds(self) -> bool:
+        """Whether layers without neurons between are to be folded into one: unless `fold` is False."""
+        chosen = self.options.fold
+        told = "the default" if chosen is None else "from `fold`" if chosen else "from `no_fold`"
+        self.note("fold", "no" if chosen is False else "yes", told)
+        return chosen is not False
 
     def refuse(self, meaning: str, *facts: str) -> None:
         """Refuse options that mean nothing for this model.

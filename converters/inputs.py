@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from evsim.converters.facts import CHOICES, Facts
@@ -10,6 +11,9 @@ from evsim.converters.presets import CIFAR10, IMAGENET
 from evsim.inputspec import CROP_PCT, INTERPOLATIONS, InputSpec
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+SIZES: Mapping[str, int] = {"cifar": 32, "dvs": 128}
+"""Image size of the published models, by tokenizer; those of ImageNet come in several."""
 
 
 def input_spec(
@@ -19,6 +23,9 @@ def input_spec(
     size: int | None = None,
     published: Statistics | None = None,
     resizing: tuple[float, str] | None = None,
+    sizes: Mapping[str, int] = SIZES,
+    crop: Callable[[int], float] = lambda _: CROP_PCT,
+    timesteps: int | None = None,
 ) -> InputSpec:
     """Return how the model's input is made.
 
@@ -32,6 +39,12 @@ def input_spec(
         Input channels.
     size, published, resizing
         What is published of image size, mean and std, `crop_pct` and interpolation, where it is not the tokenizer's.
+    sizes
+        Image size of the family's published models by tokenizer, where all have one.
+    crop
+        Image size to the share of a picture that the authors' evaluation keeps, where `resizing` does not say it.
+    timesteps
+        T of all models of the family; None: it is asked for.
 
     Raises
     ------
@@ -39,10 +52,13 @@ def input_spec(
         If a fact is unknown or makes no sense, or an option means nothing for such a model.
     """
     events = tokenizer == "dvs"
-    timesteps = facts.find("timesteps", "time_step", anyway=("T",), check=is_count)
+    timesteps = facts.find(
+        "timesteps", "time_step", "time_steps", anyway=("T",), constant=timesteps, reason="that of all such models",
+        check=is_count,
+    )  # fmt: skip
     size = facts.find(
-        "image_size", "img_size",
-        constant=size or {"cifar": 32, "dvs": 128}.get(tokenizer), reason=f"size of the published {tokenizer} models",
+        "image_size", "img_size", "input_size",
+        constant=size or sizes.get(tokenizer), reason=f"size of the published {tokenizer} models",
         check=is_count,
     )  # fmt: skip
     if events:
@@ -64,22 +80,29 @@ def input_spec(
         )
         for fact, value in (("mean", published[0]), ("std", published[1]))
     )  # fmt: skip
-    crop_pct, interpolation = _resizing(facts, resizing)
+    crop_pct, interpolation = _resizing(facts, resizing, crop(size), tokenizer)
     return InputSpec("image", channels, size, size, timesteps, mean, std, crop_pct, interpolation=interpolation)
 
 
-def _resizing(facts: Facts, published: tuple[float, str] | None) -> tuple[float, str]:
+def mae_crop(size: int) -> float:
+    """Return the crop of the evaluation in MAE's style: resized to 256 / 224 of a size up to 224, else to the size."""
+    return 0.875 if size <= 224 else 1.0
+
+
+def _resizing(facts: Facts, published: tuple[float, str] | None, crop: float, tokenizer: str) -> tuple[float, str]:
     """Return how pictures are cut to size, as timm's `crop_pct` and `interpolation` say; noted where something says it.
 
-    What neither an option nor the arguments tell is as the published models have it: the whole picture, bicubic, or
+    What neither an option nor the arguments tell is as the published models have it: `crop` of the picture, bicubic, or
     what the family says, which is noted too.
     """
-    crop_pct, interpolation = published or (CROP_PCT, INTERPOLATIONS[0])
+    crop_pct, interpolation = published or (crop, INTERPOLATIONS[0])
     reason = "as the authors' scripts"
     if published or facts.speaks_of("crop_pct"):
         crop_pct = facts.find(
             "crop_pct", "crop_pct", constant=crop_pct, reason=reason, check=lambda share: 0.0 < share <= 1.0
         )
+    elif crop != CROP_PCT:
+        facts.note("crop_pct", crop, f"assumed: that of the published {tokenizer} models")
     if published or facts.speaks_of("interpolation"):
         interpolation = facts.find(
             "interpolation", "interpolation", constant=interpolation, reason=reason,

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from math import exp, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.converters import affine
+from evsim.converters.affine import BATCH_NORM_EPS, turned
 from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.table import Layer, Match, named, pattern
 from evsim.errors import CheckpointError
 from evsim.network import LIF, Conv2d, Linear, MaxPool, Node
 
-BATCH_NORM_EPS = 1e-5
+__all__ = ["BATCH_NORM_EPS", "Builder", "Weights"]
+
+Recipe = Callable[[affine.Tensors], NDArray[np.floating]]
+"""How a parameter is computed, in float64, from tensors by their keys."""
 
 LARGEST_W = 80.0
 """Of a PLIF's learned number: e^80 is a time constant that float32 still holds."""
@@ -38,6 +44,8 @@ class Builder:
         In order of execution.
     notes
         What a person should know of the conversion, one line each.
+    folded
+        What was folded into one, for the notes, to the nodes that came of it.
 
     Raises
     ------
@@ -51,6 +59,8 @@ class Builder:
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self._sources: dict[str, tuple[str, ...]] = {}
+        self._recipes: dict[str, Recipe] = {}
+        self.folded: dict[str, list[str]] = {}
         self._extra: list[str] = []
 
     def add(self, node: Node) -> str:
@@ -59,11 +69,25 @@ class Builder:
         return node.name
 
     def layer(
-        self, name: str, source: str, stride: int = 1, padding: int = 0, groups: int = 1, repeated: bool = False
+        self,
+        name: str,
+        source: str,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        repeated: bool = False,
+        scale: str = "",
     ) -> str:
-        """Append a convolution or linear layer of the table, with its BatchNorm if the table has one.
+        """Append a convolution or linear layer of the table, with its BatchNorms if the table has any.
 
-        `groups` and `repeated` are those of a `Conv2d`.
+        Parameters
+        ----------
+        name, source
+            Of the node, and of the one that it reads.
+        stride, padding, groups, repeated
+            Of a convolution; see `Conv2d`.
+        scale
+            Node of a lone tensor, a factor on each output channel behind the BatchNorms; it becomes part of theirs.
 
         Raises
         ------
@@ -73,31 +97,39 @@ class Builder:
         layer = self.layers[name]
         shape = layer.sized(self.sizes)
         outputs, inputs, *kernel = shape
-        bias = f"{layer.key}.bias"
-        used: dict[str, tuple[str, ...]] = {"weight": (layer.weight,)}
-        has_bias = layer.bias or bias in self.checkpoint.shapes
-        if has_bias:
-            used["bias"] = (bias,)
-            self._extra += [] if layer.bias else [bias]
-        if layer.norm:
-            scale = (f"{layer.norm}.weight", f"{layer.norm}.running_var")
-            used |= {"bn_scale": scale, "bn_shift": (*scale, f"{layer.norm}.bias", f"{layer.norm}.running_mean")}
-        self._check(layer, used, outputs)
-        self._sources |= {f"{name}.{parameter}": keys for parameter, keys in used.items()}
-        norm = bool(layer.norm)
+        used = self.affine(layer) | self.normalised(name, layer.norms, scale)
+        self.check(layer, used, outputs)
+        self.take(name, used)
+        has_bias, norm = "bias" in used, "bn_scale" in used
         if not kernel:
             return self.add(Linear(name, (source,), inputs, outputs, has_bias, norm))
-        module = "Conv1d" if len(kernel) == 1 else "Conv2d"
-        window = (kernel[-2] if len(kernel) == 2 else 1, kernel[-1])
-        strides, paddings = (stride, stride), (padding, padding)
         return self.add(Conv2d(
-            name, (source,), inputs * groups, outputs, window, strides, paddings, has_bias, norm, module,
-            groups, repeated,
+            name, (source,), inputs * groups, outputs, window(kernel), (stride, stride), (padding, padding), has_bias,
+            norm, module(kernel), groups, repeated,
         ))  # fmt: skip
 
-    def lif(self, name: str, source: str, tau: float, layout: str = "map", threshold: float = 1.0) -> str:
+    def take(self, name: str, used: Mapping[str, tuple[str, ...]]) -> None:
+        """Take the keys of a node's parameters, which `Weights` knows how to make."""
+        self._sources |= {f"{name}.{parameter}": keys for parameter, keys in used.items()}
+
+    def made(self, node: Node, parameters: Mapping[str, tuple[Sequence[str], Recipe]]) -> str:
+        """Append a node whose parameters are computed: each from which keys, and how; what comes out is float64."""
+        for parameter, (keys, recipe) in parameters.items():
+            self._sources[f"{node.name}.{parameter}"] = tuple(keys)
+            self._recipes[f"{node.name}.{parameter}"] = recipe
+        return self.add(node)
+
+    def lif(
+        self,
+        name: str,
+        source: str,
+        tau: float,
+        layout: str = "map",
+        threshold: float = 1.0,
+        view: tuple[int, ...] = (),
+    ) -> str:
         """Append LIF neurons."""
-        return self.add(LIF(name, (source,), tau, threshold, layout))  # type: ignore[arg-type]
+        return self.add(LIF(name, (source,), tau, threshold, layout, view=view))  # type: ignore[arg-type]
 
     def plif(
         self, name: str, source: str, layout: str = "map", threshold: float = 1.0, view: tuple[int, ...] = ()
@@ -139,7 +171,7 @@ class Builder:
             If a key is neither taken by a layer nor unused.
         """
         taken = {key for keys in self._sources.values() for key in keys}
-        counters = {f"{layer.norm}.num_batches_tracked" for layer in self.layers.values() if layer.norm}
+        counters = {f"{norm}.num_batches_tracked" for layer in self.layers.values() for norm in layer.norms}
         passed = re.compile(rf"({'|'.join(map(pattern, unused))})(\.\w+)?") if unused else re.compile("(?!)")
         left = [key for key in self.checkpoint.shapes if key not in taken]
         dropped = [key for key in left if key not in counters and passed.fullmatch(key)]
@@ -165,11 +197,37 @@ class Builder:
             self.notes.append(
                 f"left out: {counted} counters of BatchNorm (num_batches_tracked), which are no parameters"
             )
+        for what, names in self.folded.items():
+            self.notes.append(f"folded {what}: {len(names)} ({named(names)})")
         if self._extra:
             self.notes.append(f"took a bias that the family's models do not have: {named(self._extra)}")
-        return Weights(self.checkpoint, self._sources)
+        return Weights(self.checkpoint, self._sources, self._recipes)
 
-    def _check(self, layer: Layer, used: Mapping[str, tuple[str, ...]], outputs: int) -> None:
+    def affine(self, layer: Layer) -> dict[str, tuple[str, ...]]:
+        """Return the keys of a layer's weight and, if it has one, of its bias."""
+        used: dict[str, tuple[str, ...]] = {"weight": (layer.weight,)}
+        bias = f"{layer.key}.bias"
+        if layer.bias or bias in self.checkpoint.shapes:
+            used["bias"] = (bias,)
+            self._extra += [] if layer.bias else [bias]
+        return used
+
+    def normalised(self, name: str, norms: Sequence[str], scale: str) -> dict[str, tuple[str, ...]]:
+        """Return the keys of a node's BatchNorms and of the factor behind them; of one alone, `Weights` knows how."""
+        factor = (self.layers[scale].weight,) if scale else ()
+        if not norms and not factor:
+            return {}
+        if len(norms) == 1 and not factor:
+            single = (f"{norms[0]}.weight", f"{norms[0]}.running_var")
+            return {"bn_scale": single, "bn_shift": (*single, f"{norms[0]}.bias", f"{norms[0]}.running_mean")}
+        keys = (*(key for norm in norms for key in affine.parts_of(norm)), *factor)
+        if factor:
+            self.folded.setdefault("scales of residual branches into BatchNorm", []).append(scale)
+        for parameter in ("bn_scale", "bn_shift"):
+            self._recipes[f"{name}.{parameter}"] = partial(affine.normalised, tuple(norms), factor, parameter)
+        return {"bn_scale": keys, "bn_shift": keys}
+
+    def check(self, layer: Layer, used: Mapping[str, tuple[str, ...]], outputs: int) -> None:
         """Refuse a layer that lacks a tensor, or has one of another size than its output channels."""
         path, shapes = self.checkpoint.path, self.checkpoint.shapes
         keys = sorted({key for keys in used.values() for key in keys} - {layer.weight})
@@ -182,16 +240,29 @@ class Builder:
                 )
 
 
+def window(kernel: Sequence[int]) -> tuple[int, int]:
+    """Return height and width of a kernel as the table has it, none, one or both."""
+    return (kernel[-2] if len(kernel) == 2 else 1, kernel[-1])
+
+
+def module(kernel: Sequence[int]) -> str:
+    """Return PyTorch's class for a kernel."""
+    return "Conv1d" if len(kernel) == 1 else "Conv2d"
+
+
 class Weights(Mapping[str, NDArray[np.floating]]):
     """The network's parameters, made from the checkpoint on access: nothing is held twice.
 
     Weights become [kH, kW, C_in, C_out] or [C_in, C_out] as they are; BatchNorm becomes ``bn_scale = weight /
-    sqrt(running_var + eps)`` and ``bn_shift = bias - running_mean * bn_scale``, in float64.
+    sqrt(running_var + eps)`` and ``bn_shift = bias - running_mean * bn_scale``, in float64. What is computed of several
+    layers stays float64, so that nothing of them is lost.
 
     Attributes
     ----------
     sources
         ``"<node>.<parameter>"`` to the keys of the checkpoint that it is made from.
+    recipes
+        How those are made that are neither a tensor as it is nor one BatchNorm.
 
     Raises
     ------
@@ -199,26 +270,31 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         On access, if a value is NaN or infinite, or becomes so in the type that is stored, or a variance negative.
     """
 
-    def __init__(self, checkpoint: Checkpoint, sources: Mapping[str, tuple[str, ...]]) -> None:
-        self._checkpoint, self.sources = checkpoint, sources
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        sources: Mapping[str, tuple[str, ...]],
+        recipes: Mapping[str, Recipe] | None = None,
+    ) -> None:
+        self._checkpoint, self.sources, self.recipes = checkpoint, sources, recipes or {}
 
     def __getitem__(self, key: str) -> NDArray[np.floating]:
+        if key in self.recipes:
+            tensors = {name: self._read(name).astype(np.float64) for name in self.sources[key]}
+            with np.errstate(over="ignore", invalid="ignore"):
+                computed = self.recipes[key](tensors)
+            self._check(computed, key)
+            return np.ascontiguousarray(computed)
         parts = [self._read(name) for name in self.sources[key]]
         parameter = key.rsplit(".", 1)[1]
         if parameter == "weight":
             (weight,) = parts
-            axes = (2, 3, 1, 0) if weight.ndim == 4 else (2, 1, 0) if weight.ndim == 3 else (1, 0)
-            turned = self._single(weight.transpose(axes), key)
-            return turned[np.newaxis] if weight.ndim == 3 else turned
+            return self._single(turned(weight), key)
         if parameter == "w":
             return self._single(parts[0].reshape(1), key)
         if parameter == "bias":
             return self._single(parts[0], key)
         gain, variance, *rest = (part.astype(np.float64) for part in parts)
-        if (variance + BATCH_NORM_EPS <= 0.0).any():
-            raise CheckpointError(
-                f"{self._checkpoint.path}: {self.sources[key][1]} holds negative variances; train or copy it again"
-            )
         with np.errstate(over="ignore", invalid="ignore"):
             scale = gain / np.sqrt(variance + BATCH_NORM_EPS)
             folded = scale if parameter == "bn_scale" else rest[0] - rest[1] * scale
@@ -253,4 +329,6 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             raise CheckpointError(
                 f"{self._checkpoint.path}: {name} holds NaN or infinite values; use a checkpoint from before that"
             )
+        if name.endswith(".running_var") and (values.astype(np.float64) + BATCH_NORM_EPS <= 0.0).any():
+            raise CheckpointError(f"{self._checkpoint.path}: {name} holds negative variances; train or copy it again")
         return values  # type: ignore[return-value]

@@ -15,7 +15,10 @@ CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 @dataclass(frozen=True)
 class Preset:
-    """Facts of one published model; `assumed` names those that were not published."""
+    """Facts of one published model; `assumed` names those that were not published.
+
+    `widths` are the channels of its stages where they do not follow from `dim`.
+    """
 
     tokenizer: str
     dim: int
@@ -32,6 +35,7 @@ class Preset:
     connect: str | None = None
     neuron: str | None = None
     first_conv: str | None = None
+    widths: tuple[int, ...] = ()
 
 
 def published_sizes(family: str, variant: str = "standard") -> dict[str, Preset]:

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 
-from evsim.converters import csnn, ms_resnet, sew_resnet, spikformer, spiking_resnet, spiking_vgg, spikingformer
+from evsim.converters import (
+    csnn,
+    ms_resnet,
+    sdt_v2,
+    sdt_v3,
+    sew_resnet,
+    spikformer,
+    spiking_resnet,
+    spiking_vgg,
+    spikingformer,
+)
 from evsim.converters.family import Family
 from evsim.converters.presets import Preset
 from evsim.errors import OptionError, PluginError
@@ -21,6 +31,8 @@ BUILT_IN: dict[str, Family] = {
     for family in (
         spikingformer.FAMILY,
         spikformer.FAMILY,
+        sdt_v2.FAMILY,
+        sdt_v3.FAMILY,
         sew_resnet.FAMILY,
         spiking_resnet.FAMILY,
         ms_resnet.FAMILY,

@@ -40,7 +40,11 @@ class Row:
     key
         The layer's key, where it is not the node's name.
     part
-        Name of the tensor, where it is not the weight: ``w`` of a PLIF.
+        Name of the tensor, where it is not the weight: ``w`` of a PLIF, the scale of a residual branch.
+    initial
+        What a model of random weights has there, where that is no random number.
+    outer
+        A second BatchNorm behind the first, by its whole key; "" if there is none.
     """
 
     node: str
@@ -49,6 +53,8 @@ class Row:
     bias: bool = False
     key: str = ""
     part: str = "weight"
+    initial: float | None = None
+    outer: str = ""
 
     @property
     def counter(self) -> str:
@@ -58,10 +64,10 @@ class Row:
 
     def at(self, index: int | str) -> Layer:
         """Return the layer in block `index`."""
-        node, key = (COUNTER.sub(str(index), text) for text in (self.node, self.key or self.node))
+        node, key, outer = (COUNTER.sub(str(index), text) for text in (self.node, self.key or self.node, self.outer))
         parent = key.rpartition(".")[0]
         norm = f"{parent}.{self.norm}" if parent and self.norm else self.norm
-        return Layer(node, key, self.shape, norm, self.bias, self.part)
+        return Layer(node, key, self.shape, norm, self.bias, self.part, self.initial, outer)
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,18 @@ class Layer:
     norm: str
     bias: bool
     part: str = "weight"
+    initial: float | None = None
+    outer: str = ""
 
     @property
     def weight(self) -> str:
         """Key of the weight, or of the lone tensor that the row is about."""
         return f"{self.key}.{self.part}"
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """The BatchNorms that follow, in order."""
+        return tuple(norm for norm in (self.norm, self.outer) if norm)
 
     def sized(self, sizes: Sizes) -> tuple[int, ...]:
         """Return the shape of the weight in numbers."""
@@ -134,8 +147,8 @@ class Form:
             yield layer.weight
             if layer.bias:
                 yield f"{layer.key}.bias"
-            if layer.norm:
-                yield from (f"{layer.norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))
+            for norm in layer.norms:
+                yield from (f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))
 
     def match(self, shapes: Shapes) -> Match:
         """Hold the keys of a checkpoint against the table."""

@@ -226,11 +226,11 @@ def _state(
     state: dict[str, NDArray[Any]] = {}
     name, sizes = family.sizes(preset)
     for layer in family.form(name).layers(sizes):
-        key, shape, norm, bias = layer.key, layer.sized(sizes), layer.norm, layer.bias
-        state[layer.weight] = draw(shape)
+        key, shape, bias = layer.key, layer.sized(sizes), layer.bias
+        state[layer.weight] = draw(shape) if layer.initial is None else np.full(shape, layer.initial, np.float32)
         if bias:
             state[f"{key}.bias"] = draw(shape[:1])
-        if norm:
+        for norm in layer.norms:
             ones, zeros = np.ones(shape[0], np.float32), np.zeros(shape[0], np.float32)
             state |= {f"{norm}.weight": ones, f"{norm}.bias": zeros}
             state |= {f"{norm}.running_mean": zeros, f"{norm}.running_var": ones}
