@@ -1,6 +1,6 @@
 """Commands about models: convert, synthesize, info."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from evsim.cli import output
 from evsim.cli.command import command
@@ -59,14 +59,8 @@ def convert(
         option("which of several dicts of weights, e.g. state_dict_ema", MODEL, metavar="NAME"),
     ] = None,
     keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
-    neuron: Annotated[str | None, option("if, lif or plif, where the keys cannot tell", MODEL, metavar="NAME")] = None,
-    pool: Annotated[str | None, option("max or average, between convolutions", MODEL, metavar="NAME")] = None,
-    first_conv: Annotated[
-        str | None,
-        option("on an image: once or every-step", MODEL, metavar="RULE"),
-    ] = None,
-    v_threshold: Annotated[float | None, option("threshold of every neuron", MODEL)] = None,
-    decay: Annotated[float | None, option("what a potential keeps per timestep, where no tau tells", MODEL)] = None,
+    *,
+    computing: dict[str, Any],
 ) -> None:
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
 
@@ -81,7 +75,7 @@ def convert(
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
-        crop_pct, interpolation, weights, keys, neuron, pool, first_conv, v_threshold, decay,
+        crop_pct, interpolation, weights, keys, **computing,
     )  # fmt: skip
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
     converted = convert_checkpoint(checkpoint, options)
