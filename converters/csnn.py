@@ -164,7 +164,7 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     if net.naming == "numbered" and tokenizer == "cifar":
         pooled = CIFAR if depth == len(CIFAR) else pooled
     first = _first_conv(facts, net, tokenizer)
-    side = isqrt(sizes["flat"] // sizes[f"width{depth}"])
+    side = isqrt(sizes["flat"] // max(sizes[f"width{depth}"], 1))
     size = _published_size(facts, tokenizer, side, sum(pooled))
     spec = input_spec(facts, tokenizer, sizes["channels"], size, STATISTICS.get(tokenizer))
     if spec.height >> sum(pooled) != side:

@@ -146,7 +146,7 @@ class Builder:
         if shape not in ((), (1,)):
             has = "lacks" if shape is None else f"has shape {list(shape)} for"
             raise CheckpointError(f"{path} {has} {key}, the learned time constant of its PLIF neurons, one number")
-        w = float(np.asarray(self.checkpoint.tensors[key], np.float64).reshape(-1)[0])
+        w = float(Weights(self.checkpoint, {})._read(key).reshape(-1)[0])  # noqa: SLF001 - of this file
         if not abs(w) < LARGEST_W:
             raise CheckpointError(f"{path}: {key} is {w}, no time constant that was learned; use a sound checkpoint")
         self._sources[f"{name}.w"] = (key,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import golden_families
 import numpy as np
 import plain_cnn
@@ -11,7 +13,9 @@ from plain_cnn import convolved, fired, normalised
 from torch_files import as_tensors, write_checkpoint
 
 from evsim import api, modelfile
+from evsim.audit.sweep import SweepOptions, sweep
 from evsim.converters import ConvertOptions, convert
+from evsim.converters.registry import PRESETS
 from evsim.energy import charge
 from evsim.errors import CheckpointError, OptionError
 from evsim.report.document import document
@@ -175,12 +179,21 @@ def test_presets_have_the_published_number_of_parameters(depth, millions):
     assert round(sum(map(np.prod, shapes)) / 1e6, 3) == millions
 
 
-def test_a_synthetic_model_fires_as_asked(monkeypatch):
+@pytest.mark.parametrize("depth", [18, 104])
+def test_a_synthetic_model_fires_as_asked(depth, monkeypatch):
     """Random weights of a preset's form are calibrated to a rate in every layer of neurons."""
-    from dataclasses import replace
-
-    from evsim.converters.registry import PRESETS
-
-    small = replace(PRESETS["ms-resnet-18-imagenet"], dim=8, image_size=64)
+    small = replace(PRESETS[f"ms-resnet-{depth}-imagenet"], dim=8, image_size=64)
     monkeypatch.setitem(PRESETS, "small", small)
     assert not synthesize("small", rates=0.2).missed
+    with pytest.raises(OptionError, match="no rates are published for MS-ResNet"):
+        synthesize("small")
+
+
+def test_a_model_without_heads_can_be_swept(monkeypatch):
+    """Widths of a model that has no heads need divide into none."""
+    monkeypatch.setitem(PRESETS, "small", replace(PRESETS["ms-resnet-18-imagenet"], image_size=32))
+    rows = list(sweep([18], [8, 16], SweepOptions("small", rates=0.2)))
+    assert [(row.model, row.heads) for row in rows] == [("ms-resnet-18-8", 0), ("ms-resnet-18-16", 0)]
+    assert rows[0].dense_macs < rows[1].dense_macs
+    with pytest.raises(OptionError, match="18, 34, 104 layers, not 19"):
+        list(sweep([19], [8], SweepOptions("small", rates=0.2)))

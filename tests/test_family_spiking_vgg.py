@@ -138,7 +138,13 @@ def test_wrong_options_are_refused(options, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [(None, "lacks features.6.w"), ((3,), r"\[3\] for features.6.w"), (np.nan, "features.6.w is")]
+    ("value", "message"),
+    [
+        (None, "lacks features.6.w"),
+        ((3,), r"\[3\] for features.6.w"),
+        (np.nan, "features.6.w holds NaN"),
+        (-99.0, "features.6.w is"),
+    ],
 )
 def test_a_plif_without_its_number_is_refused(value, message, tmp_path):
     """Where one layer of PLIF neurons has no learned number, several, or none that is a number, it is named."""
@@ -147,7 +153,9 @@ def test_a_plif_without_its_number_is_refused(value, message, tmp_path):
     if value is None:
         del state["features.6.w"]
     else:
-        state["features.6.w"] = np.full(value if isinstance(value, tuple) else (), np.nan, np.float32)
+        state["features.6.w"] = (
+            np.full((), value, np.float32) if isinstance(value, float) else np.zeros(value, np.float32)
+        )
     path = write_checkpoint(tmp_path / "c.pth", as_tensors(state))
     with pytest.raises(CheckpointError, match=message):
         convert(path, ConvertOptions(timesteps=T, image_size=32))

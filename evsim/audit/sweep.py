@@ -111,7 +111,8 @@ def sweep(
             raise OptionError(f"{option} must be at least 1, got {value}")
         if value % divisor:
             raise OptionError(f"{option} must be a multiple of {divisor}, got {value}")
-    if bad := [dim for dim in dims if heads < 1 or dim % heads]:
+    headless = base.heads == 0 and options.heads is None
+    if not headless and (bad := [dim for dim in dims if heads < 1 or dim % heads]):
         raise OptionError(f"`dims={bad[0]}` does not divide into {heads} heads; give others by `heads`")
     sizes = [replace(base, depth=depth, dim=dim, heads=heads) for depth in depths for dim in dims]
     return (_row(size, options, profile or load_profile(), keep) for size in sizes)

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context, Layer
-from evsim.layers.pool import Pool
+from evsim.layers.pool import Average, Pool
 from evsim.layers.readout import Addition, Flattening
 from evsim.network import LIF, Add, MaxPool, Network, Node, Shape, SpikingSelfAttention, TokenMean
-from evsim.primitives import Flatten
+from evsim.primitives import AveragePool, Flatten
 from evsim.spikes import SpikeMap
 
 RUNNING: Mapping[type[Node], Callable[[Any, Shape, Context], Layer]] = {
     MaxPool: Pool,
+    AveragePool: lambda node, shape, context: Average(node, _read(node, shape), shape, context),
     Add: lambda _node, _shape, context: Addition(context),
     SpikingSelfAttention: Attention,
     Flatten: lambda _node, _shape, context: Flattening(context),
 }
 """Running form of the nodes that have neither weights nor a rate: they pass on what they are given."""
+
+
+def _read(node: AveragePool, shape: Shape) -> Shape:
+    """Return the least map that an average pool makes this one of; what is left over beside it, no window reads."""
+    height, width = ((size - 1) * node.stride + node.kernel - 2 * node.padding for size in (shape.height, shape.width))
+    return replace(shape, height=height, width=width)
 
 
 class Graph:
