@@ -59,13 +59,9 @@ def convert(
         option("which of several dicts of weights, e.g. state_dict_ema", MODEL, metavar="NAME"),
     ] = None,
     keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
-    connect: Annotated[
-        str | None, option("how a block joins spikes and shortcut: add, and or iand", MODEL, metavar="NAME")
-    ] = None,
+    connect: Annotated[str | None, option("a block's function: add, and or iand", MODEL, metavar="NAME")] = None,
     neuron: Annotated[str | None, option("if, lif or plif, where the keys cannot tell", MODEL, metavar="NAME")] = None,
-    first_conv: Annotated[
-        str | None, option("how often the code runs it on an image: once or every-step", MODEL, metavar="WHEN")
-    ] = None,
+    first_conv: Annotated[str | None, option("it runs once or every-step on an image", MODEL, metavar="WHEN")] = None,
 ) -> None:
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
 

@@ -19,6 +19,9 @@ from evsim.errors import CheckpointError, OptionError, PluginError
 from evsim.toml import read_toml
 
 MOST_RULES = 256
+HALF = 0.5
+"""Share of a family's layers beyond which a checkpoint is taken for one of its own."""
+
 MOST_SHOWN = 6
 DEEPEST_PREFIX = 6
 FORM = "a table [keys] of lines 'regular expression' = 'new name'"
@@ -54,7 +57,8 @@ def fitted(checkpoint: Checkpoint, families: Families, keys: str | None, weights
     if keys is not None:
         checkpoint = mapped(checkpoint, read_map(keys), keys)
     fitting = _alone(checkpoint, families, weights) or _alone(checkpoint, _of_others(), weights) or checkpoint
-    if not any(family.plif and family.fits(fitting.shapes) for family in families.values()):
+    # one that lacks a layer of such a family is told so where the family is chosen
+    if not any(family.plif and family.match(fitting.shapes).share > HALF for family in families.values()):
         _refuse_learned(fitting)
     return fitting
 
