@@ -19,6 +19,9 @@ from evsim.errors import CheckpointError, OptionError, PluginError
 from evsim.toml import read_toml
 
 MOST_RULES = 256
+HALF = 0.5
+"""Share of a family's layers beyond which a checkpoint is taken for one of its own."""
+
 MOST_SHOWN = 6
 DEEPEST_PREFIX = 6
 FORM = "a table [keys] of lines 'regular expression' = 'new name'"

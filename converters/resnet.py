@@ -116,10 +116,11 @@ def resnet_models(prefix: str) -> dict[str, bool]:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """The blocks of a ResNet as they are built: how its neurons are made, and how its keys are spelled."""
+    """The blocks of a ResNet as they are built: how its neurons are made, whether the first convolution runs once."""
 
     builder: Builder
     fire: Callable[[str, str], str]
+    once: bool
 
     @property
     def authors(self) -> bool:
@@ -137,7 +138,7 @@ class Body:
             wide = number == 2 or self.last == 2
             name = f"{path}.conv{number}{'.module.0' * self.authors}"
             outputs, inputs = self.builder.layers[name].sized(self.builder.sizes)[:2]
-            groups = outputs // inputs if wide and self.last == 3 and outputs % inputs == 0 else 1
+            groups = outputs // inputs if wide and self.last == 3 and inputs and outputs % inputs == 0 else 1
             step = stride if number == self.last - 1 else 1
             x = self.builder.layer(name, x, step, int(wide), groups)
             if number < self.last:
@@ -168,13 +169,14 @@ def resnet(builder: Builder, facts: Facts, name: str, block: Callable[[Body, str
         If weights or facts do not fit.
     """
     sizes, fire = builder.sizes, neurons_of(builder, facts)
-    body = Body(builder, fire)
+    last = 3 if builder.form.name.endswith("bottleneck") else 2
     blocks = [sizes[f"blocks{stage}"] for stage in range(1, 5)]
-    facts.agree("depth", 2 + body.last * sum(blocks))
+    depth = 2 + last * sum(blocks)
+    facts.agree("depth", depth)
     facts.agree("dim", sizes["stem"])
-    if body.last == 3:
+    if last == 3:
         inner, group = sizes["inner1"], sizes["group1"]
-        facts.note("bottleneck", f"width {inner} in {inner // group} groups", "from the keys")
+        facts.note("bottleneck", f"width {inner} in {inner // max(group, 1)} groups", "from the keys")
     facts.agree("classes", sizes["classes"], anyway=("num_classes",))
     facts.find("variant", constant="standard", reason="its only one on images", check=lambda v: v == "standard")
     facts.refuse(f"means nothing for {name}", "heads")
@@ -189,6 +191,7 @@ def resnet(builder: Builder, facts: Facts, name: str, block: Callable[[Body, str
         spec = _resized(facts, spec)
     kind = "integers" if events else "real"
     x = builder.add(Input("input", (), spec.channels, spec.height, spec.width, kind))  # type: ignore[arg-type]
+    body = Body(builder, fire, once)
     x = fire("sn1", builder.layer("conv1", x, 2, 3, repeated=once))
     x = builder.pool("maxpool", x)
     for stage, count in enumerate(blocks, 1):
@@ -201,7 +204,7 @@ def resnet(builder: Builder, facts: Facts, name: str, block: Callable[[Body, str
     if not body.authors:
         builder.add(TimeMean("time_mean", (x,)))
     weights = builder.finish(())
-    return Network(f"{name}-{2 + body.last * sum(blocks)}", name, "standard", spec, tuple(builder.nodes), weights)
+    return Network(f"{name}-{depth}", name, "standard", spec, tuple(builder.nodes), weights)
 
 
 def refuse_other(facts: Facts, prefix: str, family: str) -> None:

@@ -53,13 +53,6 @@ def _graph(builder: Builder, facts: Facts) -> Network:
         return _dvs(builder, facts)
     refuse_other(facts, "spiking_", NAME)
     connect = _connect(facts)
-    # in SpikingJelly's bottleneck the two arguments of its function have changed places
-    turned = builder.form.name == "jelly-bottleneck"
-    if turned and connect == "iand":
-        builder.notes.append(
-            "IAND of SpikingJelly's bottleneck is out * (1 - shortcut), as its code has it; the authors' is "
-            "shortcut * (1 - out)"
-        )
     key, neurons = ("downsample.0.module.0", "downsample.1") if builder.form.name.startswith("authors") else (
         "downsample.0", "downsample_sn"
     )  # fmt: skip
@@ -68,9 +61,23 @@ def _graph(builder: Builder, facts: Facts) -> Network:
         out = body.fire(f"{path}.sn{body.last}", body.convs(path, x, stride))
         shortcut = body.shortcut(path, x, stride, key)
         shortcut = shortcut if shortcut == x else body.fire(f"{path}.{neurons}", shortcut)
-        return _join(builder, connect, path, out, shortcut, turned=turned)
+        return _join(builder, connect, path, out, shortcut, turned=_turned(body))
 
-    return resnet(builder, facts, NAME, block)
+    network = resnet(builder, facts, NAME, block)
+    if connect == "iand" and any(isinstance(node, IAnd) and node.inputs[0].endswith(".sn3") for node in builder.nodes):
+        builder.notes.append(
+            "IAND is out * (1 - shortcut) in this bottleneck, as in the code of SpikingJelly 0.0.0.0.14, which runs "
+            "the first convolution at every step; where that runs once, it is shortcut * (1 - out)"
+        )
+    return network
+
+
+def _turned(body: Body) -> bool:
+    """Whether IAND's arguments have changed places: in the bottleneck of SpikingJelly, save in its multi-step class.
+
+    That class, of 0.0.0.0.12, is the one that runs the first convolution once; 0.0.0.0.14 has the other alone.
+    """
+    return not (body.authors or body.once) and body.last == 3
 
 
 def _connect(facts: Facts) -> str:
@@ -186,8 +193,8 @@ def _dvs(builder: Builder, facts: Facts) -> Network:
             continue
         out = fire(f"{path}.conv.1.1", builder.layer(f"{path}.conv.1.0.module.0", out, padding=1))
         x = out if block == "plain" else _join(builder, connect, path, out, x)
-    # pools behind the last block leave no gap in the numbers: what the last layer takes tells of them
-    while width * side * side > sizes["features"]:
+    # a pool behind the last block leaves no gap in the numbers: what the last layer takes tells of it
+    if width * side * side > sizes["features"]:
         side, x = _pooled(builder, side, number, x)
         number += 1
     if width * side * side != sizes["features"]:

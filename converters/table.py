@@ -171,7 +171,7 @@ class Form:
         if self.grown:
             return self.of(shapes).fits(shapes)
         layers = self.layers(self._walked(self._counts(shapes), shapes))
-        return all(len(shapes.get(layer.weight, ())) == len(layer.shape) for layer in layers)
+        return all(layer.weight in shapes and len(shapes[layer.weight]) == len(layer.shape) for layer in layers)
 
     def _counts(self, shapes: Shapes) -> Sizes:
         counters = {row.counter for row in self.rows if row.counter}
