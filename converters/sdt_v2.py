@@ -198,6 +198,28 @@ def _sizes(preset: Preset) -> tuple[str, Mapping[str, int]]:
     return "standard", {"channels": channels, **widths, **inner, **wide, **hidden, **depths, "classes": preset.classes}
 
 
+PLACES = {
+    "attn.head_lif": "attn.proj_lif",
+    "mlp.fc1_lif": "mlp.mlp1_lif",
+    "mlp.fc2_lif": "mlp.mlp2_lif",
+}
+"""LIF of a block to Spikingformer's at the same place, where the names differ."""
+
+STEM_PLACES = {"1_1": 1, "1_2": 2, "2": 3, "2_1": 3, "2_2": 3, "3": 4, "4": 4}
+
+
+def _fires_like(lif: str) -> str:
+    """Return the neurons of Spikingformer that stand at the same place; those of the readout as before an MLP."""
+    block, _, place = lif.partition(".")
+    if block.startswith("block"):
+        number, _, place = place.partition(".")
+        index = int(number) + (DEPTHS[0] if block == "block4" else 0)
+        return f"block.{index}.{PLACES.get(place, place)}"
+    if not place:
+        return f"block.{sum(DEPTHS) - 1}.mlp.mlp1_lif"
+    return f"patch_embed.proj{STEM_PLACES[block.removeprefix('ConvBlock').removeprefix('downsample')]}_lif"
+
+
 FAMILY = Family(
     name=NAME,
     title="Spike-driven Transformer V2",
@@ -212,4 +234,5 @@ FAMILY = Family(
     },
     models={f"metaspikformer_8_{dim}": False for dim in (384, 512, 768)},
     choices={"variant": ("standard",), "tokenizer": ("imagenet", "dvs")},
+    fires_like=_fires_like,
 )

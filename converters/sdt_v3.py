@@ -8,7 +8,7 @@ timesteps, and its neurons keep what they did not emit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,13 +73,13 @@ def _scale(path: str, number: int, width: str) -> Row:
     return Row(f"{path}.{part}", (width,), key=path, part=part, initial=1.0)
 
 
-def _stem_rows(block_rows: object) -> Iterator[Row]:
+def _stem_rows(block_rows: Callable[[str, str], Iterator[Row]]) -> Iterator[Row]:
     source, kernel = "channels", 7
     for name, blocks in STEM:
         yield downsampling(name, source, kernel)
         source, kernel = WIDTHS[name], 3
         for block in blocks:
-            yield from block_rows(block, source)  # type: ignore[operator]
+            yield from block_rows(block, source)
     yield downsampling("3", source)
 
 
@@ -109,18 +109,17 @@ def _mlp_rows(path: str, width: str, hidden: str) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _Maker:
-    """Appends nodes of one form: what their neurons are, what they are called."""
+    """Appends nodes of one form: what its neurons are like (fields of `MultiSpike`), and the word that names them."""
 
     builder: Builder
-    neurons: MultiSpike
+    neurons: Mapping[str, object]
     word: str
     heads: int
     fold: bool
 
     def spike(self, name: str, x: str, layout: str = "map", **other: object) -> str:
         """Append integer neurons; `other` fields in place of the form's."""
-        like = {"levels": self.neurons.levels, "norm": self.neurons.norm, "rounding": self.neurons.rounding}
-        fields = {**like, "integrates": self.neurons.integrates, "layout": layout, **other}
+        fields = {**self.neurons, "layout": layout, **other}
         return self.builder.add(MultiSpike(name, (x,), **fields))  # type: ignore[arg-type]
 
     def downsample(self, name: str, x: str) -> str:
@@ -191,11 +190,12 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     x = builder.add(Input("input", (), spec.channels, spec.height, spec.width, kind))  # type: ignore[arg-type]
     for name, blocks in STEM:
         x = make.downsample(name, x)
-        for path in (f"ConvBlock{block}.0" for block in blocks):
+        for block in blocks:
+            path = f"ConvBlock{block}.0"
             if form == "large":
                 x = make.dense(path, x, ("conv1.0.0", "conv2.0.0"))
             else:
-                x = make.separable(f"{path}.Conv", x, sizes[f"inner{path[9:-2]}"], 7)
+                x = make.separable(f"{path}.Conv", x, sizes[f"inner{block}"], 7)
                 x = make.dense(path, x)
     for stage in stages:
         x = make.downsample(str(stage), x)
@@ -215,29 +215,29 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     return Network(f"{NAME}-{depth}-{widths[-1]}", NAME, form, spec, tuple(builder.nodes), weights)
 
 
-def _neurons(facts: Facts, form: str) -> MultiSpike:
-    """Return what all neurons of a form are like, but those of the readout."""
+def _neurons(facts: Facts, form: str) -> Mapping[str, object]:
+    """Return what all neurons of a form are like, but for the norm of those of the readout."""
     facts.refuse("means nothing for integer neurons", "tau")
     levels = facts.find("levels", constant=LEVELS, reason="D of the published models", check=is_count)
     positive = lambda n: 0.0 < n < math.inf  # noqa: E731
-    if form == "hardvs":
+    if form == "har-dvs":
         # 8 in one published model and 1 in another: nothing to assume
         norm = facts.find("norm", check=positive)
     else:
         norm = facts.find("norm", constant=float(levels), reason="the `levels`, as published", check=positive)
-    rounding: Literal["half-even", "half-up"] = "half-up" if form == "large" else "half-even"
+    rounding = "half-up" if form == "large" else "half-even"
     facts.note("rounding", rounding, f"assumed: constant of the {form} form")
-    if form == "hardvs":
+    if form == "har-dvs":
         facts.note("neuron", "integer, integrates and is reset by what it emits", "assumed: constant of the form")
         facts.note("layer_scale", "1 on conv, 2 on attn, 3 on mlp", "assumed: the order of execution")
     scale = LARGE_SCALE if form == "large" else "2 / sqrt(channels of q / heads)"
     facts.note("scale", scale, f"assumed: constant of the {form} form")
-    return MultiSpike("", ("",), levels, float(norm), rounding, integrates=form == "hardvs")
+    return {"levels": levels, "norm": float(norm), "rounding": rounding, "integrates": form == "har-dvs"}
 
 
 def _spec(facts: Facts, form: str, channels: int) -> InputSpec:
     """Return the input: an image at one timestep, or frames of events over several."""
-    if form == "hardvs":
+    if form == "har-dvs":
         facts.agree("tokenizer", "dvs")
         return input_spec(facts, "dvs", channels, sizes={})
     facts.agree("tokenizer", "imagenet")
@@ -290,7 +290,7 @@ def _sizes(preset: Preset) -> tuple[str, Mapping[str, int]]:
             sizes |= {f"inner{stage}": 2 * width, f"value{stage}": VALUE_RATIO * width}
     if large:
         sizes |= {f"stacked_{x}": int(STACKED * preset.dim) for x in ("q", "k", "v", "proj")}
-    channels = 2 if preset.variant == "hardvs" else 3
+    channels = 2 if preset.variant == "har-dvs" else 3
     return preset.variant, {"channels": channels, **sizes, "classes": preset.classes}
 
 
@@ -315,7 +315,7 @@ FAMILY = Family(
     forms=(
         Form("large-kd", _large_rows(kd=True)),
         Form("large", _large_rows(kd=False)),
-        Form("hardvs", _base_rows(scaled=True)),
+        Form("har-dvs", _base_rows(scaled=True)),
         Form("base", _base_rows(scaled=False)),
     ),
     graph=_graph,
@@ -325,5 +325,5 @@ FAMILY = Family(
         f"{NAME}-12-768-imagenet": _preset((196, 384, 768), 12, "large", ("heads",)),
     },
     models={**{f"efficient_spiking_transformer_{letter}": False for letter in BASE}, "spikformer12_768": False},
-    choices={"variant": ("base", "large", "hardvs"), "tokenizer": ("imagenet", "dvs"), "levels": (), "norm": ()},
+    choices={"variant": ("base", "large", "har-dvs"), "tokenizer": ("imagenet", "dvs"), "levels": (), "norm": ()},
 )

@@ -72,8 +72,8 @@ class Network:
     nodes
         In order of execution; the first is the `Input`, the last emits the logits.
     weights
-        ``"<node>.<parameter>"`` to array: float32 as the checkpoint has them, BatchNorm's ``bn_scale`` and
-        ``bn_shift`` float64. May read from disk on access: fetch each once.
+        ``"<node>.<parameter>"`` to array: float32 as the checkpoint has them, float64 where several layers were folded
+        into one, BatchNorm's ``bn_scale`` and ``bn_shift`` float64. May read from disk on access: fetch each once.
     labels
         Class names, or empty.
     provenance

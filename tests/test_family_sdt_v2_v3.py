@@ -11,7 +11,7 @@ import pytest
 from beside import SHARED, needed
 from torch_files import Namespace, as_tensors, write_checkpoint
 
-from evsim import api, modelfile
+from evsim import api, modelfile, synthesis
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
 from evsim.converters.registry import find_family, find_preset
@@ -130,7 +130,7 @@ CASES = {
     ),
     "v3": ("sdt-v3", "base", {}),
     "v3 of more levels": ("sdt-v3", "base", {"levels": 8, "depth3": 2, "value3": 32}),
-    "v3 over time": ("sdt-v3", "hardvs", {"timesteps": 3, "norm": 8.0}),
+    "v3 over time": ("sdt-v3", "har-dvs", {"timesteps": 3, "norm": 8.0}),
     "v3 large": ("sdt-v3", "large", {}),
     "v3 large of two heads": ("sdt-v3", "large-kd", {"depth3": 3}),
 }
@@ -148,7 +148,7 @@ def generated(case):
     sizes |= {key: value for key, value in other.items() if key in sizes}
     state = plain.random_state(family.form(form), sizes)
     rng = np.random.default_rng(1)
-    if form == "hardvs":
+    if form == "har-dvs":
         frames = rng.poisson(0.6, (asks["timesteps"], 2, 48, 48)).astype(np.float32)
     else:
         frames = rng.normal(0.0, 1.0, (1, 3, 48, 48)).astype(np.float32)
@@ -316,3 +316,19 @@ def test_a_published_checkpoint_of_a_script_tells_all_but_the_heads(tmp_path):
     network = convert(path, ConvertOptions(heads=4)).network
     assert (network.spec.timesteps, network.spec.height, network.classes) == (4, 48, 5)
     assert network.provenance["image_size"] == "48 (from the checkpoint's args.input_size)"
+
+
+def test_a_synthetic_v2_fires_at_its_rates():
+    """Depthwise layers and folded RepConvs are calibrated too; Spikingformer's rates stand in for published ones."""
+    like = find_family("sdt-v2").fires_like
+    assert like("block4.1.attn.head_lif") == "block.7.attn.proj_lif"
+    assert like("block3.2.attn.k_lif") == "block.2.attn.k_lif"
+    assert like("ConvBlock2_1.0.Conv.lif2") == like("downsample2.encode_lif") == "patch_embed.proj3_lif"
+    assert like("lif") == "block.7.mlp.mlp1_lif"
+    statistics = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+    preset = Preset("imagenet", 64, 8, 4, 2, 10, 64, "sdt-v2", **statistics, widths=(16, 32, 32, 64))
+    model = synthesis.synthesize(preset, 0.2)
+    assert len(model.rates) == 77
+    # the 64 neurons of the readout, at two timesteps, cannot come nearer
+    assert [rate.name for rate in model.missed] in ([], ["lif"])
+    assert np.asarray(model.state["block3.0.attn.q_conv.0.body.1.bn.weight"]).dtype == np.float32

@@ -31,6 +31,7 @@ from evsim.intake import Intake
 from evsim.kernels.threads import Workers
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context
+from evsim.layers.grouped import Grouped
 from evsim.layers.neurons import NeuronLayer
 from evsim.layers.pool import Pool
 from evsim.layers.synapses import Synapses
@@ -143,7 +144,10 @@ class _Walk:
         return tuple(self.rates[name] for name in self.graph.neurons)
 
     def _visit(self, node: Node) -> None:
-        if node.name in self.graph.attention:
+        if node.name in self.graph.free:
+            layer = NeuronLayer(self.graph.free[node.name], self.network.shapes[node.name], self.context)
+            self.packets[node.name] = layer.step(self.packets[node.inputs[0]])
+        elif node.name in self.graph.attention:
             self._attention(self.graph.neurons[node.name])
         elif node.name in self.graph.neurons:
             self._neurons(self.graph.neurons[node.name])
@@ -166,7 +170,8 @@ class _Walk:
         """Run a layer, and set its BatchNorm, if there is one, to the statistics of what comes out."""
         network, name = self.network, node.name
         weights = {key: network.weights[f"{name}.{key}"] for key in ("weight", *(("bias",) if node.bias else ()))}
-        layer = Synapses(node, network.shapes[node.inputs[0]], network.shapes[name], weights, self.context)
+        kind = Grouped if isinstance(node, Conv2d) and node.groups > 1 else Synapses
+        layer = kind(node, network.shapes[node.inputs[0]], network.shapes[name], weights, self.context)
         result = layer.step(packet)
         assert isinstance(result, RealMap)
         if f"{name}.bn_shift" not in self.keys:
