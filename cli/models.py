@@ -1,6 +1,6 @@
 """Commands about models: convert, synthesize, info."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from evsim.cli import output
 from evsim.cli.command import command
@@ -59,6 +59,8 @@ def convert(
         option("which of several dicts of weights, e.g. state_dict_ema", MODEL, metavar="NAME"),
     ] = None,
     keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
+    *,
+    own: dict[str, Any],
 ) -> None:
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
 
@@ -73,7 +75,7 @@ def convert(
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
-        crop_pct, interpolation, weights, keys,
+        crop_pct, interpolation, weights, keys, **own,
     )  # fmt: skip
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
     converted = convert_checkpoint(checkpoint, options)

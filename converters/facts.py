@@ -15,7 +15,10 @@ CHOICES = {
     "frames": ("number", "time"),
     "interpolation": INTERPOLATIONS,
 }
-"""What the options that say how an input is made may be; `variant` and `tokenizer` are a family's own."""
+"""What the options that say how an input is made may be."""
+
+OWN = ("variant", "tokenizer", "neuron", "pooling_stat", "dvs_mode")
+"""Options that mean something to some families alone, which say what they may be (`Family.choices`)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class ConvertOptions:
     interpolation: str | None = None
     weights: str | None = None
     keys: str | None = None
+    neuron: str | None = None
+    pooling_stat: str | None = None
+    dvs_mode: bool | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -188,7 +194,7 @@ class Facts:
                 )
         self.note(fact, value, "from the keys")
 
-    def choose_among(self, family: str, choices: Mapping[str, tuple[str, ...]]) -> None:
+    def choose_among(self, family: str, choices: Mapping[str, tuple[str | bool, ...]]) -> None:
         """Refuse an option that names what a family does not have.
 
         Parameters
@@ -196,14 +202,14 @@ class Facts:
         family
             Its name, for messages.
         choices
-            What `variant` and `tokenizer` may be; one that is left out means nothing to the family.
+            What each of `OWN` may be; one that is left out means nothing to the family.
 
         Raises
         ------
         OptionError
             If one of them is given and is none of these.
         """
-        for name in ("variant", "tokenizer"):
+        for name in OWN:
             value, known = getattr(self.options, name), choices.get(name, ())
             if value is not None and not known:
                 raise OptionError(f"`{name}` means nothing for {family}; leave it out")
@@ -232,8 +238,8 @@ def _stored(name: str, value: str) -> str:
     return f"--{name.replace('_', '-')} {value}".rstrip()
 
 
-def _choice(name: str, known: tuple[str, ...], value: object) -> str:
-    return f"`{name}` must be one of {', '.join(known)}, got {value}"
+def _choice(name: str, known: tuple[str | bool, ...], value: object) -> str:
+    return f"`{name}` must be one of {', '.join(map(str, known))}, got {value}"
 
 
 def _text(value: object) -> str:

@@ -32,7 +32,8 @@ class Family:
         Names that the authors' PyTorch code has for it: values of a checkpoint's ``args.model``, in lower case, whose
         other arguments describe the model that was trained. True where the name decides the family if the keys do not.
     choices
-        What the options `variant` and `tokenizer` may be; an option that stands not here means nothing to the family.
+        What the options `variant`, `tokenizer` and the like (`facts.OWN`) may be; one that stands not here means
+        nothing to the family.
     unused
         Modules and parameters that some checkpoints hold and no forward pass reads, spelled as `Row.node`.
     fires_like
@@ -49,7 +50,7 @@ class Family:
     sizes: Callable[[Preset], tuple[str, Mapping[str, int]]]
     presets: Mapping[str, Preset] = field(default_factory=dict)
     models: Mapping[str, bool] = field(default_factory=dict)
-    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str | bool, ...]] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     fires_like: Callable[[str], str | float] | None = None
     residual_rate: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
@@ -15,6 +16,9 @@ from evsim.errors import CheckpointError
 from evsim.network import LIF, Conv2d, Linear, MaxPool, Node
 
 BATCH_NORM_EPS = 1e-5
+
+LEAST_W = -80.0
+"""Least w of a PLIF whose tau, 1 + exp(-w), float32 holds."""
 
 
 class Builder:
@@ -49,6 +53,7 @@ class Builder:
         self.notes: list[str] = []
         self._sources: dict[str, tuple[str, ...]] = {}
         self._extra: list[str] = []
+        self._taus: list[float] = []
 
     def add(self, node: Node) -> str:
         """Append a node and return its name."""
@@ -85,9 +90,40 @@ class Builder:
         strides, paddings = (stride, stride), (padding, padding)
         return self.add(Conv2d(name, (source,), inputs, outputs, window, strides, paddings, has_bias, norm, module))
 
-    def lif(self, name: str, source: str, tau: float, layout: str = "map", threshold: float = 1.0) -> str:
-        """Append LIF neurons."""
-        return self.add(LIF(name, (source,), tau, threshold, layout))  # type: ignore[arg-type]
+    def lif(
+        self,
+        name: str,
+        source: str,
+        tau: float,
+        layout: str = "map",
+        threshold: float = 1.0,
+        view: tuple[int, ...] = (),
+    ) -> str:
+        """Append LIF neurons: PLIF where the checkpoint has their trained time constant, ``<name>.w``.
+
+        Raises
+        ------
+        CheckpointError
+            If that is no single number, or none that a time constant can have.
+        """
+        if f"{name}.w" not in self.checkpoint.shapes:
+            return self.add(LIF(name, (source,), tau, threshold, layout, view=view))  # type: ignore[arg-type]
+        return self.add(LIF(name, (source,), self._trained(name), threshold, layout, parametric=True, view=view))  # type: ignore[arg-type]
+
+    def _trained(self, name: str) -> float:
+        """Take w of PLIF neurons, and return what it makes of tau: 1 / sigmoid(w)."""
+        key, path = f"{name}.w", self.checkpoint.path
+        shape = self.checkpoint.shapes[key]
+        if prod(shape) != 1:
+            raise CheckpointError(f"{path}: {key} has shape {list(shape)}, but a PLIF has one time constant")
+        self._sources[key] = (key,)
+        w = float(self.checkpoint.tensors[key].reshape(()).astype(np.float64))
+        if not w >= LEAST_W:  # NaN as well
+            raise CheckpointError(
+                f"{path}: {key} is {w}, of which no time constant comes; use a checkpoint of sound weights"
+            )
+        self._taus.append(1.0 + math.exp(-w))
+        return self._taus[-1]
 
     def pool(self, name: str, source: str) -> str:
         """Append the max-pooling 3 x 3, stride 2, padding 1 of the tokenizers."""
@@ -126,6 +162,12 @@ class Builder:
         if counted := len(left) - len(dropped):
             self.notes.append(
                 f"left out: {counted} counters of BatchNorm (num_batches_tracked), which are no parameters"
+            )
+        if self._taus:
+            least, most = min(self._taus), max(self._taus)
+            self.notes.append(
+                f"took trained time constants (PLIF) for {len(self._taus)} layers of neurons, tau {least:.3g} to "
+                f"{most:.3g}"
             )
         if self._extra:
             self.notes.append(f"took a bias that the family's models do not have: {named(self._extra)}")
@@ -174,6 +216,8 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             return turned[np.newaxis] if weight.ndim == 3 else turned
         if parameter == "bias":
             return self._single(parts[0], key)
+        if parameter == "w":
+            return self._single(parts[0].reshape(1), key)
         gain, variance, *rest = (part.astype(np.float64) for part in parts)
         if (variance + BATCH_NORM_EPS <= 0.0).any():
             raise CheckpointError(

@@ -29,6 +29,9 @@ class Preset:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     assumed: tuple[str, ...] = ()
+    mlp_ratio: int = 4
+    pooling_stat: str | None = None
+    dvs_mode: bool | None = None
 
 
 def published_sizes(family: str, variant: str = "standard") -> dict[str, Preset]:

@@ -49,13 +49,11 @@ def fitted(checkpoint: Checkpoint, families: Families, keys: str | None, weights
     OptionError
         If the map cannot be read, or several prefixes hold a network and none is asked for.
     CheckpointError
-        If two keys get one name, or the network is of a kind that evsim does not run.
+        If two keys get one name.
     """
     if keys is not None:
         checkpoint = mapped(checkpoint, read_map(keys), keys)
-    fitting = _alone(checkpoint, families, weights) or _alone(checkpoint, _of_others(), weights) or checkpoint
-    _refuse_learned(fitting)
-    return fitting
+    return _alone(checkpoint, families, weights) or _alone(checkpoint, _of_others(), weights) or checkpoint
 
 
 def read_map(path: str) -> list[Rule]:
@@ -218,16 +216,6 @@ def _prefixes(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         counts.update(".".join(parts[:depth]) + "." for depth in range(1, min(len(parts), DEEPEST_PREFIX) + 1))
     usual = [prefix for prefix, count in counts.items() if count * 20 >= len(shapes)]
     return sorted(usual, key=lambda prefix: (prefix.count("."), prefix))
-
-
-def _refuse_learned(checkpoint: Checkpoint) -> None:
-    """Refuse neurons whose time constant was learned: their one parameter, ``w``, is a single number."""
-    learned = [key for key, shape in checkpoint.shapes.items() if key.endswith(".w") and shape in ((), (1,))]
-    if learned:
-        raise CheckpointError(
-            f"{checkpoint.path} has PLIF neurons (ParametricLIFNode: {_some(learned)}), whose learned time constants "
-            "evsim does not run yet; give a model of LIF neurons"
-        )
 
 
 def _under(checkpoint: Checkpoint, names: Mapping[str, str], notes: list[str]) -> Checkpoint:
