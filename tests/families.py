@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import h5py
 import numpy as np
+from beside import SHARED, needed
 
 from evsim import api, countsfile, modelfile
-from evsim.converters import ConvertOptions, convert
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def golden(name):
-    """Return the folder of a golden, of the families or of the older ones."""
-    return next(
-        (SHARED / which / name for which in ("golden-families", "golden") if (SHARED / which / name).exists()), SHARED
-    )
+    """Return the folder of a golden, of the families or of the older ones; skip the test where there is none."""
+    folders = [SHARED / which / name for which in ("golden-families", "golden")]
+    return needed(next((folder for folder in folders if folder.exists()), folders[0]))
 
 
 def told(folder, which):
@@ -28,10 +24,43 @@ def told(folder, which):
     return content.get("layers", content)
 
 
-def options(folder, **more):
-    """Return what config.json says and a state_dict does not, as options."""
-    config = told(folder, "config")
-    return {"heads": config.get("heads"), "timesteps": config.get("T"), "image_size": config.get("image_size")} | more
+def random_state(form, sizes, seed):
+    """Return a random state_dict of a key table, as a training would leave it: every layer of neurons can fire."""
+    rng, state = np.random.default_rng(seed), {}
+    for layer in form.layers(sizes):
+        shape = layer.sized(sizes)
+        state[layer.weight] = rng.normal(0.0, np.sqrt(2.0 / np.prod(shape[1:])), shape)
+        if layer.bias:
+            state[f"{layer.key}.bias"] = rng.normal(0.0, 0.2, shape[0])
+        if layer.norm:
+            state[f"{layer.norm}.weight"] = rng.uniform(1.5, 2.5, shape[0])
+            state[f"{layer.norm}.bias"] = rng.normal(0.6, 0.5, shape[0])
+            state[f"{layer.norm}.running_mean"] = rng.normal(0.0, 0.2, shape[0])
+            state[f"{layer.norm}.running_var"] = rng.uniform(0.5, 1.5, shape[0])
+    return {key: value.astype(np.float32) for key, value in state.items()}
+
+
+def write_state(path, state):
+    """Write a state_dict as HDF5 and return its path."""
+    with h5py.File(path, "w") as file:
+        for key, value in state.items():
+            file[key] = value
+    return path
+
+
+def check_plain(network, sample, spikes, logits):
+    """Hold a run in float64 against the spikes [T, H, W, C] and logits of a plain forward pass."""
+    run = api.simulate(network, sample, precision="float64", record_spikes=True)
+    assert set(spikes) == set(run.spikes), "layers of neurons"
+    for neurons, wanted in spikes.items():
+        assert 0 < wanted.mean() < 1, f"{neurons} must fire, and not always, to be told from another"
+        packed, shape = run.spikes[neurons]
+        mine = np.unpackbits(packed)[: np.prod(shape)].reshape(shape)
+        assert mine.size == wanted.size, neurons
+        steps, _, _, channels = wanted.shape
+        by_channel = wanted.reshape(steps, -1, channels).transpose(0, 2, 1)
+        assert np.array_equal(mine.reshape(steps, -1), by_channel.reshape(steps, -1)), neurons
+    np.testing.assert_allclose(run.logits, logits, rtol=0, atol=1e-9)
 
 
 def check_golden(folder, network, tmp_path):
@@ -87,6 +116,11 @@ def check_counts(folder, counts):
             assert (mine.tolist() if mine.ndim == 2 else int(mine.sum())) == values, (module, operation)
 
 
-def converted(path, **chosen):
-    """Convert a checkpoint and return the conversion."""
-    return convert(path, ConvertOptions(**chosen))
+def parameters(family, name):
+    """Return how many parameters a preset's PyTorch model has: weights, biases, gains and shifts of BatchNorm."""
+    form, sizes = family.sizes(family.presets[name])
+    total = 0
+    for layer in family.form(form).layers(sizes):
+        shape = layer.sized(sizes)
+        total += int(np.prod(shape)) + shape[0] * (layer.bias + 2 * bool(layer.norm))
+    return total

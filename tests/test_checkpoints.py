@@ -330,7 +330,7 @@ def test_types_of_hdf5_that_are_not_read_are_named(tmp_path):
 
 
 def test_a_trained_time_constant_makes_plif_neurons(tmp_path):
-    """Neurons with a w of their own are PLIF in every family, the others stay LIF; `convert` says how many there are."""
+    """Neurons with a w of their own are PLIF in every family, the others stay LIF; `convert` tells how many."""
     with_w = state() | {"block.0.attn.q_lif.w": np.full((), -1.0, np.float32)}
     path = write(tmp_path / "c.pth", model=as_tensors(with_w))
     out = evsim("convert", path, tmp_path / "m.h5").out
