@@ -31,6 +31,9 @@ HEADS = {"cifar": 8, "dvs": 16}
 IMAGENET_HEADS = {384: 6, 512: 8, 768: 12}
 """Heads of the authors' functions ``QKFormer_10_<dim>``."""
 
+RESIDUAL_RATE = 0.15
+"""Rate of the neurons whose spikes go to the residual stream, as in Spikformer: none is published."""
+
 TOKEN_BLOCKS = {"imagenet": (1, 2), "cifar": (1, 1), "dvs": (1,)}
 """Blocks with token attention in the published models, by stage; those of the last stage are the rest of the depth."""
 
@@ -214,6 +217,23 @@ def _presets() -> Iterator[tuple[str, Preset]]:
     yield "2-256-dvs128", Preset("dvs", 256, 2, 16, 16, 11, 128, NAME)
 
 
+def _fires_like(lif: str) -> str | float:
+    """Return the neurons of Spikingformer at the same place; blocks and patch embeddings count through all stages."""
+    path, _, module = lif.rpartition(".")
+    if module == "proj_res_lif" or lif.endswith(("tssa.proj_lif", "ssa.proj_lif", "attn.proj_lif")):
+        return RESIDUAL_RATE
+    if path.startswith("patch_embed"):
+        first = {"1": 1, "2": 3, "3": 4}[path[-1]]  # earlier stages are narrower than Spikingformer's
+        convolution = int(module[4:-4] or 0) if path[-1] == "1" else 0
+        return f"patch_embed.proj{min(first + convolution, 4)}_lif"
+    if module in ("fc2_lif", "mlp2_lif"):
+        return RESIDUAL_RATE
+    stage, block, part, *_ = lif.split(".")
+    before = {"stage1": 0, "stage2": 1, "stage3": 3 if part == "attn" or module == "fc1_lif" else 2}[stage]
+    neurons = "mlp.mlp2_lif" if part == "mlp" else f"attn.{module}"
+    return f"block.{before + int(block)}.{neurons}"
+
+
 FAMILY = Family(
     name=NAME,
     title="QKFormer",
@@ -223,4 +243,6 @@ FAMILY = Family(
     presets={f"{NAME}-{name}": preset for name, preset in _presets()},
     models=dict.fromkeys((NAME, *(f"{NAME}_10_{dim}" for dim in IMAGENET_HEADS)), False),
     choices={"variant": ("standard",), "tokenizer": tuple(WIDTHS)},
+    fires_like=_fires_like,
+    residual_rate=RESIDUAL_RATE,
 )

@@ -28,6 +28,9 @@ IMAGENET_CROP = 0.95
 SIZES = {"cifar": 32}
 """Image size by tokenizer; event models are published in two."""
 
+RESIDUAL_RATE = 0.15
+"""Rate of the neurons that read the mean over the tokens of the residual stream, for which none is published."""
+
 STAGES = ("", "1", "2", "3")
 
 DVS_MODE = ("cifar10-dvs", "cifar10-dvs-tet")
@@ -127,7 +130,7 @@ def _patch_embed(builder: Builder, x: str, tau: float, pooling: str) -> str:
         if pools == "1":
             x = builder.pool(f"{path}.maxpool{i}", x)
     fired = builder.lif(f"{path}.proj_lif3", x, tau)
-    return builder.add(Add(f"{path}.add", (builder.layer(f"{path}.rpe_conv", fired, padding=1), x)))
+    return builder.add(Add(f"{path}.add", (x, builder.layer(f"{path}.rpe_conv", fired, padding=1))))
 
 
 def _attention(builder: Builder, path: str, x: str, tau: float, dvs_mode: bool) -> str:
@@ -155,7 +158,7 @@ def _attention(builder: Builder, path: str, x: str, tau: float, dvs_mode: bool) 
     total = builder.add(TokenSum(path, (summed,), heads, shown))
     builder.lif(mask, total, tau, "tokens", ATTENTION_THRESHOLD, (heads, 1, width))
     pool("x", builder.add(Mask(masked, (q, mask))), heads)
-    return builder.add(Add(f"{path}.add", (builder.layer(f"{path}.proj_conv", read), x)))
+    return builder.add(Add(f"{path}.add", (x, builder.layer(f"{path}.proj_conv", read))))
 
 
 def _mlp(builder: Builder, path: str, x: str, tau: float) -> str:
@@ -164,7 +167,7 @@ def _mlp(builder: Builder, path: str, x: str, tau: float) -> str:
     if builder.sizes["hidden"] == builder.sizes["dim"]:
         x = hidden = builder.add(Add(f"{path}.res", (x, hidden)))
     y = builder.layer(f"{path}.fc2_conv", builder.lif(f"{path}.fc2_lif", hidden, tau))
-    return builder.add(Add(f"{path}.add", (y, x)))
+    return builder.add(Add(f"{path}.add", (x, y)))
 
 
 def _check_neurons(builder: Builder, neuron: str) -> None:
@@ -200,6 +203,18 @@ def _presets() -> Iterator[tuple[str, Preset]]:
     yield "2-256-dvs128", Preset("dvs", 256, 2, 8, 16, 11, 128, NAME, pooling_stat="0111", dvs_mode=False)
 
 
+def _fires_like(lif: str) -> str | float:
+    """Return the neurons of Spikingformer that stand at the same place, which has none behind the mean over tokens."""
+    if lif == "head_lif":
+        return RESIDUAL_RATE
+    stage = lif.removeprefix("patch_embed.proj_lif")
+    if stage != lif:
+        return f"patch_embed.proj{int(stage or 0) + 1}_lif"
+    for own, like in (("shortcut_lif", "proj_lif"), ("fc1_lif", "mlp1_lif"), ("fc2_lif", "mlp2_lif")):
+        lif = lif.replace(own, like)
+    return lif
+
+
 FAMILY = Family(
     name=NAME,
     title="Spike-driven Transformer",
@@ -215,4 +230,6 @@ FAMILY = Family(
     unused=(
         "block.{depth}.attn.talking_heads", "block.{depth}.attn.attn_lif", "patch_embed.rpe_lif",
     ),
+    fires_like=_fires_like,
+    residual_rate=RESIDUAL_RATE,
 )  # fmt: skip

@@ -15,6 +15,9 @@ from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
 from evsim.converters.qkformer import FAMILY
 from evsim.errors import OptionError
+from evsim.network import LIF
+from evsim.synthesis import skeleton, synthesize
+from evsim.synthesis.rates import published_rate
 
 FILES = {
     ("qkformer-imagenet-5-48", "state_dict.h5"): {"heads": 6, "timesteps": 4, "image_size": 64},
@@ -156,3 +159,23 @@ def test_sizes_that_make_no_sense_are_refused(change):
     """A preset of one's own says why it is none."""
     with pytest.raises(OptionError, match="makes no sense"):
         FAMILY.sizes(replace(SMALL["imagenet"], **change))
+
+
+@pytest.mark.parametrize("form", SMALL)
+def test_a_synthetic_model_fires_as_it_is_told(form):
+    """Every layer of neurons but the masks, which count spikes and fire as they do, reaches its rate."""
+    made = synthesize(families.seen(SMALL[form]), 0.2)
+    lifs = {node.name for node in made.network.nodes if isinstance(node, LIF)}
+    masks = {name for name in lifs if name.endswith("tssa.attn_lif")}
+    assert {rate.name for rate in made.rates} == lifs - masks
+    assert masks
+    assert all(abs(rate.error) < 0.05 for rate in made.rates)
+
+
+def test_neurons_have_the_rates_of_their_place():
+    """Every layer of neurons of each published model has a rate of Spikingformer's, or the residual's."""
+    for name, preset in FAMILY.presets.items():
+        lifs = [node.name for node in skeleton(name).nodes if isinstance(node, LIF)]
+        rates = {lif: published_rate(lif, preset, FAMILY) for lif in lifs if not lif.endswith("tssa.attn_lif")}
+        assert all(0.0 < rate < 0.9 for rate in rates.values()), name
+        assert {rates[lif] for lif in rates if lif.endswith(("proj_res_lif", "mlp2_lif", "fc2_lif"))} == {0.15}

@@ -15,6 +15,9 @@ from evsim import modelfile
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
 from evsim.converters.sdt_v1 import FAMILY
+from evsim.network import LIF
+from evsim.synthesis import skeleton, synthesize
+from evsim.synthesis.rates import published_rate
 
 FILES = {
     ("sdt-imagenet-2-64", "state_dict.h5"): {"timesteps": 4, "image_size": 64, "pooling_stat": "1111"},
@@ -185,3 +188,24 @@ def test_options_that_repeat_what_the_keys_say_are_taken(tmp_path):
 def test_presets_have_the_published_sizes(name, millions):
     """Weights, biases and BatchNorm's gain and shift amount to the published number of parameters."""
     assert round(families.parameters(FAMILY, name) / 1e6, 3) == millions
+
+
+@pytest.mark.parametrize("which", [which for which in SMALL if "plif" not in which])
+def test_a_synthetic_model_fires_as_it_is_told(which):
+    """Every layer of neurons but the masks, which fire as they do, reaches its rate; so does the head's."""
+    made = synthesize(families.seen(SMALL[which]), 0.2)
+    lifs = {node.name for node in made.network.nodes if isinstance(node, LIF)}
+    masks = {name for name in lifs if name.endswith("talking_heads_lif")}
+    assert {rate.name for rate in made.rates} == lifs - masks
+    assert "head_lif" in lifs
+    assert masks
+    assert all(abs(rate.error) < 0.05 for rate in made.rates)
+
+
+def test_neurons_have_the_rates_of_their_place():
+    """Every layer of neurons of each published model has a rate of Spikingformer's; that of the head is assumed."""
+    for name, preset in FAMILY.presets.items():
+        lifs = [node.name for node in skeleton(name).nodes if isinstance(node, LIF)]
+        rates = {lif: published_rate(lif, preset, FAMILY) for lif in lifs if not lif.endswith("talking_heads_lif")}
+        assert all(0.0 < rate < 0.9 for rate in rates.values()), name
+        assert rates["head_lif"] == 0.15

@@ -143,7 +143,10 @@ class _Walk:
         return tuple(self.rates[name] for name in self.graph.neurons)
 
     def _visit(self, node: Node) -> None:
-        if node.name in self.graph.attention:
+        if node.name in self.graph.free:
+            layer = NeuronLayer(self.graph.free[node.name], self.network.shapes[node.name], self.context)
+            self.packets[node.name] = layer.step(self.packets[node.inputs[0]])
+        elif node.name in self.graph.attention:
             self._attention(self.graph.neurons[node.name])
         elif node.name in self.graph.neurons:
             self._neurons(self.graph.neurons[node.name])

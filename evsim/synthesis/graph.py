@@ -9,15 +9,22 @@ import numpy as np
 
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context, Layer
+from evsim.layers.gates import Gate, Masking, Sums
 from evsim.layers.pool import Pool
-from evsim.layers.readout import Addition
+from evsim.layers.readout import Addition, TokenAverage
 from evsim.network import LIF, Add, MaxPool, Network, Node, Shape, SpikingSelfAttention, TokenMean
+from evsim.primitives import And, HeadSum, Mask, TokenSum
 from evsim.spikes import SpikeMap
 
 RUNNING: Mapping[type[Node], Callable[[Any, Shape, Context], Layer]] = {
     MaxPool: Pool,
     Add: lambda _node, _shape, context: Addition(context),
     SpikingSelfAttention: Attention,
+    And: lambda node, _shape, context: Gate(node, context),
+    Mask: lambda node, _shape, context: Masking(node, context),
+    HeadSum: Sums,
+    TokenSum: Sums,
+    TokenMean: lambda _node, _shape, context: TokenAverage(context),
 }
 """Running form of the nodes that have neither weights nor a rate: they pass on what they are given."""
 
@@ -33,18 +40,24 @@ class Graph:
     Attributes
     ----------
     neurons
-        Every LIF by its name, in order of execution.
+        Every LIF by its name, in order of execution, whose rate can be set.
+    free
+        Those that count spikes, for which no BatchNorm sets a rate: masks of attention. They fire as they do.
     pools
         LIF to the max-pool that alone reads it: its rate is that of what the pool emits.
     attention
         LIF to the attention that drives it.
     end
-        Rank of the first mean, over tokens or time, behind which nothing fires.
+        Rank of the first mean, over tokens or time, or of the node behind the last neurons, if those come later.
     """
 
     def __init__(self, network: Network) -> None:
         self.network, self.readers = network, network.consumers()
-        self.neurons = {node.name: node for node in network.nodes if isinstance(node, LIF)}
+        lifs = {node.name: node for node in network.nodes if isinstance(node, LIF)}
+        self.free = {
+            name: lif for name, lif in lifs.items() if isinstance(network.node(lif.inputs[0]), HeadSum | TokenSum)
+        }
+        self.neurons = {name: lif for name, lif in lifs.items() if name not in self.free}
         self.pools: dict[str, MaxPool] = {}
         self.attention: dict[str, SpikingSelfAttention] = {}
         for name, lif in self.neurons.items():
@@ -55,7 +68,8 @@ class Graph:
             if isinstance(source, SpikingSelfAttention):
                 self.attention[name] = source
         ends = (rank for rank, node in enumerate(network.nodes) if isinstance(node, TokenMean) or node.once)
-        self.end = next(ends, len(network.nodes))
+        last = max((rank for rank, node in enumerate(network.nodes) if isinstance(node, LIF)), default=-1)
+        self.end = max(next(ends, len(network.nodes)), last + 1)
 
     def feeds_attention(self, name: str) -> bool:
         """Whether a node drives neurons that attention reads."""
