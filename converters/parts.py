@@ -166,8 +166,7 @@ class Builder:
         if self._taus:
             least, most = min(self._taus), max(self._taus)
             self.notes.append(
-                f"took trained time constants (PLIF) for {len(self._taus)} layers of neurons, tau {least:.3g} to "
-                f"{most:.3g}"
+                f"layers of neurons with a trained time constant (PLIF): {len(self._taus)}, tau {least:.3g} to {most:.3g}"
             )
         if self._extra:
             self.notes.append(f"took a bias that the family's models do not have: {named(self._extra)}")
