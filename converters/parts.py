@@ -166,7 +166,8 @@ class Builder:
         if self._taus:
             least, most = min(self._taus), max(self._taus)
             self.notes.append(
-                f"layers of neurons with a trained time constant (PLIF): {len(self._taus)}, tau {least:.3g} to {most:.3g}"
+                f"layers of neurons with a trained time constant (PLIF): {len(self._taus)}, tau {least:.3g} to "
+                f"{most:.3g}"
             )
         if self._extra:
             self.notes.append(f"took a bias that the family's models do not have: {named(self._extra)}")
