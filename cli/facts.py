@@ -28,6 +28,8 @@ OWN = Shared(
         shared("decay", float | None, option("what a potential keeps per timestep, where no tau tells", MODEL)),
         shared("levels", int | None, option("greatest integer of integer neurons", MODEL)),
         shared("norm", float | None, option("number that integer neurons divide by", MODEL)),
+        shared("pooling_stat", str | None, option("which of four stages pool, e.g. 0111", MODEL, metavar="XXXX")),
+        shared("dvs_mode", bool | None, option("pool within attention", MODEL, "--dvs-mode/--no-dvs-mode")),
     ),
     lambda **typed: typed,
 )

@@ -21,7 +21,10 @@ CHOICES = {
 """What the options that say how an input is made may be, and those that say how a network computes; `variant` and
 `tokenizer` are a family's own."""
 
-OWN = ("variant", "tokenizer", "connect", "neuron", "pool", "first_conv", "v_threshold", "decay", "levels", "norm")
+OWN = (
+    "variant", "tokenizer", "connect", "neuron", "pool", "first_conv", "v_threshold", "decay", "levels", "norm",
+    "pooling_stat", "dvs_mode",
+)  # fmt: skip
 """Options that mean something only for families that say so, by `Family.choices`."""
 
 
@@ -61,6 +64,8 @@ class ConvertOptions:
     fold: bool | None = None
     levels: int | None = None
     norm: float | None = None
+    pooling_stat: str | None = None
+    dvs_mode: bool | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -204,7 +209,7 @@ class Facts:
                 )
         self.note(fact, value, "from the keys")
 
-    def choose_among(self, family: str, choices: Mapping[str, tuple[str, ...]]) -> None:
+    def choose_among(self, family: str, choices: Mapping[str, tuple[str | bool, ...]]) -> None:
         """Refuse an option that names what a family does not have.
 
         Parameters
@@ -256,8 +261,8 @@ def _stored(name: str, value: str) -> str:
     return f"--{name.replace('_', '-')} {value}".rstrip()
 
 
-def _choice(name: str, known: tuple[str, ...], value: object) -> str:
-    return f"`{name}` must be one of {', '.join(known)}, got {value}"
+def _choice(name: str, known: tuple[str | bool, ...], value: object) -> str:
+    return f"`{name}` must be one of {', '.join(map(str, known))}, got {value}"
 
 
 def _text(value: object) -> str:

@@ -50,7 +50,7 @@ class Family:
     sizes: Callable[[Preset], tuple[str, Mapping[str, int]]]
     presets: Mapping[str, Preset] = field(default_factory=dict)
     models: Mapping[str, bool] = field(default_factory=dict)
-    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str | bool, ...]] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     fires_like: Callable[[str], str | float] | None = None
     residual_rate: float | None = None

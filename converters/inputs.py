@@ -24,7 +24,7 @@ def input_spec(
     published: Statistics | None = None,
     resizing: tuple[float, str] | None = None,
     sizes: Mapping[str, int] = SIZES,
-    crop: Callable[[int], float] = lambda _: CROP_PCT,
+    crop: Callable[[int], float] | None = None,
     timesteps: int | None = None,
 ) -> InputSpec:
     """Return how the model's input is made.
@@ -42,7 +42,7 @@ def input_spec(
     sizes
         Image size of the family's published models by tokenizer, where all have one.
     crop
-        Image size to the share of a picture that the authors' evaluation keeps, where `resizing` does not say it.
+        Image size to the share of a picture that the authors' evaluation keeps, where `resizing` does not say it; None: all of it.
     timesteps
         T of all models of the family; None: it is asked for.
 
@@ -80,7 +80,7 @@ def input_spec(
         )
         for fact, value in (("mean", published[0]), ("std", published[1]))
     )  # fmt: skip
-    crop_pct, interpolation = _resizing(facts, resizing, crop(size), tokenizer)
+    crop_pct, interpolation = _resizing(facts, resizing, crop(size) if crop else CROP_PCT, tokenizer)
     return InputSpec("image", channels, size, size, timesteps, mean, std, crop_pct, interpolation=interpolation)
 
 

@@ -62,6 +62,7 @@ class Builder:
         self._recipes: dict[str, Recipe] = {}
         self.folded: dict[str, list[str]] = {}
         self._extra: list[str] = []
+        self._taus: list[float] = []
 
     def add(self, node: Node) -> str:
         """Append a node and return its name."""
@@ -128,7 +129,9 @@ class Builder:
         threshold: float = 1.0,
         view: tuple[int, ...] = (),
     ) -> str:
-        """Append LIF neurons."""
+        """Append LIF neurons: PLIF where the checkpoint has their trained time constant, ``<name>.w``."""
+        if f"{name}.w" in self.checkpoint.shapes:
+            return self.plif(name, source, layout, threshold, view)
         return self.add(LIF(name, (source,), tau, threshold, layout, view=view))  # type: ignore[arg-type]
 
     def plif(
@@ -150,8 +153,8 @@ class Builder:
         if not abs(w) < LARGEST_W:
             raise CheckpointError(f"{path}: {key} is {w}, no time constant that was learned; use a sound checkpoint")
         self._sources[f"{name}.w"] = (key,)
-        tau = 1.0 + exp(-w)
-        return self.add(LIF(name, (source,), tau, threshold, layout, parametric=True, view=view))  # type: ignore[arg-type]
+        self._taus.append(1.0 + exp(-w))
+        return self.add(LIF(name, (source,), self._taus[-1], threshold, layout, parametric=True, view=view))  # type: ignore[arg-type]
 
     def pool(self, name: str, source: str) -> str:
         """Append the max-pooling 3 x 3, stride 2, padding 1 of the tokenizers."""
@@ -199,6 +202,12 @@ class Builder:
             )
         for what, names in self.folded.items():
             self.notes.append(f"folded {what}: {len(names)} ({named(names)})")
+        if self._taus:
+            least, most = min(self._taus), max(self._taus)
+            self.notes.append(
+                f"layers of neurons with a trained time constant (PLIF): {len(self._taus)}, tau {least:.3g} to "
+                f"{most:.3g}"
+            )
         if self._extra:
             self.notes.append(f"took a bias that the family's models do not have: {named(self._extra)}")
         return Weights(self.checkpoint, self._sources, self._recipes)

@@ -36,6 +36,9 @@ class Preset:
     neuron: str | None = None
     first_conv: str | None = None
     widths: tuple[int, ...] = ()
+    mlp_ratio: int = 4
+    pooling_stat: str | None = None
+    dvs_mode: bool | None = None
 
 
 def published_sizes(family: str, variant: str = "standard") -> dict[str, Preset]:

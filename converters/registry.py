@@ -12,6 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 from evsim.converters import (
     csnn,
     ms_resnet,
+    qkformer,
+    sdt_v1,
     sdt_v2,
     sdt_v3,
     sew_resnet,
@@ -31,6 +33,8 @@ BUILT_IN: dict[str, Family] = {
     for family in (
         spikingformer.FAMILY,
         spikformer.FAMILY,
+        qkformer.FAMILY,
+        sdt_v1.FAMILY,
         sdt_v2.FAMILY,
         sdt_v3.FAMILY,
         sew_resnet.FAMILY,

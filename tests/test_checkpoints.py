@@ -329,11 +329,32 @@ def test_types_of_hdf5_that_are_not_read_are_named(tmp_path):
     assert "no layer takes: head.time" in text
 
 
-def test_plif_is_refused_by_name(tmp_path):
-    """Neurons of learned time constants are named as such, with the keys that say so."""
-    path = write(tmp_path / "c.pth", model=as_tensors(state() | {"block.0.attn.q_lif.w": np.zeros((), np.float32)}))
+def test_a_trained_time_constant_makes_plif_neurons(tmp_path):
+    """Neurons with a w of their own are PLIF in every family, the others stay LIF; `convert` tells how many."""
+    with_w = state() | {"block.0.attn.q_lif.w": np.full((), -1.0, np.float32)}
+    path = write(tmp_path / "c.pth", model=as_tensors(with_w))
+    out = evsim("convert", path, tmp_path / "m.h5").out
+    assert "layers of neurons with a trained time constant (PLIF): 1, tau 3.72 to 3.72" in out
+    network = modelfile.load(tmp_path / "m.h5")
+    neurons = {node.name: node.neuron for node in network.nodes if hasattr(node, "neuron")}
+    assert [name for name, neuron in neurons.items() if neuron == "plif"] == ["block.0.attn.q_lif"]
+    assert network.weights["block.0.attn.q_lif.w"].tolist() == [-1.0]
+
+
+@pytest.mark.parametrize(
+    ("w", "why"),
+    [
+        (np.zeros(4, np.float32), "has shape [4], but a PLIF has one time constant"),
+        (np.full((), np.nan, np.float32), "no time constant comes"),
+        (np.full((), -1e4, np.float32), "no time constant comes"),
+    ],
+)
+def test_a_time_constant_that_is_none_is_refused(tmp_path, w, why):
+    """A w of several numbers, or of which no tau comes, is named."""
+    path = write(tmp_path / "c.pth", model=as_tensors(state() | {"block.0.attn.q_lif.w": w}))
     text = refused("convert", path, tmp_path / "m.h5")
-    assert "PLIF neurons (ParametricLIFNode: block.0.attn.q_lif.w)" in text
+    assert "block.0.attn.q_lif.w" in text
+    assert why in text
 
 
 def test_crop_and_interpolation_are_facts(tmp_path):

@@ -28,7 +28,7 @@ CASES = {
     "sdt-v3-8": by_hand_others.sdt_v3,
 }
 NOT_COUNTED = {"kind", "heads", "erode", "code_order", "k_spikes", "v_spikes"}
-"""What a golden says of attention beside its operations; in dvs mode the spikes of k and v are those before erosion."""
+"""What a golden says of attention beside its operations; the networks here do not show the spikes of k and v."""
 
 pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="../shared absent")
 
