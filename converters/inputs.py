@@ -42,7 +42,7 @@ def input_spec(
     sizes
         Image size of the family's published models by tokenizer, where all have one.
     crop
-        Image size to the share of a picture that the authors' evaluation keeps, where `resizing` does not say it; None: all of it.
+        Image size to the share of a picture that the authors' evaluation keeps, where `resizing` says none; None: all of it.
     timesteps
         T of all models of the family; None: it is asked for.
 
