@@ -59,6 +59,10 @@ def convert(
         option("which of several dicts of weights, e.g. state_dict_ema", MODEL, metavar="NAME"),
     ] = None,
     keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
+    neuron: Annotated[str | None, option("lif or plif, where the keys cannot tell", MODEL, metavar="NAME")] = None,
+    built_size: Annotated[
+        int | None, option("image size that a SpikingResformer was built for, if another", MODEL)
+    ] = None,
 ) -> None:
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
 
@@ -73,7 +77,7 @@ def convert(
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
-        crop_pct, interpolation, weights, keys,
+        crop_pct, interpolation, weights, keys, neuron, built_size,
     )  # fmt: skip
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
     converted = convert_checkpoint(checkpoint, options)

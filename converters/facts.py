@@ -15,7 +15,10 @@ CHOICES = {
     "frames": ("number", "time"),
     "interpolation": INTERPOLATIONS,
 }
-"""What the options that say how an input is made may be; `variant` and `tokenizer` are a family's own."""
+"""What the options that say how an input is made may be."""
+
+OWN = ("variant", "tokenizer", "neuron", "built_size")
+"""Options whose values are a family's own, `Family.choices`; to a family that does not list one it means nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class ConvertOptions:
     interpolation: str | None = None
     weights: str | None = None
     keys: str | None = None
+    neuron: str | None = None
+    built_size: int | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -196,18 +201,19 @@ class Facts:
         family
             Its name, for messages.
         choices
-            What `variant` and `tokenizer` may be; one that is left out means nothing to the family.
+            What the options of `OWN` may be, an empty tuple for any value; one that is left out means nothing to the
+            family.
 
         Raises
         ------
         OptionError
             If one of them is given and is none of these.
         """
-        for name in ("variant", "tokenizer"):
+        for name in OWN:
             value, known = getattr(self.options, name), choices.get(name, ())
-            if value is not None and not known:
+            if value is not None and name not in choices:
                 raise OptionError(f"`{name}` means nothing for {family}; leave it out")
-            if value not in (None, *known):
+            if known and value not in (None, *known):
                 raise OptionError(_choice(name, known, value))
 
     def refuse(self, meaning: str, *facts: str) -> None:

@@ -32,7 +32,8 @@ class Family:
         Names that the authors' PyTorch code has for it: values of a checkpoint's ``args.model``, in lower case, whose
         other arguments describe the model that was trained. True where the name decides the family if the keys do not.
     choices
-        What the options `variant` and `tokenizer` may be; an option that stands not here means nothing to the family.
+        What the options of `facts.OWN` may be, an empty tuple for any value; one that stands not here means nothing to
+        the family.
     unused
         Modules and parameters that some checkpoints hold and no forward pass reads, spelled as `Row.node`.
     fires_like
@@ -40,6 +41,8 @@ class Family:
         are published for anything like it. `evsim.synthesis.rates` asks.
     residual_rate
         The rate among those that is no published one, for the report.
+    plif
+        Whether its networks may have neurons of a learned leak, whose ``w`` lies in the checkpoint.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Family:
     unused: tuple[str, ...] = ()
     fires_like: Callable[[str], str | float] | None = None
     residual_rate: float | None = None
+    plif: bool = False
 
     def form(self, name: str) -> Form:
         """Return the form of that name; KeyError if there is none."""

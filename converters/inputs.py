@@ -7,10 +7,20 @@ from functools import partial
 
 from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.presets import CIFAR10, IMAGENET
-from evsim.inputspec import CROP_PCT, INTERPOLATIONS, InputSpec
+from evsim.inputspec import CROP_PCT, INTERPOLATIONS, RESIZED, InputSpec
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
+def input_spec(
+    facts: Facts,
+    tokenizer: str,
+    channels: int,
+    size: int | None = None,
+    published: Statistics | None = None,
+    resizing: tuple[float, str] | None = None,
+    resized: bool = False,
+) -> InputSpec:
     """Return how the model's input is made.
 
     Parameters
@@ -21,6 +31,10 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
         "imagenet", "cifar" or "dvs".
     channels
         Input channels.
+    size, published, resizing
+        What is published of image size, mean and std, `crop_pct` and interpolation, where it is not the tokenizer's.
+    resized
+        Whether frames of events are resized to the model's size, bilinearly, and so become real values.
 
     Raises
     ------
@@ -31,7 +45,7 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
     timesteps = facts.find("timesteps", "time_step", anyway=("T",), check=is_count)
     size = facts.find(
         "image_size", "img_size",
-        constant={"cifar": 32, "dvs": 128}.get(tokenizer), reason=f"size of the published {tokenizer} models",
+        constant=size or {"cifar": 32, "dvs": 128}.get(tokenizer), reason=f"size of the published {tokenizer} models",
         check=is_count,
     )  # fmt: skip
     if events:
@@ -43,9 +57,16 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
             "orientation", constant="spikingjelly", reason="as the authors' loader",
             check=lambda o: o in CHOICES["orientation"],
         )  # fmt: skip
-        return InputSpec("events", channels, size, size, timesteps, frames=frames, orientation=orientation)
+        if resized:
+            facts.note(
+                "interpolation", RESIZED, "assumed: frames of the whole sensor are resized, as the authors' scripts"
+            )
+        return InputSpec(
+            "frames" if resized else "events", channels, size, size, timesteps, frames=frames, orientation=orientation,
+            interpolation=RESIZED if resized else INTERPOLATIONS[0],
+        )  # fmt: skip
     facts.refuse("means nothing for a model of images", "frames", "orientation")
-    published = IMAGENET if tokenizer == "imagenet" else CIFAR10
+    published = published or (IMAGENET if tokenizer == "imagenet" else CIFAR10)
     mean, std = (
         facts.find(
             fact, fact, constant=value,
@@ -53,20 +74,27 @@ def input_spec(facts: Facts, tokenizer: str, channels: int) -> InputSpec:
         )
         for fact, value in (("mean", published[0]), ("std", published[1]))
     )  # fmt: skip
-    crop_pct, interpolation = _resizing(facts)
+    crop_pct, interpolation = _resizing(facts, resizing)
     return InputSpec("image", channels, size, size, timesteps, mean, std, crop_pct, interpolation=interpolation)
 
 
-def _resizing(facts: Facts) -> tuple[float, str]:
+def _resizing(facts: Facts, published: tuple[float, str] | None) -> tuple[float, str]:
     """Return how pictures are cut to size, as timm's `crop_pct` and `interpolation` say; noted where something says it.
 
-    What neither an option nor the arguments tell is as the published models have it: the whole picture, bicubic.
+    What neither an option nor the arguments tell is as the published models have it: the whole picture, bicubic, or
+    what the family says, which is noted too.
     """
-    crop_pct, interpolation = CROP_PCT, INTERPOLATIONS[0]
-    if facts.speaks_of("crop_pct"):
-        crop_pct = facts.find("crop_pct", "crop_pct", check=lambda share: 0.0 < share <= 1.0)
-    if facts.speaks_of("interpolation"):
-        interpolation = facts.find("interpolation", "interpolation", check=lambda name: name in INTERPOLATIONS)
+    crop_pct, interpolation = published or (CROP_PCT, INTERPOLATIONS[0])
+    reason = "as the authors' scripts"
+    if published or facts.speaks_of("crop_pct"):
+        crop_pct = facts.find(
+            "crop_pct", "crop_pct", constant=crop_pct, reason=reason, check=lambda share: 0.0 < share <= 1.0
+        )
+    if published or facts.speaks_of("interpolation"):
+        interpolation = facts.find(
+            "interpolation", "interpolation", constant=interpolation, reason=reason,
+            check=lambda name: name in INTERPOLATIONS,
+        )  # fmt: skip
     return float(crop_pct), interpolation
 
 

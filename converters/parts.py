@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -15,6 +16,12 @@ from evsim.errors import CheckpointError
 from evsim.network import LIF, Conv2d, Linear, MaxPool, Node
 
 BATCH_NORM_EPS = 1e-5
+
+LEAST_W = -80.0
+"""Least w of a PLIF whose tau, 1 + exp(-w), float32 holds."""
+
+Recipe = Callable[[Mapping[str, NDArray[np.floating]]], NDArray[np.floating]]
+"""Makes a parameter of tensors in float64, given by their keys."""
 
 
 class Builder:
@@ -48,14 +55,16 @@ class Builder:
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self._sources: dict[str, tuple[str, ...]] = {}
+        self._recipes: dict[str, Recipe] = {}
         self._extra: list[str] = []
+        self._taus: list[float] = []
 
     def add(self, node: Node) -> str:
         """Append a node and return its name."""
         self.nodes.append(node)
         return node.name
 
-    def layer(self, name: str, source: str, stride: int = 1, padding: int = 0) -> str:
+    def layer(self, name: str, source: str, stride: int = 1, padding: int = 0, groups: int = 1) -> str:
         """Append a convolution or linear layer of the table, with its BatchNorm if the table has one.
 
         Raises
@@ -83,11 +92,49 @@ class Builder:
         module = "Conv1d" if len(kernel) == 1 else "Conv2d"
         window = (kernel[-2] if len(kernel) == 2 else 1, kernel[-1])
         strides, paddings = (stride, stride), (padding, padding)
-        return self.add(Conv2d(name, (source,), inputs, outputs, window, strides, paddings, has_bias, norm, module))
+        return self.add(Conv2d(
+            name, (source,), inputs * groups, outputs, window, strides, paddings, has_bias, norm, module, groups
+        ))  # fmt: skip
 
-    def lif(self, name: str, source: str, tau: float, layout: str = "map", threshold: float = 1.0) -> str:
-        """Append LIF neurons."""
-        return self.add(LIF(name, (source,), tau, threshold, layout))  # type: ignore[arg-type]
+    def made(self, node: Node, parameters: Mapping[str, tuple[Sequence[str], Recipe]]) -> str:
+        """Append a node whose parameters are computed: each from which keys, and how; what comes out is float64."""
+        for parameter, (keys, recipe) in parameters.items():
+            self._sources[f"{node.name}.{parameter}"] = tuple(keys)
+            self._recipes[f"{node.name}.{parameter}"] = recipe
+        return self.add(node)
+
+    def lif(
+        self,
+        name: str,
+        source: str,
+        tau: float,
+        layout: str = "map",
+        threshold: float = 1.0,
+        view: tuple[int, ...] = (),
+    ) -> str:
+        """Append LIF neurons: PLIF where the checkpoint has their trained time constant, ``<name>.w``.
+
+        Raises
+        ------
+        CheckpointError
+            If that is no single number, or none that a time constant can have.
+        """
+        parametric = f"{name}.w" in self.checkpoint.shapes
+        tau = self._trained(name) if parametric else tau
+        return self.add(LIF(name, (source,), tau, threshold, layout, parametric=parametric, view=view))  # type: ignore[arg-type]
+
+    def _trained(self, name: str) -> float:
+        """Take w of PLIF neurons, and return what it makes of tau: 1 / sigmoid(w)."""
+        key, path = f"{name}.w", self.checkpoint.path
+        shape = self.checkpoint.shapes[key]
+        if prod(shape) != 1:
+            raise CheckpointError(f"{path}: {key} has shape {list(shape)}, but a PLIF has one time constant")
+        self._sources[key] = (key,)
+        w = float(self.checkpoint.tensors[key].reshape(()).astype(np.float64))
+        if not w >= LEAST_W:  # NaN as well
+            raise CheckpointError(f"{path}: {key} is {w}, of which no time constant comes; use a sound checkpoint")
+        self._taus.append(1.0 + math.exp(-w))
+        return self._taus[-1]
 
     def pool(self, name: str, source: str) -> str:
         """Append the max-pooling 3 x 3, stride 2, padding 1 of the tokenizers."""
@@ -127,9 +174,15 @@ class Builder:
             self.notes.append(
                 f"left out: {counted} counters of BatchNorm (num_batches_tracked), which are no parameters"
             )
+        if self._taus:
+            least, most = min(self._taus), max(self._taus)
+            self.notes.append(
+                f"took trained time constants (PLIF) of {len(self._taus)} layers of neurons: tau {least:.3g} to "
+                f"{most:.3g}"
+            )
         if self._extra:
             self.notes.append(f"took a bias that the family's models do not have: {named(self._extra)}")
-        return Weights(self.checkpoint, self._sources)
+        return Weights(self.checkpoint, self._sources, self._recipes)
 
     def _check(self, layer: Layer, used: Mapping[str, tuple[str, ...]], outputs: int) -> None:
         """Refuse a layer that lacks a tensor, or has one of another size than its output channels."""
@@ -154,6 +207,8 @@ class Weights(Mapping[str, NDArray[np.floating]]):
     ----------
     sources
         ``"<node>.<parameter>"`` to the keys of the checkpoint that it is made from.
+    recipes
+        How those are made that are neither a tensor as it is nor a BatchNorm.
 
     Raises
     ------
@@ -161,10 +216,20 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         On access, if a value is NaN or infinite, or becomes so in the type that is stored, or a variance negative.
     """
 
-    def __init__(self, checkpoint: Checkpoint, sources: Mapping[str, tuple[str, ...]]) -> None:
-        self._checkpoint, self.sources = checkpoint, sources
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        sources: Mapping[str, tuple[str, ...]],
+        recipes: Mapping[str, Recipe] | None = None,
+    ) -> None:
+        self._checkpoint, self.sources, self.recipes = checkpoint, sources, recipes or {}
 
     def __getitem__(self, key: str) -> NDArray[np.floating]:
+        if key in self.recipes:
+            tensors = {name: self._read(name).astype(np.float64) for name in self.sources[key]}
+            computed = self.recipes[key](tensors)
+            self._check(computed, key)
+            return computed
         parts = [self._read(name) for name in self.sources[key]]
         parameter = key.rsplit(".", 1)[1]
         if parameter == "weight":
@@ -172,6 +237,8 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             axes = (2, 3, 1, 0) if weight.ndim == 4 else (2, 1, 0) if weight.ndim == 3 else (1, 0)
             turned = self._single(weight.transpose(axes), key)
             return turned[np.newaxis] if weight.ndim == 3 else turned
+        if parameter == "w":
+            return self._single(parts[0].reshape(1), key)
         if parameter == "bias":
             return self._single(parts[0], key)
         gain, variance, *rest = (part.astype(np.float64) for part in parts)

@@ -15,7 +15,10 @@ CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 @dataclass(frozen=True)
 class Preset:
-    """Facts of one published model; `assumed` names those that were not published."""
+    """Facts of one published model; `assumed` names those that were not published.
+
+    `widths` are the channels of its stages where they do not follow from `dim`.
+    """
 
     tokenizer: str
     dim: int
@@ -29,6 +32,8 @@ class Preset:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     assumed: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()
+    neuron: str | None = None
 
 
 def published_sizes(family: str, variant: str = "standard") -> dict[str, Preset]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 
-from evsim.converters import spikformer, spikingformer
+from evsim.converters import spikformer, spikingformer, spikingresformer
 from evsim.converters.family import Family
 from evsim.converters.presets import Preset
 from evsim.errors import OptionError, PluginError
 
 GROUP = "evsim.converters"
 
-BUILT_IN: dict[str, Family] = {family.name: family for family in (spikingformer.FAMILY, spikformer.FAMILY)}
+BUILT_IN: dict[str, Family] = {family.name: family for family in (
+    spikingformer.FAMILY, spikformer.FAMILY,
+    spikingresformer.FAMILY,
+)}  # fmt: skip
 """The families of evsim by name."""
 
 PRESETS: dict[str, Preset] = {name: preset for family in BUILT_IN.values() for name, preset in family.presets.items()}

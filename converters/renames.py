@@ -54,7 +54,8 @@ def fitted(checkpoint: Checkpoint, families: Families, keys: str | None, weights
     if keys is not None:
         checkpoint = mapped(checkpoint, read_map(keys), keys)
     fitting = _alone(checkpoint, families, weights) or _alone(checkpoint, _of_others(), weights) or checkpoint
-    _refuse_learned(fitting)
+    if not any(family.plif and family.fits(fitting.shapes) for family in families.values()):
+        _refuse_learned(fitting)
     return fitting
 
 
@@ -226,7 +227,7 @@ def _refuse_learned(checkpoint: Checkpoint) -> None:
     if learned:
         raise CheckpointError(
             f"{checkpoint.path} has PLIF neurons (ParametricLIFNode: {_some(learned)}), whose learned time constants "
-            "evsim does not run yet; give a model of LIF neurons"
+            "evsim does not run in a network of these keys; give a model of LIF neurons"
         )
 
 

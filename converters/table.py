@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evsim.errors import CheckpointError
@@ -39,6 +39,10 @@ class Row:
         Whether the layer always has a bias.
     key
         The layer's key, where it is not the node's name.
+    part
+        Name of the tensor, where it is not the weight: ``w`` of a PLIF.
+    initial
+        What a model of random weights has there, where that is no random number.
     """
 
     node: str
@@ -46,6 +50,8 @@ class Row:
     norm: str = ""
     bias: bool = False
     key: str = ""
+    part: str = "weight"
+    initial: float | None = None
 
     @property
     def counter(self) -> str:
@@ -58,7 +64,7 @@ class Row:
         node, key = (COUNTER.sub(str(index), text) for text in (self.node, self.key or self.node))
         parent = key.rpartition(".")[0]
         norm = f"{parent}.{self.norm}" if parent and self.norm else self.norm
-        return Layer(node, key, self.shape, norm, self.bias)
+        return Layer(node, key, self.shape, norm, self.bias, self.part, self.initial)
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,13 @@ class Layer:
     shape: tuple[int | str, ...]
     norm: str
     bias: bool
+    part: str = "weight"
+    initial: float | None = None
 
     @property
     def weight(self) -> str:
-        """Key of the weight."""
-        return f"{self.key}.weight"
+        """Key of the weight, or of the lone tensor that the row is about."""
+        return f"{self.key}.{self.part}"
 
     def sized(self, sizes: Sizes) -> tuple[int, ...]:
         """Return the shape of the weight in numbers."""
@@ -94,11 +102,19 @@ class Form:
         (``stage.0.x``) stands in for that block's layer of a counted one (``stage.{depth}.x``).
     shared
         Whose checkpoints have these very keys too, for messages; "" if the keys alone tell the family.
+    grown
+        Makes the rows from a checkpoint's shapes, where its layers are numbered with gaps or differ from model to
+        model; `rows` are then those of a published one, for messages and random weights.
     """
 
     name: str
     rows: tuple[Row, ...]
     shared: str = ""
+    grown: Callable[[Shapes], tuple[Row, ...]] | None = None
+
+    def of(self, shapes: Shapes) -> Form:
+        """Return the form with the rows that a checkpoint of these shapes has."""
+        return replace(self, rows=self.grown(shapes), grown=None) if self.grown else self
 
     def layers(self, sizes: Sizes) -> Iterator[Layer]:
         """Yield all layers of a model, block by block; of the sizes only the counts of blocks are needed."""
@@ -124,6 +140,8 @@ class Form:
 
     def match(self, shapes: Shapes) -> Match:
         """Hold the keys of a checkpoint against the table."""
+        if self.grown:
+            return self.of(shapes).match(shapes)
         present, missing, misshapen = 0, [], []
         counts = self._counts(shapes)
         for layer in self.layers(self._walked(counts, shapes)):
@@ -138,6 +156,8 @@ class Form:
 
     def fits(self, shapes: Shapes) -> bool:
         """Whether the weight of every layer is there: `match`, ended by the first that is not."""
+        if self.grown:
+            return self.of(shapes).fits(shapes)
         layers = self.layers(self._walked(self._counts(shapes), shapes))
         return all(len(shapes.get(layer.weight, ())) == len(layer.shape) for layer in layers)
 

@@ -211,7 +211,7 @@ def _convert(model: str | Preset, preset: Preset, state: dict[str, NDArray[Any]]
     checkpoint = Checkpoint(Path(f"{preset.family}-{preset.depth}-{preset.dim}"), state, shapes, {}, (), "")
     if isinstance(model, str):
         return build(checkpoint, ConvertOptions(preset.family, preset=model)).network
-    chosen = {name: getattr(preset, name) for name in find_family(preset.family).choices}
+    chosen = {name: getattr(preset, name, None) for name in find_family(preset.family).choices}
     options = ConvertOptions(
         preset.family, heads=preset.heads, timesteps=preset.timesteps, image_size=preset.image_size,
         mean=preset.mean or None, std=preset.std or None, **chosen,
@@ -227,7 +227,8 @@ def _state(
     name, sizes = family.sizes(preset)
     for layer in family.form(name).layers(sizes):
         key, shape, norm, bias = layer.key, layer.sized(sizes), layer.norm, layer.bias
-        state[f"{key}.weight"] = draw(shape)
+        known = layer.initial is not None
+        state[layer.weight] = np.full(shape, layer.initial, np.float32) if known else draw(shape)
         if bias:
             state[f"{key}.bias"] = draw(shape[:1])
         if norm:
