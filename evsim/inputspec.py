@@ -81,6 +81,11 @@ class InputSpec:
             raise NetworkError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}")
 
     @property
+    def reads_recordings(self) -> bool:
+        """Whether its frames can be made of a recording of events."""
+        return self.kind == "events" or (self.kind == "frames" and self.interpolation == RESIZED)
+
+    @property
     def size(self) -> str:
         """Size of one frame, for messages."""
         return f"[{self.channels}, {self.height}, {self.width}]"

@@ -8,12 +8,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from commands import evsim
+from commands import evsim, refused
 from resformers import Model
 from torch_files import as_tensors, write_checkpoint
 
-from evsim import api, countsfile, modelfile
+from evsim import api, countsfile, modelfile, synthesis
 from evsim.converters import ConvertOptions, convert
+from evsim.converters.facts import Facts
+from evsim.converters.registry import BUILT_IN
+from evsim.errors import CheckpointError, NetworkError, OptionError
+from evsim.network import LIF
+from evsim.workload import workload
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "golden-families"
 GOLDENS = ("spikingresformer-imagenet-32", "spikingresformer-cifar-24")
@@ -128,3 +133,159 @@ def test_every_form_is_the_plain_forward_pass(form, tmp_path):
             assert int(first.sops.sum()) == fed.sum() * rows
             assert int(second.sops.sum()) == attn.sum() * width
             assert (first.kind, first.attention) == ("attention", "dssa")
+
+
+def test_another_size_than_built_for_keeps_the_scale(tmp_path):
+    """The second product is scaled by the patches that the model was built for: the image's, if nothing says more."""
+    model = Model(layers=("D",), planes=(8,), heads=(2,), patches=(2,), wide=False, size=12)
+    scales = {
+        built: converted(model, tmp_path, built_size=built).weights["layers.0.0.matmul2.scale"]
+        for built in (None, 12, 24, 13)
+    }
+    rate = model.state["layers.0.0.firing_rate_attn"].reshape(2).astype(np.float64)
+    np.testing.assert_array_equal(scales[None], 1.0 / np.sqrt(rate * 36))
+    for built, rows in ((12, 36), (13, 36), (24, 144)):
+        np.testing.assert_array_equal(scales[built], 1.0 / np.sqrt(rate * rows))
+    for options in ({"built_size": 1}, {"built_size": 0}):
+        with pytest.raises(OptionError, match="built_size"):
+            converted(model, tmp_path, **options)
+    path = saved(model, tmp_path / "c.pth")
+    told = evsim("convert", path, tmp_path / "m.h5", "--timesteps", 3, "--image-size", 12, "--built-size", 24)
+    assert "built_size   24 (from --built-size)" in told.out, told
+
+
+def test_what_the_keys_tell_is_told_and_the_rest_asked_or_assumed(tmp_path):
+    """Heads, sizes and PLIF come from the keys; T and ImageNet's size are asked for; each assumption is said."""
+    model = FORMS["imagenet"]
+    path, out = saved(model, tmp_path / "c.pth"), tmp_path / "m.h5"
+    assert "does not tell timesteps: give it by --timesteps" in refused("convert", path, out)
+    assert "does not tell image size: give it by --image-size" in refused("convert", path, out, "--timesteps", 3)
+    given = ("--timesteps", 3, "--image-size", 32)
+    lines = evsim("convert", path, out, *given).out
+    for line in (
+        "heads          1, 3 (from the keys, whose", "widths         8, 12 (from the keys)", "lif (assumed: as in all",
+        "tokenizer      imagenet (assumed: as the published models with such a", "crop_pct       0.95 (assumed",
+    ):  # fmt: skip
+        assert line in lines, lines
+    alike = ("--heads", 3, "--family", "spikingresformer", "--neuron", "lif", "--variant", "standard", "--tau", 2.0)
+    assert evsim("convert", path, out, *given, *alike).code == 0
+    spec = convert(path, ConvertOptions(timesteps=3, image_size=32, tokenizer="cifar")).network.spec
+    assert (spec.kind, spec.mean, spec.crop_pct) == ("image", (0.4914, 0.4822, 0.4465), 1.0)
+    assert spec.std == (0.2023, 0.1994, 0.2010)
+    framed = convert(path, ConvertOptions(timesteps=3, tokenizer="dvs")).network.spec
+    assert (framed.kind, framed.height, framed.interpolation) == ("frames", 128, "bilinear")
+    learned = saved(FORMS["dvs"], tmp_path / "d.pth")
+    conversion = convert(learned, ConvertOptions(timesteps=3, neuron="plif"))
+    assert (conversion.network.spec.kind, conversion.network.spec.height) == ("frames", 64)
+    assert any("trained time constants (PLIF) of 13 layers of neurons: tau" in note for note in conversion.notes)
+    picture = convert(learned, ConvertOptions(timesteps=3, image_size=16, tokenizer="cifar")).network
+    assert picture.spec.kind == "image"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"heads": 2}, "`heads=2` contradicts the checkpoint, whose weights say 3"),
+        ({"neuron": "plif"}, "`neuron=plif` contradicts the checkpoint, which has no trained time constants"),
+        ({"neuron": "if"}, "`neuron` must be one of lif, plif, got if"),
+        ({"variant": "cml"}, "`variant` must be one of standard"),
+        ({"family": "spikformer"}, "its keys are those of spikingresformer, not of spikformer"),
+        ({"orientation": "jaer"}, "`orientation` means nothing for a model of images"),
+        ({"tokenizer": "dvs", "mean": (0.1, 0.1, 0.1)}, "`mean` means nothing for a model of events"),
+        ({"preset": "spikingresformer-ti-imagenet"}, "says widths"),
+        ({"image_size": 4}, "has no patch at that size; give a greater one by `built_size` or `image_size`"),
+        ({"tau": 0.5}, "tau 0.5"),
+    ],
+)
+def test_options_that_contradict_are_refused(options, text, tmp_path):
+    """One line says what an option contradicts."""
+    with pytest.raises((OptionError, NetworkError)) as caught:
+        converted(FORMS["imagenet"], tmp_path, **options)
+    assert text in str(caught.value)
+
+
+def test_a_preset_of_another_first_convolution_is_refused(tmp_path):
+    """CIFAR's model has the widths of ImageNet's smallest, and another prologue."""
+    path = saved(FORMS["cifar"], tmp_path / "c.pth")
+    with pytest.raises(OptionError, match="whose first convolution is of 7 x 7, but the checkpoint's is of 3 x 3"):
+        convert(path, ConvertOptions(preset="spikingresformer-ti-imagenet"))
+    with pytest.raises(OptionError, match="`tau` means nothing for PLIF neurons"):
+        convert(saved(FORMS["dvs"], tmp_path / "d.pth"), ConvertOptions(timesteps=3, tau=2.0))
+    with pytest.raises(OptionError, match="`built_size` means nothing for spikingformer"):
+        Facts(ConvertOptions(built_size=3), {}).choose_among("spikingformer", BUILT_IN["spikingformer"].choices)
+
+
+DAMAGE = {
+    "layers.0.0.firing_rate_x": (np.zeros((1, 1, 1, 1, 1), np.float32), "firing_rate_x is not positive in every head"),
+    "layers.1.1.firing_rate_attn": (np.full((1, 1, 3, 1, 1), np.nan, np.float32), "firing_rate_attn"),
+    "layers.1.1.firing_rate_x": (np.ones((1, 1, 2, 1, 1), np.float32), "layers.1.1.firing_rate_"),
+    "layers.0.0.W.weight": (None, "lacks layers.0.0.W.weight"),
+    "layers.0.1.conv.0.1.weight": (None, "lacks layers.0.1.conv.0.1.weight"),
+    "layers.0.1.conv.0.2.bn.bias": (None, "lacks layers.0.1.conv.0.2.bn.bias"),
+    "layers.0.0.W.bias": (np.zeros(7, np.float32), "layers.0.0.W.bias has shape [7]"),
+    "prologue.0.weight": (np.zeros((8, 3, 5, 5), np.float32), "begins with one of 7 or 3"),
+    "layers.1.0.conv.weight": (np.zeros((12, 7, 3, 3), np.float32), "layers.1.0.conv.weight has shape [12, 7, 3, 3]"),
+    "prologue.3.weight": (np.zeros((8, 3, 5, 5), np.float32), "weights that no layer takes: prologue.3.weight"),
+    "layers.0.0.activation_in.w": (np.zeros((), np.float32), "lacks layers.0.0.activation_attn.w"),
+}
+"""A tensor of the ImageNet form replaced, taken away (None) or added, and what the message says."""
+
+
+@pytest.mark.parametrize("key", DAMAGE)
+def test_damage_is_named(key, tmp_path):
+    """A tensor that is missing, misshapen or unsound is named by its key, in one line."""
+    value, text = DAMAGE[key]
+    state = dict(FORMS["imagenet"].state)
+    state.pop(key, None)
+    if value is not None:
+        state[key] = value
+    path = write_checkpoint(tmp_path / "c.pth", {"model": as_tensors(state)})
+    said = refused("convert", path, tmp_path / "m.h5", "--timesteps", 3, "--image-size", 32)
+    assert text in said
+    assert not (tmp_path / "m.h5").exists()
+
+
+@pytest.mark.parametrize("w", [np.float32(np.nan), np.float32(-200.0)])
+def test_unsound_time_constants_are_refused(w, tmp_path):
+    """A PLIF's number from which no time constant comes is named."""
+    state = FORMS["dvs"].state | {"layers.1.2.down.0.w": np.array(w)}
+    path = write_checkpoint(tmp_path / "c.pth", {"model": as_tensors(state)})
+    assert "layers.1.2.down.0.w" in refused("convert", path, tmp_path / "m.h5", "--timesteps", 3)
+
+
+def test_a_stage_that_does_not_narrow_is_refused(tmp_path):
+    """The authors' code has one layer of stride 2 at the begin of each stage but the first."""
+    state = {key.replace("layers.1.", "layers.0.2."): value for key, value in FORMS["imagenet"].state.items()}
+    state |= {key: value for key, value in FORMS["imagenet"].state.items() if not key.startswith("layers.1.0")}
+    path = write_checkpoint(tmp_path / "c.pth", {"model": as_tensors(state)})
+    with pytest.raises(CheckpointError, match=r"layers\.1"):
+        convert(path, ConvertOptions(timesteps=3, image_size=32))
+
+
+PARAMETERS = {
+    "ti-imagenet": 11.181,
+    "s-imagenet": 17.814,
+    "m-imagenet": 35.601,
+    "l-imagenet": 60.376,
+    "cifar10": 10.793,
+}
+
+
+@pytest.mark.parametrize("preset", PARAMETERS)
+def test_presets_have_the_published_sizes(preset):
+    """Parameters, in millions, are those of the authors' models."""
+    network = synthesis.skeleton(f"spikingresformer-{preset}")
+    number = sum(work.parameters for work in workload(network).values())
+    assert number / 1e6 == pytest.approx(PARAMETERS[preset], abs=6e-4)
+
+
+@pytest.mark.parametrize("preset", BUILT_IN["spikingresformer"].presets)
+def test_every_preset_stands_for_a_network(preset):
+    """Each has a graph of its size, T, classes and input."""
+    told, network = BUILT_IN["spikingresformer"].presets[preset], synthesis.skeleton(preset)
+    spec = network.spec
+    assert (spec.timesteps, spec.height, network.classes) == (told.timesteps, told.image_size, told.classes)
+    assert spec.kind == ("frames" if "dvs" in preset else "image")
+    assert spec.mean == told.mean
+    plif = {node.parametric for node in network.nodes if isinstance(node, LIF)}
+    assert plif == {preset == "spikingresformer-dvs128"}
