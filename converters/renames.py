@@ -54,7 +54,8 @@ def fitted(checkpoint: Checkpoint, families: Families, keys: str | None, weights
     if keys is not None:
         checkpoint = mapped(checkpoint, read_map(keys), keys)
     fitting = _alone(checkpoint, families, weights) or _alone(checkpoint, _of_others(), weights) or checkpoint
-    if not any(family.plif and family.fits(fitting.shapes) for family in families.values()):
+    known = [family for family in families.values() if family.fits(fitting.shapes)]
+    if known and not any(family.plif for family in known):
         _refuse_learned(fitting)
     return fitting
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
-from evsim.converters.inputs import input_spec, is_count
+from evsim.converters.inputs import Statistics, input_spec, is_count
 from evsim.converters.parts import Builder
 from evsim.converters.presets import IMAGENET, Preset
 from evsim.converters.table import Form, Row, Shapes, named
@@ -33,8 +33,8 @@ WIDE = 7
 STEMS = (WIDE, 3)
 """Kernels of the first convolution: ImageNet's is the wide one, of stride 2, behind which a max-pool follows."""
 
-CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-CIFAR100 = tuple(tuple(n / 255.0 for n in values) for values in ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)))
+CIFAR10: Statistics = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+CIFAR100: Statistics = (129.3 / 255, 124.1 / 255, 112.4 / 255), (68.2 / 255, 65.4 / 255, 70.4 / 255)
 """Mean and standard deviation in the authors' script; those of CIFAR-10 are not the usual ones."""
 
 RATE = 0.2
@@ -241,14 +241,14 @@ def _attention(builder: Builder, path: str, x: str, tau: float, heads: int, patc
     attn = builder.lif(f"{path}.activation_attn", made, tau, "tokens", view=view)
     made = _product(builder, f"{path}.matmul2", (attn, reals), heads, 1, rows, "firing_rate_attn")
     out = builder.layer(f"{path}.Wproj", builder.lif(f"{path}.activation_out", made, tau))
-    return builder.add(Add(f"{path}.add", (out, x)))
+    return builder.add(Add(f"{path}.add", (x, out)))
 
 
 def _product(builder: Builder, name: str, inputs: tuple[str, str], heads: int, part: int, count: int, rate: str) -> str:
     """Append a product of spikes with real rows, scaled by 1 / sqrt(rate x count) in each head."""
     key, path = f"{name.rpartition('.')[0]}.{rate}", builder.checkpoint.path
     rates = builder.checkpoint.tensors[key]
-    if not bool((rates > 0.0).all()):
+    if rates.dtype.kind == "f" and not bool(np.greater(rates, 0.0).all()):
         raise CheckpointError(
             f"{path}: {key} is not positive in every head, as after a training; without it the attention has no scale"
         )
@@ -269,9 +269,9 @@ def _feed_forward(builder: Builder, path: str, x: str, tau: float, groups: int, 
     for k in range(convs):
         fired = builder.lif(f"{path}.conv.{k}.0", inner, tau)
         inner = builder.layer(f"{path}.conv.{k}.1", fired, padding=1, groups=groups)
-    wide = builder.add(Add(f"{path}.conv.add", (inner, wide)))
+    wide = builder.add(Add(f"{path}.conv.add", (wide, inner)))
     down = builder.layer(f"{path}.down.1", builder.lif(f"{path}.down.0", wide, tau))
-    return builder.add(Add(f"{path}.add", (down, x)))
+    return builder.add(Add(f"{path}.add", (x, down)))
 
 
 def _halved(side: int) -> int:
@@ -319,7 +319,7 @@ def _presets() -> Iterator[tuple[str, Preset]]:
 
 def _preset(
     tokenizer: str, widths: tuple[int, ...], timesteps: int, classes: int, size: int,
-    statistics: tuple[tuple[float, ...], ...] = ((), ()), neuron: str = "lif", head: int = 64,
+    statistics: Statistics = ((), ()), neuron: str = "lif", head: int = 64,
 ) -> Preset:  # fmt: skip
     dim, (mean, std) = widths[-1], statistics
     return Preset(

@@ -15,6 +15,7 @@ from torch_files import as_tensors, write_checkpoint
 from evsim import api, countsfile, modelfile, synthesis
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.facts import Facts
+from evsim.converters.presets import Preset
 from evsim.converters.registry import BUILT_IN
 from evsim.errors import CheckpointError, NetworkError, OptionError
 from evsim.network import LIF
@@ -289,3 +290,39 @@ def test_every_preset_stands_for_a_network(preset):
     assert spec.mean == told.mean
     plif = {node.parametric for node in network.nodes if isinstance(node, LIF)}
     assert plif == {preset == "spikingresformer-dvs128"}
+
+
+@pytest.mark.parametrize("neuron", ["lif", "plif"])
+def test_synthetic_models_fire_at_their_rate(neuron):
+    """Random weights fire at the rate asked for, neurons behind products by the firing rates of the state_dict."""
+    dvs = neuron == "plif"
+    sizes = Preset(
+        "dvs" if dvs else "imagenet", 32, 6, 2, 3, 10, 32 if dvs else 64, "spikingresformer",
+        mean=() if dvs else (0.485, 0.456, 0.406), std=() if dvs else (0.229, 0.224, 0.225),
+        widths=(16, 16, 32), neuron=neuron,
+    )  # fmt: skip
+    model = synthesis.synthesize(sizes, 0.2)
+    assert not model.missed, model.missed
+    neurons = [node for node in model.network.nodes if isinstance(node, LIF)]
+    assert [rate.name for rate in model.rates] == [node.name for node in neurons]
+    run = api.simulate(model.network, model.sample, precision="float64", record_spikes=True)
+    for rate in model.rates:
+        packed, shape = run.spikes[rate.name]
+        fired = np.unpackbits(packed)[: int(np.prod(shape))].mean()
+        assert fired == pytest.approx(rate.reached, abs=1e-12)
+        assert fired == pytest.approx(0.2, rel=0.01), rate.name
+    rates = [float(value.min()) for key, value in model.state.items() if "firing_rate" in key]
+    assert len(rates) == 12
+    assert min(rates) > 0.0
+    if dvs:
+        assert np.array_equal(model.sample[:, 2], model.sample[:, 0] + model.sample[:, 1])
+
+
+def test_sizes_that_make_no_sense_are_refused():
+    """A preset of one's own says the widths of its stages, which heads of one size divide."""
+    for sizes in ({"widths": ()}, {"widths": (16, 16, 31)}, {"depth": 4}, {"widths": (15, 16, 32)}):
+        told = {"widths": (16, 16, 32), "depth": 6} | sizes
+        with pytest.raises(OptionError, match="makes no sense: give 3 widths"):
+            synthesis.skeleton(
+                Preset("imagenet", 32, told["depth"], 2, 4, 10, 64, "spikingresformer", widths=told["widths"])
+            )

@@ -9,9 +9,11 @@ import numpy as np
 
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context, Layer
+from evsim.layers.neurons import NeuronLayer
 from evsim.layers.pool import Pool
 from evsim.layers.readout import Addition
 from evsim.network import LIF, Add, MaxPool, Network, Node, Shape, SpikingSelfAttention, TokenMean
+from evsim.primitives import HeadProduct
 from evsim.spikes import SpikeMap
 
 RUNNING: Mapping[type[Node], Callable[[Any, Shape, Context], Layer]] = {
@@ -38,6 +40,8 @@ class Graph:
         LIF to the max-pool that alone reads it: its rate is that of what the pool emits.
     attention
         LIF to the attention that drives it.
+    products
+        LIF to the product of real rows that drives it.
     end
         Rank of the first mean, over tokens or time, behind which nothing fires.
     """
@@ -47,6 +51,7 @@ class Graph:
         self.neurons = {node.name: node for node in network.nodes if isinstance(node, LIF)}
         self.pools: dict[str, MaxPool] = {}
         self.attention: dict[str, SpikingSelfAttention] = {}
+        self.products: dict[str, HeadProduct] = {}
         for name, lif in self.neurons.items():
             readers, source = self.readers[name], network.node(lif.inputs[0])
             reader = network.node(readers[0]) if len(readers) == 1 else None
@@ -54,6 +59,8 @@ class Graph:
                 self.pools[name] = reader
             if isinstance(source, SpikingSelfAttention):
                 self.attention[name] = source
+            if isinstance(source, HeadProduct):
+                self.products[name] = source
         ends = (rank for rank, node in enumerate(network.nodes) if isinstance(node, TokenMean) or node.once)
         self.end = next(ends, len(network.nodes))
 
@@ -74,7 +81,15 @@ class Graph:
             if self.feeds_attention(name):
                 (lif,) = self.readers[name]
                 last[name] = last[self.readers[lif][0]]
+        for lif, product in self.products.items():  # the product is made when its neurons fire
+            last |= {name: max(last[name], rank[lif]) for name in product.inputs}
         return last
+
+
+def running(node: LIF, network: Network, context: Context) -> NeuronLayer:
+    """Return the running form of neurons alone; of PLIF neurons, with their own time constant."""
+    weights = {"w": network.weights[f"{node.name}.w"]} if node.parametric else None
+    return NeuronLayer(node, network.shapes[node.name], context, weights)
 
 
 def rate_of(spikes: SpikeMap) -> float:
