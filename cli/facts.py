@@ -29,6 +29,7 @@ OWN = Shared(
         shared("levels", int | None, option("greatest integer of integer neurons", MODEL)),
         shared("norm", float | None, option("number that integer neurons divide by", MODEL)),
         shared("pooling_stat", str | None, option("which of four stages pool, e.g. 0111", MODEL, metavar="XXXX")),
+        shared("built_size", int | None, option("image size that a SpikingResformer was built for", MODEL)),
         shared("dvs_mode", bool | None, option("pool within attention", MODEL, "--dvs-mode/--no-dvs-mode")),
     ),
     lambda **typed: typed,

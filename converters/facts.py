@@ -23,7 +23,7 @@ CHOICES = {
 
 OWN = (
     "variant", "tokenizer", "connect", "neuron", "pool", "first_conv", "v_threshold", "decay", "levels", "norm",
-    "pooling_stat", "dvs_mode",
+    "pooling_stat", "dvs_mode", "built_size",
 )  # fmt: skip
 """Options that mean something only for families that say so, by `Family.choices`."""
 
@@ -66,6 +66,7 @@ class ConvertOptions:
     norm: float | None = None
     pooling_stat: str | None = None
     dvs_mode: bool | None = None
+    built_size: int | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():

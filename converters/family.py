@@ -41,6 +41,8 @@ class Family:
         are published for anything like it. `evsim.synthesis.rates` asks.
     residual_rate
         The rate among those that is no published one, for the report.
+    plif
+        Whether its networks may have neurons of a learned leak, whose ``w`` lies in the checkpoint.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Family:
     unused: tuple[str, ...] = ()
     fires_like: Callable[[str], str | float] | None = None
     residual_rate: float | None = None
+    plif: bool = False
 
     def form(self, name: str) -> Form:
         """Return the form of that name; KeyError if there is none."""

@@ -8,7 +8,7 @@ from functools import partial
 
 from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.presets import CIFAR10, IMAGENET
-from evsim.inputspec import CROP_PCT, INTERPOLATIONS, InputSpec
+from evsim.inputspec import CROP_PCT, INTERPOLATIONS, RESIZED, InputSpec
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -26,6 +26,7 @@ def input_spec(
     sizes: Mapping[str, int] = SIZES,
     crop: Callable[[int], float] | None = None,
     timesteps: int | None = None,
+    resized: bool = False,
 ) -> InputSpec:
     """Return how the model's input is made.
 
@@ -42,9 +43,11 @@ def input_spec(
     sizes
         Image size of the family's published models by tokenizer, where all have one.
     crop
-        Image size to the share of a picture that the authors' evaluation keeps, where `resizing` says none; None: all of it.
+        Image size to the share of a picture that the authors' evaluation keeps, where `resizing` says none; None: all.
     timesteps
         T of all models of the family; None: it is asked for.
+    resized
+        Whether frames of events are resized to the model's size, bilinearly, and so become real values.
 
     Raises
     ------
@@ -70,7 +73,14 @@ def input_spec(
             "orientation", constant="spikingjelly", reason="as the authors' loader",
             check=lambda o: o in CHOICES["orientation"],
         )  # fmt: skip
-        return InputSpec("events", channels, size, size, timesteps, frames=frames, orientation=orientation)
+        if resized:
+            facts.note(
+                "interpolation", RESIZED, "assumed: frames of the whole sensor are resized, as the authors' scripts"
+            )
+        return InputSpec(
+            "frames" if resized else "events", channels, size, size, timesteps, frames=frames, orientation=orientation,
+            interpolation=RESIZED if resized else INTERPOLATIONS[0],
+        )  # fmt: skip
     facts.refuse("means nothing for a model of images", "frames", "orientation")
     published = published or (IMAGENET if tokenizer == "imagenet" else CIFAR10)
     mean, std = (

@@ -21,6 +21,7 @@ from evsim.converters import (
     spiking_resnet,
     spiking_vgg,
     spikingformer,
+    spikingresformer,
 )
 from evsim.converters.family import Family
 from evsim.converters.presets import Preset
@@ -37,6 +38,7 @@ BUILT_IN: dict[str, Family] = {
         sdt_v1.FAMILY,
         sdt_v2.FAMILY,
         sdt_v3.FAMILY,
+        spikingresformer.FAMILY,
         sew_resnet.FAMILY,
         spiking_resnet.FAMILY,
         ms_resnet.FAMILY,

@@ -19,7 +19,10 @@ from evsim.errors import NetworkError, OptionError, RecordingError
 from evsim.events import ReadOptions, arrays, head_of, images, npz, open_stream, ready
 from evsim.events import read as read_recording
 from evsim.events.frames import to_frames
-from evsim.events.options import BY_DURATION
+from evsim.events.options import BY_DURATION, Split
+from evsim.events.resizing import to_real_frames
+from evsim.events.types import Recording
+from evsim.inputspec import InputSpec
 from evsim.intake import check_timesteps
 from evsim.kernels.threads import check_threads
 from evsim.needs import check_needs, parsed_size
@@ -185,9 +188,9 @@ def read(
     prepared = _ready(path, network, timesteps or spec.timesteps, options)
     if prepared is not None:
         return prepared
-    if spec.kind == "frames":
+    if spec.kind == "frames" and not spec.reads_recordings:
         raise RecordingError(f"{path} is no array; the model takes frames of real values {spec.size}, as .npy")
-    if spec.kind != "events":
+    if spec.kind == "image":
         kind = open_stream(path, options).format
         raise RecordingError(f"{path} is a recording of events ({kind}), but the model takes images; give a picture")
     if spec.channels not in (2, 3):
@@ -198,19 +201,12 @@ def read(
     if split in BY_DURATION and timesteps is not None:
         raise OptionError(f"`timesteps` and `split={split}` both decide T; give one of them")
     recording = read_recording(path, replace(options, orientation=options.orientation or spec.orientation))
-    frames = to_frames(
-        recording, timesteps or spec.timesteps, split, spec.height, spec.width,
-        duration_us=options.duration_us, fit=options.fit,
-    )  # fmt: skip
-    notes = (*recording.notes, *frames.notes)
-    counts = frames.counts
-    if spec.channels == 3:
-        counts = np.concatenate([counts, counts.sum(axis=1, keepdims=True, dtype=counts.dtype)], axis=1)
+    values, notes = _framed(recording, timesteps or spec.timesteps, split, spec, options)
     steps = None
     if split in BY_DURATION:
-        steps = len(counts)
+        steps = len(values)
         notes += (f"T = {steps}: frames of {options.duration_us} us; the model was trained with {spec.timesteps}",)
-    return Sample(counts, str(path), recording.format, len(recording), notes, steps)
+    return Sample(values, str(path), recording.format, len(recording), (*recording.notes, *notes), steps)
 
 
 def simulate(
@@ -316,12 +312,32 @@ def _line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
+def _framed(
+    recording: Recording, timesteps: int, split: Split, spec: InputSpec, options: ReadOptions
+) -> tuple[NDArray[np.generic], tuple[str, ...]]:
+    """Return the frames of a recording as the network takes them, counts or resized, and what to say of them."""
+    values: NDArray[np.generic]
+    if spec.kind == "frames":
+        real = to_real_frames(
+            recording, timesteps, split, spec.height, spec.width, duration_us=options.duration_us, fit=options.fit
+        )
+        values, notes = real.values, real.notes
+    else:
+        frames = to_frames(
+            recording, timesteps, split, spec.height, spec.width, duration_us=options.duration_us, fit=options.fit
+        )
+        values, notes = frames.counts, frames.notes
+    if spec.channels == 3:
+        values = np.concatenate([values, values.sum(axis=1, keepdims=True, dtype=values.dtype)], axis=1)
+    return values, notes
+
+
 def _ready(path: str | Path, network: Network, timesteps: int, options: ReadOptions) -> Sample | None:
     """Read a picture or an array as the network takes it; None for what is to be read as a recording of events."""
     head, spec = head_of(path), network.spec
     frames = None
     if head.startswith(arrays.MAGIC):
-        if spec.kind == "events" and arrays.holds_events(Path(path)):
+        if spec.reads_recordings and arrays.holds_events(Path(path)):
             return None
         frames, kind = arrays.read_array(Path(path)), "npy"
     elif head.startswith(npz.MAGIC) and npz.holds_frames(Path(path)):

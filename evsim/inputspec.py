@@ -15,6 +15,9 @@ LARGEST_TIMESTEPS = 65536
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "box", "hamming", "lanczos")
 """How a picture can be resized, as timm and Pillow name it; the first is the published models'."""
 
+RESIZED = "bilinear"
+"""How frames of events are resized where a model takes real ones: torchvision's Resize, which anti-aliases."""
+
 CROP_PCT = 1.0
 """Share of the resized image that the published models keep: all of it."""
 
@@ -41,7 +44,8 @@ class InputSpec:
     orientation
         Axis convention of DVS128 recordings that the model was trained on.
     interpolation
-        How pictures are resized, one of `INTERPOLATIONS`.
+        How pictures are resized, one of `INTERPOLATIONS`; for "frames", `RESIZED` says that recordings become frames of
+        the whole sensor first, which are resized then.
     """
 
     kind: Literal["image", "events", "frames"]
@@ -75,6 +79,11 @@ class InputSpec:
             raise NetworkError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
         if self.interpolation not in INTERPOLATIONS:
             raise NetworkError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}")
+
+    @property
+    def reads_recordings(self) -> bool:
+        """Whether its frames can be made of a recording of events."""
+        return self.kind == "events" or (self.kind == "frames" and self.interpolation == RESIZED)
 
     @property
     def size(self) -> str:

@@ -105,7 +105,7 @@ def network_report(network: Network) -> str:
         f"input: {spec.kind} [{spec.channels}, {spec.height}, {spec.width}], {spec.timesteps} timesteps, "
         + (
             f"split by {spec.frames}, orientation {spec.orientation}"
-            if spec.kind == "events"
+            if spec.kind != "image"
             else f"mean {', '.join(map(str, spec.mean))}, std {', '.join(map(str, spec.std))}"
         ),
         *([f"labels: {', '.join(network.labels)}"] if network.labels else []),

@@ -36,10 +36,12 @@ from evsim.layers.neurons import NeuronLayer
 from evsim.layers.pool import Pool
 from evsim.layers.synapses import Synapses
 from evsim.network import LIF, Conv2d, Linear, Network, Node, SpikingSelfAttention
+from evsim.primitives import HeadProduct
 from evsim.spikes import Packet, RealMap, SpikeMap
-from evsim.synthesis.graph import RUNNING, Graph, rate_of
+from evsim.synthesis.graph import RUNNING, Graph, rate_of, running
 from evsim.synthesis.moments import moments
 from evsim.synthesis.philox import GRID, Philox, quantile
+from evsim.synthesis.products import fitted_scale
 from evsim.synthesis.rates import Rate
 
 TOLERANCE = 1e-3
@@ -149,16 +151,20 @@ class _Walk:
             self.packets[node.name] = layer.step(self.packets[node.inputs[0]])
         elif node.name in self.graph.attention:
             self._attention(self.graph.neurons[node.name])
+        elif node.name in self.graph.products:
+            self._product(self.graph.neurons[node.name])
         elif node.name in self.graph.neurons:
             self._neurons(self.graph.neurons[node.name])
+        elif isinstance(node, HeadProduct):
+            return
         elif "weight" in node.parameters():
             self.packets[node.name] = self._normalised(node, self.packets[node.inputs[0]])  # type: ignore[arg-type]
             self.levers[node.name] = node.name if f"{node.name}.bn_shift" in self.keys else ""
         else:
-            running = RUNNING.get(type(node))
-            if running is None:
+            form = RUNNING.get(type(node))
+            if form is None:
                 raise NetworkError(f"{node.name}: calibration does not know a {type(node).__name__} before the readout")
-            packet = running(node, self.network.shapes[node.name], self.context).step(
+            packet = form(node, self.network.shapes[node.name], self.context).step(
                 *(self.packets[name] for name in node.inputs)
             )
             assert packet is not None
@@ -235,8 +241,7 @@ class _Walk:
 
     def _firing(self, node: LIF, lever: str, currents: RealMap) -> Callable[[NDArray[np.floating]], Fit]:
         """Return a function from the offsets of a LIF's currents to what it then fires."""
-        own = {key: self.network.weights[f"{node.name}.{key}"] for key in node.parameters()}
-        layer = NeuronLayer(node, self.network.shapes[node.name], self.context, own)
+        layer = running(node, self.network, self.context)
         behind = self.graph.pools.get(node.name)
         pool = Pool(behind, self.network.shapes[behind.name], self.context) if behind else None
 
@@ -279,6 +284,13 @@ class _Walk:
         self.packets[node.name] = fit.spikes
         self.rates[node.name] = Rate(node.name, self.targets[node.name], fit.rate)
 
+    def _product(self, node: LIF) -> None:
+        """Set what scales a product of real rows so that the neurons behind it fire at their target."""
+        read = tuple(self.packets[name] for name in self.graph.products[node.name].inputs)
+        target = self.targets[node.name]
+        fired = fitted_scale(self.network, node, read, self.state, target, TOLERANCE, self.context)
+        self.packets[node.name], self.rates[node.name] = fired, Rate(node.name, target, rate_of(fired))
+
     def _attention(self, node: LIF) -> None:
         """Choose the profiles of q, k and v so that `attn_lif` fires at its target."""
         ssa = self.graph.attention[node.name]
@@ -286,7 +298,7 @@ class _Walk:
         width = self.network.shapes[ssa.name].channels // ssa.heads
         common, own = (self._profile(ssa.heads, width) for _ in range(2))
         turn = np.repeat(self.random.permutation(np.arange(ssa.heads)) + 1, width)
-        neurons = NeuronLayer(node, self.network.shapes[node.name], self.context)
+        neurons = running(node, self.network, self.context)
         target = self.targets[node.name]
         best: tuple[float, list[tuple[LIF, Fit]]] = (np.inf, [])
 

@@ -11,10 +11,11 @@ import numpy as np
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context, Layer
 from evsim.layers.gates import Gate, Masking, Sums
+from evsim.layers.neurons import NeuronLayer
 from evsim.layers.pool import Average, Pool
 from evsim.layers.readout import Addition, Flattening, TokenAverage
 from evsim.network import LIF, Add, MaxPool, Network, Node, Shape, SpikingSelfAttention, TokenMean
-from evsim.primitives import And, AveragePool, Flatten, HeadSum, Mask, TokenSum
+from evsim.primitives import And, AveragePool, Flatten, HeadProduct, HeadSum, Mask, TokenSum
 from evsim.spikes import SpikeMap
 
 RUNNING: Mapping[type[Node], Callable[[Any, Shape, Context], Layer]] = {
@@ -56,6 +57,8 @@ class Graph:
         LIF to the max-pool that alone reads it: its rate is that of what the pool emits.
     attention
         LIF to the attention that drives it.
+    products
+        LIF to the product of real rows that drives it.
     end
         Rank of the first mean, over tokens or time, or of the node behind the last neurons, if those come later.
     """
@@ -69,6 +72,7 @@ class Graph:
         self.neurons = {name: lif for name, lif in lifs.items() if name not in self.free}
         self.pools: dict[str, MaxPool] = {}
         self.attention: dict[str, SpikingSelfAttention] = {}
+        self.products: dict[str, HeadProduct] = {}
         for name, lif in self.neurons.items():
             readers, source = self.readers[name], network.node(lif.inputs[0])
             reader = network.node(readers[0]) if len(readers) == 1 else None
@@ -76,6 +80,8 @@ class Graph:
                 self.pools[name] = reader
             if isinstance(source, SpikingSelfAttention):
                 self.attention[name] = source
+            if isinstance(source, HeadProduct):
+                self.products[name] = source
         ends = (rank for rank, node in enumerate(network.nodes) if isinstance(node, TokenMean) or node.once)
         last = max((rank for rank, node in enumerate(network.nodes) if isinstance(node, LIF)), default=-1)
         self.end = max(next(ends, len(network.nodes)), last + 1)
@@ -97,7 +103,15 @@ class Graph:
             if self.feeds_attention(name):
                 (lif,) = self.readers[name]
                 last[name] = last[self.readers[lif][0]]
+        for lif, product in self.products.items():  # the product is made when its neurons fire
+            last |= {name: max(last[name], rank[lif]) for name in product.inputs}
         return last
+
+
+def running(node: LIF, network: Network, context: Context) -> NeuronLayer:
+    """Return the running form of neurons alone; of PLIF neurons, with their own time constant."""
+    weights = {"w": network.weights[f"{node.name}.w"]} if node.parametric else None
+    return NeuronLayer(node, network.shapes[node.name], context, weights)
 
 
 def rate_of(spikes: SpikeMap) -> float:

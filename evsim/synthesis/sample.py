@@ -66,7 +66,8 @@ def make_sample(network: Network, random: Philox) -> NDArray[np.float32]:
         centre = 0.3 + 0.4 * i / max(1, spec.timesteps - 1)
         edge = _bell((np.sqrt((x - centre) * (x - centre) + (y - 0.5) * (y - 0.5)) - 0.25) / 0.045)
         rates = np.array([0.02 + 0.8 * edge * (x > centre), 0.02 + 0.8 * edge * (x <= centre)])
-        frame[:] = _counts(rates, random)
+        frame[:2] = _counts(rates, random)
+        frame[2:] = frame[0] + frame[1]  # of three channels
     return frames
 
 
