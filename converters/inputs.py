@@ -65,22 +65,7 @@ def input_spec(
         check=is_count,
     )  # fmt: skip
     if events:
-        facts.refuse("means nothing for a model of events", "mean", "std", "crop_pct", "interpolation")
-        frames = facts.find(
-            "frames", constant="number", reason="as the authors' scripts", check=lambda f: f in CHOICES["frames"]
-        )
-        orientation = facts.find(
-            "orientation", constant="spikingjelly", reason="as the authors' loader",
-            check=lambda o: o in CHOICES["orientation"],
-        )  # fmt: skip
-        if resized:
-            facts.note(
-                "interpolation", RESIZED, "assumed: frames of the whole sensor are resized, as the authors' scripts"
-            )
-        return InputSpec(
-            "frames" if resized else "events", channels, size, size, timesteps, frames=frames, orientation=orientation,
-            interpolation=RESIZED if resized else INTERPOLATIONS[0],
-        )  # fmt: skip
+        return _of_events(facts, channels, size, timesteps, resized)
     facts.refuse("means nothing for a model of images", "frames", "orientation")
     published = published or (IMAGENET if tokenizer == "imagenet" else CIFAR10)
     mean, std = (
@@ -92,6 +77,24 @@ def input_spec(
     )  # fmt: skip
     crop_pct, interpolation = _resizing(facts, resizing, crop(size) if crop else CROP_PCT, tokenizer)
     return InputSpec("image", channels, size, size, timesteps, mean, std, crop_pct, interpolation=interpolation)
+
+
+def _of_events(facts: Facts, channels: int, size: int, timesteps: int, resized: bool) -> InputSpec:
+    """Return how recordings become the input of a model of events."""
+    facts.refuse("means nothing for a model of events", "mean", "std", "crop_pct", "interpolation")
+    frames = facts.find(
+        "frames", constant="number", reason="as the authors' scripts", check=lambda f: f in CHOICES["frames"]
+    )
+    orientation = facts.find(
+        "orientation", constant="spikingjelly", reason="as the authors' loader",
+        check=lambda o: o in CHOICES["orientation"],
+    )  # fmt: skip
+    if resized:
+        facts.note("interpolation", RESIZED, "assumed: frames of the whole sensor are resized, as the authors' scripts")
+    return InputSpec(
+        "frames" if resized else "events", channels, size, size, timesteps, frames=frames, orientation=orientation,
+        interpolation=RESIZED if resized else INTERPOLATIONS[0],
+    )  # fmt: skip
 
 
 def mae_crop(size: int) -> float:
