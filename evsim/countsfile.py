@@ -29,6 +29,7 @@ from evsim.counters import (
     merged,
     unknown_row,
 )
+from evsim.countscheck import fault
 from evsim.errors import EvsimError, OptionError
 from evsim.files import check_input
 from evsim.network import Kind, Network, attributes
@@ -278,7 +279,10 @@ def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
     for name in file.members:
         if name.startswith("other/"):
             other[printable(name.removeprefix("other/"))] = _integers(name, file.read(name), (head.steps,))
-    return Stored(Counts(head.steps, tuple(layers), other, head.samples), _origin(parsed(file.text("origin"))))
+    counts = Counts(head.steps, tuple(layers), other, head.samples)
+    if reason := fault(counts):
+        raise SchemaError(reason)
+    return Stored(counts, _origin(parsed(file.text("origin"))))
 
 
 def _origin(values: object) -> Origin:
