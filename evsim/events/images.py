@@ -158,7 +158,7 @@ def _picture(path: Path) -> Iterator[Any]:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise RecordingError(f"{path}: to read pictures install: pip install 'evsim[images]'") from error
+        raise RecordingError(f"{path}: to read pictures install Pillow: pip install pillow") from error
     damage = (
         UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning,
         OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError, struct.error, zlib.error,
