@@ -28,6 +28,7 @@ from evsim.counters import (
     merged,
     unknown_row,
 )
+from evsim.countscheck import fault
 from evsim.errors import EvsimError, OptionError
 from evsim.files import check_input
 from evsim.geometry import Geometry, RowKind
@@ -248,11 +249,16 @@ def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
         operations = _operations(file, i, sizes[i], head.steps)
         own = {"geometry": sizes[i], "traffic": traffic, "operations": operations}
         layers.append(_row({**scalars, **arrays[i], **own}))
+    if len({layer.name for layer in layers} | {""}) <= len(layers):
+        raise SchemaError("two layers bear one name, or one bears none")
     other = {}
     for name in file.members:
         if name.startswith("other/"):
             other[printable(name.removeprefix("other/"))] = _integers(name, file.read(name), (head.steps,))
-    return Stored(Counts(head.steps, tuple(layers), other, head.samples), _origin(parsed(file.text("origin"))))
+    counts = Counts(head.steps, tuple(layers), other, head.samples)
+    if reason := fault(counts):
+        raise SchemaError(reason)
+    return Stored(counts, _origin(parsed(file.text("origin"))))
 
 
 def _operations(file: hdf5.File, row: int, size: Geometry, steps: int) -> dict[str, Ints]:

@@ -15,7 +15,14 @@ OPTION = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
 
 class EvsimError(ValueError):
-    """Base of every error that evsim raises about its input; the command line prints it and exits with 2."""
+    """Base of every error that evsim raises about its input; the command line prints it and exits with 2.
+
+    What a message quotes of a stranger's file, or of a library's error, may hold anything: line breaks become blanks,
+    other control characters and lone surrogates escapes.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(" ".join(message.splitlines()) if "\n" in message else message))
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -26,6 +33,13 @@ class EvsimError(ValueError):
 def spelled(text: str, spell: Callable[[str, str], str]) -> str:
     """Return a message or note with every option spelled by ``spell(name, value)``; no value is ""."""
     return OPTION.sub(lambda match: spell(match[1], match[2] or ""), text)
+
+
+def printable(text: str) -> str:
+    """Return a text with lone surrogates and control characters, which terminals obey, written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class OptionError(EvsimError):

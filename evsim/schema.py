@@ -6,8 +6,11 @@ import json
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from evsim.errors import printable as printable  # noqa: PLC0414 - offered here too, to those who check texts of files
 
 T = TypeVar("T")
 
@@ -96,18 +99,11 @@ def is_of(value: object, hint: Any) -> bool:
     if isinstance(value, tuple):
         wanted = inner[:1] * len(value) if inner[-1:] == (...,) else inner
         return origin is tuple and len(value) == len(wanted) and all(map(is_of, value, wanted))
-    if isinstance(value, dict):  # Mapping[str, ...]
-        return len(inner) == 2 and all(is_of(key, inner[0]) and is_of(item, inner[1]) for key, item in value.items())
+    if isinstance(value, dict):
+        return origin is Mapping and all(is_of(key, inner[0]) and is_of(item, inner[1]) for key, item in value.items())
     if type(value) is int:
         return hint in (int, float) and abs(value) <= LARGEST
     return type(value) is hint
-
-
-def printable(text: str) -> str:
-    """Return a text with lone surrogates and control characters, which terminals obey, written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def shown(value: object) -> str:

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from evsim.api import Run, Sample, run_on
 from evsim.engine import Schedule, Simulator
+from evsim.errors import OptionError
+from evsim.layers.neurons import IntegerNeurons, NeuronLayer
 from evsim.layers.plan import Stage
-from evsim.network import LIF, Network
+from evsim.network import Network
 from evsim.observers import Observer
 from evsim.spikes import Packet, SpikeMap
+from evsim.workload import rows
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,18 @@ def compare_precisions(
     Raises
     ------
     RecordingError, OptionError, NetworkError
-        As `evsim.api.simulate`.
+        As `evsim.api.simulate`; OptionError too if neurons emit integers, which are rounded, not compared with a
+        threshold.
     """
-    watcher = _Spikes()
+    neurons = [work.name for work, row in rows(network) if row.kind == "lif"]
+    watcher = _Spikes(frozenset(neurons))
     steps = sample.timesteps if timesteps is None else timesteps
+    exact = Simulator(network, steps, "float64", schedule, threads, apart=True)
+    for stage in exact.stages:
+        if isinstance(stage.layer, IntegerNeurons):
+            raise OptionError(
+                f"`precision=both` compares spikes, and {stage.name} emits integers; run each precision apart"
+            )
     single = run_on(
         Simulator(network, steps, "float32", schedule, threads),
         sample,
@@ -144,20 +155,21 @@ def compare_precisions(
         observers=[watcher],
     )
     comparer = _Comparer(network, watcher)
-    double = run_on(Simulator(network, steps, "float64", schedule, threads, apart=True), sample, observers=[comparer])
-    layers = tuple(comparer.layer(node.name) for node in network.nodes if isinstance(node, LIF))
+    double = run_on(exact, sample, observers=[comparer])
+    layers = tuple(comparer.layer(name) for name in neurons)
     return PrecisionComparison(single, double, layers, comparer.first)
 
 
 class _Spikes(Observer):
     """Keeps the bits of every layer of neurons, by name and first timestep."""
 
-    def __init__(self) -> None:
+    def __init__(self, neurons: frozenset[str]) -> None:
+        self._neurons = neurons
         self.words: dict[tuple[str, int], NDArray[np.uint64]] = {}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
         """Keep what neurons emit."""
-        if isinstance(stage.nodes[-1], LIF) and isinstance(output, SpikeMap):
+        if stage.name in self._neurons and isinstance(output, SpikeMap):
             self.words[stage.name, output.start] = output.words
 
 
@@ -174,23 +186,23 @@ class _Comparer(Observer):
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
         """Compare the spikes of a layer of neurons with those in float32."""
-        node = stage.nodes[-1]
-        if not isinstance(node, LIF) or not isinstance(output, SpikeMap):
+        if not isinstance(stage.layer, NeuronLayer) or not isinstance(output, SpikeMap):
             return
-        current, words = _currents(inputs[0]), self._single[node.name, output.start]
+        name, rule = stage.name, stage.layer.membrane.rule
+        current, words = _currents(inputs[0]), self._single[name, output.start]
         other = SpikeMap(output.start, words, output.channels, output.height, output.width)
-        tally = self._tallies.setdefault(node.name, np.zeros(5, np.int64))
+        tally = self._tallies.setdefault(name, np.zeros(5, np.int64))
         zero = np.zeros(current.shape[1:])
+        near = np.spacing(rule.thresholds.astype(np.float32)).astype(np.float64)
         for t in range(output.steps):
-            v = self._potentials.get(node.name, zero)
-            v = _charged(node, v, current[t if len(current) > 1 else 0])
+            v = rule.charged(self._potentials.get(name, zero), current[t if len(current) > 1 else 0])
             fired, spikes = _step(output, t), _step(other, t)
             differ = fired != spikes
-            near = np.abs(v - node.v_threshold) <= float(np.spacing(np.float32(node.v_threshold)))
-            tally += [v.size, spikes.sum(), fired.sum(), differ.sum(), near.sum()]
+            ties = np.abs(v - rule.thresholds) <= near
+            tally += [v.size, spikes.sum(), fired.sum(), differ.sum(), ties.sum()]
             if differ.any():
-                self._note(node, output, t, differ, v, spikes)
-            self._potentials[node.name] = np.where(fired, 0.0, v)
+                self._note(name, rule.thresholds, output, t, differ, v, spikes)
+            self._potentials[name] = rule.rested(v, fired)
 
     def layer(self, name: str) -> LayerFlips:
         """Return what differs in a layer."""
@@ -199,7 +211,8 @@ class _Comparer(Observer):
 
     def _note(
         self,
-        node: LIF,
+        name: str,
+        thresholds: NDArray[np.float64],
         output: SpikeMap,
         t: int,
         differ: NDArray[np.bool_],
@@ -207,28 +220,21 @@ class _Comparer(Observer):
         spikes: NDArray[np.bool_],
     ) -> None:
         """Keep the first spike that differs, if it is before the one known."""
-        at = self._ranks[node.name], output.start + t
+        at = self._ranks[name], output.start + t
         if self._at is not None and self._at <= at:
             return
         position, channel = (int(i) for i in np.argwhere(differ)[0])
         y, x = divmod(position, output.width)
-        margin = float(v[position, channel]) - node.v_threshold
+        threshold = float(thresholds[channel])
+        margin = float(v[position, channel]) - threshold
         fires = bool(spikes[position, channel])
-        self._at, self.first = at, Flip(node.name, at[1], y, x, channel, fires, margin, node.v_threshold)
+        self._at, self.first = at, Flip(name, at[1], y, x, channel, fires, margin, threshold)
 
 
 def _currents(packet: Packet) -> NDArray[np.float64]:
     """Return what drives neurons as float64 [T, P, C]; T is 1 where all timesteps are the same."""
     dense = packet.dense() if isinstance(packet, SpikeMap) else packet.values
     return dense[..., : packet.channels].astype(np.float64, copy=False)
-
-
-def _charged(node: LIF, v: NDArray[np.float64], current: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return potentials before they are reset, with the arithmetic of the kernel: 1 / tau is exact for powers of 2."""
-    mantissa, _ = np.frexp(node.tau)
-    change = current - v
-    potential: NDArray[np.float64] = v + (change * (1.0 / node.tau) if mantissa == 0.5 else change / node.tau)
-    return potential
 
 
 def _step(packet: SpikeMap, t: int) -> NDArray[np.bool_]:

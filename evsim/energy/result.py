@@ -217,6 +217,8 @@ class Ledger:
     ) -> None:
         self.method, self.profile, self.per_timestep = method, profile, per_timestep
         self.samples = max(1, counts.samples)
+        if any(layer.name == NO_LAYER for layer in counts.layers):
+            raise OptionError(f"a layer is named {NO_LAYER}, which stands for what belongs to none; rename it")
         self._rows = {layer.name: i for i, layer in enumerate(counts.layers)} | {NO_LAYER: len(counts.layers)}
         steps = counts.timesteps if per_timestep else 1
         self._values = np.zeros((2, len(self._rows), len(COSTS), steps))

@@ -24,7 +24,7 @@ from evsim.events.types import Piece, Size, Stream, empty_piece
 NAME = "aedat4"
 SUFFIXES = (".aedat4",)
 TAKES = ("camera",)
-ABOUT = "AEDAT 4 of DV, by the library `aedat` (`pip install 'evsim[aedat4]'`); `camera` chooses a stream"
+ABOUT = "AEDAT 4 of DV, by the library `aedat` (`pip install aedat`); `camera` chooses a stream"
 SIZE = "the header"
 MAGIC = b"#!AER-DAT4"
 CHILD = Path(__file__).with_name("decode_aedat4.py")
@@ -46,7 +46,7 @@ def stream(path: Path, options: ReadOptions) -> Stream:
         If the library is not installed, or cannot make sense of the file's header.
     """
     if importlib.util.find_spec("aedat") is None:
-        raise RecordingError(f"{path} is AEDAT 4; to read it install: pip install 'evsim[aedat4]'")
+        raise RecordingError(f"{path} is AEDAT 4; to read it install the library aedat: pip install aedat")
     messages = _messages(path, options.camera)
     _, head, _ = next(messages)
     events = sorted((int(number), facts) for number, facts in head["streams"].items() if facts["type"] == "events")
@@ -92,17 +92,21 @@ def _messages(path: Path, camera: str | None) -> Iterator[tuple[str, Any, bytes]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:  # noqa: S603 - our own
         assert child.stdout is not None
         try:
-            ended = False
-            while line := child.stdout.readline():
-                fact = json.loads(line)
-                if fact["kind"] == "error":
-                    raise RecordingError(f"{path} is a damaged AEDAT 4 file ({fact['what']}); copy it again")
-                yield fact["kind"], fact, _body(child.stdout, fact)
-                ended = fact["kind"] in ("end", "cut")
-            if not ended:
-                raise RecordingError(f"{path} is damaged: the library aedat broke down on it; copy it again")
+            yield from _facts(path, child.stdout)
         finally:
             child.kill()
+
+
+def _facts(path: Path, pipe: IO[bytes]) -> Iterator[tuple[str, Any, bytes]]:
+    ended = False
+    while line := pipe.readline():
+        fact = json.loads(line)
+        if fact["kind"] == "error":
+            raise RecordingError(f"{path} is a damaged AEDAT 4 file ({fact['what']}); copy it again")
+        yield fact["kind"], fact, _body(pipe, fact)
+        ended = fact["kind"] in ("end", "cut")
+    if not ended:
+        raise RecordingError(f"{path} is damaged: the library aedat broke down on it; copy it again")
 
 
 def _body(pipe: IO[bytes], fact: dict[str, Any]) -> bytes:

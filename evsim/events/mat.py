@@ -1,13 +1,10 @@
-"""MATLAB's ``.mat`` of version 5 by SciPy: vectors ts, x, y and pol, perhaps within one struct.
+"""MATLAB's ``.mat`` of version 5: vectors ts, x, y and pol, perhaps within one struct.
 
 Version 7.3 is HDF5, which `evsim.events.hdf5` reads; what its vectors mean is told here.
 """
 
 from __future__ import annotations
 
-import struct
-import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from evsim.events.columns import (
     range_of,
     unit_in,
 )
+from evsim.events.mat5 import DamageError, Value, unpacked
 from evsim.events.options import ReadOptions
 from evsim.events.types import PIECE, Piece, Stream, empty_piece
 
@@ -36,10 +34,6 @@ ABOUT = "MATLAB 5 and 7.3: vectors ts (us), x, y, pol, perhaps within one struct
 SIZE = "nowhere"
 TAKES = ("time_unit",)
 MAGIC = b"MATLAB 5.0 MAT-file"
-HEADER = 128
-COMPRESSED = 15
-"""Type of an element that zlib compressed."""
-
 HARMLESS, LARGEST_RATIO = 64 << 20, 20
 """Bytes that a file may unpack to whatever its size, and how many times its size beyond: it is read whole."""
 
@@ -108,64 +102,28 @@ def _pieces(path: Path, columns: tuple[NDArray[Any], ...], unit: str, notes: tup
         yield events.piece(*(column[begin : begin + PIECE] for column in columns))
 
 
-def _variables(path: Path) -> dict[str, Any]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    _refuse_bomb(path)
+def _variables(path: Path) -> dict[str, Value]:
+    most = max(HARMLESS, LARGEST_RATIO * path.stat().st_size)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of functions and objects, which are passed over
-            variables: dict[str, Any] = loadmat(str(path), squeeze_me=True)
-    except (
-        MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, OverflowError,
-        MemoryError, AttributeError, UnicodeError, zlib.error,
-    ) as error:  # fmt: skip
+        return unpacked(path.read_bytes(), most)
+    except OverflowError:
+        raise RecordingError(f"{path} unpacks to more than {most >> 20} MB, which no recording does; refused") from None
+    except DamageError as error:
         raise RecordingError(f"{path} is a damaged MATLAB file ({error}); copy it again") from error
-    return {name: value for name, value in variables.items() if not name.startswith("__")}
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read ({error.strerror}); check the path") from error
 
 
-def _columns(path: Path, variables: dict[str, Any]) -> dict[str, tuple[str, NDArray[Any]]]:
+def _columns(path: Path, variables: dict[str, Value]) -> dict[str, tuple[str, NDArray[Any]]]:
     """Name and values of t, x, y and p: variables of the file, or fields of one struct."""
-    holders = [variables]
-    for value in variables.values():
-        if isinstance(value, np.ndarray) and value.dtype.names and value.size == 1:
-            fields = value.reshape(())[()]
-            holders.append({name: fields[name] for name in value.dtype.names})
-        elif isinstance(value, np.void) and value.dtype.names:
-            holders.append({name: value[name] for name in value.dtype.names})
-    fitting = [(holder, matches(holder)) for holder in holders]
+    holders = [variables, *(value for value in variables.values() if isinstance(value, dict))]
+    arrays = [{name: value for name, value in holder.items() if isinstance(value, np.ndarray)} for holder in holders]
+    fitting = [(holder, matches(holder)) for holder in arrays]
     fitting = [(holder, names) for holder, names in fitting if names]
     if not fitting:
-        held = ", ".join(f"{name}" for name in list(variables)[:8]) or "nothing"
+        held = ", ".join(list(variables)[:8]) or "nothing"
         raise RecordingError(f"{path} has no vectors ts, x, y and pol, nor a struct of them; it holds {held}")
     if len(fitting) > 1:
         raise RecordingError(f"{path} holds several recordings; give a file with one")
     holder, names = fitting[0]
     return {key: (name, vector(holder[name])) for key, name in names.items()}
-
-
-def _refuse_bomb(path: Path) -> None:
-    """Refuse a file that unpacks to far more than it holds, before anything is kept of it."""
-    most = max(HARMLESS, LARGEST_RATIO * path.stat().st_size)
-    unpacked = 0
-    with path.open("rb") as file:
-        order = "<" if file.read(HEADER)[126:128] == b"IM" else ">"
-        while len(tag := file.read(8)) == 8:
-            kind, size = struct.unpack(f"{order}II", tag)
-            if kind != COMPRESSED:
-                file.seek(size, 1)
-                continue
-            inflating = zlib.decompressobj()
-            while size > 0 and (block := file.read(min(size, 1 << 16))):
-                size -= len(block)
-                try:
-                    while block:
-                        unpacked += len(inflating.decompress(block, 1 << 20))
-                        block = inflating.unconsumed_tail
-                        if unpacked > most:
-                            raise RecordingError(
-                                f"{path} unpacks to more than {most >> 20} MB, which no recording does; refused"
-                            )
-                except zlib.error as error:
-                    raise RecordingError(f"{path} is a damaged MATLAB file ({error}); copy it again") from error

@@ -48,13 +48,18 @@ Weights = Mapping[str, NDArray[np.floating]]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node stands: shapes of its sources and of its output, its weights, T, and what all layers share."""
+    """Where a node stands: shapes of its sources and of its output, its weights, T, and what all layers share.
+
+    `neurons`, with weights of their own, are those that are fused behind a layer with synapses.
+    """
 
     sources: tuple[Shape, ...]
     shape: Shape
     weights: Weights
     timesteps: int
     context: Context
+    neurons: LIF | None = None
+    neuron_weights: Weights | None = None
 
 
 def _attention(node: SpikingSelfAttention, at: Place) -> Layer:
@@ -64,7 +69,19 @@ def _attention(node: SpikingSelfAttention, at: Place) -> Layer:
     return IntegerAttention(node, at.sources, at.shape, at.context)
 
 
+def _synapses(node: Conv2d | Linear, at: Place) -> Layer:
+    return Synapses(node, at.sources[0], at.shape, at.weights, at.context, at.neurons, at.neuron_weights)
+
+
+def _convolution(node: Conv2d, at: Place) -> Layer:
+    if node.groups > 1:
+        return Grouped(node, at.sources[0], at.shape, at.weights, at.context)
+    return _synapses(node, at)
+
+
 FORMS: Mapping[type[Node], Callable[[Any, Place], Layer]] = {
+    Conv2d: _convolution,
+    Linear: _synapses,
     LIF: lambda node, at: NeuronLayer(node, at.shape, at.context, at.weights),
     MultiSpike: lambda node, at: IntegerNeurons(node, at.shape, at.context),
     MaxPool: lambda node, at: Pool(node, at.shape, at.context),
@@ -85,14 +102,4 @@ FORMS: Mapping[type[Node], Callable[[Any, Place], Layer]] = {
     TokenMean: lambda _node, at: TokenAverage(at.context),
     TimeMean: lambda _node, at: TimeAverage(at.timesteps, at.context),
 }
-"""The running form of each primitive without synapses, in its place; those with synapses are `Synapses`, alone or with
-what follows, or `Grouped`."""
-
-
-def layer_of(node: Node, at: Place, neurons: LIF | None, neuron_weights: Weights | None) -> Layer:
-    """Return the running form of a node; of one with synapses together with the neurons that are fused behind it."""
-    if not isinstance(node, Conv2d | Linear):
-        return FORMS[type(node)](node, at)
-    if isinstance(node, Conv2d) and node.groups > 1:
-        return Grouped(node, at.sources[0], at.shape, at.weights, at.context)
-    return Synapses(node, at.sources[0], at.shape, at.weights, at.context, neurons, neuron_weights)
+"""The running form of each primitive, in its place."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,36 @@ from evsim.primitives import LIF, MultiSpike, Shape
 from evsim.spikes import IntegerMap, Packet, SpikeMap
 
 Weights = Mapping[str, NDArray[np.floating]]
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """What neurons do at a timestep, in NumPy and float64, to the last bit as the kernel does it.
+
+    Attributes
+    ----------
+    thresholds
+        float64 [C].
+    leak, divides, decays, soft
+        As `evsim.kernels.neuron.Neurons` has them.
+    """
+
+    thresholds: NDArray[np.float64]
+    leak: float
+    divides: bool
+    decays: bool
+    soft: bool
+
+    def charged(self, v: NDArray[np.float64], current: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return potentials before spikes are taken from them; all [P, C]."""
+        if self.decays:
+            return v * self.leak + current
+        change = current - v
+        return v + (change / self.leak if self.divides else change * self.leak)
+
+    def rested(self, v: NDArray[np.float64], fired: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return potentials after the spikes."""
+        return np.where(fired, v - self.thresholds if self.soft else 0.0, v)
 
 
 class Membrane:
@@ -40,6 +71,15 @@ class Membrane:
             self._thresholds = np.nextafter(self._resets, up) if node.strict else self._resets
         size = shape.positions * padded(shape.channels) if context.streaming else 0
         self._kept = np.zeros(size, context.dtype)
+
+        self._weights = weights
+
+    @property
+    def rule(self) -> Rule:
+        """What they do, for those who look on."""
+        thresholds = self._weights["v_threshold"] if self.node.channels else self.node.v_threshold
+        by_channel = np.broadcast_to(np.asarray(thresholds, np.float64), (self.shape.channels,))
+        return Rule(by_channel, self._leak, self._divide, self._decays, self.node.soft_reset)
 
     def _by_channel(self, weights: Weights) -> NDArray[np.floating]:
         """Return the threshold of each channel; the lanes past the last never reach theirs."""

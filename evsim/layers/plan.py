@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evsim.layers.context import Context, Layer
 from evsim.layers.entry import check_entry
-from evsim.layers.forms import Place, Weights, layer_of
+from evsim.layers.forms import FORMS, Place, Weights
 from evsim.network import Network
 from evsim.primitives import LIF, Add, Conv2d, Input, Linear, Node, Shape
 from evsim.spikes import Packet
@@ -107,9 +107,10 @@ def _layer(network: Network, group: Group, timesteps: int, context: Context) -> 
     """Return the running form of a group."""
     node, *followers = group.nodes
     sources = tuple(network.shapes[name] for name in node.inputs)
-    at = Place(sources, network.shapes[node.name], _weights(network, node), timesteps, context)
     neurons = next((follower for follower in followers if isinstance(follower, LIF)), None)
-    return layer_of(node, at, neurons, _weights(network, neurons) if neurons else None)
+    behind = _weights(network, neurons) if neurons else None
+    at = Place(sources, network.shapes[node.name], _weights(network, node), timesteps, context, neurons, behind)
+    return FORMS[type(node)](node, at)
 
 
 def _follower(

@@ -172,7 +172,7 @@ class Synapses:
         if (steps, repeats) in self._sizes:
             return self._sizes[steps, repeats]
         node, source, target, block = self.node, self.source, self.target, self.context.block
-        kernel, stride, padding = _window(node)
+        kernel, stride, padding = node.window
         flat = _is_flat(node)  # positions do not mix: one long row
         wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
         bands = -(-target.positions // max(1, wanted))
@@ -202,19 +202,14 @@ def reason(weights: Mapping[str, NDArray[np.floating]], context: Context) -> str
     return f"its weights with BatchNorm overflow in {context.dtype.name}; {remedy(context.dtype)}"
 
 
-def _window(node: Conv2d | Linear) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Kernel, stride and padding."""
-    return (node.kernel, node.stride, node.padding) if isinstance(node, Conv2d) else ((1, 1), (1, 1), (0, 0))
-
-
 def _is_flat(node: Conv2d | Linear) -> bool:
     """Whether positions do not mix."""
-    return _window(node) == ((1, 1), (1, 1), (0, 0))
+    return node.window == ((1, 1), (1, 1), (0, 0))
 
 
 def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Context) -> Layout:
     """How the layer wants its input listed. It follows from the layer alone, never from data: results depend on it."""
-    kernel, stride, padding = _window(node)
+    kernel, stride, padding = node.window
     if (
         source.kind != "real"
         and node.in_channels <= JOINED_CHANNELS

@@ -8,6 +8,8 @@ from typing import ClassVar
 from evsim.errors import NetworkError
 from evsim.primitives.node import Node, Shape
 
+Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
 
 @dataclass(frozen=True)
 class Conv2d(Node):
@@ -30,6 +32,11 @@ class Conv2d(Node):
     groups: int = 1
     repeated: bool = False
     later: ClassVar[tuple[str, ...]] = ("groups", "repeated")
+
+    @property
+    def window(self) -> Window:
+        """Kernel, stride and padding."""
+        return self.kernel, self.stride, self.padding
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the map of real values that the convolution emits."""
@@ -68,6 +75,7 @@ class Linear(Node):
     bias: bool = True
     batch_norm: bool = False
     module: str = "Linear"
+    window: ClassVar[Window] = ((1, 1), (1, 1), (0, 0))
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the map of real values that the layer emits."""
