@@ -70,7 +70,7 @@ class Network:
     spec
         How its input is made.
     nodes
-        In order of execution; the first is the `Input`, the last emits the logits.
+        In order of execution; the first is the `Input`, the last emits the logits, once, behind a `TimeMean`.
     weights
         ``"<node>.<parameter>"`` to array: float32 as the checkpoint has them, BatchNorm's ``bn_scale`` and
         ``bn_shift`` float64. May read from disk on access: fetch each once.
@@ -84,7 +84,8 @@ class Network:
     Raises
     ------
     NetworkError
-        If names repeat, an edge leads nowhere or backwards, shapes do not fit, or a weight is missing.
+        If names repeat, an edge leads nowhere or backwards, shapes or timesteps do not fit, the end is no logits, or a
+        weight is missing.
     """
 
     name: str
@@ -114,9 +115,13 @@ class Network:
         for node in self.nodes:
             if unknown := [name for name in node.mentions() if name not in shapes]:
                 raise NetworkError(f"{node.name} counts {', '.join(unknown)}, which are no nodes")
+            for name in node.mentions():
+                if shapes[name].kind == "real" or name == self.nodes[0].name:
+                    raise NetworkError(f"{node.name} counts the spikes of {name}, which emits none")
         object.__setattr__(self, "shapes", shapes)
         object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
         self._check_ends()
+        self._check_times()
         self._check_weights()
 
     def node(self, name: str) -> Node:
@@ -166,6 +171,28 @@ class Network:
                 raise NetworkError(f"{node.name} runs once for all timesteps, but reads more than one image")
         if self.labels and len(self.labels) != self.classes:
             raise NetworkError(f"{len(self.labels)} labels for {self.classes} classes; mend the file of `labels`")
+
+    def _check_times(self) -> None:
+        """Refuse nodes whose sources emit at different timesteps, and ends that are not logits, once for all T."""
+        once: dict[str, bool] = {}
+        for node in self.nodes:
+            behind = [name for name in node.inputs if once[name]]
+            if behind and node.once:
+                raise NetworkError(f"{node.name} takes a mean over time of {behind[0]}, which emits once for all T")
+            if behind and len(behind) < len(node.inputs):
+                other = next(name for name in node.inputs if not once[name])
+                raise NetworkError(
+                    f"{node.name} reads {behind[0]}, which emits once for all T, and {other}, at each timestep"
+                )
+            once[node.name] = node.once or bool(behind)
+        *_, last = self.nodes
+        shape = self.shapes[last.name]
+        if not once[last.name] or shape.kind != "real" or shape.positions != 1:
+            when = "once" if once[last.name] else "at each timestep"
+            raise NetworkError(
+                f"{last.name} ends the network with {shape}, {when}; logits are real values at one position, behind a "
+                "TimeMean"
+            )
 
     def _reads_image(self, node: Node) -> bool:
         """Whether a node sees the input through pools and layers that run once, so the same at all timesteps."""
