@@ -154,7 +154,7 @@ class SpikingSelfAttention(Node):
                 )
             if source.unit != q.unit:
                 raise NetworkError(
-                    f"{self.name} wants q, k and v in one unit, but {self.inputs[0]} counts in {q.unit:g} and {name} in "
+                    f"{self.name} wants q, k, v in one unit, but {self.inputs[0]} counts in {q.unit:g} and {name} in "
                     f"{source.unit:g}"
                 )
         self._divides(q.channels, self.heads)
