@@ -72,7 +72,8 @@ def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     labels = _labels(options.labels, network.classes) if options.labels else ()
     provenance = {"checkpoint": f"{checkpoint.path.name} (sha256 {checkpoint.digest})", **facts.sources}
     notes = (*checkpoint.notes, *builder.notes, *_precision(checkpoint, network))
-    origin = Origin(str(checkpoint.path), checkpoint.path.stat().st_size)
+    path = checkpoint.path  # of a synthetic state_dict it is a name, no file
+    origin = Origin(str(path), path.stat().st_size) if path.is_file() else None
     return Conversion(replace(network, labels=labels, provenance=provenance, file=origin), notes)
 
 

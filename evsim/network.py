@@ -70,7 +70,7 @@ class Network:
     spec
         How its input is made.
     nodes
-        In order of execution; the first is the `Input`, the last emits the logits.
+        In order of execution; the first is the `Input`, the last emits the logits, once, behind a `TimeMean`.
     weights
         ``"<node>.<parameter>"`` to array: float32 as the checkpoint has them, BatchNorm's ``bn_scale`` and
         ``bn_shift`` float64. May read from disk on access: fetch each once.
@@ -115,6 +115,9 @@ class Network:
         for node in self.nodes:
             if unknown := [name for name in node.mentions() if name not in shapes]:
                 raise NetworkError(f"{node.name} counts {', '.join(unknown)}, which are no nodes")
+            for name in node.mentions():
+                if shapes[name].kind == "real" or name == self.nodes[0].name:
+                    raise NetworkError(f"{node.name} counts the spikes of {name}, which emits none")
         object.__setattr__(self, "shapes", shapes)
         object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
         self._check_ends()

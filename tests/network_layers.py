@@ -29,7 +29,9 @@ def conv(builder):
     half = draw(st.booleans())
     padding = tuple(size // 2 if half else draw(st.integers(0, size)) for size in kernel)
     spans = lambda shape: zip((shape.height, shape.width), kernel, padding, strict=True)  # noqa: E731
-    name = builder.source(lambda shape: all(size + 2 * pad >= extent for size, extent, pad in spans(shape)))
+    fits = lambda shape: all(size + 2 * pad >= extent for size, extent, pad in spans(shape))  # noqa: E731
+    images = sorted(name for name in builder.images if fits(builder.shapes[name]))
+    name = draw(st.sampled_from(images)) if images and draw(st.booleans()) else builder.source(fits)
     if name is None:
         return
     shape, width = builder.shapes[name], draw(WIDTHS)
@@ -37,7 +39,7 @@ def conv(builder):
                           for (size, extent, pad), step in zip(spans(shape), stride, strict=True))  # fmt: skip
     width = width if values <= MOST_VALUES else 2
     fields = {"kernel": kernel, "stride": stride, "padding": padding, **builder.flags()}
-    if draw(st.integers(0, 2)) == 0:
+    if draw(st.booleans()):
         if values <= MOST_VALUES and values // width * shape.channels <= MOST_VALUES:
             width = shape.channels  # so that it can be depthwise
         shared = gcd(width, shape.channels)

@@ -140,7 +140,7 @@ PRIMITIVES = {
     "MultiSpike": (layers.multi_spike, 3),
     "MaxPool": (layers.max_pool, 2),
     "AveragePool": (layers.average_pool, 1),
-    "SumPool": (layers.sum_pool, 1),
+    "SumPool": (layers.sum_pool, 2),
     "AdaptiveAveragePool": (layers.adaptive_pool, 1),
     "Pad": (layers.pad, 1),
     "Flatten": (layers.flatten, 1),
