@@ -42,14 +42,12 @@ def check(
     from evsim.cli.prices import operation_prices
     from evsim.converters import load_model
     from evsim.files import check_outputs
-    from evsim.needs import parsed_size
     from evsim.report.audit import check_document, check_report
 
     check_outputs({"--json": json_file}, [model, source, profile])
     prices = operation_prices(profile)
-    size = parsed_size(allow_memory)
-    loaded = load_model(model)
-    network = api.allowed(loaded.network, model, size)
+    loaded = load_model(model, allow_memory)
+    network = loaded.network
     output.notes(loaded.notes)
     sample = None if source is None else api.read(source, network, timesteps, reading)
     output.notes(sample.notes if sample else ())
@@ -90,7 +88,6 @@ def compare(
 
     Operations and energy by stage, and predictions, side by side.
     """
-    from evsim import api
     from evsim.audit.compare import compare as compare_networks
     from evsim.audit.compare import compare_residuals
     from evsim.audit.inputs import inputs_of
@@ -98,7 +95,6 @@ def compare(
     from evsim.converters import load_model
     from evsim.errors import OptionError
     from evsim.files import check_outputs
-    from evsim.needs import parsed_size
     from evsim.report.audit import compare_document, compare_report, skipped_note
     from evsim.report.files import CountsFolder
 
@@ -108,9 +104,8 @@ def compare(
     prices = operation_prices(profile)
     folder = CountsFolder(counts) if counts else None
     keep = (lambda which, run: folder.add(f"{'ab'[which]}-{run.network.name}", run)) if folder else None
-    size = parsed_size(allow_memory)
-    a = load_model(first)
-    network = api.allowed(a.network, first, size)
+    a = load_model(first, allow_memory)
+    network = a.network
     output.notes(a.notes)
     if residual is not None:
         outcome = compare_residuals(
@@ -119,10 +114,10 @@ def compare(
         )  # fmt: skip
     else:
         assert second is not None
-        b = load_model(second)
+        b = load_model(second, allow_memory)
         output.notes(b.notes)
         outcome = compare_networks(
-            network, api.allowed(b.network, second, size), source,
+            network, b.network, source,
             profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
         )  # fmt: skip
     hidden = len(outcome.notes) - SHOWN_NOTES

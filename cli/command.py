@@ -12,13 +12,16 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from evsim.cli import words
+from evsim.cli import output, words
 from evsim.cli.options import SHARED
-from evsim.cli.shared import PANELS, filled
+from evsim.cli.shared import OUTPUT, PANELS, filled
 from evsim.errors import OptionError
 
 OPTIONS = "Options"
 """Heading of the options that belong to no panel."""
+
+PLACES = ("OUT", "FILE", "FOLDER")
+"""What stands for the value of an option or argument that says where something is written."""
 
 TERM = 22
 """Columns that an option and its value take in help; a longer one has a line of its own."""
@@ -72,8 +75,11 @@ def command(*examples: str, panel: str | None = None) -> Callable[[Callable[...,
         for name in names:
             parameters += SHARED[name].parameters
 
+        outputs = [parameter.name for parameter in parameters if _is_output(parameter)]
+
         @functools.wraps(function)
         def typed(**values: Any) -> None:
+            output.check_stream(values[name] for name in outputs)
             for name in names:
                 texts = {parameter.name: values.pop(parameter.name) for parameter in SHARED[name].parameters}
                 values[name] = SHARED[name].value(**texts)
@@ -84,6 +90,12 @@ def command(*examples: str, panel: str | None = None) -> Callable[[Callable[...,
         return Command(function.__name__, typed, examples, panel)
 
     return decorate
+
+
+def _is_output(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter says where something is written."""
+    declared = getattr(parameter.annotation, "__metadata__", (None,))[0]
+    return getattr(declared, "rich_help_panel", None) == OUTPUT and getattr(declared, "metavar", None) in PLACES
 
 
 class PlainCommand(TyperCommand):

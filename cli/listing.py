@@ -5,7 +5,7 @@ from __future__ import annotations
 from evsim.cli import output
 from evsim.errors import OptionError
 from evsim.events import ReadOptions, read
-from evsim.events.convert import write
+from evsim.events.convert import check_target, write
 from evsim.events.summary import activity, summarise
 from evsim.files import check_outputs
 from evsim.report.recordings import draw, summary_document, summary_report
@@ -18,6 +18,8 @@ def list_recording(
     if aedat and not to:
         raise OptionError("`aedat` is the version of what `to` writes; give `to=OUT.aedat`")
     check_outputs({"json": json_file, "png": png, "to": to}, [file])
+    if to:
+        check_target(to, aedat)
     summary = summarise(file, options)
     output.notes(summary.notes)
     if not summary.count:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 from typing import Annotated
 
@@ -85,24 +85,27 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-        _leave_stdout()
+        output.leave(sys.stdout)
         sys.exit(1)
     except OSError as error:
-        if error.filename is not None:
-            raise
-        _leave_stdout()
-        _fail(f"cannot write the output: {error.strerror}; free some space or give another place")
+        output.leave(sys.stdout)
+        _fail(_reason(error))
     except MemoryError:
         _fail("there is not enough memory for this; give fewer --timesteps or a smaller model")
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _leave_stdout() -> None:
-    """Let what is left for standard output go nowhere, or Python would fail once more at its end."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _reason(error: OSError) -> str:
+    """Say what the system refused: a file, a process, or the output, which alone has no name."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many files are open; allow more (ulimit -n)"
+    if error.errno in (errno.ENOMEM, errno.EAGAIN):
+        return f"the system gives no more memory or processes ({error.strerror}); allow more"
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check the path"
+    return f"cannot write the output: {error.strerror or error}; free some space or give another place"
 
 
 def _fail(message: str) -> None:
-    sys.stderr.write(f"evsim: {output.one_line(message)}\n")
+    output.beside(f"evsim: {output.one_line(message)}")
     sys.exit(2)

@@ -7,7 +7,8 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import Any, NoReturn, TextIO
 
 from evsim.cli.words import spell
 from evsim.errors import spelled
@@ -61,7 +62,40 @@ def say(text: str, *, kept: bool = False) -> None:
 
 def aside(text: str) -> None:
     """Print a line on standard error."""
-    sys.stderr.write(f"{_tame(spelled(text, spell))}\n")
+    beside(_tame(spelled(text, spell)))
+
+
+def beside(line: str) -> None:
+    """Write a line on standard error as it is; where that is broken, nobody listens, and nothing else is lost."""
+    try:
+        sys.stderr.write(f"{line}\n")
+    except OSError:
+        leave(sys.stderr)
+
+
+def leave(stream: TextIO | None) -> None:
+    """Let what is left for a broken stream go nowhere, or Python would fail once more at its end."""
+    with suppress(OSError, ValueError):  # a stream that is none of the system's
+        if stream is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def check_stream(files: Iterable[object]) -> None:
+    """Refuse before any work what could only be printed where standard output is closed.
+
+    Parameters
+    ----------
+    files
+        What the outputs of the command were given: a file, ``-`` for standard output, or None.
+
+    Raises
+    ------
+    OutputError
+        If standard output is closed and needed.
+    """
+    wanted = [str(file) for file in files if file is not None]
+    if sys.stdout is None and (not wanted or "-" in wanted):
+        _refuse_closed()
 
 
 def notes(texts: Iterable[str]) -> None:

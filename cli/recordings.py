@@ -51,11 +51,15 @@ def record(
     The image's contrast is stretched: its darkest grey becomes 64 (or --darkest), its brightest 255; else --no-stretch.
     """
     from evsim.errors import OptionError, RecordingError
-    from evsim.events.convert import write
+    from evsim.events.convert import check_target, write
     from evsim.events.images import read_grey
     from evsim.events.recorder import RecorderSettings
     from evsim.events.recorder import record as play
+    from evsim.files import check_place, refuse_same
 
+    check_target(out, aedat)
+    check_place(out)
+    refuse_same(image, out)
     if no_stretch and darkest is not None:
         raise OptionError(
             "`darkest` is what the image is stretched to, which `no_stretch=True` rules out; give one of them"

@@ -16,7 +16,6 @@ from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
 from evsim.files import check_outputs
-from evsim.needs import parsed_size
 from evsim.network import Network
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
@@ -72,9 +71,8 @@ def run_and_print(request: Request) -> None:
         raise OptionError(f"--nonspike must be {' or '.join(get_args(NonSpike))}, got {request.nonspike}")
     _check_outputs(request)
     profile = operation_prices(request.profile)
-    size = parsed_size(request.allow_memory)
-    model = load_model(request.model)
-    network = api.allowed(model.network, request.model, size)
+    model = load_model(request.model, request.allow_memory)
+    network = model.network
     sample = api.read(request.source, network, request.timesteps, request.options)
     both = _in_both(request, network, sample) if request.precision == "both" else None
     run = both.single if both else _simulate(request, network, sample)

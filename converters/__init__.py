@@ -16,7 +16,7 @@ from evsim.converters.table import Match
 from evsim.errors import CheckpointError, NetworkError, OptionError, PluginError
 from evsim.files import check_input
 from evsim.modelfile import ForeignFileError, is_model, load
-from evsim.network import Network
+from evsim.network import Network, Origin
 
 NEAR = 0.5
 """Share of a family's layers from which on a checkpoint is called one of this family that lacks the others."""
@@ -72,18 +72,37 @@ def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     labels = _labels(options.labels, network.classes) if options.labels else ()
     provenance = {"checkpoint": f"{checkpoint.path.name} (sha256 {checkpoint.digest})", **facts.sources}
     notes = (*checkpoint.notes, *builder.notes, *_precision(checkpoint, network))
-    return Conversion(replace(network, labels=labels, provenance=provenance), notes)
+    path = checkpoint.path  # of a synthetic state_dict it is a name, no file
+    origin = Origin(str(path), path.stat().st_size) if path.is_file() else None
+    return Conversion(replace(network, labels=labels, provenance=provenance, file=origin), notes)
 
 
-def load_model(path: str | Path) -> Conversion:
+def load_model(path: str | Path, allow_memory: int | str | None = None) -> Conversion:
     """Load a ``model.h5``; a checkpoint is converted on the fly, with a note.
+
+    Parameters
+    ----------
+    path
+        The file.
+    allow_memory
+        What a run may need, in bytes or as text such as "32GB"; by default what the file justifies, see `evsim.needs`.
 
     Raises
     ------
     ModelFileError, CheckpointError, OptionError, NetworkError
-        As `evsim.modelfile.load` and `convert`.
+        As `evsim.modelfile.load` and `convert`, and if `allow_memory` is no size.
     """
-    path = Path(path)
+    if allow_memory is None:
+        return _load(Path(path))
+    from evsim.needs import parsed_size  # which loads all kernels
+
+    size = parsed_size(allow_memory)
+    loaded = _load(Path(path))
+    origin = Origin(str(path), Path(path).stat().st_size, size)
+    return replace(loaded, network=replace(loaded.network, file=origin))
+
+
+def _load(path: Path) -> Conversion:
     if not is_checkpoint(path):
         try:
             return Conversion(load(path), ())

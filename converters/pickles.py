@@ -62,7 +62,8 @@ def _load(data: bytes, path: Path, rebuilder: Rebuilder) -> object:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged ({type(error).__name__}: {shown(str(error))}); copy it again")
+    reason = shown(str(error)) if isinstance(error, DamagedError) else f"{type(error).__name__}: {shown(str(error))}"
+    return CheckpointError(f"{path} is damaged ({reason}); copy it again")
 
 
 def _root(archive: Archive) -> str:

@@ -12,25 +12,22 @@ from typing import cast
 from evsim.converters.checkpoint import Checkpoint, Values, of_tensors
 from evsim.converters.choose import EMA, check_name, renamed
 from evsim.converters.family import Family
+from evsim.converters.keymap import read_map, rewritten
 from evsim.converters.registry import families_of_others, known_families
 from evsim.converters.table import Shapes
 from evsim.converters.values import shown
 from evsim.errors import CheckpointError, OptionError, PluginError
-from evsim.toml import read_toml
 
-MOST_RULES = 256
 HALF = 0.5
 """Share of a family's layers beyond which a checkpoint is taken for one of its own."""
 
 MOST_SHOWN = 6
 DEEPEST_PREFIX = 6
-FORM = "a table [keys] of lines 'regular expression' = 'new name'"
 
 BESIDE = re.compile(r"(n_averaged$|\w*(loss|criterion)\w*\.)", re.IGNORECASE)
 """Keys that lie beside a network's in what trainers save."""
 
 Families = Mapping[str, Family]
-Rule = tuple[str, re.Pattern[str], str]
 
 
 def fitted(checkpoint: Checkpoint, families: Families, keys: str | None, weights: str | None) -> Checkpoint:
@@ -43,7 +40,7 @@ def fitted(checkpoint: Checkpoint, families: Families, keys: str | None, weights
     families
         The families by name.
     keys
-        Path of a map of keys, see `read_map`.
+        Path of a map of keys, see `evsim.converters.keymap`.
     weights
         Which weights were asked for; where they lie under several prefixes, this names one.
 
@@ -55,47 +52,27 @@ def fitted(checkpoint: Checkpoint, families: Families, keys: str | None, weights
         If two keys get one name.
     """
     if keys is not None:
-        checkpoint = mapped(checkpoint, read_map(keys), keys)
+        checkpoint = mapped(checkpoint, keys)
     return _alone(checkpoint, families, weights) or _alone(checkpoint, _of_others(), weights) or checkpoint
 
 
-def read_map(path: str) -> list[Rule]:
-    """Read a map of keys: regular expressions and what they become, in order.
-
-    Raises
-    ------
-    OptionError
-        If it is no such file.
-    """
-    held = read_toml(path, OptionError, f"`keys` takes {FORM}; quote the regular expression")
-    table = held.get("keys")
-    if held.keys() != {"keys"} or type(table) is not dict or not table or len(table) > MOST_RULES:
-        raise OptionError(f"{path} is no map of keys; it must hold {FORM}, at most {MOST_RULES}")
-    return [_rule(path, old, new) for old, new in table.items()]
-
-
-def mapped(checkpoint: Checkpoint, rules: list[Rule], source: str) -> Checkpoint:
-    """Return a checkpoint under mapped keys: every rule in its order, on what those before it made of a key.
+def mapped(checkpoint: Checkpoint, keys: str) -> Checkpoint:
+    """Return a checkpoint under the keys that a map (its path) makes: every rule on what those before it made of a key.
 
     A key that becomes empty is left out. Each key that changes is noted, and each rule that matches none.
     """
+    new, idle = rewritten(checkpoint.shapes, read_map(keys), keys)
     names: dict[str, str] = {}
-    matched: set[str] = set()
     notes: list[str] = []
-    for key in checkpoint.shapes:
-        name = key
-        for old, pattern, new in rules:
-            if pattern.search(name):
-                matched.add(old)
-                name = _replaced(pattern, new, name, source)
+    for key, name in zip(checkpoint.shapes, new, strict=True):
         if name:
             check_name(name, checkpoint.path)
             names[key] = name
         if name != key:
-            notes.append(f"{source}: {key} -> {name}" if name else f"{source}: {key} is left out")
-    notes.extend(f"{source}: the rule {shown(old)} matches no key" for old, _, _ in rules if old not in matched)
+            notes.append(f"{keys}: {key} -> {name}" if name else f"{keys}: {key} is left out")
+    notes.extend(f"{keys}: the rule {shown(old)} matches no key" for old, _ in idle)
     if not names:
-        raise OptionError(f"{source} leaves out every key of {checkpoint.path}; mend the map that `keys` names")
+        raise OptionError(f"{keys} leaves out every key of {checkpoint.path}; mend the map that `keys` names")
     return _under(checkpoint, names, notes)
 
 
@@ -138,22 +115,6 @@ def nearest(shapes: Shapes, families: Families) -> tuple[str, list[str], list[st
     _, name, kinds = best
     there, missing = [k for k in kinds if k in own], [k for k in kinds if k not in own]
     return name, there, missing, [k for k in own if k not in kinds and not k.endswith("num_batches_tracked")]
-
-
-def _rule(path: str, old: str, new: object) -> Rule:
-    if type(new) is not str:
-        raise OptionError(f"{path}: {shown(old)} must become a text; it must hold {FORM}")
-    try:
-        return old, re.compile(old), new
-    except (re.error, RecursionError, OverflowError) as error:
-        raise OptionError(f"{path}: {shown(old)} is no regular expression ({error}); mend it") from error
-
-
-def _replaced(pattern: re.Pattern[str], new: str, name: str, source: str) -> str:
-    try:
-        return pattern.sub(new, name)
-    except (re.error, IndexError) as error:
-        raise OptionError(f"{source}: {shown(new)} cannot replace {shown(pattern.pattern)} ({error})") from error
 
 
 def _alone(checkpoint: Checkpoint, families: Families, weights: str | None) -> Checkpoint | None:

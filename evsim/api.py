@@ -25,8 +25,8 @@ from evsim.events.types import Recording
 from evsim.inputspec import InputSpec
 from evsim.intake import check_timesteps
 from evsim.kernels.threads import check_threads
-from evsim.needs import check_needs, parsed_size
-from evsim.network import Network, Origin
+from evsim.needs import check_needs
+from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
 from evsim.traffic import TrafficMeter
 
@@ -147,12 +147,7 @@ def load(path: str | Path, *, allow_memory: int | str | None = None) -> Network:
     OptionError, ModelFileError, CheckpointError, NetworkError
         As `evsim.converters.load_model`, and if `allow_memory` is no size.
     """
-    return allowed(load_model(path).network, path, allow_memory)
-
-
-def allowed(network: Network, path: str | Path, allow_memory: int | str | None = None) -> Network:
-    """Return a network that knows the file it came from, and how much memory a run of it may need; as `load`."""
-    return replace(network, file=Origin(str(path), Path(path).stat().st_size, parsed_size(allow_memory)))
+    return load_model(path, allow_memory).network
 
 
 def read(

@@ -28,6 +28,7 @@ from evsim.counters import (
     merged,
     unknown_row,
 )
+from evsim.countscheck import fault
 from evsim.errors import EvsimError, OptionError
 from evsim.files import check_input
 from evsim.geometry import Geometry, RowKind
@@ -254,7 +255,10 @@ def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
     for name in file.members:
         if name.startswith("other/"):
             other[printable(name.removeprefix("other/"))] = _integers(name, file.read(name), (head.steps,))
-    return Stored(Counts(head.steps, tuple(layers), other, head.samples), _origin(parsed(file.text("origin"))))
+    counts = Counts(head.steps, tuple(layers), other, head.samples)
+    if reason := fault(counts):
+        raise SchemaError(reason)
+    return Stored(counts, _origin(parsed(file.text("origin"))))
 
 
 def _operations(file: hdf5.File, row: int, size: Geometry, steps: int) -> dict[str, Ints]:

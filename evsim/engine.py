@@ -116,9 +116,12 @@ class Simulator:
         self.dtype = np.dtype(precision)
         self.apart = apart
         check_needs(network, self.timesteps, precision, schedule, threads, apart=apart)
-        self._intake = Intake(network, self.timesteps, self.dtype, schedule == "time")
         self._context = Context(self.dtype, Workers(threads), schedule == "time")
-        self.stages = plan(network, self.timesteps, self._context, apart=apart)
+        try:
+            self._intake = Intake(network, self.timesteps, self.dtype, schedule == "time")
+            self.stages = plan(network, self.timesteps, self._context, apart=apart)
+        except NetworkError as error:
+            raise type(error)(f"{network.file.path}: {error}" if network.file else str(error)) from error
         self._readers = self._connect()
         self._safe_up_to = -1.0  # largest magnitude of an input whose run is known to stay finite
 

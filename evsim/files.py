@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -39,6 +40,9 @@ KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+
+temporaries: set[Path] = set()
+"""Files and folders that this process will remove, before they exist; whoever ends it at once removes them."""
 
 
 class OutputError(EvsimError):
@@ -107,12 +111,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     stream = _is_stream(path)
     target = path if stream else Path(os.path.realpath(path))
     try:
-        handle, name = tempfile.mkstemp(dir=None if stream else target.parent, prefix=f".{target.name[:50]}.")
+        folder = Path(tempfile.gettempdir()) if stream else target.parent
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; give another place") from error
-    os.close(handle)
-    temporary = Path(name)
+        raise OutputError(f"cannot write {path}: {error.strerror}; set TMPDIR") from error
+    temporary = folder / f".{target.name[:50]}.{secrets.token_hex(8)}"  # hidden: nobody takes it for an output
+    temporaries.add(temporary)  # before it exists, or a signal in between would leave it
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield temporary
         if stream:
             with temporary.open("rb") as source, _opened(path) as sink, suppress(BrokenPipeError):
@@ -123,7 +128,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}; give another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that has gone, or a disk that has become read-only
+            temporary.unlink(missing_ok=True)
+        temporaries.discard(temporary)
 
 
 def write_whole(path: str | Path, content: bytes | memoryview) -> None:

@@ -49,7 +49,7 @@ FACTOR = 4
 """Times its size that a file may need."""
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*")
+SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Z]*)\s*")
 INDEX, START = 2, 8
 """Bytes of an entry of a list, and of the number where a list starts."""
 

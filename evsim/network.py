@@ -70,7 +70,7 @@ class Network:
     spec
         How its input is made.
     nodes
-        In order of execution; the first is the `Input`, the last emits the logits.
+        In order of execution; the first is the `Input`, the last emits the logits, once, behind a `TimeMean`.
     weights
         ``"<node>.<parameter>"`` to array: float32 as the checkpoint has them, float64 where several layers were folded
         into one, BatchNorm's ``bn_scale`` and ``bn_shift`` float64. May read from disk on access: fetch each once.
@@ -84,7 +84,8 @@ class Network:
     Raises
     ------
     NetworkError
-        If names repeat, an edge leads nowhere or backwards, shapes do not fit, or a weight is missing.
+        If names repeat, an edge leads nowhere or backwards, shapes do not fit, a weight is missing, the last node gives
+        no logits, or a node reads what comes once together with what comes at each timestep.
     """
 
     name: str
@@ -114,9 +115,13 @@ class Network:
         for node in self.nodes:
             if unknown := [name for name in node.mentions() if name not in shapes]:
                 raise NetworkError(f"{node.name} counts {', '.join(unknown)}, which are no nodes")
+            for name in node.mentions():
+                if shapes[name].kind == "real" or name == self.nodes[0].name:
+                    raise NetworkError(f"{node.name} counts the spikes of {name}, which emits none")
         object.__setattr__(self, "shapes", shapes)
         object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
         self._check_ends()
+        self._check_time()
         self._check_weights()
 
     def node(self, name: str) -> Node:
@@ -172,6 +177,26 @@ class Network:
         source = self.node(node.inputs[0])
         through = isinstance(source, MaxPool | AveragePool) or (isinstance(source, Conv2d) and source.repeated)
         return isinstance(source, Input) or (through and self._reads_image(source))
+
+    def _check_time(self) -> None:
+        """Refuse a graph that takes a mean over time twice, mixes what follows one with timesteps, or ends without."""
+        once: dict[str, bool] = {}
+        for node in self.nodes:
+            times = {once[source]: source for source in node.inputs}
+            if len(times) > 1:
+                raise NetworkError(
+                    f"{node.name} reads {times[True]}, which comes once, and {times[False]}, at each timestep"
+                )
+            if node.once and True in times:
+                raise NetworkError(f"{node.name} is a mean over time of {times[True]}, which comes once")
+            once[node.name] = node.once or True in times
+        last = self.nodes[-1].name
+        shape = self.shapes[last]
+        if not once[last] or shape.kind != "real" or shape.positions > 1:
+            often = "once" if once[last] else "at each timestep"
+            raise NetworkError(
+                f"{last} ends the network with {shape} {often}; logits are real, of one position, and come once"
+            )
 
     def _check_weights(self) -> None:
         wanted = {f"{node.name}.{key}": shape for node in self.nodes for key, shape in node.parameters().items()}

@@ -1,11 +1,12 @@
 """A network run densely, in NumPy alone: what evsim's layers, kernels and counters are held against.
 
 Nothing of evsim is imported. A network is data here: nodes have a type's name, fields and inputs. A new primitive is a
-function in `FORWARD`, and one in `COUNTS` or `OTHER`.
+function in `FORWARD`, and one in `COUNTS` or `OTHER` of `dense_counts.py`.
 """
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import naive
@@ -13,7 +14,7 @@ import numpy as np
 
 
 def run(network, source, timesteps, dtype=np.float64):
-    """Return what every node emits, and how near each LIF came to its threshold.
+    """Return what every node emits, and how near neurons came to where they would have emitted something else.
 
     Parameters
     ----------
@@ -29,25 +30,32 @@ def run(network, source, timesteps, dtype=np.float64):
     Returns
     -------
     maps
-        Name to [T, H, W, C], or [1, H, W, C] of what is emitted once, after the last timestep.
+        Name to [T, H, W, C], or [1, H, W, C] of what is emitted once, after the last timestep. Of integer neurons, and
+        what keeps their integers, the number of spikes that a value stands for.
     margins
-        Name of a LIF to the least distance of a potential to the threshold.
+        Name of neurons to the least distance of a potential to the threshold, or to where rounding turns.
     """
-    maps, margins = {}, {}
+    maps, margins, units = {}, {}, {}
     for node in network.nodes:
         kind = type(node).__name__
         if kind == "Input":
             frames = source if source.ndim == 4 else np.repeat(source[np.newaxis], timesteps, axis=0)
             maps[node.name] = np.moveaxis(frames, 1, -1).astype(np.int64 if node.kind == "integers" else dtype)
+            units[node.name] = 1.0
             continue
         own = {key: network.weights[f"{node.name}.{key}"].astype(dtype) for key in node.parameters()}
-        context = SimpleNamespace(weights=own, dtype=dtype, margins=margins)
+        of_sources = [units[name] for name in node.inputs]
+        context = SimpleNamespace(weights=own, dtype=dtype, margins=margins, units=of_sources)
         maps[node.name] = FORWARD[kind](node, context, *(maps[name] for name in node.inputs))
+        units[node.name] = 1.0 / node.norm if kind == "MultiSpike" else of_sources[0]
+        units[node.name] = units[node.name] if maps[node.name].dtype.kind == "i" else 1.0
     return maps, margins
 
 
-def _real(x, dtype):
-    return x.astype(dtype)
+def _real(context, x, port=0):
+    """Return what a source's values stand for."""
+    unit = context.units[port]
+    return x.astype(context.dtype) if unit == 1.0 else x.astype(context.dtype) * context.dtype(unit)
 
 
 def _affine(sums, own):
@@ -56,161 +64,190 @@ def _affine(sums, own):
 
 
 def _conv(node, context, x):
-    sums = naive.conv(_real(x, context.dtype), context.weights["weight"], node.stride, node.padding)
-    return _affine(sums, context.weights)
+    x, weight = _real(context, x), context.weights["weight"]
+    seen = x[:1] if node.repeated else x
+    inputs, outputs = np.split(seen, node.groups, axis=3), np.split(weight, node.groups, axis=3)
+    pairs = zip(inputs, outputs, strict=True)
+    sums = np.concatenate([naive.conv(*pair, node.stride, node.padding) for pair in pairs], axis=3)
+    return np.repeat(_affine(sums, context.weights), len(x) // len(seen), axis=0)
 
 
 def _linear(node, context, x):  # noqa: ARG001 - all take the same
-    return _affine(_real(x, context.dtype) @ context.weights["weight"], context.weights)
+    return _affine(_real(context, x) @ context.weights["weight"], context.weights)
 
 
 def _lif(node, context, x):
-    tau, threshold = context.dtype(node.tau), context.dtype(node.v_threshold)
-    v = np.zeros(x.shape[1:], context.dtype)
+    dtype, own = context.dtype, context.weights
+    threshold = own["v_threshold"] if node.channels else dtype(node.v_threshold)
+    rate = 1.0 / (1.0 + math.exp(-float(own["w"][0]))) if node.parametric else None
+    keep = dtype(node.decay if rate is None else 1.0 - rate)
+    v = np.zeros(x.shape[1:], dtype)
     spikes, least = [], np.inf
-    for current in _real(x, context.dtype):
-        v = v + (current - v) / tau
+    for current in _real(context, x):
+        if not node.decay_input:
+            v = v * keep + current
+        elif node.parametric:
+            v = v + (current - v) * dtype(rate)
+        else:
+            v = v + (current - v) / dtype(node.tau)
         least = min(least, float(np.abs(v - threshold).min()))
-        fired = v >= threshold
-        v = np.where(fired, context.dtype(0), v)
+        fired = v > threshold if node.strict else v >= threshold
+        v = np.where(fired, v - threshold if node.soft_reset else dtype(0), v)
         spikes.append(fired)
     context.margins[node.name] = least
     return np.stack(spikes)
 
 
+def _multi_spike(node, context, x):
+    v = np.zeros(x.shape[1:], context.dtype)
+    turns = np.arange(node.levels) + 0.5
+    emitted, least = [], np.inf
+    for current in _real(context, x):
+        v = v + current if node.integrates else current
+        clamped = np.minimum(np.maximum(v, 0), node.levels)
+        least = min([least, *(float(np.abs(v - turn).min()) for turn in turns)])
+        whole = np.floor(clamped)
+        rest = clamped - whole
+        up = (rest == 0.5) & ((node.rounding == "half-up") | (whole % 2 == 1))
+        k = whole + ((rest > 0.5) | up)
+        v = v - k
+        emitted.append(k.astype(np.int64))
+    context.margins[node.name] = least
+    return np.stack(emitted)
+
+
 def _max_pool(node, context, x):  # noqa: ARG001
-    return naive.max_pool(x, node.kernel, node.stride, node.padding)
+    if not node.heads:
+        return naive.max_pool(x, node.kernel, node.stride, node.padding)
+    steps, height, width, channels = x.shape
+    planes = [part.reshape(steps, height * width, -1, 1) for part in np.split(x, node.heads, axis=3)]
+    pooled = [naive.max_pool(plane, node.kernel, node.stride, node.padding) for plane in planes]
+    return np.concatenate(pooled, axis=2).reshape(steps, height, width, channels)
+
+
+def _sum_pool(node, context, x):  # noqa: ARG001
+    values = x.astype(np.int64) if x.dtype == bool else x
+    return naive.window_sums(values, node.kernel, node.stride, node.padding)
+
+
+def _average_pool(node, context, x):
+    sums = naive.window_sums(_real(context, x), node.kernel, node.stride, node.padding)
+    return sums / context.dtype(node.kernel**2)
+
+
+def spans(inner, outer):
+    """Return begin and end of the windows of adaptive pooling along an axis."""
+    return [(math.floor(i * inner / outer), math.ceil((i + 1) * inner / outer)) for i in range(outer)]
+
+
+def copies(node, x):
+    """Return whether each window of an adaptive pool holds one position."""
+    sides = zip(x.shape[1:3], (node.height, node.width), strict=True)
+    return all(end - begin == 1 for side in sides for begin, end in spans(*side))
+
+
+def _adaptive_pool(node, context, x):
+    values = x if copies(node, x) else _real(context, x)
+    rows, columns = spans(x.shape[1], node.height), spans(x.shape[2], node.width)
+    out = np.empty((len(x), node.height, node.width, x.shape[3]), values.dtype)
+    for i, (top, bottom) in enumerate(rows):
+        for j, (left, right) in enumerate(columns):
+            window = values[:, top:bottom, left:right]
+            if copies(node, x):
+                out[:, i, j] = window[:, 0, 0]
+            else:
+                out[:, i, j] = window.sum(axis=(1, 2)) / context.dtype((bottom - top) * (right - left))
+    return out
+
+
+def _pad(node, context, x):
+    steps, height, width, channels = x.shape
+    pad = node.padding
+    out = np.empty((steps, height + 2 * pad, width + 2 * pad, channels), context.dtype)
+    out[:] = context.weights["border"]
+    out[:, pad:-pad, pad:-pad] = _real(context, x)
+    return out
+
+
+def _flatten(node, context, x):  # noqa: ARG001
+    return x.transpose(0, 3, 1, 2).reshape(len(x), 1, 1, -1)
+
+
+def _vote(node, context, x):
+    groups = _real(context, x).reshape(*x.shape[:3], -1, node.voters)
+    return groups.sum(axis=4) / context.dtype(node.voters)
 
 
 def _add(node, context, left, right):  # noqa: ARG001
-    if left.dtype.kind in "bi" and right.dtype.kind in "bi":
+    if left.dtype.kind in "bi" and right.dtype.kind in "bi" and len(set(context.units)) == 1:
         return left.astype(np.int64) + right.astype(np.int64)
-    return _real(left, context.dtype) + _real(right, context.dtype)
+    return _real(context, left) + _real(context, right, 1)
+
+
+def _mask(node, context, x, mask):  # noqa: ARG001
+    out = np.zeros_like(x)
+    size = 1 if mask.shape[1:3] == (1, 1) and mask.shape[3] == x.shape[3] else x.shape[3] // mask.shape[3]
+    for c in range(x.shape[3]):
+        out[..., c] = x[..., c] & mask[..., c // size]
+    return out
+
+
+def _head_sum(node, context, x):  # noqa: ARG001
+    return np.stack([part.sum(axis=3) for part in np.split(x, node.heads, axis=3)], axis=3)
+
+
+def heads_of(x, heads):
+    """Return maps [T, H, W, C] as [T, heads, N, C / heads]."""
+    return x.reshape(len(x), -1, heads, x.shape[3] // heads).transpose(0, 2, 1, 3)
 
 
 def _attention(node, context, *qkv):
-    steps, height, width, channels = qkv[0].shape
-    q, k, v = (x.reshape(steps, height * width, channels) for x in qkv)
-    sums = naive.attention(q, k, v, node.heads, 1.0)  # whole numbers
-    return sums.astype(context.dtype).reshape(qkv[0].shape) * context.dtype(node.scale)
+    q, k, v = (heads_of(x.astype(np.int64), node.heads) for x in qkv)
+    sums = q @ (k.swapaxes(2, 3) @ v)  # whole numbers
+    scale = node.scale * math.prod(context.units)
+    return sums.transpose(0, 2, 1, 3).reshape(qkv[2].shape).astype(context.dtype) * context.dtype(scale)
+
+
+def _head_product(node, context, spikes, reals):
+    named = heads_of(spikes, node.heads)
+    steps = len(named)
+    part = reals.reshape(len(reals), -1, node.heads, node.parts, reals.shape[3] // (node.heads * node.parts))
+    matrix = _real(context, part[:, :, :, node.part], 1).transpose(0, 2, 3, 1)  # [T, heads, K, M]
+    rows = matrix if node.rows == "channels" else matrix.swapaxes(2, 3)
+    out = (named.astype(context.dtype) @ rows) * context.weights["scale"][:, np.newaxis, np.newaxis]
+    return out.transpose(0, 2, 1, 3).reshape(steps, *spikes.shape[1:3], -1)
 
 
 def _token_mean(node, context, x):  # noqa: ARG001
-    sums = _real(x, context.dtype).sum(axis=(1, 2), keepdims=True)
+    sums = _real(context, x).sum(axis=(1, 2), keepdims=True)
     return sums / context.dtype(x.shape[1] * x.shape[2])
 
 
 def _time_mean(node, context, x):  # noqa: ARG001
-    return _real(x, context.dtype).sum(axis=0, keepdims=True) / context.dtype(len(x))
+    return _real(context, x).sum(axis=0, keepdims=True) / context.dtype(len(x))
 
 
 FORWARD = {
     "Conv2d": _conv,
     "Linear": _linear,
     "LIF": _lif,
+    "MultiSpike": _multi_spike,
     "MaxPool": _max_pool,
+    "AveragePool": _average_pool,
+    "SumPool": _sum_pool,
+    "AdaptiveAveragePool": _adaptive_pool,
+    "Pad": _pad,
+    "Flatten": _flatten,
+    "Vote": _vote,
     "Add": _add,
+    "And": lambda node, context, left, right: left & right,  # noqa: ARG005
+    "IAnd": lambda node, context, left, right: left & ~right,  # noqa: ARG005
+    "Mask": _mask,
+    "HeadSum": _head_sum,
+    "TokenSum": lambda node, context, x: x.sum(axis=(1, 2), keepdims=True),  # noqa: ARG005
     "SpikingSelfAttention": _attention,
+    "HeadProduct": _head_product,
     "TokenMean": _token_mean,
     "TimeMean": _time_mean,
 }
 """What each primitive emits: node, its weights and precision, and the maps of its sources."""
-
-
-def counts(network, maps, timesteps):
-    """Return, by brute force, what evsim counts: rows by name, each field by name; and what has no row.
-
-    A field is an array over timesteps; what happens once happens at the last.
-    """
-    rows, other = {}, dict.fromkeys(("residual_adds", "pool_comparisons", "mean_adds"), np.zeros(timesteps, np.int64))
-    for node in network.nodes:
-        kind = type(node).__name__
-        inputs = [maps[name] for name in node.inputs]
-        if kind in COUNTS:
-            fields = COUNTS[kind](node, maps[node.name], *inputs)
-            rows[node.name] = {name: _placed(values, timesteps) for name, values in fields.items()}
-        elif kind in OTHER:
-            key, amounts = OTHER[kind](node, maps[node.name], *inputs)
-            other[key] = other[key] + _placed(np.asarray(amounts, np.int64), timesteps)
-    return rows, other
-
-
-def _placed(values, timesteps):
-    """Return values per timestep, those of the last alone behind zeros; other values as they are."""
-    if not isinstance(values, np.ndarray) or len(values) == timesteps:
-        return values
-    return np.concatenate([np.zeros((timesteps - 1, *values.shape[1:]), np.int64), values])
-
-
-def _each(x):
-    """Sum each timestep's values."""
-    return x.reshape(len(x), -1).sum(axis=1).astype(np.int64)
-
-
-def _full(x, amount):
-    return np.full(len(x), amount, np.int64)
-
-
-def _synapses(node, out, x):
-    kernel, stride, padding = getattr(node, "kernel", (1, 1)), getattr(node, "stride", (1, 1)), (0, 0)
-    padding = getattr(node, "padding", padding)
-    ones = np.ones((*kernel, 1, 1))
-    whole = x if x.dtype.kind in "bi" else np.zeros_like(x)
-    reach = lambda values: (  # noqa: E731 - (input, output position) pairs, each as often as its value, times outputs
-        _each(naive.conv(values.sum(axis=-1, keepdims=True).astype(float), ones, stride, padding)) * node.out_channels
-    )
-    nonzero, spikes = reach(x != 0), x.dtype == bool
-    nothing = np.zeros(len(x), np.int64)
-    binary = bool(((x == 0) | (x == 1)).all())
-    fields = {
-        "input_size": _full(x, x[0].size),
-        "input_nonzeros": _each(x != 0),
-        "input_sum": _each(whole),
-        "sops": nonzero if spikes else nothing,
-        "macs": nothing if spikes else nonzero,
-        "bias_adds": _full(x, out[0].size * (node.bias or node.batch_norm)),
-        "binary_samples": int(binary),
-        "binary_nonzeros": int((x != 0).sum()) * binary,
-    }
-    return fields | ({"acs_unrolled": reach(x)} if x.dtype.kind == "i" else {})
-
-
-def _attention_counts(node, out, *qkv):  # noqa: ARG001
-    q, k, v = (x.reshape(len(x), -1, x.shape[-1]) for x in qkv)
-    kv, qk = naive.attention_counts(q, k, v, node.heads)
-    taken, left = (kv, qk) if node.order == "q(kv)" else (qk, kv)
-    return {
-        "input_size": _full(q, 3 * q[0].size),
-        "sops_per_head": taken,
-        "sops_other_order_per_head": left,
-        "input_nonzeros": sum(_each(x) for x in qkv),
-    }
-
-
-def _lif_counts(node, out, x):  # noqa: ARG001
-    return {"input_size": _full(x, x[0].size), "spikes": _each(out), "neuron_updates": _full(x, x[0].size)}
-
-
-COUNTS = {
-    "Conv2d": _synapses,
-    "Linear": _synapses,
-    "SpikingSelfAttention": _attention_counts,
-    "LIF": _lif_counts,
-}
-"""What is counted in the row of a primitive: node, the map that it emits, and those of its sources."""
-
-
-def _comparisons(node, out, x):
-    inside = np.ones((1, *x.shape[1:3], 1))
-    window = np.ones((node.kernel, node.kernel, 1, 1))
-    taps = naive.conv(inside, window, (node.stride,) * 2, (node.padding,) * 2).sum()
-    return "pool_comparisons", _full(out, (int(taps) - out[0, ..., 0].size) * x.shape[-1])
-
-
-OTHER = {
-    "MaxPool": _comparisons,
-    "Add": lambda node, out, *sources: ("residual_adds", _full(out, out[0].size)),  # noqa: ARG005
-    "TokenMean": lambda node, out, x: ("mean_adds", _full(out, x[0].size - x.shape[-1])),  # noqa: ARG005
-    "TimeMean": lambda node, out, x: ("mean_adds", _full(x, x[0].size)),  # noqa: ARG005
-}
-"""What is counted without a row: its key, and how many per timestep."""

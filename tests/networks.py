@@ -2,131 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import prod
+from dataclasses import replace
 
+import network_layers as layers
 import numpy as np
+from growing import MOST_VALUES, Builder
 from hypothesis import strategies as st
 from strategies import seeds
 
 from evsim.inputspec import InputSpec
-from evsim.network import (
+from evsim.network import INPUT_KINDS, Network
+from evsim.primitives import (
     LIF,
     Add,
+    And,
     Conv2d,
+    HeadProduct,
+    HeadSum,
+    IAnd,
     Input,
     Linear,
-    MaxPool,
-    Network,
-    Node,
-    Shape,
+    Mask,
+    MultiSpike,
     SpikingSelfAttention,
     TimeMean,
     TokenMean,
+    TokenSum,
 )
-
-WIDTHS = st.sampled_from([1, 2, 3, 4, 6, 8, 31, 32, 33, 48, 64, 65])
-MOST_VALUES = 4000
-"""Of a map: the oracle is slow."""
-
-
-@dataclass
-class Builder:
-    """A network while it grows.
-
-    Attributes
-    ----------
-    draw
-        Of hypothesis.
-    nodes, shapes
-        The nodes so far, and what each emits.
-    once
-        Names of those that emit once, after the last timestep.
-    plain
-        Whether weights are multiples of a quarter: then sums are exact in any order, and ties with thresholds occur.
-    """
-
-    draw: object
-    nodes: list[Node] = field(default_factory=list)
-    shapes: dict[str, Shape] = field(default_factory=dict)
-    once: set[str] = field(default_factory=set)
-    plain: bool = True
-
-    def add(self, kind, /, *sources, **fields):
-        """Add a node and return its name."""
-        node = kind(f"n{len(self.nodes)}_{kind.__name__.lower()}", sources, **fields)
-        self.shapes[node.name] = node.infer(tuple(self.shapes[name] for name in sources))
-        self.nodes.append(node)
-        if node.once or self.once.intersection(sources):
-            self.once.add(node.name)
-        return node.name
-
-    def source(self, fits=lambda shape: True):  # noqa: ARG005 - any shape
-        """Return the name of a node that emits what fits, the latest most often; None if there is none."""
-        names = [name for name in self.shapes if fits(self.shapes[name])]
-        if not names:
-            return None
-        return names[-1] if self.draw(st.integers(0, 2)) else self.draw(st.sampled_from(names))
-
-    def alike(self, name, kind=None):
-        """Return the names of all nodes that emit maps of the same size at the same timesteps."""
-        one = self.shapes[name]
-        return [
-            other
-            for other, shape in self.shapes.items()
-            if (shape.channels, shape.height, shape.width) == (one.channels, one.height, one.width)
-            and (other in self.once) == (name in self.once)
-            and kind in (None, shape.kind)
-        ]
-
-    def loose(self):
-        """Return the names of all nodes that nobody reads."""
-        read = {name for node in self.nodes for name in node.inputs}
-        return [node.name for node in self.nodes if node.name not in read]
-
-    def flags(self):
-        """Draw whether a layer has a bias, and BatchNorm."""
-        return {"bias": self.draw(st.booleans()), "batch_norm": self.draw(st.booleans())}
-
-
-def _conv(builder):
-    draw = builder.draw
-    kernel = draw(st.sampled_from([(1, 1), (1, 1), (3, 3), (3, 3), (2, 3), (5, 1), (7, 7)]))
-    stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 2), (3, 1)]))
-    half = draw(st.booleans())
-    padding = tuple(size // 2 if half else draw(st.integers(0, size)) for size in kernel)
-    spans = lambda shape: zip((shape.height, shape.width), kernel, padding, strict=True)  # noqa: E731
-    name = builder.source(lambda shape: all(size + 2 * pad >= extent for size, extent, pad in spans(shape)))
-    if name is None:
-        return
-    shape, width = builder.shapes[name], draw(WIDTHS)
-    values = width * prod((size + 2 * pad - extent) // step + 1
-                          for (size, extent, pad), step in zip(spans(shape), stride, strict=True))  # fmt: skip
-    width = width if values <= MOST_VALUES else 2
-    fields = {"kernel": kernel, "stride": stride, "padding": padding, **builder.flags()}
-    builder.add(Conv2d, name, in_channels=shape.channels, out_channels=width, **fields)
-
-
-def _linear(builder):
-    name = builder.source()
-    shape, width = builder.shapes[name], builder.draw(WIDTHS)
-    width = width if width * shape.positions <= MOST_VALUES else 2
-    builder.add(Linear, name, in_channels=shape.channels, out_channels=width, **builder.flags())
-
-
-def _lif(builder):
-    tau = builder.draw(st.sampled_from([2.0, 2.0, 2.0, 1.0, 4.0, 1.5, 3.0, 10.0]))
-    threshold = builder.draw(st.sampled_from([1.0, 0.5, 0.25, 0.3, 2.0]))
-    layout = builder.draw(st.sampled_from(["map", "tokens", "rows"]))
-    builder.add(LIF, builder.source(), tau=tau, v_threshold=threshold, layout=layout)
-
-
-def _max_pool(builder):
-    kernel, stride = builder.draw(st.sampled_from([(3, 2), (2, 2), (2, 1), (3, 1), (1, 1), (1, 2), (4, 3)]))
-    padding = builder.draw(st.integers(0, kernel // 2))
-    name = builder.source(lambda shape: min(shape.height, shape.width) + 2 * padding >= kernel)
-    if name is not None:
-        builder.add(MaxPool, name, kernel=kernel, stride=stride, padding=padding)
 
 
 def _add(builder):
@@ -146,24 +48,80 @@ def _add(builder):
     builder.add(Add, *draw(st.permutations([name, other])))
 
 
+def _gate(kind):
+    """Return what adds a gate of that kind."""
+
+    def gate(builder):
+        name = builder.spiking()
+        builder.add(kind, *builder.draw(st.permutations([name, builder.spikes_like(name)])))
+
+    return gate
+
+
+def _mask(builder):
+    """Mask spikes by what fires of their sums: over tokens, or over the channels of a head."""
+    name = builder.spiking()
+    summed = builder.spikes_like(name)
+    if builder.draw(st.booleans()):
+        sums = builder.add(TokenSum, summed, heads=builder.heads(builder.shapes[summed].channels))
+    else:
+        sums = builder.add(HeadSum, summed, heads=builder.heads(builder.shapes[summed].channels))
+    builder.add(Mask, name, builder.fires(sums))
+
+
+def _sum(kind):
+    """Return what adds a sum of spikes of that kind."""
+
+    def add(builder):
+        name = builder.spiking()
+        builder.add(kind, name, heads=builder.heads(builder.shapes[name].channels))
+
+    return add
+
+
+def _operand(builder, name, width, graded):
+    layer = builder.layer(name, width)
+    if graded:
+        return builder.add(MultiSpike, layer, levels=4, norm=graded)
+    return builder.add(LIF, layer, v_threshold=builder.draw(st.sampled_from([0.25, 1.0])))
+
+
 def _attention(builder):
-    """Attend to spikes that are there, or to those of three new branches."""
+    """Attend to spikes or integers that are there, or to those of new branches, v of its own width now and then."""
     draw = builder.draw
     name = builder.source()
-    spiking = builder.alike(name, "spikes")
-    if spiking and draw(st.booleans()):
-        operands = [draw(st.sampled_from(spiking)) for _ in range(3)]
+    graded = draw(st.sampled_from([0.0, 0.0, 4.0, 1.0]))
+    unit = 1.0 / graded if graded else 1.0
+    ready = [
+        each for each in builder.alike(name, "integers" if graded else "spikes") if builder.shapes[each].unit == unit
+    ]
+    if ready and draw(st.booleans()):
+        operands = [draw(st.sampled_from(ready)) for _ in range(3)]
     else:
-        channels, width = builder.shapes[name].channels, draw(st.sampled_from([1, 2, 6, 32, 64, 66]))
+        width = draw(st.sampled_from([1, 2, 6, 32, 64, 66]))
         width = width if width * builder.shapes[name].positions <= MOST_VALUES else 2
-        operands = []
-        for _ in range(3):
-            layer = builder.add(Linear, name, in_channels=channels, out_channels=width, **builder.flags())
-            operands.append(builder.add(LIF, layer, v_threshold=draw(st.sampled_from([0.25, 1.0]))))
+        operands = [_operand(builder, name, width, graded) for _ in range(3)]
     channels = builder.shapes[operands[0]].channels
-    heads = draw(st.sampled_from([n for n in range(1, channels + 1) if channels % n == 0]))
+    heads = builder.heads(channels)
+    if draw(st.integers(0, 2)) == 0:
+        wide = heads * draw(st.integers(1, 3))
+        operands[2] = _operand(builder, name, wide, graded)
     order, scale = draw(st.sampled_from(["q(kv)", "(qk)v"])), draw(st.sampled_from([0.125, 1.0, 0.25, 0.3]))
     builder.add(SpikingSelfAttention, *operands, heads=heads, order=order, scale=scale)
+
+
+def _head_product(builder):
+    """Let the spikes of one map name rows of another, of whatever size."""
+    draw = builder.draw
+    name = builder.source()
+    other = builder.together(name)
+    tokens, rows = builder.shapes[other].positions, draw(st.sampled_from(["channels", "tokens"]))
+    heads, parts, size = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 5]))
+    if heads * tokens * builder.shapes[name].positions > MOST_VALUES:
+        heads, rows = 1, "tokens"
+    spikes = builder.fires(builder.layer(name, heads * (size if rows == "channels" else tokens)))
+    reals = builder.layer(other, heads * parts * size)
+    builder.add(HeadProduct, spikes, reals, heads=heads, rows=rows, part=draw(st.integers(0, parts - 1)), parts=parts)
 
 
 def _token_mean(builder):
@@ -176,12 +134,25 @@ def _time_mean(builder):
 
 
 PRIMITIVES = {
-    "Conv2d": (_conv, 4),
-    "Linear": (_linear, 2),
-    "LIF": (_lif, 5),
-    "MaxPool": (_max_pool, 2),
+    "Conv2d": (layers.conv, 5),
+    "Linear": (layers.linear, 2),
+    "LIF": (layers.lif, 6),
+    "MultiSpike": (layers.multi_spike, 3),
+    "MaxPool": (layers.max_pool, 2),
+    "AveragePool": (layers.average_pool, 1),
+    "SumPool": (layers.sum_pool, 2),
+    "AdaptiveAveragePool": (layers.adaptive_pool, 1),
+    "Pad": (layers.pad, 1),
+    "Flatten": (layers.flatten, 1),
+    "Vote": (layers.vote, 1),
     "Add": (_add, 3),
-    "SpikingSelfAttention": (_attention, 2),
+    "And": (_gate(And), 1),
+    "IAnd": (_gate(IAnd), 1),
+    "Mask": (_mask, 2),
+    "HeadSum": (_sum(HeadSum), 1),
+    "TokenSum": (_sum(TokenSum), 1),
+    "SpikingSelfAttention": (_attention, 3),
+    "HeadProduct": (_head_product, 2),
     "TokenMean": (_token_mean, 1),
     "TimeMean": (_time_mean, 1),
 }
@@ -191,20 +162,22 @@ CHOICES = [name for name, (_, weight) in PRIMITIVES.items() for _ in range(weigh
 
 
 @st.composite
-def networks(draw, kinds=("events", "image")):
+def networks(draw, kinds=("events", "image", "frames")):
     """Return a network that reads events or images; it ends as a classifier does, every branch joined."""
     kind, timesteps = draw(st.sampled_from(kinds)), draw(st.sampled_from([1, 2, 3, 4, 5, 8, 20]))
     channels, height, width = draw(st.sampled_from([1, 2, 3, 33])), draw(st.integers(1, 9)), draw(st.integers(1, 7))
     builder = Builder(draw, plain=draw(st.booleans()))
-    builder.add(Input, channels=channels, height=height, width=width, kind="integers" if kind == "events" else "real")
+    name = builder.add(Input, channels=channels, height=height, width=width, kind=INPUT_KINDS[kind])
+    builder.images.update([name] if kind == "image" else [])
     for name in draw(st.lists(st.sampled_from(CHOICES), min_size=1, max_size=8)):
         PRIMITIVES[name][0](builder)
     classes = draw(st.sampled_from([1, 3, 10]))
     _join(builder, classes)
     spec = InputSpec(kind, channels, height, width, timesteps, *(((0.5,) * channels,) * 2 if kind == "image" else ()))
     labels = tuple(f"class {i}" for i in range(classes)) if draw(st.booleans()) else ()
+    nodes = tuple(_watching(builder, node) for node in builder.nodes)
     weights = _weights(builder, np.random.default_rng(draw(seeds)))
-    return Network("random", "test", "standard", spec, tuple(builder.nodes), weights, labels, {"drawn": "at random"})
+    return Network("random", "test", "standard", spec, nodes, weights, labels, {"drawn": "at random"})
 
 
 def _join(builder, classes):
@@ -220,6 +193,15 @@ def _join(builder, classes):
         ends = [builder.add(Add, *ends[:2]), *ends[2:]]
 
 
+def _watching(builder, node):
+    """Let sums of spikes count what other nodes emit, too: before them or behind."""
+    if not isinstance(node, HeadSum | TokenSum):
+        return node
+    names = [each.name for each in builder.nodes[1:] if builder.shapes[each.name].kind != "real"]
+    watched = builder.draw(st.lists(st.sampled_from(names), max_size=2))
+    return replace(node, operations=tuple((f"seen_{i}", name) for i, name in enumerate(watched)))
+
+
 def _weights(builder, rng):
     """Return weights under which neurons fire, now and then: some of them 0."""
     weights = {}
@@ -228,6 +210,10 @@ def _weights(builder, rng):
             values = rng.integers(-4, 6, shape) / 4 if builder.plain else rng.standard_normal(shape) + 0.1
             if key == "bn_scale":
                 values = rng.choice([0.5, 1.0, 2.0, -1.0], shape) if builder.plain else values
+            if key == "v_threshold":
+                values = rng.choice([0.25, 0.5, 1.0, 2.0], shape) if builder.plain else np.abs(values) + 0.1
+            if key == "w" and builder.plain:
+                values = np.zeros(shape)  # a rate of one half
             weights[f"{node.name}.{key}"] = values.astype(np.float64 if key.startswith("bn") else np.float32)
     return weights
 
@@ -236,7 +222,8 @@ def _weights(builder, rng):
 def sources(draw, network):
     """Return an input for a network: nothing, ones, few or many, an image or frames."""
     spec, rng = network.spec, np.random.default_rng(draw(seeds))
-    static = spec.kind == "image" and draw(st.booleans())
+    once = any(getattr(node, "repeated", False) for node in network.nodes)
+    static = spec.kind == "image" and (once or draw(st.booleans()))
     shape = ((spec.timesteps,) if not static else ()) + (spec.channels, spec.height, spec.width)
     what = draw(st.sampled_from(["zero", "one", "few", "many"]))
     if what in ("zero", "one"):

@@ -133,6 +133,19 @@ def test_transparency_lies_on_white(tmp_path, name, mode):
     assert "laid on white" in call("record", path, tmp_path / "out.aedat").stderr
 
 
+@pytest.mark.parametrize("suffix", ["gif", "tif", "webp", "png"])
+def test_several_pictures_in_a_file(tmp_path, suffix):
+    """Of an animation, or of the pages of a TIFF, the first is taken, and a note says so."""
+    path, still = tmp_path / f"a.{suffix}", tmp_path / f"still.{suffix}"
+    first, second = (Image.new("RGB", (20, 16), (shade,) * 3) for shade in (40, 200))
+    first.save(still)
+    first.save(path, save_all=True, append_images=[second])
+    for several, single in ((read_grey(path), read_grey(still)), (read_picture(path, SPEC), read_picture(still, SPEC))):
+        assert several.notes == (f"{path}: it holds several pictures; the first is taken",)
+        assert not single.notes
+        np.testing.assert_array_equal(several[0], single[0])
+
+
 def test_orientation_of_exif(tmp_path):
     """Orientation is applied by record and told by run, which leaves it as timm does."""
     image = Image.fromarray(np.arange(320, dtype=np.uint8).reshape(16, 20) // 2)

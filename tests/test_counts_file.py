@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 
 import h5py
@@ -169,9 +170,43 @@ def damage_samples(file):
     file.attrs["samples"] = 0
 
 
+def changed_layer(file, place, **changes):
+    """Change what the list of layers says of one."""
+    layers = json.loads(file["layers"][()])
+    target = layers[place]
+    for key, value in changes.items():
+        (target["geometry"] if key in target["geometry"] else target)[key] = value
+    del file["layers"]
+    file["layers"] = json.dumps(layers)
+
+
+def damage_name(file):
+    """Give two layers one name: by name, one would be charged for both."""
+    changed_layer(file, 2, name=json.loads(file["layers"][()])[0]["name"])
+
+
+def damage_size(file):
+    """Let a layer have no outputs."""
+    changed_layer(file, 2, out_channels=0)
+
+
+def damage_nonzeros(file):
+    """Count more nonzero inputs than inputs."""
+    file["counters/input_nonzeros"][2] = 10**12
+
+
+def damage_operations(file):
+    """Count more operations than the inputs reach outputs."""
+    file["counters/sops"][2] *= 1000
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
+        (damage_name, "two layers bear the name"),
+        (damage_size, "has a size of 0"),
+        (damage_nonzeros, "has more nonzero inputs than inputs"),
+        (damage_operations, "has more operations than its inputs reach"),
         (damage_kind, "holds no counts"),
         (damage_schema, "install a newer evsim"),
         (damage_missing, "damaged"),

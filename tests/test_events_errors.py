@@ -297,3 +297,12 @@ def test_label_csv(tmp_path):
         table.write_text(text)
         with pytest.raises(OptionError, match="no label csv of trials"):
             read(path, ReadOptions(trial=1, trials=str(table)))
+
+
+@pytest.mark.parametrize("shape", ["(True, 4)", "(1.0, 4)", "(-1, 4)", "(" * 3000, "(9" * 2, "('4',)"])
+def test_shape_of_npy(shape, tmp_path):
+    """A shape that is none, a truth value for a number among them, is one line that names the file."""
+    header = f"{{'descr':'<i8','fortran_order':False,'shape':{shape}}}".encode()
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(256)
+    with pytest.raises(RecordingError, match=r"a\.npy is no \.npy file of numbers, or damaged"):
+        read(write(tmp_path, "a.npy", content))

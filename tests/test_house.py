@@ -158,3 +158,11 @@ def test_links_and_paths_in_documents_lead_somewhere(path):
     paths = re.findall(r"`((?:evsim|converters|cli|tests|docs)/[\w./-]*\w)`", text)
     missing = [link for link in links if not (path.parent / link).exists()]
     assert missing + [name for name in paths if not (ROOT / name).exists()] == []
+
+
+def test_nobody_is_told_to_install_evsim_by_name():
+    """The project publishes on no index: who installs evsim by its name may get what a stranger put there."""
+    folders = (ROOT / name for name in ("evsim", "converters", "cli", "docs"))
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".md")]
+    told = [path for path in (*files, ROOT / "README.md") if "install 'evsim" in path.read_text(encoding="utf-8")]
+    assert not told

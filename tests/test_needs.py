@@ -232,7 +232,9 @@ def test_sizes(text, size):
     assert parsed_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "3 parsecs", "-1GB", "0", "1e9", 0, "1GB 2GB", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", "GB", "3 parsecs", "-1GB", "0", "1e9", 0, "1GB 2GB", "nan", "9" * 400 + "GB", "1e400"]
+)
 def test_what_is_no_size(text):
     """What is no size is refused by the option's name."""
     with pytest.raises(OptionError, match="allow_memory"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import dense
+import dense_counts
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -38,8 +39,8 @@ def test_every_primitive_is_drawn_and_known():
     every = NODE_TYPES.keys() - {"Input"}
     assert PRIMITIVES.keys() == every
     assert dense.FORWARD.keys() == every
-    assert dense.COUNTS.keys() | dense.OTHER.keys() == every
-    assert not dense.COUNTS.keys() & dense.OTHER.keys()
+    assert dense_counts.COUNTS.keys() | dense_counts.OTHER.keys() == every
+    assert not dense_counts.COUNTS.keys() & dense_counts.OTHER.keys()
 
 
 def judged(network, source, precision):
@@ -57,35 +58,48 @@ def judged(network, source, precision):
 
 def agrees(network, run, maps, exact):
     """Hold a run against the oracle."""
-    spikes = {node.name: node for node in network.nodes if type(node).__name__ == "LIF"}
+    spikes = {node.name: node for node in network.nodes if type(node).__name__ in ("LIF", "MultiSpike")}
     assert run.spikes.keys() == spikes.keys()
     for name, node in spikes.items():
         packed, shape = run.spikes[name]
         got = np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape).astype(bool)
-        assert np.array_equal(got, laid_out(maps[name], node.layout)), f"spikes of {name}"
+        assert np.array_equal(got, laid_out(unrolled(maps[name], node), node)), f"spikes of {name}"
     want = maps[network.nodes[-1].name][0, 0, 0]
     if exact:
         assert np.array_equal(run.logits, want)
     else:
         largest = max(np.abs(values).max() for values in maps.values())
         np.testing.assert_allclose(run.logits, want, atol=1e-9 * (1 + largest))
-    rows, other = dense.counts(network, maps, run.timesteps)
+    rows, other = dense_counts.counts(network, maps, run.timesteps)
     assert [row.name for row in run.counts.layers] == list(rows)
     for row in run.counts.layers:
         for key, value in rows[row.name].items():
-            assert np.array_equal(getattr(row, key), value), f"{key} of {row.name}"
-        assert row.steps == len(maps[network.node(row.name).inputs[0]])
+            got = getattr(row, key)
+            if isinstance(value, dict):
+                assert list(got) == list(value), f"{key} of {row.name}"
+                got, value = list(got.values()), list(value.values())  # noqa: PLW2901
+            assert np.array_equal(got, value), f"{key} of {row.name}"
+        once = getattr(network.node(row.name), "repeated", False)
+        assert row.steps == (1 if once else len(maps[network.node(row.name).inputs[0]]))
     assert run.counts.other.keys() == other.keys()
     for key, value in other.items():
         assert np.array_equal(run.counts.other[key], value), key
 
 
-def laid_out(spikes, layout):
+def unrolled(values, node):
+    """Return spikes [T, H, W, C] as they are, and of integers k of them in so many steps for each timestep."""
+    if values.dtype == bool:
+        return values
+    return np.stack([values > d for d in range(node.levels)], axis=1).reshape(-1, *values.shape[1:])
+
+
+def laid_out(spikes, node):
     """Return spikes [T, H, W, C] as the PyTorch module would emit them."""
-    if layout == "map":
-        return spikes.transpose(0, 3, 1, 2)
     rows = spikes.reshape(len(spikes), -1, spikes.shape[-1])
-    return rows if layout == "rows" else rows.transpose(0, 2, 1)
+    ordered = rows if node.layout == "rows" else rows.transpose(0, 2, 1)
+    if node.view:
+        return ordered.reshape(len(spikes), *node.view)
+    return spikes.transpose(0, 3, 1, 2) if node.layout == "map" else ordered
 
 
 @random_networks
@@ -150,7 +164,7 @@ def test_great_counts_are_exact_or_refused(data, network, largest):
     maps, _ = dense.run(network, source, network.spec.timesteps)
     integers = [name for name, values in maps.items() if values.dtype.kind == "i"]
     assert all(maps[name].max() < 2**31 for name in integers)
-    rows, _ = dense.counts(network, maps, network.spec.timesteps)
+    rows, _ = dense_counts.counts(network, maps, network.spec.timesteps)
     for node in network.nodes:
         if "acs_unrolled" in rows.get(node.name, ()):
             for key in ("input_sum", "acs_unrolled", "macs"):
@@ -163,7 +177,7 @@ def test_no_sum_passes_the_limit_of_exact_counts(data, network, part):
     """Wherever the limit of a layer's operations lies, no run that was taken has a layer of more."""
     source = data.draw(sources(network))
     maps, _ = dense.run(network, source, network.spec.timesteps)
-    rows, _ = dense.counts(network, maps, network.spec.timesteps)
+    rows, _ = dense_counts.counts(network, maps, network.spec.timesteps)
     sums = [int(fields["acs_unrolled"].sum()) for fields in rows.values() if "acs_unrolled" in fields]
     limit = max(sums, default=0) * part // 4
     with pytest.MonkeyPatch.context() as patch:

@@ -24,7 +24,7 @@ from evsim.events.types import Piece, Size, Stream, empty_piece
 NAME = "aedat4"
 SUFFIXES = (".aedat4",)
 TAKES = ("camera",)
-ABOUT = "AEDAT 4 of DV, by the library `aedat` (`pip install 'evsim[aedat4]'`); `camera` chooses a stream"
+ABOUT = "AEDAT 4 of DV, by the library `aedat` (`pip install aedat`); `camera` chooses a stream"
 SIZE = "the header"
 MAGIC = b"#!AER-DAT4"
 CHILD = Path(__file__).with_name("decode_aedat4.py")
@@ -46,7 +46,7 @@ def stream(path: Path, options: ReadOptions) -> Stream:
         If the library is not installed, or cannot make sense of the file's header.
     """
     if importlib.util.find_spec("aedat") is None:
-        raise RecordingError(f"{path} is AEDAT 4; to read it install: pip install 'evsim[aedat4]'")
+        raise RecordingError(f"{path} is AEDAT 4; to read it install the library aedat: pip install aedat")
     messages = _messages(path, options.camera)
     _, head, _ = next(messages)
     events = sorted((int(number), facts) for number, facts in head["streams"].items() if facts["type"] == "events")

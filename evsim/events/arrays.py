@@ -22,7 +22,7 @@ ABOUT = "a structured array (tonic, expelliarmus, Metavision: fields t, x, y, p 
 SIZE = "nowhere"
 TAKES = ("time_unit", "columns")
 MAGIC = b"\x93NUMPY"
-DAMAGE = (OSError, ValueError, EOFError, OverflowError, SyntaxError, MemoryError, tokenize.TokenError)
+DAMAGE = (OSError, ValueError, TypeError, EOFError, OverflowError, SyntaxError, MemoryError, tokenize.TokenError)
 """What NumPy raises about damaged headers of arrays."""
 
 

@@ -43,9 +43,8 @@ def write(
     OutputError
         If the file cannot be written.
     """
+    check_target(path, version)
     suffix = Path(path).suffix.lower()
-    if version not in (None, "2.0", "3.1"):
-        raise OptionError(f"`aedat` must be 2.0 or 3.1, got {version}")
     if suffix == ".aedat":
         if (version or ("2.0" if aedat2.fits(recording) else "3.1")) == "2.0":
             stored = recording.format == aedat2.NAME and options is not None and options.orientation
@@ -53,13 +52,26 @@ def write(
             return "AEDAT 2.0"
         aedat3.write(recording, path)
         return "AEDAT 3.1"
-    if version:
-        raise OptionError(f"`aedat={version}` writes .aedat, but {path} has the suffix {suffix or 'none'}")
     writers: dict[str, Callable[[Recording, str | Path], None]] = {".npz": npz.write, ".csv": write_csv}
-    if suffix not in writers:
-        raise OptionError(f"cannot write {path}: its suffix must be .aedat, .npz or .csv")
     writers[suffix](recording, path)
     return {".npz": "SpikingJelly's .npz", ".csv": "text"}[suffix]
+
+
+def check_target(path: str | Path, version: str | None = None) -> None:
+    """Refuse a suffix or version that `write` cannot write, before a recording is made for it.
+
+    Raises
+    ------
+    OptionError
+        If it is one.
+    """
+    suffix = Path(path).suffix.lower()
+    if version not in (None, "2.0", "3.1"):
+        raise OptionError(f"`aedat` must be 2.0 or 3.1, got {version}")
+    if version and suffix != ".aedat":
+        raise OptionError(f"`aedat={version}` writes .aedat, but {path} has the suffix {suffix or 'none'}")
+    if suffix not in (".aedat", ".npz", ".csv"):
+        raise OptionError(f"cannot write {path}: its suffix must be .aedat, .npz or .csv")
 
 
 def write_csv(recording: Recording, path: str | Path) -> None:

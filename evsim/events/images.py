@@ -72,6 +72,7 @@ def read_grey(path: str | Path) -> Picture:
 
         turned = _turned(picture)
         notes = (f"{path}: turned as its EXIF data say ({turned})",) if turned else ()
+        notes = (*_several(picture, Path(path)), *notes)
         opaque, said = _opaque(ImageOps.exif_transpose(picture) if turned else picture, path)
         return Picture(np.asarray(opaque if opaque.mode in DEEP_MODES else opaque.convert("L")), (*notes, *said))
 
@@ -100,12 +101,13 @@ def read_picture(path: str | Path, spec: InputSpec) -> Picture:
             raise RecordingError(f"{path} has more than 8 bits per value, which Pillow would cut off; convert it to 8")
         turned = _turned(picture)
         notes = (f"{path}: its EXIF data ({turned}) are left alone, as timm does; turn it first if need be",)
+        notes = (*_several(picture, Path(path)), *(notes if turned else ()))
         opaque, said = _opaque(picture, Path(path))
         values = _cropped(opaque.convert("RGB" if spec.channels == 3 else "L"), spec, Path(path))
     scaled = values.reshape(spec.height, spec.width, spec.channels).astype(np.float32) / np.float32(255.0)
     mean, std = (np.array(numbers, np.float32) for numbers in (spec.mean, spec.std))
     normal = np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
-    return Picture(normal, (*(notes if turned else ()), *said))
+    return Picture(normal, (*notes, *said))
 
 
 def _turned(picture: Any) -> str:
@@ -126,6 +128,11 @@ def _opaque(picture: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
     white = Image.new("RGB", clear.size, (255, 255, 255))
     white.paste(clear, mask=clear.getchannel("A"))
     return white, (f"{path}: its transparent pixels are laid on white",)
+
+
+def _several(picture: Any, path: Path) -> tuple[str, ...]:
+    """Tell of a file of several pictures (GIF, TIFF, WEBP, PNG), whose number may take long to count."""
+    return (f"{path}: it holds several pictures; the first is taken",) if getattr(picture, "is_animated", False) else ()
 
 
 def _cropped(picture: Any, spec: InputSpec, path: Path) -> NDArray[np.uint8]:
@@ -154,7 +161,7 @@ def _picture(path: Path) -> Iterator[Any]:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise RecordingError(f"{path}: to read pictures install: pip install 'evsim[images]'") from error
+        raise RecordingError(f"{path}: to read pictures install Pillow: pip install pillow") from error
     damage = (
         UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning,
         OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError, struct.error, zlib.error,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import secrets
 import shutil
 import tempfile
 import weakref
@@ -16,6 +17,7 @@ from typing import IO
 from evsim.errors import EvsimError, RecordingError, printable
 from evsim.events.options import ReadOptions
 from evsim.events.types import Piece, Stream
+from evsim.files import OutputError, temporaries
 
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b\x08"
 HARMLESS, LARGEST_RATIO = 64 << 20, 100
@@ -63,7 +65,7 @@ def stream(path: Path, options: ReadOptions, opener: Opener) -> Stream:
     RecordingError
         If it holds none or several, unpacks to far more than it holds, or the recording cannot be read.
     """
-    folder = _Folder()
+    folder = _Folder(path)
     name, inner = _unpack(path, folder.path)
     try:
         opened = opener(inner, options)
@@ -76,9 +78,22 @@ def stream(path: Path, options: ReadOptions, opener: Opener) -> Stream:
 class _Folder:
     """A temporary folder that goes with its last holder: an error, or a stream that is through or was never begun."""
 
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="evsim-"))
-        self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+    def __init__(self, path: Path) -> None:
+        try:
+            self.path = Path(tempfile.gettempdir()) / f"evsim-{secrets.token_hex(8)}"
+        except OSError as error:
+            raise _no_room(path, error) from error
+        self.remove = weakref.finalize(self, _remove, self.path)
+        temporaries.add(self.path)  # before it exists, or a signal in between would leave it
+        try:
+            self.path.mkdir(mode=0o700)
+        except OSError as error:
+            raise _no_room(path, error) from error
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    temporaries.discard(folder)
 
 
 def _renamed(error: EvsimError, path: Path, inner: Path) -> EvsimError:
@@ -127,10 +142,24 @@ def _only(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 
 def _copy(path: Path, content: IO[bytes] | gzip.GzipFile, target: Path) -> Path:
     most, written = max(HARMLESS, LARGEST_RATIO * path.stat().st_size), 0
-    with target.open("wb") as file:
+    with _open(path, target) as file:
         while block := content.read(1 << 20):
             written += len(block)
             if written > most:
                 raise RecordingError(f"{path} unpacks to more than {most >> 20} MB, which no recording does; refused")
-            file.write(block)
+            try:
+                file.write(block)
+            except OSError as error:
+                raise _no_room(path, error) from error
     return target
+
+
+def _open(path: Path, target: Path) -> IO[bytes]:
+    try:
+        return target.open("wb", buffering=0)
+    except OSError as error:
+        raise _no_room(path, error) from error
+
+
+def _no_room(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot unpack {path}: {error.strerror}; set TMPDIR to a folder with room")

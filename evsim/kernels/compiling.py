@@ -3,6 +3,8 @@
 Numba keeps machine code beside the source (or in a folder of the user, or where NUMBA_CACHE_DIR says) and looks at a
 kernel's own file alone to tell whether it is stale. But a kernel has within it the code of those that it calls. So
 the names of all kept files carry a digest of every kernel's source: after an edit of any, none of the old is found.
+Each file says itself what it is: in Numba's own index of them two processes that compile at the same time put each
+other's code under wrong types.
 
 ``EVSIM_CHECKED=1`` is a build for tests: what intrinsics load and store is compared with the ends of its array, which
 Numba's own NUMBA_BOUNDSCHECK does not see. Files of a checked build have names of their own.
@@ -14,15 +16,30 @@ import functools
 import hashlib
 import logging
 import os
+import pickle
+import secrets
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numba
 from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.serialize import dumps
 
 Result = TypeVar("Result")
+
+DAMAGE = (OSError, EOFError, ValueError, LookupError, AttributeError, ImportError, TypeError, pickle.UnpicklingError)
+"""What reading a damaged file of machine code raises."""
+
+ABANDONED = 3600
+"""Seconds after which nobody is still writing a file."""
+
+temporaries: set[Path] = set()
+"""Files that this process is writing; whoever ends it at once removes them."""
 
 CHECKED = os.environ.get("EVSIM_CHECKED", "0") == "1" and not config.DISABLE_JIT
 """Whether intrinsics check their addresses (evsim.kernels.emit)."""
@@ -74,17 +91,51 @@ class Files(CompileResultCacheImpl):  # type: ignore[misc]
         return f"{fullname}-{DIGEST}.py{sys.version_info[0]}{sys.version_info[1]}{abiflags}"
 
 
+class Kept:
+    """The files of one kernel: one for each signature and CPU, which appears whole; what `Cache` asks of Numba's own.
+
+    Parameters
+    ----------
+    folder, base
+        Where they lie, and how their names begin.
+    """
+
+    def __init__(self, folder: str, base: str) -> None:
+        self._folder, self._base = Path(folder), base
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keep machine code under a key."""
+        path = self._path(key)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        temporaries.add(temporary)
+        try:
+            temporary.write_bytes(dumps((numba.__version__, key, data)))
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            temporaries.discard(temporary)
+
+    def load(self, key: Any) -> Any:
+        """Return what is kept under a key; None if nothing is, or it is damaged, of another key or Numba."""
+        try:
+            version, kept, data = pickle.loads(self._path(key).read_bytes())  # noqa: S301 - the user's own folder
+        except DAMAGE:
+            return None
+        return data if (version, kept) == (numba.__version__, key) else None
+
+    def _path(self, key: Any) -> Path:
+        return self._folder / f"{self._base}.{hashlib.sha256(str(key).encode()).hexdigest()[:16]}.nbc"
+
+
 class MachineCode(FunctionCache):  # type: ignore[misc]
-    """Numba's cache, under names that carry the digest; a file that cannot be read or written stops no run."""
+    """Numba's cache, in files of evsim's own; one that cannot be read or written stops no run."""
 
     _impl_class = Files
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return what is kept for a signature, or None."""
-        try:
-            return super().load_overload(sig, target_context)
-        except OSError:
-            return None
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = Kept(self._cache_path, self._impl.filename_base)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled for a signature, and remove what nobody will look for again."""
@@ -97,10 +148,15 @@ class MachineCode(FunctionCache):  # type: ignore[misc]
 
 @functools.cache
 def sweep(folder: Path) -> None:
-    """Remove, once, the machine code of other sources: Numba gives each folder of sources one of its own."""
-    for path in folder.glob("*.nb[ic]"):
-        if DIGEST not in path.name:
-            path.unlink(missing_ok=True)
+    """Remove, once, the machine code of other sources, and what processes that were killed have left.
+
+    Numba gives each folder of sources one of its own.
+    """
+    for path in folder.glob("*.nb[ic]*"):
+        whole = path.suffix in (".nbi", ".nbc")
+        with suppress(OSError):  # another process does the same
+            if DIGEST not in path.name or (not whole and time.time() - path.stat().st_mtime > ABANDONED):
+                path.unlink()
 
 
 @functools.cache

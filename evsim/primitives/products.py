@@ -152,6 +152,11 @@ class SpikingSelfAttention(Node):
                     f"{self.name} wants three spike maps of one shape, but {self.inputs[0]} gives {q} "
                     f"and {name} gives {source}"
                 )
+            if source.unit != q.unit:
+                raise NetworkError(
+                    f"{self.name} wants q, k, v in one unit, but {self.inputs[0]} counts in {q.unit:g} and {name} in "
+                    f"{source.unit:g}"
+                )
         self._divides(q.channels, self.heads)
         self._divides(v.channels, self.heads)
         self._single(scale=self.scale)
