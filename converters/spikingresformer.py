@@ -101,23 +101,30 @@ BLOCKS: Mapping[str, Callable[[str, int, int], list[Row]]] = {"down": _down, "ds
 def _modules(shapes: Shapes) -> tuple[tuple[Blocks, ...], Mapping[str, int]]:
     """Return what stands in each stage by a checkpoint's keys, and the grouped convolutions of each GWFFN."""
     found: dict[tuple[int, int], str] = {}
-    convs: dict[str, int] = {}
+    grouped: dict[str, set[int]] = {}
     for key in shapes:
         if not (match := MODULE.match(key)):
             continue
         at, rest = (int(match[1]), int(match[2])), match[3]
         if kind := next((kind for kind, mark in MARKS.items() if mark.match(rest)), ""):
             found[at] = kind
-        if grouped := re.match(r"conv\.(\d{1,4})\.1\.weight$", rest):
-            path = f"layers.{at[0]}.{at[1]}"
-            convs[path] = max(convs.get(path, 1), int(grouped[1]) + 1)
-    if not found or max(i for i, _ in found) > len(found) or max(j for _, j in found) > len(found):
+        if conv := re.match(r"conv\.(\d{1,4})\.1\.weight$", rest):
+            grouped.setdefault(f"layers.{at[0]}.{at[1]}", set()).add(int(conv[1]))
+    stages: dict[int, set[int]] = {}
+    for i, j in found:
+        stages.setdefault(i, set()).add(j)
+    if not found:
         return PUBLISHED, {}
-    stages = max(i for i, _ in found) + 1
-    lengths = [1 + max((j for k, j in found if k == i), default=0) for i in range(stages)]
     # a module of which no key is there is missing, whatever it was
-    blocks = [tuple(found.get((i, j), "dssa") for j in range(length)) for i, length in enumerate(lengths)]
-    return tuple(blocks), {path: min(count, len(shapes)) for path, count in convs.items()}
+    blocks = (
+        tuple(found.get((i, j), "dssa") for j in range(_count(stages.get(i, {0})))) for i in range(_count(set(stages)))
+    )
+    return tuple(blocks), {path: _count(numbers) for path, numbers in grouped.items()}
+
+
+def _count(numbers: set[int]) -> int:
+    """Return how many to look for: of more than twice as many as there are, which one key can claim, some lack."""
+    return min(max(numbers) + 1, 2 * len(numbers))
 
 
 def _grown(shapes: Shapes, parametric: bool) -> tuple[Row, ...]:
@@ -169,6 +176,8 @@ def _check(builder: Builder, facts: Facts, stages: tuple[Blocks, ...]) -> bool:
     """Refuse what the authors' code cannot be; return whether the neurons are PLIF."""
     path, sizes, shapes = builder.checkpoint.path, builder.sizes, builder.checkpoint.shapes
     stem = sizes["stem"]
+    if empty := [name for name, size in sizes.items() if size < 1]:
+        raise CheckpointError(f"{path} has tensors without values (of {named(empty)}); give the state_dict of a model")
     if stem not in STEMS:
         raise CheckpointError(
             f"{path}: prologue.0.weight has a kernel of {stem} x {stem}, but SpikingResformer begins with one of 7 or 3"

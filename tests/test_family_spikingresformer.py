@@ -228,6 +228,10 @@ DAMAGE = {
     "layers.1.0.conv.weight": (np.zeros((12, 7, 3, 3), np.float32), "layers.1.0.conv.weight has shape [12, 7, 3, 3]"),
     "prologue.3.weight": (np.zeros((8, 3, 5, 5), np.float32), "weights that no layer takes: prologue.3.weight"),
     "layers.0.0.activation_in.w": (np.zeros((), np.float32), "lacks layers.0.0.activation_attn.w"),
+    "layers.0.1.conv.7.1.weight": (np.zeros((16, 4, 3, 3), np.float32), "lacks layers.0.1.conv.1.1.weight"),
+    "layers.9000.0.W.weight": (np.zeros((16, 8, 2, 2), np.float32), "lacks layers.2.0.firing_rate_x"),
+    "layers.0.9000.W.weight": (np.zeros((16, 8, 2, 2), np.float32), "lacks layers.0.2.firing_rate_x"),
+    "layers.1.4.W.weight": (np.zeros((24, 12, 1, 1), np.float32), "lacks layers.1.3.firing_rate_x"),
 }
 """A tensor of the ImageNet form replaced, taken away (None) or added, and what the message says."""
 
@@ -252,6 +256,22 @@ def test_unsound_time_constants_are_refused(w, tmp_path):
     state = FORMS["dvs"].state | {"layers.1.2.down.0.w": np.array(w)}
     path = write_checkpoint(tmp_path / "c.pth", {"model": as_tensors(state)})
     assert "layers.1.2.down.0.w" in refused("convert", path, tmp_path / "m.h5", "--timesteps", 3)
+
+
+EMPTY = {"layers.0.0.W.weight": (16, 8, 0, 0), "layers.0.1.conv.0.1.weight": (16, 0, 3, 3)}
+EMPTY |= {"layers.0.0.firing_rate_x": (1, 1, 0, 1, 1)}
+
+
+@pytest.mark.parametrize("key", EMPTY)
+def test_tensors_without_values_are_refused(key, tmp_path):
+    """Sizes of 0, by which nothing divides, are none of a model."""
+    state = dict(FORMS["imagenet"].state)
+    state[key] = np.zeros(EMPTY[key], np.float32)
+    if "firing_rate" in key:
+        state["layers.0.0.firing_rate_attn"] = state[key]
+    path = write_checkpoint(tmp_path / "c.pth", {"model": as_tensors(state)})
+    said = refused("convert", path, tmp_path / "m.h5", "--timesteps", 3, "--image-size", 32)
+    assert "has tensors without values" in said
 
 
 def test_a_stage_that_does_not_narrow_is_refused(tmp_path):

@@ -176,9 +176,10 @@ class _Walk:
         """Run a layer, and set its BatchNorm, if there is one, to the statistics of what comes out."""
         network, name = self.network, node.name
         weights = {key: network.weights[f"{name}.{key}"] for key in ("weight", *(("bias",) if node.bias else ()))}
-        kind = Grouped if isinstance(node, Conv2d) and node.groups > 1 else Synapses
-        layer = kind(node, network.shapes[node.inputs[0]], network.shapes[name], weights, self.context)
-        result = layer.step(packet)
+        shapes, layer = (network.shapes[node.inputs[0]], network.shapes[name]), None
+        if isinstance(node, Conv2d) and node.groups > 1:
+            layer = Grouped(node, *shapes, weights, self.context)
+        result = (layer or Synapses(node, *shapes, weights, self.context)).step(packet)
         assert isinstance(result, RealMap)
         if f"{name}.bn_shift" not in self.keys:
             return result
