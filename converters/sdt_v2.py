@@ -112,8 +112,7 @@ def _graph(builder: Builder, facts: Facts) -> Network:
             x = _conv_block(builder, f"ConvBlock{block}.0", x, sizes[f"inner{block}"], tau)
     for stage in (3, 4):
         x = _downsample(builder, str(stage), x, tau)
-        for block in range(sizes[f"depth{stage}"]):
-            path = f"block{stage}.{block}"
+        for path in (f"block{stage}.{i}" for i in range(sizes[f"depth{stage}"])):
             x = _attention(builder, f"{path}.attn", x, sizes[f"width{stage}"], heads, tau, fold)
             x = _mlp(builder, f"{path}.mlp", x, tau)
     x = builder.add(TokenMean("token_mean", (x,)))

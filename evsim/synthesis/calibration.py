@@ -170,8 +170,12 @@ class _Walk:
         """Run a layer, and set its BatchNorm, if there is one, to the statistics of what comes out."""
         network, name = self.network, node.name
         weights = {key: network.weights[f"{name}.{key}"] for key in ("weight", *(("bias",) if node.bias else ()))}
-        kind = Grouped if isinstance(node, Conv2d) and node.groups > 1 else Synapses
-        layer = kind(node, network.shapes[node.inputs[0]], network.shapes[name], weights, self.context)
+        source, target = network.shapes[node.inputs[0]], network.shapes[name]
+        layer: Synapses | Grouped
+        if isinstance(node, Conv2d) and node.groups > 1:
+            layer = Grouped(node, source, target, weights, self.context)
+        else:
+            layer = Synapses(node, source, target, weights, self.context)
         result = layer.step(packet)
         assert isinstance(result, RealMap)
         if f"{name}.bn_shift" not in self.keys:
