@@ -205,7 +205,7 @@ class Builder:
         if self._taus:
             least, most = min(self._taus), max(self._taus)
             self.notes.append(
-                f"layers of neurons with a trained time constant (PLIF): {len(self._taus)}, tau {least:.3g} to "
+                f"took trained time constants (PLIF) of {len(self._taus)} layers of neurons: tau {least:.3g} to "
                 f"{most:.3g}"
             )
         if self._extra:

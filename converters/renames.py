@@ -18,9 +18,6 @@ from evsim.converters.table import Shapes
 from evsim.converters.values import shown
 from evsim.errors import CheckpointError, OptionError, PluginError
 
-HALF = 0.5
-"""Share of a family's layers beyond which a checkpoint is taken for one of its own."""
-
 MOST_SHOWN = 6
 DEEPEST_PREFIX = 6
 

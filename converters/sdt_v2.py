@@ -90,8 +90,7 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     sizes = builder.sizes
     widths = tuple(sizes[f"width{i}"] for i in (1, 2, 3, 4))
     channels, depth, kd = sizes["channels"], sizes["depth3"] + sizes["depth4"], builder.form.name == "kd"
-    tokenizer = "dvs" if channels == 2 else "imagenet"
-    facts.agree("tokenizer", tokenizer)
+    facts.agree("tokenizer", "imagenet")
     facts.find("variant", constant="standard", reason="its only one", check=lambda v: v == "standard")
     facts.agree("dim", widths[-1])
     facts.agree("widths", widths)
@@ -100,20 +99,18 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     facts.note("head", "mean of head and head_kd" if kd else "one", "from the keys")
     heads = facts.find("heads", "num_heads", check=is_count)
     tau = facts.find("tau", constant=TAU, reason=f"constant of {NAME}", check=lambda t: 1.0 <= t < math.inf)
-    spec = input_spec(facts, tokenizer, channels, crop=mae_crop)
+    spec = input_spec(facts, "imagenet", channels, crop=mae_crop)
     facts.note("scale", SCALE, f"assumed: constant of {NAME}")
     facts.note("v_threshold", f"1.0, attn_lif {ATTENTION_THRESHOLD}", f"assumed: constants of {NAME}")
     fold = facts.folds()
-    kind = "integers" if tokenizer == "dvs" else "real"
-    x = builder.add(Input("input", (), channels, spec.height, spec.width, kind))  # type: ignore[arg-type]
+    x = builder.add(Input("input", (), channels, spec.height, spec.width, "real"))
     for name, blocks in STEM:
         x = _downsample(builder, name, x, tau)
         for block in blocks:
             x = _conv_block(builder, f"ConvBlock{block}.0", x, sizes[f"inner{block}"], tau)
     for stage in (3, 4):
         x = _downsample(builder, str(stage), x, tau)
-        for block in range(sizes[f"depth{stage}"]):
-            path = f"block{stage}.{block}"
+        for path in (f"block{stage}.{i}" for i in range(sizes[f"depth{stage}"])):
             x = _attention(builder, f"{path}.attn", x, sizes[f"width{stage}"], heads, tau, fold)
             x = _mlp(builder, f"{path}.mlp", x, tau)
     x = builder.add(TokenMean("token_mean", (x,)))
@@ -194,8 +191,7 @@ def _sizes(preset: Preset) -> tuple[str, Mapping[str, int]]:
     wide = {f"wide{block}": MLP_RATIO * widths[WIDTHS[block]] for block in blocks}
     hidden = {f"hidden{stage}": MLP_RATIO * widths[f"width{stage}"] for stage in (3, 4)}
     depths = {f"depth{stage}": depth for stage, depth in zip((3, 4), DEPTHS, strict=True)}
-    channels = 2 if preset.tokenizer == "dvs" else 3
-    return "standard", {"channels": channels, **widths, **inner, **wide, **hidden, **depths, "classes": preset.classes}
+    return "standard", {"channels": 3, **widths, **inner, **wide, **hidden, **depths, "classes": preset.classes}
 
 
 PLACES = {
@@ -233,6 +229,6 @@ FAMILY = Family(
         for widths in ((96, 192, 384, 480), (128, 256, 512, 640), (192, 384, 768, 960))
     },
     models={f"metaspikformer_8_{dim}": False for dim in (384, 512, 768)},
-    choices={"variant": ("standard",), "tokenizer": ("imagenet", "dvs")},
+    choices={"variant": ("standard",), "tokenizer": ("imagenet",)},
     fires_like=_fires_like,
 )

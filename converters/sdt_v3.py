@@ -295,9 +295,8 @@ def _sizes(preset: Preset) -> tuple[str, Mapping[str, int]]:
 
 
 def _preset(widths: tuple[int, ...], depth: int, variant: str, assumed: tuple[str, ...] = ()) -> Preset:
-    stats = {"mean": IMAGENET[0], "std": IMAGENET[1]}
     return Preset(
-        "imagenet", widths[-1], depth, 8, 1, 1000, 224, NAME, variant, assumed=assumed, widths=widths, **stats
+        "imagenet", widths[-1], depth, 8, 1, 1000, 224, NAME, variant, *IMAGENET, assumed=assumed, widths=widths
     )
 
 
