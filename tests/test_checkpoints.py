@@ -334,7 +334,7 @@ def test_a_trained_time_constant_makes_plif_neurons(tmp_path):
     with_w = state() | {"block.0.attn.q_lif.w": np.full((), -1.0, np.float32)}
     path = write(tmp_path / "c.pth", model=as_tensors(with_w))
     out = evsim("convert", path, tmp_path / "m.h5").out
-    assert "layers of neurons with a trained time constant (PLIF): 1, tau 3.72 to 3.72" in out
+    assert "took trained time constants (PLIF) of 1 layers of neurons: tau 3.72 to 3.72" in out
     network = modelfile.load(tmp_path / "m.h5")
     neurons = {node.name: node.neuron for node in network.nodes if hasattr(node, "neuron")}
     assert [name for name, neuron in neurons.items() if neuron == "plif"] == ["block.0.attn.q_lif"]
