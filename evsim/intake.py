@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 
 import numpy as np
@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from evsim.errors import EvsimError, NetworkError, OptionError, RecordingError
 from evsim.inputspec import LARGEST_TIMESTEPS
 from evsim.network import Network
+from evsim.primitives import SpikingSelfAttention
 from evsim.spikes import IntegerMap, Packet, RealMap
 
 LARGEST_COUNT = 2**31 - 1
 """Largest integer on an edge of the network: event counts, and sums of them, are int32."""
+
+LARGEST_PRODUCT = 2**53
+"""Largest number of operations of a head of attention on integers at a timestep: they are counted as float64."""
 
 LARGEST_SUM = 2**63 - 1
 """Largest number of operations of a layer that is counted exactly."""
@@ -131,7 +135,22 @@ class Intake:
                         f"counts up to {bounds[node.inputs[0]]} give {node.name} more operations than {LARGEST_SUM}, "
                         "up to which evsim counts exactly"
                     )
+            if isinstance(node, SpikingSelfAttention) and node.inputs[0] in bounds:
+                limit = min(LARGEST_PRODUCT, LARGEST_SUM // (self.timesteps * node.heads))
+                if self._attended(node, bounds) > limit:
+                    raise fault(
+                        f"counts up to {max(bounds[name] for name in node.inputs)} give a head of {node.name} more "
+                        f"operations than {limit}, up to which evsim counts exactly"
+                    )
         self._exact_up_to = count
+
+    def _attended(self, node: SpikingSelfAttention, bounds: Mapping[str, int]) -> int:
+        """Return a bound of the accumulates of a head at a timestep, both products together."""
+        q, k, v = (bounds[name] for name in node.inputs)
+        q_shape, v_shape = self.network.shapes[node.inputs[0]], self.network.shapes[node.inputs[2]]
+        tokens, size, width = q_shape.positions, q_shape.channels // node.heads, v_shape.channels // node.heads
+        first = tokens * size * max(k * v * width, q * k * tokens)
+        return first + q * k * v * tokens**2 * size * width
 
 
 def largest_integers(network: Network, count: int) -> dict[str, int]:
@@ -140,7 +159,8 @@ def largest_integers(network: Network, count: int) -> dict[str, int]:
     for node in network.nodes:
         if network.shapes[node.name].kind == "integers":
             sources = tuple(bounds.get(name, 1) for name in node.inputs)  # spikes are at most 1
-            bounds[node.name] = node.largest(sources) if sources else count
+            shapes = tuple(network.shapes[name] for name in node.inputs)
+            bounds[node.name] = node.largest(sources, shapes) if sources else count
     return bounds
 
 

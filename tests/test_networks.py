@@ -56,6 +56,20 @@ def judged(network, source, precision):
     return maps, exact
 
 
+def simulated(network, source, maps, **options):
+    """Run; put the example aside where sums of attention on great integers are refused, as they may be."""
+    try:
+        return api.simulate(network, source, **options)
+    except EvsimError as error:
+        attended = [
+            name for node in network.nodes if type(node).__name__ == "SpikingSelfAttention" for name in node.inputs
+        ]
+        graded = [maps[name].max() for name in attended if maps[name].dtype.kind == "i"]
+        if max(graded, default=0) < 50 or "exact" not in str(error):
+            raise
+        assume(False)
+
+
 def agrees(network, run, maps, exact):
     """Hold a run against the oracle."""
     spikes = {node.name: node for node in network.nodes if type(node).__name__ in ("LIF", "MultiSpike")}
@@ -110,8 +124,8 @@ def test_a_network_agrees_with_a_dense_run(data, network):
     maps, exact = judged(network, source, "float64")
     first = None
     for schedule, number in WAYS:
-        run = api.simulate(
-            network, source, precision="float64", schedule=schedule, threads=number, record_spikes=True,
+        run = simulated(
+            network, source, maps, precision="float64", schedule=schedule, threads=number, record_spikes=True,
             detail=number == 1,
         )  # fmt: skip
         agrees(network, run, maps, exact)
@@ -127,7 +141,7 @@ def test_float32_agrees_where_it_rounds_nothing(data, network):
     maps, exact = judged(network, source, "float32")
     assume(exact)
     schedule, number = data.draw(st.sampled_from(WAYS))
-    run = api.simulate(network, source, schedule=schedule, threads=number, record_spikes=True)
+    run = simulated(network, source, maps, schedule=schedule, threads=number, record_spikes=True)
     agrees(network, run, maps, exact)
 
 

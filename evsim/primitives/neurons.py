@@ -105,7 +105,7 @@ class MultiSpike(Node):
         _check_view(self, self.view, source)
         return Shape("integers", source.channels, source.height, source.width, 1.0 / self.norm)
 
-    def largest(self, sources: tuple[int, ...]) -> int:  # noqa: ARG002 - whatever comes, it is clamped
+    def largest(self, sources: tuple[int, ...], shapes: tuple[Shape, ...]) -> int:  # noqa: ARG002 - it is clamped
         """Return the greatest integer that it emits."""
         return self.levels
 

@@ -80,7 +80,7 @@ class Node:
         """Return the names of nodes that it speaks of without reading them (none by default)."""
         return ()
 
-    def largest(self, sources: tuple[int, ...]) -> int:
+    def largest(self, sources: tuple[int, ...], shapes: tuple[Shape, ...]) -> int:  # noqa: ARG002 - some ask
         """Return the largest integer that the node can emit, given those of its sources: a sum, or one of them."""
         return sum(sources)
 

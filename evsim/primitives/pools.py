@@ -56,7 +56,7 @@ class MaxPool(_Window):
         self._pooled(replace(source, height=source.positions, width=source.channels // self.heads))
         return source
 
-    def largest(self, sources: tuple[int, ...]) -> int:
+    def largest(self, sources: tuple[int, ...], shapes: tuple[Shape, ...]) -> int:  # noqa: ARG002 - whatever the size
         """Return the largest integer of the source."""
         return max(sources)
 
@@ -87,7 +87,7 @@ class SumPool(_Window):
         pooled = self._pooled(sources[0])
         return pooled if pooled.kind == "real" else replace(pooled, kind="integers")
 
-    def largest(self, sources: tuple[int, ...]) -> int:
+    def largest(self, sources: tuple[int, ...], shapes: tuple[Shape, ...]) -> int:  # noqa: ARG002 - whatever the size
         """Return the largest sum of a window."""
         return self.kernel**2 * sources[0]
 
@@ -117,7 +117,7 @@ class AdaptiveAveragePool(Node):
         """Return the rows, then the columns, that each row and column of the output averages."""
         return _spans(source.height, self.height), _spans(source.width, self.width)
 
-    def largest(self, sources: tuple[int, ...]) -> int:
+    def largest(self, sources: tuple[int, ...], shapes: tuple[Shape, ...]) -> int:  # noqa: ARG002 - whatever the size
         """Return the largest integer of the source."""
         return max(sources)
 

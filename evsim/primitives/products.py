@@ -95,9 +95,9 @@ class HeadSum(Node):
         """Return the nodes whose spikes its row shows."""
         return tuple(name for _, name in self.operations)
 
-    def largest(self, sources: tuple[int, ...]) -> int:  # noqa: ARG002 - of no more channels than 16-bit numbers
-        """Return a bound of the sums: no layer has so many channels."""
-        return 2**20
+    def largest(self, sources: tuple[int, ...], shapes: tuple[Shape, ...]) -> int:  # noqa: ARG002 - spikes are 1
+        """Return the channels of a head: all may fire."""
+        return shapes[0].channels // self.heads
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ class TokenSum(Node):
         """Return the nodes whose spikes its row shows."""
         return tuple(name for _, name in self.operations)
 
-    def largest(self, sources: tuple[int, ...]) -> int:  # noqa: ARG002 - of no more tokens than 32-bit numbers
-        """Return a bound of the sums: no map has so many tokens."""
-        return 2**26
+    def largest(self, sources: tuple[int, ...], shapes: tuple[Shape, ...]) -> int:  # noqa: ARG002 - spikes are 1
+        """Return the number of tokens: all may fire."""
+        return shapes[0].positions
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ class SpikingSelfAttention(Node):
                 )
             if source.unit != q.unit:
                 raise NetworkError(
-                    f"{self.name} wants q, k, v in one unit, but {self.inputs[0]} counts in {q.unit:g} and {name} in "
-                    f"{source.unit:g}"
+                    f"{self.name} wants q, k and v in one unit, but {self.inputs[0]} counts in {q.unit:g} "
+                    f"and {name} in {source.unit:g}"
                 )
         self._divides(q.channels, self.heads)
         self._divides(v.channels, self.heads)
