@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
+from typing import cast
 
 from evsim.converters import affine
 from evsim.converters.parts import Builder, module, window
@@ -82,8 +83,7 @@ def average(builder: Builder, name: str, source: str, others: Sequence[str], wha
 def weighted(builder: Builder, name: str, source: str, factor: float) -> str:
     """Append a linear layer of the table that gives its values times a factor: one of several to be averaged."""
     builder.layer(name, source)
-    node = builder.nodes.pop()
-    assert isinstance(node, Linear)
+    node = cast("Linear", builder.nodes.pop())
     keys = (builder.layers[name].weight,)
     constants = {"bn_scale": factor, "bn_shift": 0.0}
     return builder.made(

@@ -18,7 +18,7 @@ from evsim.converters.presets import CIFAR10, IMAGENET, Preset, vision_sizes
 from evsim.converters.table import Form, Row, named
 from evsim.errors import CheckpointError
 from evsim.network import Network
-from evsim.primitives import LIF, Add, And, Input, Mask, MaxPool, TimeMean, TokenMean, TokenSum
+from evsim.primitives import Add, And, Input, Mask, MaxPool, TimeMean, TokenMean, TokenSum
 
 NAME = "sdt-v1"
 TAU = 2.0
@@ -172,7 +172,7 @@ def _mlp(builder: Builder, path: str, x: str, tau: float) -> str:
 
 def _check_neurons(builder: Builder, neuron: str) -> None:
     """Refuse a checkpoint that has the time constants of some neurons alone: the authors' models have all or none."""
-    missing = [f"{node.name}.w" for node in builder.nodes if isinstance(node, LIF) and not node.parametric]
+    missing = [f"{node.name}.w" for node in builder.nodes if getattr(node, "parametric", None) is False]
     if neuron == "plif" and missing:
         raise CheckpointError(f"{builder.checkpoint.path} lacks {named(missing)}; give the complete state_dict")
 

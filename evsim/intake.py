@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import EvsimError, NetworkError, OptionError, RecordingError
+from evsim.geometry import Geometry
 from evsim.inputspec import LARGEST_TIMESTEPS
 from evsim.network import Network
-from evsim.primitives import SpikingSelfAttention
 from evsim.spikes import IntegerMap, Packet, RealMap
+from evsim.workload import rows
 
 LARGEST_COUNT = 2**31 - 1
 """Largest integer on an edge of the network: event counts, and sums of them, are int32."""
@@ -135,22 +136,25 @@ class Intake:
                         f"counts up to {bounds[node.inputs[0]]} give {node.name} more operations than {LARGEST_SUM}, "
                         "up to which evsim counts exactly"
                     )
-            if isinstance(node, SpikingSelfAttention) and node.inputs[0] in bounds:
-                limit = min(LARGEST_PRODUCT, LARGEST_SUM // (self.timesteps * node.heads))
-                if self._attended(node, bounds) > limit:
-                    raise fault(
-                        f"counts up to {max(bounds[name] for name in node.inputs)} give a head of {node.name} more "
-                        f"operations than {limit}, up to which evsim counts exactly"
-                    )
+        for work, row in rows(self.network):
+            sources = self.network.node(work.name).inputs
+            if row.kind != "attention" or len(sources) != 3 or sources[0] not in bounds:
+                continue
+            limit = min(LARGEST_PRODUCT, LARGEST_SUM // (self.timesteps * row.geometry.heads))
+            greatest = [bounds[name] for name in sources]
+            if _attended(row.geometry, *greatest) > limit:
+                raise fault(
+                    f"counts up to {max(greatest)} give a head of {work.name} more operations than {limit}, up to "
+                    "which evsim counts exactly"
+                )
         self._exact_up_to = count
 
-    def _attended(self, node: SpikingSelfAttention, bounds: Mapping[str, int]) -> int:
-        """Return a bound of the accumulates of a head at a timestep, both products together."""
-        q, k, v = (bounds[name] for name in node.inputs)
-        q_shape, v_shape = self.network.shapes[node.inputs[0]], self.network.shapes[node.inputs[2]]
-        tokens, size, width = q_shape.positions, q_shape.channels // node.heads, v_shape.channels // node.heads
-        first = tokens * size * max(k * v * width, q * k * tokens)
-        return first + q * k * v * tokens**2 * size * width
+
+def _attended(size: Geometry, q: int, k: int, v: int) -> int:
+    """Return a bound of the accumulates of a head at a timestep, both products together, of integers so great."""
+    width = size.value_dim or size.head_dim
+    first = size.tokens * size.head_dim * max(k * v * width, q * k * size.tokens)
+    return first + q * k * v * size.tokens**2 * size.head_dim * width
 
 
 def largest_integers(network: Network, count: int) -> dict[str, int]:

@@ -36,7 +36,6 @@ from evsim.layers.neurons import NeuronLayer
 from evsim.layers.pool import Pool
 from evsim.layers.synapses import Synapses
 from evsim.network import LIF, Conv2d, Linear, Network, Node, SpikingSelfAttention
-from evsim.primitives import HeadProduct
 from evsim.spikes import Packet, RealMap, SpikeMap
 from evsim.synthesis.graph import RUNNING, Graph, rate_of, running
 from evsim.synthesis.moments import moments
@@ -155,7 +154,7 @@ class _Walk:
             self._product(self.graph.neurons[node.name])
         elif node.name in self.graph.neurons:
             self._neurons(self.graph.neurons[node.name])
-        elif isinstance(node, HeadProduct):
+        elif node in self.graph.products.values():
             return
         elif "weight" in node.parameters():
             self.packets[node.name] = self._normalised(node, self.packets[node.inputs[0]])  # type: ignore[arg-type]
@@ -176,10 +175,9 @@ class _Walk:
         """Run a layer, and set its BatchNorm, if there is one, to the statistics of what comes out."""
         network, name = self.network, node.name
         weights = {key: network.weights[f"{name}.{key}"] for key in ("weight", *(("bias",) if node.bias else ()))}
-        shapes, layer = (network.shapes[node.inputs[0]], network.shapes[name]), None
-        if isinstance(node, Conv2d) and node.groups > 1:
-            layer = Grouped(node, *shapes, weights, self.context)
-        result = (layer or Synapses(node, *shapes, weights, self.context)).step(packet)
+        shapes = network.shapes[node.inputs[0]], network.shapes[name]
+        kind: Any = Grouped if getattr(node, "groups", 1) > 1 else Synapses
+        result = kind(node, *shapes, weights, self.context).step(packet)
         assert isinstance(result, RealMap)
         if f"{name}.bn_shift" not in self.keys:
             return result

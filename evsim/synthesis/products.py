@@ -8,7 +8,7 @@ target: the smaller it is, the greater the sums are, and the more neurons fire.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +58,7 @@ def fitted_scale(
     SpikeMap
         What the neurons emit then.
     """
-    product = network.node(node.inputs[0])
-    assert isinstance(product, HeadProduct)
+    product = cast("HeadProduct", network.node(node.inputs[0]))
     assert isinstance(network.weights, Weights)
     (key,) = network.weights.sources[f"{product.name}.scale"]
     shape, reals = network.shapes[product.name], network.shapes[product.inputs[1]]
