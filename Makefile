@@ -17,7 +17,7 @@ AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 ROUNDS ?= 20
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
-	test-avx2 test-boundscheck test-fuzz bench bench-quick clean
+	test-avx2 test-boundscheck test-faults test-fuzz bench bench-quick clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -121,6 +121,11 @@ test-boundscheck: $(BIN)/.dev
 
 test-fuzz: $(BIN)/.dev
 	for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -q tests/test_*fuzz*.py || exit 1; done
+
+# signals at random moments, disks of every size, cold caches filled by two processes
+FAULTS ?= 50
+test-faults: $(BIN)/.dev
+	EVSIM_FAULTS=$(FAULTS) $(BIN)/python -m pytest -q tests/test_faults.py
 
 # dense PyTorch is the opponent: only benchmarks need it (spikingjelly's own list of needs is for training)
 $(BIN)/.bench: $(BIN)/.dev
