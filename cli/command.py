@@ -94,7 +94,7 @@ def command(*examples: str, panel: str | None = None) -> Callable[[Callable[...,
 
 def _is_output(parameter: inspect.Parameter) -> bool:
     """Whether a parameter says where something is written."""
-    declared = getattr(parameter.annotation, "__metadata__", (None,))[0]
+    declared: Any = getattr(parameter.annotation, "__metadata__", (None,))[0]
     return getattr(declared, "rich_help_panel", None) == OUTPUT and declared.metavar in PLACES
 
 

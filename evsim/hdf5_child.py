@@ -130,7 +130,7 @@ def serve(connection: socket.socket, path: str, *, limited: bool = True) -> None
         return
     except DAMAGE as error:
         lacking = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-        _send(connection, {"lacking": error.strerror} if lacking else {"damaged": _said(error)})
+        _send(connection, {"lacking" if lacking else "damaged": _said(error)})
         return
     _send(connection, {"members": reader.members})
     while (request := receive(connection)) is not None:
