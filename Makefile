@@ -16,7 +16,7 @@ CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
-	test-avx2 test-boundscheck fuzz fuzz-figures fuzz-guided test-networks bench bench-quick clean
+	test-avx2 test-boundscheck test-faults fuzz fuzz-figures fuzz-guided test-networks bench bench-quick clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -142,6 +142,11 @@ fuzz-guided: $(BIN)/.fuzz
 NETWORKS ?= 3000
 test-networks: $(BIN)/.dev
 	EVSIM_NETWORKS=$(NETWORKS) $(BIN)/python -m pytest tests/test_networks.py
+
+# signals at random moments, disks of every size, cold caches filled by two processes
+FAULTS ?= 50
+test-faults: $(BIN)/.dev
+	EVSIM_FAULTS=$(FAULTS) $(BIN)/python -m pytest -q tests/test_faults.py
 
 # dense PyTorch is the opponent: only benchmarks need it (spikingjelly's own list of needs is for training)
 $(BIN)/.bench: $(BIN)/.dev

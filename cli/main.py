@@ -88,6 +88,8 @@ def main() -> None:
         output.leave(sys.stdout)
         sys.exit(1)
     except OSError as error:
+        if error.errno is None:  # a library that does not load
+            raise
         output.leave(sys.stdout)
         _fail(_reason(error))
     except MemoryError:

@@ -15,6 +15,9 @@ from types import FrameType
 STOPS = {"SIGINT": "interrupted", "SIGTERM": "ended by SIGTERM", "SIGHUP": "ended, its terminal is gone"}
 """Signals that end a command cleanly, and what is said of each."""
 
+LEAST = 1000 << 20
+"""Bytes of address space below which the libraries of linear algebra do not load: they end in loops, not in errors."""
+
 WRITERS = ("evsim.files", "evsim.kernels.compiling")
 """Modules that tell what they have half written, as `temporaries`."""
 
@@ -22,11 +25,15 @@ WRITERS = ("evsim.files", "evsim.kernels.compiling")
 def main() -> None:
     """Entry point of the program: load the commands and run one; a signal ends it with exit code 128 + its number."""
     _listen()
+    _check_room()
     try:
         from evsim.cli.main import main as command
-    except (ImportError, OSError, MemoryError) as error:
+
+        command()
+    except (ImportError, OSError, MemoryError) as error:  # commands load what they need when they need it
         _fail_to_load(error)
-    command()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written; Python's own end would die of it
 
 
 def _listen() -> None:
@@ -46,6 +53,18 @@ def _listen() -> None:
             signal.signal(number, stop)
 
 
+def _check_room() -> None:
+    """Refuse a limit of address space (ulimit -v) that is too low for any command."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST:
+        _say(f"the limit of address space is {limit >> 20} MB, and evsim needs {LEAST >> 20}; raise it (ulimit -v)")
+        sys.exit(2)
+
+
 def _remove_temporaries() -> None:
     for module in WRITERS:
         for path in tuple(getattr(sys.modules.get(module), "temporaries", ())):
@@ -57,8 +76,9 @@ def _remove_temporaries() -> None:
 
 
 def _fail_to_load(error: ImportError | OSError | MemoryError) -> None:
-    reason = " ".join(str(error).split()) or "not enough memory"
-    _say(f"cannot be loaded ({reason}); give it more memory and open files, or install it anew")
+    lines = str(error).strip().splitlines()  # the last one of NumPy's is the cause
+    reason = lines[-1].strip() if lines else "not enough memory"
+    _say(f"a library cannot be loaded ({reason}); give more memory and open files, or install evsim anew")
     sys.exit(2)
 
 

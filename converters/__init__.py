@@ -53,7 +53,8 @@ def convert(path: str | Path, options: ConvertOptions | None = None) -> Conversi
     if is_model(path):
         raise CheckpointError(f"{path} is a model.h5 already; show it by: evsim info {path}")
     options = options or ConvertOptions()
-    return build(read_checkpoint(path, options.weights), options)
+    converted = build(read_checkpoint(path, options.weights), options)
+    return replace(converted, network=replace(converted.network, file=Origin(str(path), Path(path).stat().st_size)))
 
 
 def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
@@ -72,9 +73,7 @@ def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     labels = _labels(options.labels, network.classes) if options.labels else ()
     provenance = {"checkpoint": f"{checkpoint.path.name} (sha256 {checkpoint.digest})", **facts.sources}
     notes = (*checkpoint.notes, *builder.notes, *_precision(checkpoint, network))
-    path = checkpoint.path  # of a synthetic state_dict it is a name, no file
-    origin = Origin(str(path), path.stat().st_size) if path.is_file() else None
-    return Conversion(replace(network, labels=labels, provenance=provenance, file=origin), notes)
+    return Conversion(replace(network, labels=labels, provenance=provenance), notes)
 
 
 def load_model(path: str | Path, allow_memory: int | str | None = None) -> Conversion:

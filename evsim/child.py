@@ -21,6 +21,9 @@ SCRIPT = Path(__file__).with_name("hdf5_child.py")
 MOST_HANDLES = 1 << 16
 """File descriptors that a forked child closes."""
 
+FAILED = 3
+"""Exit code of a forked child that could not begin."""
+
 
 class Child:
     """A process that reads one file.
@@ -128,7 +131,7 @@ def _fork(connection: socket.socket, path: str) -> int:
         pid = os.fork()
     if pid:
         return pid
-    code = 3
+    code = FAILED
     try:
         gc.disable()  # what this process inherited is not its own to clean up
         faulthandler.disable()

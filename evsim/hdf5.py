@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.child import Child
+from evsim.child import FAILED, Child
 from evsim.errors import EvsimError
 from evsim.files import check_input, write_whole
 from evsim.schema import printable
@@ -290,6 +290,8 @@ class File:
             self._broken()
         if "locked" in reply:
             raise self._error(f"{self.path} is in use by another program; close it, or set HDF5_USE_FILE_LOCKING=FALSE")
+        if "lacking" in reply:
+            self._lacks(reply["lacking"])
         if "refused" in reply:
             raise self._error(f"{self.path} is refused: {printable(reply['refused'])}")
         if "damaged" in reply:
@@ -303,8 +305,15 @@ class File:
         self._child = None
         if -code == getattr(signal, "SIGXCPU", 0):
             self._damaged("the HDF5 library does not come to an end")
+        if code == FAILED:
+            self._lacks("code 3")
         name = signal.Signals(-code).name if code < 0 else f"code {code}"
         raise self._error(f"{self.path} is damaged: the HDF5 library crashed ({name}); {self._remedy}")
+
+    def _lacks(self, what: str) -> NoReturn:
+        raise self._error(
+            f"{self.path} cannot be read: its process lacks files or memory ({what}); allow more (ulimit -n)"
+        )
 
     def _damaged(self, what: str) -> NoReturn:
         raise self._error(f"{self.path} is a damaged HDF5 file ({printable(what)}); {self._remedy}")

@@ -7,6 +7,7 @@ not small travel as memory that both processes share. Nothing here imports evsim
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import mmap
@@ -128,7 +129,8 @@ def serve(connection: socket.socket, path: str, *, limited: bool = True) -> None
         _send(connection, {"locked": str(error)})
         return
     except DAMAGE as error:
-        _send(connection, {"damaged": _said(error)})
+        lacking = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+        _send(connection, {"lacking" if lacking else "damaged": _said(error)})
         return
     _send(connection, {"members": reader.members})
     while (request := receive(connection)) is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import evsim.kernels
+from evsim.kernels.compiling import Kept
 
 SCRIPT = """
 import numpy as np
@@ -89,3 +90,36 @@ def test_without_jit_kernels_are_python(copy):
     """With NUMBA_DISABLE_JIT=1 nothing is compiled or kept."""
     assert run(copy, NUMBA_DISABLE_JIT="1") == ("3", "")
     assert not kept(copy)
+
+
+def test_kernels_of_two_types_never_share_a_file(tmp_path):
+    """What two processes keep at the same time lies in files of its own, and a damaged or foreign one is not taken."""
+    first, second = (Kept(str(tmp_path), "kernel") for _ in range(2))
+    first.save(("float32",), "code of float32")
+    second.save(("float64",), "code of float64")
+    assert first.load(("float64",)) == "code of float64"
+    assert second.load(("float32",)) == "code of float32"
+    one, other = sorted(tmp_path.iterdir())
+    one.write_bytes(other.read_bytes())  # as if names had met
+    assert {first.load(("float32",)), first.load(("float64",))} in (
+        {None, "code of float32"},
+        {None, "code of float64"},
+    )
+    for content in (b"", other.read_bytes()[:20], b"\x80\x05.", os.urandom(64)):
+        one.write_bytes(content)
+        other.write_bytes(content)
+        assert first.load(("float32",)) is first.load(("float64",)) is None
+
+
+def test_what_killed_processes_left_is_swept(copy):
+    """A file that was being written an hour ago goes with the next compilation; a younger one stays."""
+    cache = copy / "cache"
+    assert run(copy, NUMBA_CACHE_DIR=str(cache)) == ("3", "")
+    whole = next(iter(kept(copy)))
+    old, young = (whole.with_name(f"{whole.name}.{name}") for name in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    whole.unlink()
+    assert run(copy, NUMBA_CACHE_DIR=str(cache)) == ("3", "")
+    assert (whole.exists(), old.exists(), young.exists()) == (True, False, True)

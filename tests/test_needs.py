@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evsim import api, modelfile
 from evsim.audit.check import check
-from evsim.converters import convert
+from evsim.converters import convert, load_model
 from evsim.engine import Simulator
 from evsim.errors import NetworkError, OptionError
 from evsim.inputspec import InputSpec
@@ -205,6 +205,24 @@ def test_frames_for_an_image_model_are_measured_apart():
     assert simulator.run(np.ones((1, 2, 2))).shape == (2,)
     with pytest.raises(NetworkError, match="`allow_memory"):
         simulator.run(np.ones((8, 1, 2, 2)))
+
+
+def test_every_network_of_a_file_knows_it():
+    """A checkpoint that is converted has the limit of its file, by whatever way it was loaded."""
+    path = GOLDEN[0] / "checkpoint.pth.tar"
+    for network in (convert(path).network, load_model(path).network, api.load(path)):
+        assert network.file == Origin(str(path), path.stat().st_size)
+    assert load_model(path, "2GB").network.file.allow_memory == 2_000_000_000
+
+
+def test_what_cannot_be_planned_names_its_file(tmp_path):
+    """A layer that cannot run is refused with the file that holds it, before an input is read or not."""
+    attention = SpikingSelfAttention("ssa", ("lif", "lif", "lif"), 1, 0.125)
+    network = network_of([LIF("lif", ("input",)), attention], (1, 256, 256), 1)
+    modelfile.save(network, tmp_path / "m.h5")
+    loaded = api.load(tmp_path / "m.h5", allow_memory="8GB")
+    with pytest.raises(NetworkError, match=f"{tmp_path}/m.h5: ssa has 65536 tokens"):
+        Simulator(loaded)
 
 
 def test_a_network_made_in_python_may_have_the_machine(monkeypatch):

@@ -128,3 +128,22 @@ def test_two_keys_of_one_name_are_refused(variation, tmp_path):
     source = written(tmp_path / "map.toml", "[keys]\n'conv1' = 'conv'\n'1_conv' = '_conv'\n")
     with pytest.raises(CheckpointError, match="would both be named"):
         convert(variation, ConvertOptions(**NUMBERS, keys=source))
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (r"'(\w+\w*)*!$' = 'x'", "take more than 0.5 s; mend those that repeat a repetition"),
+        ("'e' = '" + "e" * 900 + "'", "makes a key of more than 4096 letters"),
+        ("'(' = 'x'", "is no regular expression"),
+        (r"'head' = '\7'", "cannot replace head"),
+    ],
+)
+def test_rules_that_cannot_be_applied(rule, words, variation, tmp_path, monkeypatch):
+    """A rule that takes for ever or grows without end is stopped; one that is wrong is named with the reason."""
+    monkeypatch.setattr("evsim.converters.keymap.SECONDS", 0.5 if "0.5 s" in words else 60.0)
+    path = written(tmp_path / "map.toml", f"[keys]\n{rule}\n")
+    with pytest.raises(OptionError) as error:
+        convert(variation, ConvertOptions(**NUMBERS, keys=path))
+    assert str(error.value).startswith(f"{path}: ")
+    assert words in str(error.value)
