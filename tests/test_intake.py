@@ -15,6 +15,7 @@ from evsim.engine import Simulator
 from evsim.errors import NetworkError, RecordingError
 from evsim.inputspec import InputSpec
 from evsim.network import LIF, Add, Conv2d, Input, Linear, MaxPool, Network, TimeMean, TokenMean
+from evsim.primitives import SpikingSelfAttention, SumPool, TokenSum
 
 LARGEST = 2**31 - 1
 SHARED = Path(__file__).parents[2] / "shared" / "cases" / "hostile"
@@ -107,3 +108,42 @@ def test_the_hostile_case_is_refused():
     """doubles_35_times.h5 on ones: refused by one line, where it gave logits of 0."""
     text = refused("run", SHARED / "doubles_35_times.h5", "--input", SHARED / "ones_1_2_2_2.npy")
     assert "counts reach 2147483648 at a30" in text
+
+
+def attending(order):
+    """Return a network in which counts of 2 positions and 2 channels attend to themselves."""
+    nodes = (
+        Input("input", (), 2, 1, 2, "integers"),
+        SpikingSelfAttention("ssa", ("input",) * 3, 1, 1.0, order),
+        TokenMean("tokens", ("ssa",)),
+        TimeMean("times", ("tokens",)),
+    )
+    return Network("attending", "test", "standard", InputSpec("events", 2, 1, 2, 2), nodes, {})
+
+
+@pytest.mark.parametrize("order", ["q(kv)", "(qk)v"])
+@pytest.mark.parametrize("count", [1, 1000, 2**16, 2**17, 2**21, 2**25, LARGEST])
+def test_attention_on_counts_is_exact_or_refused(order, count):
+    """Operations of a head up to 2^53 are counted to the last; beyond, one line names the attention before the run."""
+    network, frames = attending(order), np.full((2, 2, 1, 2), count)
+    both = 2 * 2 * 2 * 2 * count**3  # two outputs of two tokens, each of two tokens and two channels
+    operations = 8 * count**2 + both
+    if operations > 2**53:
+        with pytest.raises(RecordingError, match=f"counts up to {count} give a head of ssa more operations"):
+            api.simulate(network, frames, precision="float64")
+        return
+    run = api.simulate(network, frames, precision="float64")
+    assert run.counts.layer("ssa").acs_unrolled.tolist() == [operations] * 2
+    assert run.logits.tolist() == [both // 4] * 2
+
+
+def test_few_spikes_are_not_taken_for_many():
+    """Sums of spikes are bounded by how many there can be: pools of them add up to little, and run."""
+    nodes = [Input("input", (), 2, 3, 3, "real"), LIF("lif", ("input",), 1.0), TokenSum("sum", ("lif",))]
+    for i in range(6):
+        nodes.append(SumPool(f"pool{i}", (nodes[-1].name,), 2, 1, 1))
+    nodes += [TokenMean("tokens", (nodes[-1].name,)), TimeMean("times", ("tokens",))]
+    spec = InputSpec("image", 2, 3, 3, 2, (0.0, 0.0), (1.0, 1.0))
+    network = Network("pools", "test", "standard", spec, tuple(nodes), {})
+    logits = api.simulate(network, np.ones((2, 3, 3)), precision="float64").logits
+    np.testing.assert_allclose(logits, 9 * 4**6 / 7**2, rtol=1e-12)  # each pool adds a row, a column and a factor of 4
