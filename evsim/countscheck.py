@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evsim.counters import Counts, LayerCounts
+from evsim.counters import Counts, LayerCounts, SynapseCounts
 
 
 def fault(counts: Counts) -> str:
@@ -25,7 +25,6 @@ def _fault(layer: LayerCounts) -> str:
     sides = (size.in_channels, size.out_channels, size.in_height, size.in_width, size.out_height, size.out_width)
     if min(*sides, *size.kernel, *size.stride) < 1:
         return "has a size of 0"
-    nonzeros = layer.input_nonzeros
-    if (nonzeros > layer.input_size).any():
+    if isinstance(layer, SynapseCounts) and (layer.input_nonzeros > layer.input_size).any():
         return "has more nonzero inputs than inputs"
     return ""
