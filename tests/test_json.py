@@ -34,6 +34,10 @@ LAYER = {
     "spikes": [INT, NONE],
     "per_timestep": [dict],
     "per_head": [dict, NONE],
+    "neuron": [TEXT, NONE],
+    "levels": [INT, NONE],
+    "attention": [TEXT, NONE],
+    "operations": [dict, NONE],
     "paper": [dict],
     "energy_mj": [FLOAT],
 }
