@@ -28,15 +28,15 @@ TOKENS, TIME = TokenMean("tokens", ("x",)), TimeMean("time", ("tokens",))
 @pytest.mark.parametrize(
     ("nodes", "says"),
     [
-        ((TOKENS,), "tokens ends the network with real [2, 1, 1], at each timestep; logits are real values"),
-        ((TimeMean("time", ("x",)),), "time ends the network with real [2, 1, 2], once; logits are real values"),
-        ((TOKENS, TIME, LIF("late", ("time",))), "late ends the network with spikes [2, 1, 1], once; logits are real"),
-        ((TOKENS, TIME, TimeMean("again", ("time",))), "again takes a mean over time of time, which emits once"),
+        ((TOKENS,), "tokens ends the network with real [2, 1, 1] at each timestep; logits are real"),
+        ((TimeMean("time", ("x",)),), "time ends the network with real [2, 1, 2] once; logits are real"),
+        ((TOKENS, TIME, LIF("late", ("time",))), "late ends the network with spikes [2, 1, 1] once; logits are real"),
+        ((TOKENS, TIME, TimeMean("again", ("time",))), "again is a mean over time of time, which comes once"),
         (
             (TOKENS, TIME, Linear("head", ("time",), 2, 2, False), TimeMean("again", ("head",))),
-            "again takes a mean over time of head, which emits once",
+            "again is a mean over time of head, which comes once",
         ),
-        ((TOKENS, TIME, Add("sum", ("time", "tokens"))), "sum reads time, which emits once for all T, and tokens"),
+        ((TOKENS, TIME, Add("sum", ("time", "tokens"))), "sum reads time, which comes once, and tokens, at"),
         (
             (HeadSum("sums", ("x",), 1, (("seen", "tokens"),)), TokenMean("tokens", ("sums",)), TIME),
             "sums counts the spikes of tokens, which emits none",

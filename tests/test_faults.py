@@ -67,8 +67,14 @@ def start(line, folder=None, before="", streams="", **environment):
     return subprocess.Popen(
         ["bash", "-c", f"{before} exec {' '.join(words)}"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-        env=os.environ | environment, text=True,
+        env=os.environ | environment, text=True, preexec_fn=hearing,  # noqa: PLW1509 - no thread of the tests forks
     )  # fmt: skip
+
+
+def hearing():
+    """Hear the signals that whoever started the tests has ignored: nohup does, and a shell's background."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def call(line, folder=None, before="", streams="", **environment):
@@ -176,8 +182,9 @@ def test_a_half_written_file_goes_with_the_signal(tmp_path):
         "    os.kill(os.getpid(), signal.SIGINT)\n"
     )
     outcome = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "x.h5"], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", script, tmp_path / "x.h5"], capture_output=True, text=True, check=False,
+        preexec_fn=hearing,
+    )  # fmt: skip
     assert (outcome.returncode, outcome.stderr) == (130, INTERRUPTED)
     assert outcome.stdout.startswith(".x.h5.")
     assert list(tmp_path.iterdir()) == []
