@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeAlias, assert_never
 
 import numpy as np
@@ -95,19 +96,8 @@ class AttentionTally:
 
     def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
         """Return the counts in their final form."""
-        work, size = self.work, self.geometry
-        declared, other = (self.kv, self.qk) if size.order == "q(kv)" else (self.qk, self.kv)
-        return AttentionCounts(
-            name=work.name,
-            input_kind=work.input_kind,
-            geometry=size,
-            steps=int(np.count_nonzero(input_size)),
-            input_size=input_size,
-            sops_per_head=declared,
-            sops_other_order_per_head=other,
-            operand_nonzeros=self.operands,
-            reads_input=work.reads_input,
-        )
+        sops, other = _by_order(self.geometry, self.kv, self.qk)
+        return _attention_counts(self.work, self.geometry, input_size, sops, other, self.operands)
 
 
 class NeuronsTally:
@@ -180,22 +170,13 @@ class IntegersTally:
 
     def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
         """Return the counts in their final form."""
-        work, size = self.work, self.geometry
-        declared, other = (self.kv, self.qk) if size.order == "q(kv)" else (self.qk, self.kv)
+        sops, other = _by_order(self.geometry, self.kv, self.qk)
+        counts = _attention_counts(self.work, self.geometry, input_size, sops, other, self.operands)
+        if not self.graded:
+            return counts
         names = ("value_weighted_qk_pairs", "value_weighted_qkv")
-        return AttentionCounts(
-            name=work.name,
-            input_kind=work.input_kind,
-            geometry=size,
-            steps=int(np.count_nonzero(input_size)),
-            input_size=input_size,
-            sops_per_head=declared,
-            sops_other_order_per_head=other,
-            operand_nonzeros=self.operands,
-            sops_unrolled_per_head=self.unrolled if self.graded else None,
-            operations=dict(zip(names, self.weighted, strict=True)) if self.graded else {},
-            reads_input=work.reads_input,
-        )
+        operations = dict(zip(names, self.weighted, strict=True))
+        return replace(counts, sops_unrolled_per_head=self.unrolled, operations=operations)
 
 
 class SumsTally:
@@ -210,14 +191,14 @@ class SumsTally:
     def add(self, when: slice, output: IntegerMap) -> None:
         """Count by the sums: [T, N, heads], or [T, 1, C] whose channels belong to heads in turn."""
         self.seen[when] = True
-        by_channel = output.values.sum(axis=1, dtype=np.int64)
-        by_head = by_channel.reshape(len(by_channel), self.geometry.heads, -1).sum(axis=2)
+        by_head = _by_head(output.values, self.geometry)
         self.sops[when] += by_head
         self.operands[0, when] += by_head.sum(axis=1)
 
     def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
         """Return the counts in their final form."""
-        return _lone(self.work, self.geometry, input_size, self.sops, self.operands, self.operations)
+        counts = _attention_counts(self.work, self.geometry, input_size, self.sops, None, self.operands)
+        return replace(counts, operations=self.operations)
 
 
 class RowsTally:
@@ -231,21 +212,32 @@ class RowsTally:
     def add(self, when: slice, spikes: SpikeMap) -> None:
         """Count by the spikes of each head."""
         self.seen[when] = True
-        by_channel = spikes.dense().sum(axis=1, dtype=np.int64)
-        by_head = by_channel.reshape(len(by_channel), self.geometry.heads, -1).sum(axis=2)
+        by_head = _by_head(spikes.dense(), self.geometry)
         self.sops[when] += by_head * self.geometry.width
         self.operands[0, when] += by_head.sum(axis=1)
 
     def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
         """Return the counts in their final form."""
-        operations = {"accumulates": self.sops}
-        return _lone(self.work, self.geometry, input_size, self.sops, self.operands, operations)
+        counts = _attention_counts(self.work, self.geometry, input_size, self.sops, None, self.operands)
+        return replace(counts, operations={"accumulates": self.sops})
 
 
-def _lone(
-    work: Work, size: Geometry, input_size: Ints, sops: Ints, operands: Ints, operations: dict[str, Ints]
+def _by_order(size: Geometry, kv: Ints, qk: Ints) -> tuple[Ints, Ints]:
+    """Return the counts of both orders, the declared one first."""
+    return (kv, qk) if size.order == "q(kv)" else (qk, kv)
+
+
+def _by_head(values: NDArray[np.generic], size: Geometry) -> Ints:
+    """Sum up a map [T, N, C] by the head that each channel belongs to: [T, heads]."""
+    by_channel = values.sum(axis=1, dtype=np.int64)
+    sums: Ints = by_channel.reshape(len(by_channel), size.heads, -1).sum(axis=2)
+    return sums
+
+
+def _attention_counts(
+    work: Work, size: Geometry, input_size: Ints, sops: Ints, other: Ints | None, operands: Ints
 ) -> AttentionCounts:
-    """Return the counts of attention that has no order of products."""
+    """Return the counts that all attention has; `other` is None where there is no order of products."""
     return AttentionCounts(
         name=work.name,
         input_kind=work.input_kind,
@@ -253,9 +245,8 @@ def _lone(
         steps=int(np.count_nonzero(input_size)),
         input_size=input_size,
         sops_per_head=sops,
-        sops_other_order_per_head=None,
+        sops_other_order_per_head=other,
         operand_nonzeros=operands,
-        operations=operations,
         reads_input=work.reads_input,
     )
 
