@@ -12,7 +12,7 @@ from evsim.converters.family import Family
 from evsim.converters.parts import Builder, Weights
 from evsim.converters.registry import BUILT_IN, families_of_others, find_family, find_preset
 from evsim.converters.renames import fitted, unknown
-from evsim.converters.table import Match
+from evsim.converters.table import Match, learned_constants
 from evsim.errors import CheckpointError, NetworkError, OptionError, PluginError
 from evsim.files import check_input
 from evsim.modelfile import ForeignFileError, is_model, load
@@ -127,7 +127,7 @@ def _family(checkpoint: Checkpoint, facts: Facts) -> tuple[Family, Match]:
         facts.note("family", chosen, source)
         return family, match
     fitting = list(_fitting(checkpoint, iter(BUILT_IN.values()))) or _fitting_of_others(checkpoint)
-    learned = any(key.endswith(".w") and shape in ((), (1,)) for key, shape in checkpoint.shapes.items())
+    learned = learned_constants(checkpoint.shapes)
     certain = [pair for pair in fitting if not pair[1].form.shared or (learned and "neuron" in pair[0].choices)]
     if len(certain) == 1:
         facts.note("family", certain[0][0].name, "from the keys")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.parts import Builder
+from evsim.converters.table import learned_constants
 from evsim.errors import OptionError
 from evsim.network import LIF
 from evsim.primitives import Layout
@@ -53,8 +54,7 @@ def find_neurons(facts: Facts, builder: Builder, constant: str | None = None, re
     OptionError
         If nothing tells the neuron, or the keys contradict what is said of it.
     """
-    shapes = builder.checkpoint.shapes
-    if any(key.endswith(".w") and shape in ((), (1,)) for key, shape in shapes.items()):
+    if learned_constants(builder.checkpoint.shapes):
         facts.agree("neuron", "plif")
         kind = "plif"
     else:

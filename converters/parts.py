@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evsim.converters import affine
 from evsim.converters.affine import BATCH_NORM_EPS, turned
 from evsim.converters.checkpoint import Checkpoint
-from evsim.converters.table import Layer, Match, named, pattern
+from evsim.converters.table import Layer, Match, learned_constants, named, pattern
 from evsim.errors import CheckpointError
 from evsim.network import LIF, Conv2d, Linear, MaxPool, Node
 
@@ -179,7 +179,7 @@ class Builder:
         left = [key for key in self.checkpoint.shapes if key not in taken]
         dropped = [key for key in left if key not in counters and passed.fullmatch(key)]
         rest = [key for key in left if key not in counters and not passed.fullmatch(key)]
-        learned = [key for key in rest if key.endswith(".w") and self.checkpoint.shapes[key] in ((), (1,))]
+        learned = learned_constants({key: self.checkpoint.shapes[key] for key in rest})
         if learned:
             raise CheckpointError(
                 f"{self.checkpoint.path} has PLIF neurons (ParametricLIFNode: {named(learned, 6)}), whose learned time "

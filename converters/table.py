@@ -243,6 +243,11 @@ def pattern(key: str) -> str:
     return r"\d{1,9}".join(map(re.escape, parts))  # no more digits: Python refuses to read thousands of them
 
 
+def learned_constants(shapes: Shapes) -> list[str]:
+    """Return the keys of PLIF neurons' learned time constants: ``<neurons>.w``, one number each."""
+    return [key for key, shape in shapes.items() if key.endswith(".w") and shape in ((), (1,))]
+
+
 def named(keys: Sequence[str], shown: int = SHOWN) -> str:
     """Name the first few keys, and how many more there are."""
     more = f" and {len(keys) - shown} more" if len(keys) > shown else ""
