@@ -1,4 +1,4 @@
-"""A small model of every primitive, and a run of it: the whole files that the fuzzer damages."""
+"""Small models that hold every primitive, and runs of them: the whole files that the fuzzer damages."""
 
 from __future__ import annotations
 
@@ -10,17 +10,30 @@ import numpy as np
 
 from evsim import api
 from evsim.inputspec import InputSpec
-from evsim.network import (
+from evsim.network import Network
+from evsim.primitives import (
     LIF,
+    AdaptiveAveragePool,
     Add,
+    And,
+    AveragePool,
     Conv2d,
+    Flatten,
+    HeadProduct,
+    HeadSum,
+    IAnd,
     Input,
     Linear,
+    Mask,
     MaxPool,
-    Network,
+    MultiSpike,
+    Pad,
     SpikingSelfAttention,
+    SumPool,
     TimeMean,
     TokenMean,
+    TokenSum,
+    Vote,
 )
 
 SIZE = 6
@@ -29,7 +42,7 @@ CHANNELS = 4
 
 @cache
 def small_network():
-    """Return a network of every primitive."""
+    """Return a network of every primitive that schema 1 knows."""
     n = CHANNELS
     nodes = (
         Input("input", (), 2, SIZE, SIZE, "integers"),
@@ -47,25 +60,82 @@ def small_network():
         TimeMean("times", ("tokens",)),
         Linear("head", ("times",), n, 3),
     )
-    rng = np.random.default_rng(1)
-    weights = {
-        f"{node.name}.{key}": rng.standard_normal(shape).astype("f8" if key.startswith("bn") else "f4")
-        for node in nodes
-        for key, shape in node.parameters().items()
-    }
-    spec = InputSpec("events", 2, SIZE, SIZE, 2)
-    return Network("small", "test", "standard", spec, nodes, weights, ("a", "b", "c"), {"heads": "2, an option"})
+    return _network("small", nodes)
 
 
 @cache
-def small_run():
+def later_network():
+    """Return a network of the other primitives, and of what else schema 2 alone can say."""
+    n = CHANNELS
+    nodes = (
+        Input("input", (), 2, SIZE, SIZE, "integers"),
+        Conv2d("conv", ("input",), 2, n, (3, 3), (1, 1), (1, 1), groups=2),
+        LIF("if", ("conv",), decay_input=False, decay=1.0, strict=True, soft_reset=True, channels=n),
+        Conv2d("other", ("input",), 2, n, (1, 1)),
+        LIF("plif", ("other",), parametric=True, view=(2, 2, SIZE, SIZE)),
+        And("and", ("if", "plif")),
+        IAnd("iand", ("if", "plif")),
+        HeadSum("by_token", ("plif",), 2, (("mask_spikes", "if"),)),
+        LIF("token_lif", ("by_token",), v_threshold=0.5),
+        Mask("kept", ("if", "token_lif")),
+        TokenSum("by_channel", ("iand",), 2),
+        LIF("channel_lif", ("by_channel",)),
+        Mask("masked", ("kept", "channel_lif")),
+        MaxPool("heads", ("masked",), 3, 1, 1, heads=2),
+        MaxPool("small", ("heads",)),
+        SumPool("sums", ("and",)),
+        AveragePool("means", ("masked",)),
+        Pad("border", ("sums",), n),
+        AdaptiveAveragePool("even", ("border",), 3, 3),
+        *(MultiSpike(f"{x}_spike", ("even",), 4, 4.0) for x in "qk"),
+        MultiSpike("v_spike", ("even",), 4, 4.0, "half-even"),
+        SpikingSelfAttention("ssa", ("q_spike", "k_spike", "v_spike"), 2, 0.25, "(qk)v"),
+        Linear("rows", ("small",), n, 2 * n),
+        HeadProduct("product", ("small", "rows"), 2, "channels"),
+        LIF("product_lif", ("product",)),
+        AdaptiveAveragePool("one", ("ssa",), 1, 1),
+        Flatten("flat", ("product_lif",)),
+        Linear("wide", ("flat",), 9 * 18, n),
+        TokenMean("mean", ("means",)),
+        Add("first", ("one", "wide")),
+        Add("stream", ("first", "mean")),
+        MultiSpike("integrating", ("stream",), 3, 1.0, "half-up", integrates=True),
+        Linear("head", ("integrating",), n, 6),
+        Vote("vote", ("head",), 2),
+        TimeMean("times", ("vote",)),
+    )
+    return _network("later", nodes)
+
+
+def _network(name, nodes):
+    """Return the network of those nodes, with random weights."""
+    rng = np.random.default_rng(1)
+    weights = {
+        f"{node.name}.{key}": np.abs(values) if key == "v_threshold" else values
+        for node in nodes
+        for key, shape in node.parameters().items()
+        for values in [rng.standard_normal(shape).astype("f8" if key.startswith("bn") else "f4")]
+    }
+    spec = InputSpec("events", 2, SIZE, SIZE, 2)
+    return Network(name, "test", "standard", spec, nodes, weights, ("a", "b", "c"), {"heads": "2, an option"})
+
+
+MODELS = (small_network, later_network)
+
+
+@cache
+def run(network):
     """Run that network."""
     frames = np.random.default_rng(2).integers(0, 3, (2, 2, SIZE, SIZE))
-    return api.simulate(small_network(), frames, detail=True)
+    return api.simulate(network(), frames, detail=True)
 
 
-def saved(save):
-    """Return, as a list, the one file that `save` writes."""
+def saved(*saves):
+    """Return the files that those write, each one."""
     with tempfile.TemporaryDirectory() as folder:
-        save(Path(folder) / "x.h5")
-        return [(Path(folder) / "x.h5").read_bytes()]
+        path = Path(folder) / "x.h5"
+        files = []
+        for save in saves:
+            save(path)
+            files.append(path.read_bytes())
+        return files

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import event_files as files
@@ -17,7 +17,7 @@ import fuzz_checkpoints as checkpoints
 import fuzz_mutate as mutate
 import h5py
 import numpy as np
-from fuzz_models import saved, small_network, small_run
+from fuzz_models import MODELS, run, saved
 
 from evsim import api, child, converters, countsfile, modelfile
 from evsim.converters.checkpoint import read_checkpoint
@@ -303,7 +303,7 @@ def read_weights(path, rng):  # noqa: ARG001 - all readers take the same
 def read_profile(path, rng):
     """Load a profile and charge by it."""
     profile = load_profile(str(path))
-    _charge(small_run().counts, rng, profile)
+    _charge(run(rng.choice(MODELS)).counts, rng, profile)
 
 
 def read_trials(path, rng):
@@ -358,9 +358,9 @@ READERS = {
         Reader("picture.png", lambda: _pictures("PNG"), read_a_picture, (mutate.within_png,)),
         Reader("picture.jpg", lambda: _pictures("JPEG"), read_a_picture),
         Reader("picture.tif", lambda: _pictures("GIF", "BMP", "TIFF", "WEBP"), read_a_picture),
-        Reader("model.h5", lambda: saved(lambda path: modelfile.save(small_network(), path)), read_model,
+        Reader("model.h5", lambda: saved(*(partial(modelfile.save, model()) for model in MODELS)), read_model,
                (mutate.within_json(("@network", "@input", "nodes", "labels", "provenance")),), library=hdf5_here),
-        Reader("counts.h5", lambda: saved(small_run().save_counts), read_counts,
+        Reader("counts.h5", lambda: saved(*(run(model).save_counts for model in MODELS)), read_counts,
                (mutate.within_json(("layers", "origin")),), library=hdf5_here),
         Reader("state_dict.h5", _state_h5, read_weights, library=hdf5_here),
         Reader("checkpoint.pth", lambda: _checkpoints("zip"), read_weights,

@@ -20,10 +20,12 @@ import fuzz
 import fuzz_judge
 import numpy as np
 import pytest
+from fuzz_models import MODELS
 from fuzz_readers import READERS, Reader
 
 from evsim import events
 from evsim.errors import EvsimError, RecordingError
+from evsim.primitives import NODE_TYPES
 
 NUMBER = 100
 SECONDS = 20
@@ -75,6 +77,11 @@ def test_every_format_is_fuzzed(tmp_path):
         reader.NAME for reader in events.FORMATS
     }
     assert tables <= {name.rpartition(".")[2] for name in READERS}
+
+
+def test_every_primitive_is_fuzzed():
+    """Whole files of model.h5 and counts.h5 hold every primitive: a new one is entered in fuzz_models.py."""
+    assert {type(node).__name__ for model in MODELS for node in model().nodes} == NODE_TYPES.keys()
 
 
 def test_the_table_in_the_documents_is_the_state():
