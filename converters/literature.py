@@ -182,7 +182,7 @@ SPIKINGRESFORMER = Literature(
     "arXiv 2403.14302",
     "github.com/xyshi2000/SpikingResformer",
     MEMBRANE,
-    "spikingresformer",
+    "resformer",
     "the first convolution, the classifier, neurons, residual additions",
     {
         "spikingresformer-ti-imagenet": Figures(74.34, 2.46, 2.73, _RES, (*BOTH, "sops_g")),

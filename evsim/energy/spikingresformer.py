@@ -31,7 +31,7 @@ def energy(counts: Counts, profile: Profile, options: NoOptions) -> Energy:  # n
                 _skip(ledger, layer, profile)
             case SynapseCounts() if layer.input_kind == "real":
                 raise OptionError(
-                    f"method spikingresformer cannot charge {layer.name}: it reads real values, which the monitor "
+                    f"method resformer cannot charge {layer.name}: it reads real values, which the monitor "
                     "would add up as if they were spikes; choose another `method`"
                 )
             case SynapseCounts():
@@ -61,9 +61,9 @@ def _skip(ledger: Ledger, layer: SynapseCounts, profile: Profile) -> None:
 
 
 METHOD = Method(
-    "spikingresformer",
+    "resformer",
     "SpikingResformer's monitor",
-    needs="e_ac_pj, e_mac_pj; no layer of real values inside",
+    needs="e_ac_pj, e_mac_pj; no reals inside",
     prices=(("e_ac_pj", "e_mac_pj"),),
     profile="45nm",
     energy=energy,
