@@ -182,7 +182,7 @@ def networks(draw):
         )  # fmt: skip
     if draw(st.booleans()):
         heads = draw(st.integers(1, 3))
-        declared, other = numbers(0, 500, steps, heads), numbers(0, 500, steps, heads)
+        declared, other = numbers(0, 288, steps, heads), numbers(0, 288, steps, heads)
         operands = numbers(0, 50, 3, steps)
         rows.append(
             layer(

@@ -8,12 +8,13 @@ import h5py
 import numpy as np
 import pytest
 from commands import evsim
-from energy_cases import layer_c, layer_f
+from energy_cases import layer, layer_c, layer_f
 
 from evsim import countsfile, demo
-from evsim.counters import Counts
+from evsim.counters import Counts, Traffic
 from evsim.countscheck import fault
 from evsim.countsfile import CountsError, Origin
+from evsim.geometry import Geometry
 
 
 def changed(counts, index=0, sizes=None, **counters):
@@ -69,6 +70,44 @@ def test_neurons_and_more_nonzeros_than_inputs():
     """A layer of neurons meets its own map; no more inputs are nonzero than there are."""
     assert "lif met other numbers" in fault(changed(layer_c(), 1, input_size=np.full(4, 2047)))
     assert "more nonzero inputs" in fault(changed(layer_c(), input_nonzeros=np.full(4, 1025)))
+
+
+def test_no_layer_does_more_than_a_dense_one():
+    """Operations beyond the dense ones, and sums beyond 64 bits, are no counts of a run."""
+    dense = layer_c().layers[0].geometry.dense_macs
+    assert fault(changed(layer_c(), sops=np.full(4, dense))) == ""
+    assert "conv has more sops than dense" in fault(changed(layer_c(), sops=np.full(4, dense + 1)))
+    assert "conv has more macs than dense" in fault(changed(layer_c(), macs=np.full(4, dense + 1)))
+    assert "its layers counted" in fault(changed(layer_c(), input_sum=np.full(4, 2**61)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "counters", "says"),
+    [
+        ({"heads": 0}, {}, "has 0 heads of 8 channels, and 16 in all"),
+        ({"order": None}, {}, "tells no order"),
+        ({"attention": "sdsa"}, {}, "tells an order, but"),
+        ({}, {"sops_per_head": np.full((2, 2), 2 * 9 * 8 * 8 + 1)}, "more sops than dense"),
+        ({}, {"sops_other_order_per_head": np.full((2, 2), 9 * 9 * (8 + 8) + 1)}, "more sops than dense"),
+    ],
+)
+def test_attention_that_nothing_computes(sizes, counters, says):
+    """Heads that do not fill the channels, products without an order, and more operations than entries."""
+    size = Geometry("SSA", 16, 16, 3, 3, 3, 3, heads=2, head_dim=8, order="q(kv)")
+    most = {"sops_per_head": np.full((2, 2), 2 * 9 * 8 * 8), "sops_other_order_per_head": np.full((2, 2), 9 * 9 * 16)}
+    row = layer("ssa", "attention", size, 2, operand_nonzeros=np.full((3, 2), 144), **most)
+    assert fault(Counts(2, (row,))) == ""
+    assert says in fault(changed(Counts(2, (row,)), sizes=sizes, **counters))
+
+
+def test_traffic_is_measured_whole():
+    """A row that has traffic has every figure that its kind is measured by."""
+    figures = {"run_length_bits": np.ones(4, int), "least_bits": np.ones(4, int), "greatest_value": np.ones(4, int)}
+    moved = Traffic(**figures, peak_events=1, greatest_sum=np.ones(4, int), rows_touched=np.ones(4, int),
+                    rows_touched_once=1, neurons_touched=np.ones(4, int))  # fmt: skip
+    assert fault(changed(layer_c(), traffic=moved)) == ""
+    lacking = replace(moved, rows_touched_once=None)
+    assert fault(changed(layer_c(), traffic=lacking)) == "conv lacks rows_touched_once of its traffic"
 
 
 def test_what_evsim_wrote_is_told_apart(tmp_path):
