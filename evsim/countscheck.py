@@ -34,21 +34,29 @@ def fault(counts: Counts) -> str:
 
 
 def _fault(layer: LayerCounts) -> str:
+    return _misshapen(layer) or _miscounted(layer)
+
+
+def _misshapen(layer: LayerCounts) -> str:
+    """Say what is wrong with the sizes of a row."""
     size = layer.geometry
     sides = (size.in_channels, size.out_channels, size.in_height, size.in_width, size.out_height, size.out_width)
     if min(*sides, *size.kernel, *size.stride, size.groups) < 1:
         return "has a size of 0"
-    inputs = size.in_channels * size.tokens
     weights = size.weights if isinstance(layer, SynapseCounts) else 0
-    for what, number in (("inputs", inputs), ("outputs", size.outputs), ("weights", weights)):
+    for what, number in (("inputs", size.in_channels * size.tokens), ("outputs", size.outputs), ("weights", weights)):
         if number > MOST_VALUES:
             return f"has {number} {what}, more than any machine holds"
-    if isinstance(layer, AttentionCounts):
-        return ""
     for inner, outer, padding in zip(sides[2:4], sides[4:6], size.padding, strict=True):
-        if outer > inner + 2 * padding:
+        if outer > inner + 2 * padding and not isinstance(layer, AttentionCounts):
             return f"makes a map of {outer} from one of {inner} with {padding} around it"
-    if not np.isin(layer.input_size, (0, inputs * layer.samples)).all():
+    return ""
+
+
+def _miscounted(layer: LayerCounts) -> str:
+    """Say which counters do not fit the sizes of a row."""
+    inputs = layer.geometry.in_channels * layer.geometry.tokens
+    if not isinstance(layer, AttentionCounts) and not np.isin(layer.input_size, (0, inputs * layer.samples)).all():
         return f"met other numbers of inputs than its {inputs} of each sample"
     if isinstance(layer, SynapseCounts) and (layer.input_nonzeros > layer.input_size).any():
         return "has more nonzero inputs than inputs"
