@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import Published, input_spec, is_count, mae_crop
@@ -231,6 +232,7 @@ def _fires_like(lif: str) -> str | float:
 FAMILY = Family(
     name=NAME,
     title="QKFormer",
+    literature=literature.QKFORMER,
     forms=tuple(Form(form, tuple(_rows(form))) for form in WIDTHS),
     graph=_graph,
     sizes=_sizes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from evsim.converters import literature
 from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import Published, input_spec
@@ -134,6 +135,7 @@ def _fires_like(neurons: str) -> str:
 FAMILY = Family(
     name=NAME,
     title="spiking VGG of SpikingJelly",
+    literature=literature.SPIKING_VGG,
     forms=tuple(Form(name, _rows(*form), SHARED, _learned(*form)) for name, form in FORMS.items()),
     graph=_graph,
     sizes=_sizes,
