@@ -210,7 +210,12 @@ class _Walk:
             lever.put(grown(weight, np.exp2(np.clip(amount, -GROWTH, GROWTH))))
             return self._currents(layer, packet)  # type: ignore[arg-type]
 
-        return Drive(lever, at)
+        def near(amount: Amount) -> RealMap:
+            factors = np.ones(currents.values.shape[-1])
+            factors[: len(amount)] = np.exp2(np.clip(amount, -GROWTH, GROWTH))
+            return replace(currents, values=currents.values * factors)
+
+        return Drive(lever, at, near=near)
 
     def _neurons(self, node: Neurons) -> None:
         """Move the lever before neurons until they fire at their target."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class Drive:
     lever: Lever
     at: Callable[[Amount], RealMap]
     stored: Callable[[Amount], Amount] = lambda amount: amount
+    near: Callable[[Amount], RealMap] | None = None
+    """Currents but for what rounding of weights does to them: by these the rate is sought where `at` takes long."""
 
 
 def by_offset(lever: Lever, currents: RealMap) -> Drive:
@@ -71,10 +73,11 @@ class Fitter:
     def fitted(self, node: Neurons, drive: Drive, profile: Amount) -> Fit:
         """Find the shift, beside a profile over channels, at which neurons fire at their target."""
         target = self.targets[node.name]
-        at = self._firing(node, drive)
+        firing, currents = self._firing(node), drive.near or drive.at
 
         def fire(shift: float) -> Fit:
-            return at(drive.stored(profile + shift))
+            amount = drive.stored(profile + shift)
+            return Fit(drive.lever, amount, *firing(currents(amount)))
 
         low, high = -4.0, 4.0
         while fire(low).rate > target and low > -1e4:
@@ -98,30 +101,29 @@ class Fitter:
         Where a higher threshold and a lower one give the same spikes, no potential lies between them, and sums that
         are rounded in float32, in whatever order, give these spikes too.
         """
-        lower, higher = (self._firing(node, drive, margin) for margin in (-MARGIN, MARGIN))
-        amount = fit.amount
+        lower, higher = (self._firing(node, margin) for margin in (-MARGIN, MARGIN))
+        amount, currents = fit.amount, drive.at(fit.amount)
         for turn in range(NUDGES):
-            near = _differ(lower(amount).fired, higher(amount).fired)[: len(amount)]
+            near = _differ(lower(currents)[0], higher(currents)[0])[: len(amount)]
             if not near.any():
                 break
             nudge = NUDGE * (turn // 2 + 1) * (-1) ** turn
             amount = np.where(near, drive.stored(fit.amount + nudge), amount)
-        return self._firing(node, drive)(amount)
+            currents = drive.at(amount)
+        return Fit(drive.lever, amount, *self._firing(node)(currents))
 
-    def _firing(self, node: Neurons, drive: Drive, margin: float = 0.0) -> Callable[[Amount], Fit]:
-        """Return a function from an amount to what neurons then emit, their thresholds higher by a margin."""
+    def _firing(self, node: Neurons, margin: float = 0.0) -> Callable[[RealMap], tuple[Fired, float]]:
+        """Return a function from currents to what neurons emit, thresholds higher by a margin, and the rate of that."""
         higher, shift = moved(node, margin)
         layer = running(higher, self.network, self.context)
         behind = self.graph.pools.get(node.name)
         pool = running(behind, self.network, self.context) if behind else None
 
-        def fire(amount: Amount) -> Fit:
+        def fire(currents: RealMap) -> tuple[Fired, float]:
             layer.reset()
-            currents = drive.at(amount)
             fired = layer.step(plus(currents, np.full(currents.channels, shift)) if shift else currents)
-            assert fired is not None
-            read = pool.step(fired) if pool else fired
-            return Fit(drive.lever, amount, fired, rate_of(read, node))  # type: ignore[arg-type]
+            read = pool.step(cast("Fired", fired)) if pool else fired
+            return cast("Fired", fired), rate_of(cast("Fired", read), node)
 
         return fire
 
