@@ -82,7 +82,10 @@ def _down(path: str, i: int, _: int) -> list[Row]:
 def _dssa(path: str, i: int, _: int) -> list[Row]:
     plane, rates = f"plane{i}", ("firing_rate_x", "firing_rate_attn")
     return [
-        *(Row(f"{path}.{rate}", (1, 1, f"heads{i}", 1, 1), key=path, part=rate, initial=RATE) for rate in rates),
+        *(
+            Row(f"{path}.{rate}", (1, 1, f"heads{i}", 1, 1), key=path, part=rate, initial=RATE, buffer=True)
+            for rate in rates
+        ),
         Row(f"{path}.W", (f"twice{i}", plane, f"patch{i}", f"patch{i}"), "norm.bn"),
         Row(f"{path}.Wproj", (plane, plane, 1, 1), "norm_proj.bn"),
     ]

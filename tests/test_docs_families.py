@@ -11,7 +11,7 @@ import pytest
 from commands import evsim
 
 PAGE = Path(__file__).parents[1] / "docs" / "families.md"
-BLOCKS = re.findall(r"^```\n\$ evsim (.*)\n\n?([\s\S]*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+BLOCKS = re.findall(r"^```console\n\$ evsim (.*)\n([\s\S]*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 LONG = re.compile(r"--ways|--run.*(imagenet|sdt-)|(imagenet|sdt-).*--run")
 """Commands that run large models: minutes each."""
 

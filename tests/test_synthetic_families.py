@@ -99,11 +99,7 @@ def test_parameters_are_the_published_ones(name):
     preset = PRESETS[name]
     family, millions = BUILT_IN[preset.family], PARAMETERS[name]
     form, sizes = family.sizes(preset)
-    numbers = 0
-    for layer in family.form(form).layers(sizes):
-        if layer.part not in ("firing_rate_x", "firing_rate_attn"):  # which are no parameters
-            shape = layer.sized(sizes)
-            numbers += int(np.prod(shape)) + (shape[0] * (layer.bias + 2 * len(layer.norms)) if shape else 0)
+    numbers = family.form(form).parameters(sizes)
     digits = len(str(millions).partition(".")[2])
     assert numbers / 1e6 == pytest.approx(millions, abs=0.6 * 10.0**-digits)
 

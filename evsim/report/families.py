@@ -48,11 +48,11 @@ def families_document(families: Sequence[Family]) -> dict[str, Any]:
 
 def figures_report(rows: Sequence[Row]) -> str:
     """Return the figures of models side by side in 80 columns: what follows from sizes, what is published, what ran."""
-    sizes = [("model", "T", "M param", "G dense", "top-1 %", "mJ")]
+    sizes = [("model", "T", "M param", "M run", "G dense", "top-1 %", "mJ")]
     sizes += [
         (
-            row.preset, str(row.timesteps), f"{row.parameters / 1e6:.2f}", f"{row.dense_operations / 1e9:.3f}",
-            _figure(row, "accuracy"), _figure(row, "energy_mj"),
+            row.preset, str(row.timesteps), f"{row.trained / 1e6:.2f}", f"{row.parameters / 1e6:.2f}",
+            f"{row.dense_operations / 1e9:.3f}", _figure(row, "accuracy"), _figure(row, "energy_mj"),
         )
         for row in rows
     ]  # fmt: skip
@@ -150,7 +150,8 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     if not ran and not _refused(rows):
         lines += _wrapped("No model ran; `run` counts synthetic ones.")
     legend = (
-        "M param: parameters that run, of folded convolutions those of the one that they become. G dense: "
+        "M param: parameters of the authors' model; M run: those that run, of folded convolutions those of the one "
+        "that they become. G dense: "
         "multiply-accumulates of a dense implementation over all timesteps, attention included. "
     )
     if ran:

@@ -129,8 +129,8 @@ def synthesize(
     return Synthetic(replace(network, provenance=provenance), state, sample, reached, single)
 
 
-def skeleton(model: str | Preset) -> Network:
-    """Return a model's graph for questions about sizes; its weights are 0 and take no memory.
+def skeleton(model: str | Preset, facts: Mapping[str, Any] | None = None) -> Network:
+    """Return a model's graph for questions about sizes; its weights are 0 and take no memory; `facts` as `synthesize`.
 
     Raises
     ------
@@ -138,9 +138,8 @@ def skeleton(model: str | Preset) -> Network:
         If a preset is unknown or makes no sense.
     """
     preset = _preset(model)
-    return _convert(
-        model, preset, _state(find_family(preset.family), preset, lambda shape: np.broadcast_to(np.float32(0.0), shape))
-    )
+    state = _state(find_family(preset.family), preset, lambda shape: np.broadcast_to(np.float32(0.0), shape))
+    return _convert(model, preset, state, facts)
 
 
 def _calibrated(
