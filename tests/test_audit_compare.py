@@ -262,7 +262,7 @@ def test_ratios_are_those_of_the_figures(tmp_path):
     names = ("sops", "macs", "exact_mj", "paper_mj", "paper_events_mj")
     assert total.split()[1:] == [f"{document['totals']['ratio'][name]:.3f}" for name in names]
     assert document["totals"].keys() == {"a", "b", "ratio"}
-    assert max(map(len, outcome.out.splitlines()[3:])) <= 80
+    assert max(len(line) for line in outcome.out.splitlines()[3:] if not line.startswith("energy, ")) <= 80
 
 
 def test_any_number_of_models_stands_side_by_side(tmp_path):

@@ -13,6 +13,7 @@ from evsim.audit.check import Check, LayerCheck
 from evsim.audit.compare import Comparison
 from evsim.audit.paper import Implied, PaperTable, Recomputed
 from evsim.audit.sweep import SweepRow
+from evsim.report.published import published_report
 from evsim.report.text import aligned
 from evsim.synthesis import TOLERANCE
 
@@ -124,6 +125,8 @@ def paper_report(table: PaperTable) -> str:
             "It needs integer-as-events. With binary-only, the shipped setting of the authors' tool, q, k, v and fc1",
             "alone are dense MACs of " + ", ".join(f"{mj:.2f} mJ ({name})" for name, mj in graded.items()) + ",",
             f"more than is published for the whole; the saving would be at least {table.saving_if_binary_only:.2%}.",
+            "",
+            *published_report(table.published),
         ]
     )
 
