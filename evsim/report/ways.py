@@ -19,10 +19,10 @@ def ways_report(costs: Sequence[Cost]) -> str:
     blocks = []
     for way in dict.fromkeys(cost.way for cost in costs):
         own = [cost for cost in costs if cost.way == way]
-        table = [("  G SOPs", "G MACs inside", "exact mJ", "ratio", "unrolled mJ", "ratio")]
+        table = [("  G SOPs", "G MACs first", "inside", "exact mJ", "ratio", "unrolled mJ", "ratio")]
         table += [
             (
-                f"{cost.sops / 1e9:.3f}", f"{cost.macs_inside / 1e9:.3f}",
+                f"{cost.sops / 1e9:.3f}", f"{cost.macs_first / 1e9:.3f}", f"{cost.macs_inside / 1e9:.3f}",
                 f"{cost.exact_mj:.3f}", f"{cost.exact_mj / own[0].exact_mj:.2f}",
                 f"{cost.unrolled_mj:.3f}", f"{cost.unrolled_mj / own[0].unrolled_mj:.2f}",
             )
@@ -33,7 +33,8 @@ def ways_report(costs: Sequence[Cost]) -> str:
         body = [line for cost, row in zip(own, numbers, strict=True) for line in (f"{cost.what}: {_model(cost)}", row)]
         blocks.append("\n".join([way, head, rule, *body]))
     notes = (
-        "G MACs inside: on integers or real values, behind the first layer and before the head. exact: 0.9 pJ for each "
+        "G MACs first: of the first layer and the head; inside: on integers or real values, of all layers between. "
+        "exact: 0.9 pJ for each "
         "accumulate, 4.6 pJ for each multiply-accumulate, integers multiplied once; unrolled: integers accumulated as "
         "often as they say. Ratios are to the first of each table."
     )
