@@ -101,6 +101,9 @@ def synthesize(
         str | None,
         option("also write the input of the calibration (.npy)", OUTPUT, metavar="FILE"),
     ] = None,
+    timesteps: Annotated[int | None, option("timesteps T, if not the published model's", MODEL)] = None,
+    *,
+    own: dict[str, Any],
 ) -> None:
     """Make a model of random weights that fires at published rates.
 
@@ -112,7 +115,7 @@ def synthesize(
     from evsim.report.table import rates_report, rates_warning
 
     check_outputs({"--out": out, "--state-dict": state_dict, "--sample": sample})
-    model = synthesis.synthesize(preset, rates, scale_rates, seed)
+    model = synthesis.synthesize(preset, rates, scale_rates, seed, {"timesteps": timesteps, **own})
     save(model.network, out)
     if state_dict:
         synthesis.save_state(model.state, state_dict)

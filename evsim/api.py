@@ -311,20 +311,14 @@ def _framed(
     recording: Recording, timesteps: int, split: Split, spec: InputSpec, options: ReadOptions
 ) -> tuple[NDArray[np.generic], tuple[str, ...]]:
     """Return the frames of a recording as the network takes them, counts or resized, and what to say of them."""
-    values: NDArray[np.generic]
-    if spec.kind == "frames":
-        real = to_real_frames(
-            recording, timesteps, split, spec.height, spec.width, duration_us=options.duration_us, fit=options.fit
-        )
-        values, notes = real.values, real.notes
-    else:
-        frames = to_frames(
-            recording, timesteps, split, spec.height, spec.width, duration_us=options.duration_us, fit=options.fit
-        )
-        values, notes = frames.counts, frames.notes
+    make = to_real_frames if spec.kind == "frames" else to_frames
+    frames = make(
+        recording, timesteps, split, spec.height, spec.width, duration_us=options.duration_us, fit=options.fit
+    )
+    values: NDArray[np.generic] = frames.counts
     if spec.channels == 3:
         values = np.concatenate([values, values.sum(axis=1, keepdims=True, dtype=values.dtype)], axis=1)
-    return values, notes
+    return values, frames.notes
 
 
 def _ready(path: str | Path, network: Network, timesteps: int, options: ReadOptions) -> Sample | None:

@@ -20,9 +20,12 @@ Columns = tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8], NDArr
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Event counts [T, 2, H, W] int32, channel 0 = OFF, 1 = ON, and what a person should know."""
+    """Event counts [T, 2, H, W], channel 0 = OFF, 1 = ON, and what a person should know.
 
-    counts: NDArray[np.int32]
+    They are int32; those of frames that were resized are real values, float32.
+    """
+
+    counts: NDArray[np.int32 | np.float32]
     notes: tuple[str, ...] = ()
 
 
