@@ -195,13 +195,23 @@ class NeuronCounts(RowCounts):
 
     @property
     def neuron(self) -> str:
-        """Kind of neuron: lif, plif, if; i-lif and i-if emit integers."""
+        """Kind of neuron, see `evsim.primitives.NeuronKind`; i-lif and i-if emit integers."""
         return self.geometry.neuron or "lif"
 
     @property
     def graded(self) -> bool:
         """Whether they emit integers."""
         return self.geometry.levels > 0
+
+    @property
+    def virtual(self) -> bool:
+        """Whether their integers stand for spikes in virtual timesteps, and not for several at once."""
+        return self.neuron in ("i-lif", "i-if")
+
+    @property
+    def silent(self) -> bool:
+        """Whether they emit potentials, and no spikes."""
+        return self.neuron in ("li", "cuba-li", "integrator")
 
     @property
     def sops(self) -> Ints:
