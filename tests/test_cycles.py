@@ -161,7 +161,7 @@ def test_a_cycle_without_a_delay_is_named():
 def test_what_no_cycle_can_be(nodes, message):
     """Shapes that nothing tells, that change round the cycle, and delays of what comes once are refused by name."""
     with pytest.raises(NetworkError, match=message):
-        network(*nodes, TimeMean("mean", (nodes[0].name,)))
+        network(*nodes, TimeMean("mean", ("d",)))
 
 
 def test_a_delay_may_tell_its_shape():
