@@ -274,7 +274,8 @@ class Counts:
     other
         What has no row: int64 [T] each. ``residual_adds`` (additions of the residual stream), ``pool_comparisons``
         (max-pooling, window taps inside the map less one), ``mean_adds`` (additions of token and time means, of
-        votes); where there is any, ``pool_adds`` (average and sum pooling) and ``spike_gates`` (And, IAnd, Mask).
+        votes); where there is any, ``pool_adds`` (average and sum pooling), ``spike_gates`` (And, IAnd, Mask),
+        ``scale_multiplies`` and ``scale_adds`` (constants of a Scale).
     samples
         Number of samples summed here.
     """
