@@ -13,7 +13,7 @@ from typing import Any, Literal, Never
 import numpy as np
 
 from evsim.errors import OptionError
-from evsim.geometry import Geometry, RowKind, dense_macs
+from evsim.geometry import VIRTUAL, Geometry, RowKind, dense_macs
 from evsim.movement import Ints, Traffic, is_maximum
 from evsim.primitives import Kind
 
@@ -206,7 +206,7 @@ class NeuronCounts(RowCounts):
     @property
     def virtual(self) -> bool:
         """Whether their integers stand for spikes in virtual timesteps, and not for several at once."""
-        return self.neuron in ("i-lif", "i-if")
+        return self.neuron in VIRTUAL
 
     @property
     def silent(self) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from commands import evsim
 
-from evsim import api, modelfile
+from evsim import api, countsfile, modelfile
+from evsim.audit.check import check
 from evsim.energy import METHODS, charge, profile_names
 from evsim.engine import Simulator
 from evsim.errors import NetworkError, OptionError, ProfileError, RecordingError
@@ -227,6 +229,24 @@ def test_every_energy_method_charges_such_neurons_or_refuses_them_by_name(method
         answers += 1
         assert energy.low.min() >= 0
     assert answers
+
+
+def test_the_command_line_says_that_a_cycle_runs_by_timestep(tmp_path):
+    """A note on stderr; counts and recorded spikes of such neurons are files like any."""
+    modelfile.save(network(*RECURRENT), tmp_path / "m.h5")
+    np.save(tmp_path / "x.npy", frames_of())
+    outcome = evsim("run", tmp_path / "m.h5", "--input", tmp_path / "x.npy", "--counts", tmp_path / "c.h5")
+    assert "note: the network has cycles (back): run timestep by timestep" in outcome.err
+    stored = countsfile.load(tmp_path / "c.h5").counts
+    counts = api.simulate(network(*RECURRENT), frames_of()).counts
+    assert stored.layer("rec").sops.tolist() == counts.layer("rec").sops.tolist()
+
+
+def test_a_check_says_what_fires_several_times():
+    """What reads several spikes at once is no layer of spikes, and is told why."""
+    report = check(network(*CUBA))
+    (layer,) = [layer for layer in report.layers if layer.name == "out"]
+    assert layer.cause == "neurons iaf fire several times at once, up to 32768 times"
 
 
 def test_rows_of_such_neurons():
