@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from commands import evsim
+from commands import evsim, refused
 
 from evsim import api, countsfile, modelfile
 from evsim.audit.check import check
@@ -240,6 +240,14 @@ def test_the_command_line_says_that_a_cycle_runs_by_timestep(tmp_path):
     stored = countsfile.load(tmp_path / "c.h5").counts
     counts = api.simulate(network(*RECURRENT), frames_of()).counts
     assert stored.layer("rec").sops.tolist() == counts.layer("rec").sops.tolist()
+
+
+def test_both_precisions_are_refused(tmp_path):
+    """Neurons whose potentials the comparison does not know are named."""
+    modelfile.save(network(*RECURRENT), tmp_path / "m.h5")
+    np.save(tmp_path / "x.npy", frames_of())
+    line = refused("run", tmp_path / "m.h5", "--input", tmp_path / "x.npy", "--precision", "both")
+    assert "lif is a Neuron of another equation; run each precision apart" in line
 
 
 def test_a_check_says_what_fires_several_times():
