@@ -39,14 +39,16 @@ if TYPE_CHECKING:
     from evsim.api import Run, load, read, simulate
     from evsim.converters import convert
     from evsim.network import Network
+    from evsim.tracing import from_torch
 
 __version__ = "0.1.0"
-__all__ = ["Network", "Run", "convert", "load", "read", "simulate"]
+__all__ = ["Network", "Run", "convert", "from_torch", "load", "read", "simulate"]
 
 _HOMES = {
     "Network": "evsim.network",
     "Run": "evsim.api",
     "convert": "evsim.converters",
+    "from_torch": "evsim.tracing",
     "load": "evsim.api",
     "read": "evsim.api",
     "simulate": "evsim.api",
