@@ -25,6 +25,11 @@ TORCH = str(Path(torch.__file__).parent)
 OWN = str(Path(__file__).parent)
 LIBRARIES = tuple(f"{name}/" for name in ("spikingjelly", "snntorch", "norse", "sinabs", "timm"))
 
+OF_A_MODULE = frozenset(
+    """conv linear attention max_pool average_pool sum_pool adaptive_pool token_mean time_mean vote head_sum""".split()
+)
+"""Kinds of drafts that a module without parts stands for."""
+
 
 @dataclass(eq=False)
 class Call:
@@ -87,6 +92,7 @@ class Recorder(TorchFunctionMode):
         self._codes = WeakTensorKeyDictionary()
         self._paths = {id(module): path for path, module in model.named_modules(remove_duplicate=True)}
         self._stack: list[str] = []
+        self._leaf = False
 
     # -- codes ---------------------------------------------------------------------------------------------------
 
@@ -141,9 +147,13 @@ class Recorder(TorchFunctionMode):
         facts: Mapping[str, Any] | None = None,
         arrays: Mapping[str, NDArray[np.floating]] | None = None,
     ) -> Draft:
-        """Enter a draft under the name of the module that runs, or of the module and `suffix`; see `Drafts.enter`."""
+        """Enter a draft under the name of the module that runs, or of the module and `suffix`; see `Drafts.enter`.
+
+        What a module without parts does is named as it; a function that a module calls gets a suffix.
+        """
         path = self.path
-        name = name or (f"{path}.{suffix}" if path and suffix else path or suffix or kind)
+        plain = path and (not suffix or (self._leaf and kind in OF_A_MODULE))
+        name = name or (path if plain else f"{path}.{suffix}" if path and suffix else suffix or kind)
         steps = [int(t) for t in times]
         if len(set(steps)) < len(steps) and set(steps) != {STATIC}:
             steps = sorted(set(steps))
@@ -214,6 +224,7 @@ class Recorder(TorchFunctionMode):
         if inner is not module:
             return inner(*args, **kwargs)
         self._stack.append(self._paths.get(id(module), self.path or type(module).__name__))
+        leaf, self._leaf = self._leaf, not any(True for _ in module.children())
         try:
             followed = any(tensor in self._codes for tensor in tensors((args, kwargs)))
             neuron = recognise(module) if followed else None
@@ -223,6 +234,7 @@ class Recorder(TorchFunctionMode):
                 return self._neurons(module, neuron, original, args, kwargs)
         finally:
             self._stack.pop()
+            self._leaf = leaf
 
     def _neurons(self, module: Any, neuron: Equation | str, original: Any, args: Any, kwargs: Any) -> Any:
         result = _silently(self, original, module, args, kwargs)
