@@ -41,11 +41,10 @@ def counted(model: nn.Module, run) -> Counter[str]:
 
         return count
 
-    hooks = [
-        module.register_forward_hook(hook(path))
-        for path, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
-    ]
+    layers = {p: m for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)}
+    hooks = [module.register_forward_hook(hook(path)) for path, module in layers.items()]
+    # some libraries emit their spikes as float32, whatever they read
+    hooks += [m.register_forward_pre_hook(lambda _m, xs: (xs[0].double(), *xs[1:])) for m in layers.values()]
     with torch.no_grad():
         run(model)
     for each in hooks:
