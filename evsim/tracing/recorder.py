@@ -245,7 +245,7 @@ class Recorder(TorchFunctionMode):
                 raise Refusal(neuron)  # noqa: TRY301
             operands = [t for t in tensors((args, kwargs)) if t in self._codes]
             x = operands[0]
-            self._check_state(module, operands[1:])
+            self._check_state(module, neuron, operands[1:])
             self._fire(module, neuron, x, spikes)
             self._membranes(module, result, spikes)
         except Refusal as refusal:
@@ -273,7 +273,8 @@ class Recorder(TorchFunctionMode):
         if not (times == wanted).all():
             raise Refusal(f"its call {already} reads timestep {int(times[0])}: a delay or a skipped timestep")
         self.calls[id(module)] = already + steps
-        facts = {"neuron": neuron, "view": view, "order": _order(places[0], draft), "places": places[0]}
+        facts = {"neuron": neuron, "view": view, "order": _order(places[0], draft)}
+        facts |= {"places": places[0], "module": id(module)}
         self.single_calls += not neuron.several and already + steps > self.single_calls
         fired = self.enter("neuron", [draft.number], draft.size, times, key=id(module), facts=facts, suffix="")
         arranged = encode(fired.number, times[:, np.newaxis], places)
@@ -302,13 +303,15 @@ class Recorder(TorchFunctionMode):
             last = number == count - 1
             state = self.enter(
                 "state", [*draft.sources, source], draft.size, [time], key=(id(module), number),
-                suffix=f"state{number}", facts={"potential": last},
+                suffix=f"state{number}", facts={"potential": last, "module": id(module)},
             )  # fmt: skip
             self.follow(tensor, renamed(codes, state.number))
 
-    def _check_state(self, module: Any, states: Sequence[torch.Tensor]) -> None:
+    def _check_state(self, module: Any, neuron: Equation, states: Sequence[torch.Tensor]) -> None:
         """Refuse states that neurons are given and that are not their own of the timestep before."""
         already = self.calls.get(id(module), 0)
+        if neuron.given and already and not states:
+            raise Refusal("it starts anew at every call, for it is not given the state that it returned")
         for state in states:
             codes = self.array(state)
             if (codes == LOST).all():
@@ -316,8 +319,7 @@ class Recorder(TorchFunctionMode):
             number = int(codes.reshape(-1)[0] >> 48)
             draft = self.drafts[number] if number >= 0 else None
             time = int(((codes.reshape(-1)[0] >> 31) & 0x1FFFF) - 2)
-            own = draft is not None and draft.kind == "state" and draft.name.startswith(self.path)
-            if not own or time != already - 1:
+            if draft is None or draft.facts.get("module") != id(module) or time != already - 1:
                 raise Refusal("it is given a state that is not its own of the timestep before")
 
 

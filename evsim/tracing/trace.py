@@ -85,16 +85,24 @@ def recorded(model: torch.nn.Module, example: Example, apart: bool) -> Outcome:
         for piece in pieces:
             recorder.follow(piece, _codes(source, example, piece, len(outputs) if apart else None))
             try:
-                outputs.append(own(piece))
+                outputs.append(own(piece, *_state(outputs)))
             except FAILURES as error:
                 text = str(error).strip().splitlines()
                 outcome.failure = f"it does not run on the example {list(piece.shape)}: {text[0] if text else error!r}"
                 outcome.spot = recorder.spot()
                 return outcome
             while not apart and _runs_on(recorder, example, len(outputs)):
-                outputs.append(own(piece))
+                outputs.append(own(piece, *_state(outputs)))
     _read_outputs(outcome, outputs)
     return outcome
+
+
+def _state(outputs: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the state that a model gave beside its output, which it is given again at the next timestep (Norse)."""
+    if not outputs or not isinstance(outputs[-1], tuple) or len(outputs[-1]) != 2:
+        return ()
+    state = outputs[-1][1]
+    return () if isinstance(state, torch.Tensor) or not any(True for _ in tensors(state)) else (state,)
 
 
 def _runs_on(recorder: Recorder, example: Example, runs: int) -> bool:

@@ -27,6 +27,8 @@ class Equation:
         Where a call has timesteps.
     arrays
         Parameters of the node that are one number each, such as ``w`` of a PLIF.
+    given
+        Whether its state goes in and out at each call; else the module keeps it.
     constants
         Constants of the node that differ between neurons: arrays that broadcast against a timestep of the module.
     """
@@ -35,6 +37,7 @@ class Equation:
     steps: Steps = "one"
     arrays: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     constants: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+    given: bool = False
 
     @property
     def several(self) -> bool:

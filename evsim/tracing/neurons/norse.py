@@ -47,7 +47,7 @@ def equation(module: Any) -> Equation | str | None:
     if subtracts:
         facts["reset"] = "subtract"
     steps: Any = "one" if name.endswith("Cell") else "first"
-    return Equation(Neuron("", ("",), strict=kind != "li", **facts, **single), steps, constants=several)
+    return Equation(Neuron("", ("",), strict=kind != "li", **facts, **single), steps, constants=several, given=True)
 
 
 def reset(module: Any) -> None:
