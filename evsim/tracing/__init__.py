@@ -31,7 +31,8 @@ def from_torch(
         evaluation mode and float64; it stays as it is.
     example_input
         A tensor as the model takes it, of any batch: image [B, C, H, W] or features [B, C], the same at every timestep;
-        or frames [T, B, C, H, W] or [T, B, C], which a model of one timestep is given one by one.
+        or frames [T, B, C, H, W] or [T, B, C], which a model of one timestep is given one by one. A tuple, where the
+        model takes more arguments than that.
     timesteps
         T, where neither the example nor the model tells it.
     names

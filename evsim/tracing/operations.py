@@ -115,6 +115,14 @@ def _decide(rec: Recorder, call: Call) -> Any:  # noqa: ARG001 - all handlers ta
     raise Refusal(f"{call.name}: the code asks for values on the way, so what it does next depends on the sample")
 
 
+@entered("ge", "gt", "le", "lt", "eq", "ne", "__ge__", "__gt__", "__le__", "__lt__", "heaviside", "greater",
+         "greater_equal", "where", "clamp", "round", "floor", "sign")  # fmt: skip
+def _compare(rec: Recorder, call: Call) -> Any:  # noqa: ARG001 - all handlers take the same
+    raise Refusal(
+        f"{call.name}: a threshold written by hand is not recognised; use neurons of SpikingJelly, snnTorch, Norse or sinabs"
+    )
+
+
 @entered("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout", "dropout_")
 def _dropout(rec: Recorder, call: Call) -> Any:  # noqa: ARG001 - all handlers take the same
     given = call.bound("input", "p", "training", "inplace", p=0.5, training=True)

@@ -154,23 +154,42 @@ def unpadded(codes: Codes) -> tuple[Codes, tuple[int, int]]:
 
 
 def single(rec: Recorder, codes: Codes) -> tuple[Draft, Codes]:
-    """Return the one draft that all values come from, and their codes; several become a concatenation first."""
+    """Return the one draft that all values come from, and their codes, some perhaps several times.
+
+    Values of several drafts become a concatenation first, those of some channels of a draft a slice.
+    """
     expect_known(codes)
     nodes = nodes_of(codes)
     least = int(nodes.min())
-    if least == nodes.max():
-        return rec.drafts[least], codes
     flat = codes.reshape(-1)
-    times = times_of(flat)
-    steps = np.unique(times)
-    if STATIC in steps and len(steps) > 1:
+    if least == nodes.max():
+        draft = rec.drafts[least]
+        times = times_of(flat)
+        if codes.size == draft.values and times.min() == times.max():
+            return draft, codes
+        own, inverse = np.unique(flat, return_inverse=True)
+        steps = len(np.unique(times_of(own)))
+        if len(own) == steps * draft.values:
+            return draft, codes
+        return _renewed(rec, own, inverse, codes.shape)
+    own, inverse = np.unique(flat, return_inverse=True)
+    first = np.full(len(own), len(flat))
+    np.minimum.at(first, inverse, np.arange(len(flat)))
+    order = np.lexsort((first, times_of(own)))
+    rank = np.empty(len(own), np.int64)
+    rank[order] = np.arange(len(own))
+    return _renewed(rec, own[order], rank[inverse], codes.shape)
+
+
+def _renewed(rec: Recorder, own: Codes, inverse: Codes, shape: tuple[int, ...]) -> tuple[Draft, Codes]:
+    """Return the draft that all of these values, ordered by time, make up, and the codes of each place."""
+    steps = np.unique(times_of(own))
+    if len(steps) > 1 and STATIC in steps:
         raise Refusal("it joins static values with others")
-    order = np.argsort(times, kind="stable")
-    grouped = flat[order].reshape(len(steps), -1)
-    draft, own, places = rows(rec, grouped)
-    renewed = np.empty_like(flat)
-    renewed[order] = encode(draft.number, own[:, np.newaxis], places).reshape(-1)
-    return draft, renewed.reshape(codes.shape)
+    if len(own) % len(steps):
+        raise Refusal("it takes more values of one timestep than of another")
+    draft, times, places = rows(rec, own.reshape(len(steps), -1))
+    return draft, encode(draft.number, times[:, np.newaxis], places).reshape(-1)[inverse].reshape(shape)
 
 
 def channels(draft: Draft, codes: Codes) -> Codes:

@@ -37,11 +37,12 @@ def traced(
     if not isinstance(inner, torch.nn.Module):
         raise OptionError(f"`model` is a {type(inner).__name__}, no torch.nn.Module")
     title = type(inner).__name__
-    arranged = arrange(_tensor(example), timesteps, names, merged=_merges(inner))
+    first, *others = example if isinstance(example, tuple) else (example,)
+    arranged = arrange(_tensor(first), timesteps, names, merged=_merges(inner))
     attempts = [False, True] if arranged.time is not None else [False]
     outcomes = []
     for apart in attempts:
-        outcome = recorded(inner, arranged, apart)
+        outcome = recorded(inner, arranged, apart, others)
         if outcome.done:
             return _network(outcome, arranged, title)
         outcomes.append(outcome)
@@ -72,7 +73,7 @@ class Outcome:
         return not self.failure and not self.faults and self.codes is not None
 
 
-def recorded(model: torch.nn.Module, example: Example, apart: bool) -> Outcome:
+def recorded(model: torch.nn.Module, example: Example, apart: bool, others: Sequence[Any]) -> Outcome:
     """Run a model on the example, whole or timestep by timestep, and write down what it does."""
     own = _copied(model)
     recorder = Recorder(own)
@@ -85,14 +86,14 @@ def recorded(model: torch.nn.Module, example: Example, apart: bool) -> Outcome:
         for piece in pieces:
             recorder.follow(piece, _codes(source, example, piece, len(outputs) if apart else None))
             try:
-                outputs.append(own(piece, *_state(outputs)))
+                outputs.append(own(piece, *others, *_state(outputs)))
             except FAILURES as error:
                 text = str(error).strip().splitlines()
                 outcome.failure = f"it does not run on the example {list(piece.shape)}: {text[0] if text else error!r}"
                 outcome.spot = recorder.spot()
                 return outcome
             while not apart and _runs_on(recorder, example, len(outputs)):
-                outputs.append(own(piece, *_state(outputs)))
+                outputs.append(own(piece, *others, *_state(outputs)))
     _read_outputs(outcome, outputs)
     return outcome
 
