@@ -14,13 +14,25 @@ PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
 @command(
     "evsim convert checkpoint.pth.tar model.h5",
     "evsim convert state_dict.h5 model.h5 --preset spikingformer-8-512-imagenet",
+    "evsim convert --from-torch module.py:factory --input-shape 3,224,224 model.h5",
     panel=PANEL,
 )
 def convert(
     checkpoint: Annotated[
         str, argument("CHECKPOINT", "weights as .pth, .pt, .pth.tar, .ckpt, .safetensors, .pkl or .h5", INPUT)
     ],
-    out: Annotated[str, argument("OUT", "model.h5 to write", OUTPUT)],
+    out: Annotated[str | None, argument("OUT", "model.h5 to write", OUTPUT)] = None,
+    from_torch: Annotated[
+        str | None,
+        option("your code, which is run: module.py:factory, in place of CHECKPOINT", INPUT, metavar="FILE:NAME"),
+    ] = None,
+    weights_file: Annotated[
+        str | None, option("weights for the model of --from-torch", INPUT, "--checkpoint", metavar="FILE")
+    ] = None,
+    input_shape: Annotated[
+        str | None, option("of a random example for it: C,H,W or T,C,H,W", INPUT, metavar="N,N,N")
+    ] = None,
+    axes: Annotated[str | None, option("order of the example's axes, e.g. BTCHW", INPUT)] = None,
     preset: Annotated[str | None, option(PUBLISHED, MODEL, metavar="NAME")] = None,
     family: Annotated[
         str | None,
@@ -66,17 +78,23 @@ def convert(
 
     Facts are read from the checkpoint; an option gives one that it lacks.
     """
+    from evsim.cli import tracing
     from evsim.converters import ConvertOptions
     from evsim.converters import convert as convert_checkpoint
     from evsim.files import check_outputs
     from evsim.modelfile import save
     from evsim.report.table import facts
 
+    program = tracing.Program(from_torch, weights_file, input_shape, axes)
+    out = program.target(checkpoint, out)
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
         crop_pct, interpolation, weights, keys, **own,
     )  # fmt: skip
+    if from_torch is not None:
+        program.convert(out, options)
+        return
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
     converted = convert_checkpoint(checkpoint, options)
     save(converted.network, out)

@@ -53,10 +53,15 @@ def from_torch(
     OptionError
         If `timesteps` or `names` are missing or do not fit, or PyTorch is not installed.
     """
+    check_torch()
+    from evsim.tracing.trace import traced
+
+    return traced(model, example_input, timesteps, names)
+
+
+def check_torch() -> None:
+    """Raise an OptionError if PyTorch is not installed."""
     try:
         import torch  # noqa: F401 - whether it is there
     except ImportError as error:
         raise OptionError("tracing needs PyTorch, which is not installed; pip install 'evsim[torch]'") from error
-    from evsim.tracing.trace import traced
-
-    return traced(model, example_input, timesteps, names)
