@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evsim.cli import output
+from evsim.cli.shared import INPUT, Shared, option, shared
 from evsim.cli.words import typed
 from evsim.errors import OptionError
 
@@ -54,3 +55,22 @@ class Program:
         for line in facts(network):
             output.say(line, kept=True)
         output.say(f"wrote {out}: {network.name}, {len(network.nodes)} nodes; now try: {typed('info', out)}", kept=True)
+
+
+PROGRAM = Shared(
+    (
+        shared(
+            "from_torch",
+            str | None,
+            option("in place of CHECKPOINT: your code, which is run, as module.py:factory", INPUT, metavar="FILE:NAME"),
+        ),
+        shared("program_weights", str | None, option("its weights", INPUT, "--checkpoint", metavar="FILE")),
+        shared(
+            "input_shape",
+            str | None,
+            option("of a random example for it: C,H,W or T,C,H,W", INPUT, metavar="N,N,N"),
+        ),
+        shared("axes", str | None, option("order of the example's axes [default: TBCHW]", INPUT)),
+    ),
+    lambda **typed: Program(*typed.values()),
+)

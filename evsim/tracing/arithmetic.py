@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evsim.tracing.call import Call
 from evsim.tracing.coordinates import LOST, ONCE, STATIC, Codes, locals_of, renamed, times_of
 from evsim.tracing.drafts import Draft
 from evsim.tracing.operations import entered
 from evsim.tracing.reading import LostError, Refusal, channels, expect_known, per_channel, single, tokens
-from evsim.tracing.recorder import Call, Recorder
+from evsim.tracing.recorder import Recorder
 
 
 def _operands(rec: Recorder, call: Call) -> tuple[Any, Any]:
@@ -21,7 +22,7 @@ def _operands(rec: Recorder, call: Call) -> tuple[Any, Any]:
     left, right = given["input"], given["other"]
     if given.get("alpha") not in (None, 1):
         raise Refusal("alpha of an addition is no primitive")
-    if call.name.startswith("__r") and call.name not in ("__rshift__",):
+    if call.name.startswith("__r"):
         left, right = right, left
     for each in (left, right):
         if isinstance(each, torch.Tensor) and (codes := rec.codes(each)) is not None and bool((codes == LOST).any()):
@@ -49,9 +50,7 @@ def _constant(value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
     return np.broadcast_to(array.astype(np.float64), shape)
 
 
-def affine(
-    rec: Recorder, codes: Codes, scale: NDArray[np.float64], shift: NDArray[np.float64], suffix: str
-) -> Codes:
+def affine(rec: Recorder, codes: Codes, scale: NDArray[np.float64], shift: NDArray[np.float64], suffix: str) -> Codes:
     """Return the codes of ``x * scale + shift``, constants that broadcast to the shape of `codes`."""
     draft, codes = single(rec, codes)
     arrays = {}
@@ -258,6 +257,3 @@ def _batch_norm(rec: Recorder, call: Call) -> Any:
     spread = [np.broadcast_to(each.reshape(broad), shape) for each in (scale, shift)]
     rec.follow(result, affine(rec, codes, spread[0], spread[1], "batch_norm"))
     return result
-
-
-__all__ = ["added", "affine", "multiplied"]

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from evsim.tracing.call import Call
 from evsim.tracing.coordinates import Codes, common, encode, locals_of, times_of
 from evsim.tracing.drafts import Draft
 from evsim.tracing.operations import entered
 from evsim.tracing.reading import Refusal, channels, single, tokens
-from evsim.tracing.recorder import Call, Recorder
+from evsim.tracing.recorder import Recorder
 
 Kind = Literal["tokens", "channels", "product", "turned"]
 """Rows of a matrix: the tokens of a head's channels, or the other way; a product of two such, or its transpose."""
@@ -107,7 +108,9 @@ def _multiplied(rec: Recorder, a: Matrix, b: Matrix) -> Codes:
             key=form, facts={"form": form},
         )  # fmt: skip
         head = _heads(a)
-        places = (head[:, np.newaxis, np.newaxis] * rows + np.arange(rows)[:, np.newaxis]) * columns + np.arange(columns)
+        places = (head[:, np.newaxis, np.newaxis] * rows + np.arange(rows)[:, np.newaxis]) * columns + np.arange(
+            columns
+        )
         return encode(product.number, times[:, np.newaxis, np.newaxis], places)
     if a.kind in ("product", "turned") and b.kind in ("tokens", "channels"):
         return _attention(rec, a, b, from_left=True)

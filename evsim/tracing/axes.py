@@ -112,9 +112,7 @@ class Example:
         return turned.reshape(self.steps or 1, *self.size)
 
 
-def arrange(
-    values: torch.Tensor, timesteps: int | None, names: Sequence[str] | str | None, *, merged: bool
-) -> Example:
+def arrange(values: torch.Tensor, timesteps: int | None, names: Sequence[str] | str | None, *, merged: bool) -> Example:
     """Name the axes of an example and keep its first sample.
 
     Parameters

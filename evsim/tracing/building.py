@@ -148,8 +148,10 @@ def _sums(graph: Graph, steps: int) -> None:
         if pooled.kind != "token_mean" or draft.arrays["scale"].ndim or draft.arrays["shift"].any():
             continue
         tokens = graph.drafts[graph.inputs[source][0]].positions
-        if float(draft.arrays["scale"]) == tokens and readers and all(
-            graph.drafts[r].kind == "neuron" for r in readers
+        if (
+            float(draft.arrays["scale"]) == tokens
+            and readers
+            and all(graph.drafts[r].kind == "neuron" for r in readers)
         ):
             pooled.kind = "token_sum"
             graph.drop(number)
@@ -219,7 +221,9 @@ def _neuron(b: Builder, number: int, draft: Draft) -> None:
     b.add(node, arrays)
 
 
-def _with_constants(node: Neuron, constants: Mapping[str, NDArray[np.floating]], draft: Draft) -> tuple[Neuron, Weights]:
+def _with_constants(
+    node: Neuron, constants: Mapping[str, NDArray[np.floating]], draft: Draft
+) -> tuple[Neuron, Weights]:
     """Return a node whose constants differ between neurons: by channel where that tells them all."""
     arrays: Weights = {}
     by_channel, by_neuron = [], []

@@ -32,7 +32,9 @@ class TracingError(NetworkError):
     def __init__(self, model: str, faults: Sequence[Fault], *, hint: str = "") -> None:
         self.faults = tuple(faults)
         number = f"{len(self.faults)} operations" if len(self.faults) > 1 else "one operation"
-        listed = "; ".join(f"({i}) {fault}" if len(self.faults) > 1 else str(fault) for i, fault in enumerate(faults, 1))
+        listed = "; ".join(
+            f"({i}) {fault}" if len(self.faults) > 1 else str(fault) for i, fault in enumerate(faults, 1)
+        )
         super().__init__(f"{model} cannot be mapped for {number}: {listed}{hint and '; '}{hint}")
 
 

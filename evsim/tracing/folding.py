@@ -1,15 +1,16 @@
-"""Constants between layers become part of them: BatchNorm of a convolution, the scale of attention, a factor on spikes."""
+"""Constants between layers become part of them: BatchNorm of a layer, the scale of attention, a factor on spikes."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.tracing.drafts import Draft, Drafts
+from evsim.tracing.errors import Fault, TracingError
 
 LAYERS = ("conv", "linear")
+LINEAR = ("time_mean", "token_mean", "flatten", "average_pool", "vote", "adaptive_pool")
+"""Kinds behind which a factor may come as well as before them."""
 
 
 class Graph:
@@ -74,49 +75,92 @@ def fold(graph: Graph) -> None:
 
 def _fold(graph: Graph, number: int) -> bool:
     """Fold one affine draft; whether it could be."""
-    draft = graph.drafts[number]
+    return any(attempt(graph, number) for attempt in ATTEMPTS)
+
+
+def _alone(graph: Graph, number: int) -> tuple[int, bool]:
+    """Return what a draft reads, and whether nothing else reads that."""
     (source,) = graph.inputs[number]
+    return source, len(graph.readers(source)) == 1
+
+
+def _by_channel(graph: Graph, number: int) -> bool:
+    return all(array.ndim < 2 for array in graph.arrays(number).values())
+
+
+def _factor(graph: Graph, number: int) -> float | None:
+    """Return the one factor that a draft is, None where it is more than that."""
     constants = graph.arrays(number)
-    scale, shift = constants["scale"], constants["shift"]
-    before, readers = graph.drafts[source], graph.readers(number)
-    alone = len(graph.readers(source)) == 1
-    by_channel = scale.ndim < 2 and shift.ndim < 2
-    single = not scale.ndim and not shift.any()
-    if alone and before.kind in LAYERS and by_channel:
-        _behind(graph, source, scale, shift)
-        graph.drop(number)
-        return True
-    if alone and before.kind == "affine" and by_channel and all(a.ndim < 2 for a in graph.arrays(source).values()):
-        inner = graph.arrays(source)
-        graph.taken[source] = {"scale": inner["scale"] * scale, "shift": inner["shift"] * scale + shift}
-        graph.drop(number)
-        return True
-    if alone and before.kind == "attention" and single:
-        graph.scales[source] = graph.scales.get(source, 1.0) * float(scale)
-        graph.drop(number)
-        return True
-    if number == graph.last and single:
-        graph.factor *= float(scale)
-        graph.drop(number)
-        return True
-    if readers and single and all(graph.drafts[r].kind in LAYERS for r in readers):
-        for reader in readers:
-            arrays = graph.arrays(reader)
-            arrays["weight"] = arrays["weight"].astype(np.float64) * float(scale)
-        graph.drop(number)
-        return True
-    linear = ("time_mean", "token_mean", "flatten", "reshape", "average_pool", "vote", "adaptive_pool", "part")
-    if single and len(readers) == 1 and graph.drafts[readers[0]].kind in linear:
-        _swap(graph, number, readers[0])
-        return True
-    del draft
-    return _before_pool(graph, number, source, alone=alone, by_channel=by_channel)
+    return None if constants["scale"].ndim or constants["shift"].any() else float(constants["scale"])
 
 
-def _before_pool(graph: Graph, number: int, source: int, *, alone: bool, by_channel: bool) -> bool:
-    """Move constants by channel in front of a pool, where a layer may take them in: means, and maxima where they grow."""
+def _behind_layer(graph: Graph, number: int) -> bool:
+    source, alone = _alone(graph, number)
+    if not (alone and graph.drafts[source].kind in LAYERS and _by_channel(graph, number)):
+        return False
+    _behind(graph, source, graph.arrays(number)["scale"], graph.arrays(number)["shift"])
+    graph.drop(number)
+    return True
+
+
+def _behind_constants(graph: Graph, number: int) -> bool:
+    source, alone = _alone(graph, number)
+    if not (alone and graph.drafts[source].kind == "affine"):
+        return False
+    if not (_by_channel(graph, number) and _by_channel(graph, source)):
+        return False
+    inner, outer = graph.arrays(source), graph.arrays(number)
+    shift = inner["shift"] * outer["scale"] + outer["shift"]
+    graph.taken[source] = {"scale": inner["scale"] * outer["scale"], "shift": shift}
+    graph.drop(number)
+    return True
+
+
+def _behind_attention(graph: Graph, number: int) -> bool:
+    source, alone = _alone(graph, number)
+    factor = _factor(graph, number)
+    if factor is None or not alone or graph.drafts[source].kind != "attention":
+        return False
+    graph.scales[source] = graph.scales.get(source, 1.0) * factor
+    graph.drop(number)
+    return True
+
+
+def _at_the_end(graph: Graph, number: int) -> bool:
+    factor = _factor(graph, number)
+    if factor is None or number != graph.last:
+        return False
+    graph.factor *= factor
+    graph.drop(number)
+    return True
+
+
+def _into_readers(graph: Graph, number: int) -> bool:
+    factor, readers = _factor(graph, number), graph.readers(number)
+    if factor is None or not readers or not all(graph.drafts[reader].kind in LAYERS for reader in readers):
+        return False
+    for reader in readers:
+        arrays = graph.arrays(reader)
+        arrays["weight"] = arrays["weight"].astype(np.float64) * factor
+    graph.drop(number)
+    return True
+
+
+def _past_mean(graph: Graph, number: int) -> bool:
+    readers = graph.readers(number)
+    if _factor(graph, number) is None or len(readers) != 1 or graph.drafts[readers[0]].kind not in LINEAR:
+        return False
+    _swap(graph, number, readers[0])
+    return True
+
+
+def _before_pool(graph: Graph, number: int) -> bool:
+    """Move constants by channel in front of a pool, into a layer there: of means, and of maxima where they grow."""
+    source, alone = _alone(graph, number)
     pool, constants = graph.drafts[source], graph.arrays(number)
-    if not (alone and by_channel) or pool.kind not in ("average_pool", "max_pool", "token_mean", "adaptive_pool"):
+    if not (alone and _by_channel(graph, number)):
+        return False
+    if pool.kind not in ("average_pool", "max_pool", "token_mean", "adaptive_pool"):
         return False
     if pool.kind == "max_pool" and not (constants["scale"] > 0).all():
         return False
@@ -128,6 +172,12 @@ def _before_pool(graph: Graph, number: int, source: int, *, alone: bool, by_chan
     _behind(graph, first, constants["scale"], constants["shift"])
     graph.drop(number)
     return True
+
+
+ATTEMPTS = (
+    _behind_layer, _behind_constants, _behind_attention, _at_the_end, _into_readers, _past_mean, _before_pool,
+)  # fmt: skip
+"""Where constants may go, the first that takes them."""
 
 
 def _swap(graph: Graph, number: int, reader: int) -> None:
@@ -161,7 +211,7 @@ def _scale_attention(graph: Graph, number: int) -> None:
     factor = 1.0
     chain = graph.all[graph.all[number].sources[3]]
     while chain.kind == "affine":
-        factor *= _single(chain, graph)
+        factor *= _single(chain)
         chain = graph.all[chain.sources[0]]
     operands = []
     for source in graph.inputs[number]:
@@ -183,15 +233,9 @@ def _scale_attention(graph: Graph, number: int) -> None:
     graph.drafts = {n: draft for n, draft in graph.drafts.items() if n in reached}
 
 
-def _single(draft: Draft, graph: Graph) -> float:
-    from evsim.tracing.errors import Fault, TracingError
-
+def _single(draft: Draft) -> float:
     scale, shift = draft.arrays["scale"], draft.arrays["shift"]
     if scale.ndim or shift.any():
         fault = Fault(draft.spot, "a product within attention is scaled by more than one number, which is no primitive")
         raise TracingError("the model", (fault,))
-    del graph
     return float(scale)
-
-
-__all__ = ["LAYERS", "Any", "Graph", "fold"]

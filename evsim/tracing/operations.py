@@ -9,34 +9,153 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evsim.tracing.call import Call
 from evsim.tracing.coordinates import CONSTANT, LOST, ZERO, Codes, encode
-from evsim.tracing.reading import LostError, Refusal, features, maps, stepped, unpadded
-from evsim.tracing.recorder import Call, Recorder
+from evsim.tracing.drafts import Draft
+from evsim.tracing.reading import LostError, Refusal, features, ordered_maps, rows, stepped, unpadded
+from evsim.tracing.recorder import Recorder
 
 Handler = Callable[[Recorder, Call], Any]
 OPERATIONS: dict[str, Handler] = {}
 """Name of a function or method of PyTorch to what it does."""
 
-MOVES = """
-    reshape view flatten unflatten permute transpose transpose_ movedim moveaxis swapaxes swapdims t squeeze unsqueeze
-    squeeze_ unsqueeze_ expand expand_as repeat view_as reshape_as stack cat concat concatenate hstack vstack chunk
-    split unbind select narrow index_select __getitem__ flip roll repeat_interleave tile broadcast_to
-    broadcast_tensors contiguous clone get_T get_mT get_H detach get_data unfold_ tensor_split split_with_sizes
-    permute_copy ravel __iter__ atleast_2d
-""".split()
+MOVES = [
+    "reshape",
+    "view",
+    "flatten",
+    "unflatten",
+    "permute",
+    "transpose",
+    "transpose_",
+    "movedim",
+    "moveaxis",
+    "swapaxes",
+    "swapdims",
+    "t",
+    "squeeze",
+    "unsqueeze",
+    "squeeze_",
+    "unsqueeze_",
+    "expand",
+    "expand_as",
+    "repeat",
+    "view_as",
+    "reshape_as",
+    "stack",
+    "cat",
+    "concat",
+    "concatenate",
+    "hstack",
+    "vstack",
+    "chunk",
+    "split",
+    "unbind",
+    "select",
+    "narrow",
+    "index_select",
+    "__getitem__",
+    "flip",
+    "roll",
+    "repeat_interleave",
+    "tile",
+    "broadcast_to",
+    "broadcast_tensors",
+    "contiguous",
+    "clone",
+    "get_T",
+    "get_mT",
+    "get_H",
+    "detach",
+    "get_data",
+    "unfold_",
+    "tensor_split",
+    "split_with_sizes",
+    "permute_copy",
+    "ravel",
+    "__iter__",
+    "atleast_2d",
+]
 """What only moves values: codes move the same way."""
 
-SAME = "float double to type type_as cpu cuda requires_grad_ detach_ half bfloat16 alias dequantize identity".split()
+SAME = [
+    "float",
+    "double",
+    "to",
+    "type",
+    "type_as",
+    "cpu",
+    "cuda",
+    "requires_grad_",
+    "detach_",
+    "half",
+    "bfloat16",
+    "alias",
+    "dequantize",
+    "identity",
+]
 """What leaves values where they are: numbers of another type stay float64 here, so that nothing is rounded."""
 
-ASKS = """
-    size dim ndimension numel nelement stride is_contiguous element_size data_ptr storage_offset get_shape get_dtype
-    get_device get_ndim get_requires_grad get_is_cuda get_is_sparse get_layout get_grad_fn get_is_leaf get_itemsize
-    get_nbytes get_is_quantized get_is_meta __len__ is_floating_point is_complex get_device get_names has_names
-    get_is_nested is_tensor get_grad get_is_mps get_is_xpu zeros_like ones_like new_zeros new_ones new_full new_empty
-    empty_like full_like rand_like randn_like new_tensor register_hook get_output_nr get_real retain_grad __hash__
-    get_is_cpu is_same_size get_device_index result_type can_cast get_version get__version dim_order
-""".split()
+ASKS = [
+    "size",
+    "dim",
+    "ndimension",
+    "numel",
+    "nelement",
+    "stride",
+    "is_contiguous",
+    "element_size",
+    "data_ptr",
+    "storage_offset",
+    "get_shape",
+    "get_dtype",
+    "get_device",
+    "get_ndim",
+    "get_requires_grad",
+    "get_is_cuda",
+    "get_is_sparse",
+    "get_layout",
+    "get_grad_fn",
+    "get_is_leaf",
+    "get_itemsize",
+    "get_nbytes",
+    "get_is_quantized",
+    "get_is_meta",
+    "__len__",
+    "is_floating_point",
+    "is_complex",
+    "get_device",
+    "get_names",
+    "has_names",
+    "get_is_nested",
+    "is_tensor",
+    "get_grad",
+    "get_is_mps",
+    "get_is_xpu",
+    "zeros_like",
+    "ones_like",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "new_empty",
+    "empty_like",
+    "full_like",
+    "rand_like",
+    "randn_like",
+    "new_tensor",
+    "register_hook",
+    "get_output_nr",
+    "get_real",
+    "retain_grad",
+    "__hash__",
+    "get_is_cpu",
+    "is_same_size",
+    "get_device_index",
+    "result_type",
+    "can_cast",
+    "get_version",
+    "get__version",
+    "dim_order",
+]
 """What asks of a tensor and not of its values."""
 
 
@@ -119,7 +238,8 @@ def _decide(rec: Recorder, call: Call) -> Any:  # noqa: ARG001 - all handlers ta
          "greater_equal", "where", "clamp", "round", "floor", "sign")  # fmt: skip
 def _compare(rec: Recorder, call: Call) -> Any:  # noqa: ARG001 - all handlers take the same
     raise Refusal(
-        f"{call.name}: a threshold written by hand is not recognised; use neurons of SpikingJelly, snnTorch, Norse or sinabs"
+        f"{call.name}: a threshold written by hand is not recognised; use neurons of SpikingJelly, snnTorch, Norse or "
+        "sinabs"
     )
 
 
@@ -191,7 +311,11 @@ def _conv(rec: Recorder, call: Call) -> Any:
     if border != (0, 0):
         padding = tuple(a + b for a, b in zip(padding, border, strict=True))
     pointwise = kernel == (1, 1) and stride == (1, 1) and padding == (0, 0)
-    draft, times = _read(rec, codes, pointwise)
+    draft, times, order = _read(rec, codes, pointwise)
+    if not (order == np.arange(len(order))).all():
+        if given["groups"] != 1:
+            raise Refusal(f"it reads the channels of {draft.name} in another order, in groups")
+        weight = weight[:, np.argsort(order)]
     shape = weight.reshape(weight.shape[0], weight.shape[1], *kernel).transpose(2, 3, 1, 0)
     arrays = {"weight": np.ascontiguousarray(shape)}
     if given["bias"] is not None:
@@ -211,16 +335,13 @@ def _conv(rec: Recorder, call: Call) -> Any:
     return result
 
 
-def _read(rec: Recorder, codes: Codes, pointwise: bool) -> tuple[Any, Codes]:
+def _read(rec: Recorder, codes: Codes, pointwise: bool) -> tuple[Draft, Codes, NDArray[np.int64]]:
     """Return what a convolution reads: a map; of one position's kernel, positions in whatever shape."""
     if pointwise:
-        from evsim.tracing.reading import rows
-
-        samples = codes.reshape(len(codes), -1)
-        draft, times, places = rows(rec, samples)
+        draft, times, places = rows(rec, codes.reshape(len(codes), -1))
         if (places == np.arange(places.shape[1])).all() and draft.size[0] == codes.shape[1]:
-            return draft, stepped(times)
-    return maps(rec, codes)
+            return draft, stepped(times), np.arange(codes.shape[1])
+    return ordered_maps(rec, codes)
 
 
 def _pair(value: Any, flat: bool, neutral: int) -> tuple[int, int]:

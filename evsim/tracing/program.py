@@ -95,7 +95,9 @@ def _run(program: str) -> tuple[Any, Any]:
 
     path, _, name = program.rpartition(":")
     if not path or not name.isidentifier():
-        raise OptionError(f"`from_torch={program}` is no module.py:factory; give a file and the name of a function in it")
+        raise OptionError(
+            f"`from_torch={program}` is no module.py:factory; give a file and the name of a function in it"
+        )
     check_input(path, OptionError, "a Python file", "give module.py:factory to `from_torch`")
     spec = importlib.util.spec_from_file_location(f"evsim_traced_{Path(path).stem}", path)
     if spec is None or spec.loader is None:
@@ -107,16 +109,14 @@ def _run(program: str) -> tuple[Any, Any]:
     try:
         spec.loader.exec_module(module)
         made = getattr(module, name, None)
-        if made is None:
-            raise OptionError(f"{path} has no {name}; give the name of a function that returns the model")
         if not isinstance(made, torch.nn.Module) and callable(made):
             made = made()
-    except OptionError:
-        raise
     except FAILURES as error:
         raise OptionError(f"{program} fails: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(folder)
+    if made is None:
+        raise OptionError(f"{path} has no {name} that returns a model; give the name of a function that does")
     model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, torch.nn.Module):
         raise OptionError(f"{program} gives a {type(model).__name__}, no torch.nn.Module")
@@ -149,7 +149,9 @@ def _example(shape: str | None, axes: str | None) -> tuple[Any, str]:
     import torch
 
     if shape is None:
-        raise OptionError("tracing needs an example: give `input_shape`, such as 3,224,224, or let the function return one")
+        raise OptionError(
+            "tracing needs an example: give `input_shape`, such as 3,224,224, or let the function return one"
+        )
     try:
         sizes = [int(part) for part in shape.split(",")]
     except ValueError:
@@ -158,7 +160,9 @@ def _example(shape: str | None, axes: str | None) -> tuple[Any, str]:
     for size in sizes:
         total *= size
     if not 1 <= len(sizes) <= 4 or min(sizes) < 1 or total > MOST_VALUES:
-        raise OptionError(f"`input_shape={shape}` is no shape: give C, T,C, C,H,W or T,C,H,W, numbers with commas between")
+        raise OptionError(
+            f"`input_shape={shape}` is no shape: give C, T,C, C,H,W or T,C,H,W, numbers with commas between"
+        )
     dice = torch.Generator().manual_seed(0)
     if len(sizes) in (1, 3):
         usual = "BC" if len(sizes) == 1 else "BCHW"

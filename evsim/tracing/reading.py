@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from evsim.tracing.coordinates import (
     LOST,
-    ONCE,
     STATIC,
     ZERO,
     Codes,
@@ -17,7 +16,6 @@ from evsim.tracing.coordinates import (
     encode,
     locals_of,
     nodes_of,
-    renamed,
     times_of,
 )
 from evsim.tracing.drafts import Draft
@@ -124,9 +122,23 @@ def _whole(rec: Recorder, draft: Draft, places: Codes, times: Codes) -> tuple[Dr
 
 def maps(rec: Recorder, codes: Codes) -> tuple[Draft, Codes]:
     """Return the draft of which each sample of codes [N, C, H, W] is the whole map in order, and the samples' times."""
+    draft, times, order = ordered_maps(rec, codes)
+    if not (order == np.arange(len(order))).all():
+        raise Refusal(f"it reads the channels of {draft.name} in another order")
+    return draft, times
+
+
+def ordered_maps(rec: Recorder, codes: Codes) -> tuple[Draft, Codes, NDArray[np.int64]]:
+    """Return the same for channels in any order, and that order: channel j of a sample is `order[j]` of the draft."""
     draft, times, places = rows(rec, codes.reshape(len(codes), -1))
+    order = np.arange(codes.shape[1])
     if not (places == np.arange(places.shape[1])).all():
-        raise Refusal(f"its channels, rows and columns are not those of {draft.name}: it mixes axes")
+        first = places[0].reshape(codes.shape[1], -1)
+        order = first[:, 0] // draft.positions
+        in_order = draft.size[0] == len(order) and (first == order[:, np.newaxis] * draft.positions + np.arange(
+            draft.positions)).all() and (places == places[0]).all()  # fmt: skip
+        if not in_order:
+            raise Refusal(f"its channels, rows and columns are not those of {draft.name}: it mixes axes")
     if draft.size != codes.shape[1:]:
         reshaped = codes.shape[1:]
         if draft.size[0] != reshaped[0]:
@@ -134,7 +146,7 @@ def maps(rec: Recorder, codes: Codes) -> tuple[Draft, Codes]:
         draft = rec.enter(
             "reshape", [draft.number], reshaped, times, suffix="reshape", key=reshaped, name=f"{draft.name}.reshape"
         )
-    return draft, stepped(times)
+    return draft, stepped(times), order
 
 
 def unpadded(codes: Codes) -> tuple[Codes, tuple[int, int]]:
@@ -215,7 +227,7 @@ def per_channel(draft: Draft, codes: Codes, values: NDArray[np.floating]) -> NDA
 
 
 def features(rec: Recorder, codes: Codes) -> tuple[Draft, Codes, Codes, NDArray[np.int64]]:
-    """Return what a linear layer reads in rows of codes [M, F]: its draft, times and positions [M], order of inputs [F].
+    """Return what a linear layer reads in rows of codes [M, F]: draft, times and positions [M], order of inputs [F].
 
     Rows hold the channels of one position each, all positions at every timestep; or each a whole map, which becomes a
     `flatten`. Feature j is input ``order[j]`` of the draft.
@@ -251,9 +263,3 @@ def _all_positions(draft: Draft, times: Codes, position: Codes) -> Codes:
     if pairs.shape[1] != len(times) or len(times) != len(np.unique(times)) * draft.positions:
         raise Refusal(f"it reads some of the {draft.positions} positions of {draft.name} alone, or several times")
     return times
-
-
-__all__ = [
-    "ONCE", "STATIC", "LostError", "Refusal", "channels", "expect_known", "features", "maps", "per_channel", "renamed",
-    "row_times", "rows", "single", "stepped", "tokens", "unpadded",
-]  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from evsim.tracing.call import Call, name_of, tensors
 from evsim.tracing.coordinates import CONSTANT, LOST, STATIC, ZERO, Codes, encode, renamed
 from evsim.tracing.drafts import Draft, Drafts, Size, Spot
 from evsim.tracing.errors import Fault
@@ -26,38 +26,21 @@ OWN = str(Path(__file__).parent)
 LIBRARIES = tuple(f"{name}/" for name in ("spikingjelly", "snntorch", "norse", "sinabs", "timm"))
 
 OF_A_MODULE = frozenset(
-    """conv linear attention max_pool average_pool sum_pool adaptive_pool token_mean time_mean vote head_sum""".split()
+    [
+        "conv",
+        "linear",
+        "attention",
+        "max_pool",
+        "average_pool",
+        "sum_pool",
+        "adaptive_pool",
+        "token_mean",
+        "time_mean",
+        "vote",
+        "head_sum",
+    ]
 )
 """Kinds of drafts that a module without parts stands for."""
-
-
-@dataclass(eq=False)
-class Call:
-    """One operation of PyTorch on values that are followed.
-
-    Attributes
-    ----------
-    name
-        Of the function, e.g. "conv2d"; in-place and reflected forms without their marks.
-    function, args, kwargs
-        What was called.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def run(self) -> Any:
-        """Return what it gives."""
-        return self.function(*self.args, **self.kwargs)
-
-    def bound(self, *names: str, **defaults: Any) -> dict[str, Any]:
-        """Return the arguments by name; `names` in the order in which they may be given by position."""
-        values = dict.fromkeys(names) | defaults
-        values.update(zip(names, self.args, strict=False))
-        values.update(self.kwargs)
-        return values
 
 
 class Recorder(TorchFunctionMode):
@@ -98,7 +81,9 @@ class Recorder(TorchFunctionMode):
 
     def follow(self, tensor: torch.Tensor, codes: torch.Tensor | Codes) -> None:
         """Remember where the values of a tensor came from."""
-        self._codes[tensor] = codes if isinstance(codes, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(codes))
+        self._codes[tensor] = (
+            codes if isinstance(codes, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(codes))
+        )
 
     def codes(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """Return the codes of a tensor, None where it is not followed."""
@@ -189,14 +174,14 @@ class Recorder(TorchFunctionMode):
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         from evsim.tracing.operations import OPERATIONS
 
         kwargs = kwargs or {}
         operands = list(tensors((args, kwargs)))
         if not any(tensor in self._codes for tensor in operands):
             return func(*args, **kwargs)
-        call = Call(_name(func), func, tuple(args), dict(kwargs))
+        call = Call(name_of(func), func, tuple(args), dict(kwargs))
         handler = OPERATIONS.get(call.name)
         try:
             if handler is not None:
@@ -227,9 +212,13 @@ class Recorder(TorchFunctionMode):
         leaf, self._leaf = self._leaf, not any(True for _ in module.children())
         try:
             followed = any(tensor in self._codes for tensor in tensors((args, kwargs)))
-            neuron = recognise(module) if followed else None
+            neuron = recognise(module)
             if neuron is None:
                 return original(module, *args, **kwargs)
+            if not followed:
+                self.fault(
+                    "it reads constants and nothing of the example: a delay or a state that the code keeps itself"
+                )
             with torch._C.DisableTorchFunction():  # noqa: SLF001 - public under no other name for modes
                 return self._neurons(module, neuron, original, args, kwargs)
         finally:
@@ -244,6 +233,8 @@ class Recorder(TorchFunctionMode):
             if isinstance(neuron, str):
                 raise Refusal(neuron)  # noqa: TRY301
             operands = [t for t in tensors((args, kwargs)) if t in self._codes]
+            if not operands:
+                raise LostError  # noqa: TRY301 - told before
             x = operands[0]
             self._check_state(module, neuron, operands[1:])
             self._fire(module, neuron, x, spikes)
@@ -360,25 +351,6 @@ def _packed(values: NDArray[np.float64]) -> NDArray[np.generic]:
     if ((values == 0) | (values == 1)).all():
         return values.astype(np.bool_)
     return values
-
-
-def _name(function: Any) -> str:
-    name: str = getattr(function, "__name__", type(function).__name__)
-    if name == "__get__":
-        return f"get_{getattr(function.__self__, '__name__', '')}"
-    return name
-
-
-def tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors in arguments or results, those within lists, tuples and dicts too."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from tensors(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from tensors(each)
 
 
 @contextmanager

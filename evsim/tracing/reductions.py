@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from evsim.tracing.arithmetic import affine
-from evsim.tracing.coordinates import ONCE, STATIC, Codes, common, encode, locals_of, times_of
+from evsim.tracing.call import Call
+from evsim.tracing.coordinates import ONCE, Codes, common, encode, times_of
 from evsim.tracing.drafts import Draft
 from evsim.tracing.operations import entered
 from evsim.tracing.reading import Refusal, channels, expect_known, maps, single, tokens, unpadded
-from evsim.tracing.recorder import Call, Recorder
+from evsim.tracing.recorder import Recorder
 
 
 @entered("mean", "sum")
@@ -39,7 +39,11 @@ def reduction(rec: Recorder, codes: Codes, *, mean: bool) -> Codes:
     if codes.shape[-1] == 1:
         return codes[..., 0]
     draft, codes = single(rec, codes)
-    time, channel, token = common(times_of(codes), -1), common(channels(draft, codes), -1), common(tokens(draft, codes), -1)
+    time, channel, token = (
+        common(times_of(codes), -1),
+        common(channels(draft, codes), -1),
+        common(tokens(draft, codes), -1),
+    )
     count, factor = codes.shape[-1], 1.0
     if time is not None and channel is not None:
         _expect_all(tokens(draft, codes), draft.positions, f"the positions of {draft.name}")
@@ -60,7 +64,9 @@ def reduction(rec: Recorder, codes: Codes, *, mean: bool) -> Codes:
     elif time is not None and token is not None:
         return _channels(rec, draft, codes, time, token, mean=mean)
     else:
-        raise Refusal(f"a mean or sum over these axes of {draft.name} mixes channels with others, which is no primitive")
+        raise Refusal(
+            f"a mean or sum over these axes of {draft.name} mixes channels with others, which is no primitive"
+        )
     if mean:
         return reduced
     return affine(rec, reduced, np.full(reduced.shape, factor), np.zeros(reduced.shape), "sum")
@@ -195,10 +201,5 @@ def _adaptive(rec: Recorder, call: Call) -> Any:
     draft, times = maps(rec, codes if codes.ndim == 4 else codes[np.newaxis])
     size = (draft.size[0], *outer)
     pool = rec.enter("adaptive_pool", [draft.number], size, times, suffix="adaptive_pool", key=outer)
-    rec.follow(
-        result, encode(pool.number, times[:, np.newaxis], np.arange(pool.values)).reshape(tuple(result.shape))
-    )
+    rec.follow(result, encode(pool.number, times[:, np.newaxis], np.arange(pool.values)).reshape(tuple(result.shape)))
     return result
-
-
-__all__ = ["STATIC", "locals_of", "reduction", "torch"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,26 +15,34 @@ import torch
 from numpy.typing import NDArray
 
 from evsim.errors import OptionError
-from evsim.inputspec import InputSpec
 from evsim.network import INPUT_KINDS, Network
 from evsim.tracing import arithmetic, attention, operations, reductions  # noqa: F401 - they enter what they know
 from evsim.tracing.axes import Example, arrange
 from evsim.tracing.building import Builder
+from evsim.tracing.call import tensors
 from evsim.tracing.coordinates import LOST, ONCE, STATIC, Codes, encode, times_of
+from evsim.tracing.drafts import Draft
 from evsim.tracing.errors import Fault, TracingError
 from evsim.tracing.folding import Graph
 from evsim.tracing.neurons import recognise, reset, unwrapped
 from evsim.tracing.proof import prove
 from evsim.tracing.reading import LostError, Refusal, rows
-from evsim.tracing.recorder import Recorder, tensors, watching
+from evsim.tracing.recorder import Recorder, watching
 
-FAILURES = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError, NotImplementedError, KeyError)
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AssertionError,
+    AttributeError,
+    NotImplementedError,
+    KeyError,
+)
 """What a model raises that does not take its input as it is given."""
 
 
-def traced(
-    model: torch.nn.Module, example: Any, timesteps: int | None, names: Sequence[str] | str | None
-) -> Network:
+def traced(model: torch.nn.Module, example: Any, timesteps: int | None, names: Sequence[str] | str | None) -> Network:
     """Return the network of a module; see `evsim.from_torch`."""
     inner = unwrapped(model)
     if not isinstance(inner, torch.nn.Module):
@@ -57,7 +68,7 @@ class Outcome:
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.failure, self.hint = "", ""
+        self.failure, self.hint, self.calls = "", "", 0
         self.spot: Any = None
         self.codes: Codes | None = None
         self.values: NDArray[np.float64] | None = None
@@ -92,6 +103,7 @@ def recorded(model: torch.nn.Module, example: Example, apart: bool, others: Sequ
                 outcome.failure = f"it does not run on the example {list(piece.shape)}: {text[0] if text else error!r}"
                 outcome.spot = recorder.spot()
                 return outcome
+            outcome.calls += 1
             while not apart and _runs_on(recorder, example, len(outputs)):
                 outputs.append(own(piece, *others, *_state(outputs)))
     _read_outputs(outcome, outputs)
@@ -159,15 +171,7 @@ def _network(outcome: Outcome, example: Example, title: str) -> Network:
     times = np.unique(times_of(outcome.codes))
     steps = recorder.total(example)
     try:
-        draft, _, places = rows(recorder, outcome.codes[order].reshape(len(times), -1))
-        if times[0] == STATIC:
-            raise Refusal("the output is the same at all timesteps: no neuron stands before it")
-        if not (places == np.arange(places.shape[1])).all():
-            raise Refusal(f"it returns the values of {draft.name} in another order")
-        if draft.positions > 1:
-            raise Refusal(f"it returns a map {list(draft.size)}; logits are of one position")
-        if times[0] != ONCE and len(times) != steps:
-            raise Refusal(f"it returns {len(times)} of {steps} timesteps")
+        draft = _output(recorder, outcome.codes[order], times, steps)
     except (Refusal, LostError) as error:
         reason = str(error) or "its output comes of an operation that was refused"
         raise TracingError(title, [*recorder.faults, Fault(recorder.spot(), reason)]) from None
@@ -187,15 +191,31 @@ def _network(outcome: Outcome, example: Example, title: str) -> Network:
     return _noted(network, notes)
 
 
-def _noted(network: Network, notes: Mapping[str, str]) -> Network:
-    from dataclasses import replace
+def _output(recorder: Recorder, codes: Codes, times: Codes, steps: int) -> Draft:
+    """Return the draft whose values, ordered by time, a model returns; a refusal if they are no logits."""
+    if len(codes) % len(times):
+        raise Refusal("it returns more values of one timestep than of another")
+    draft, _, places = rows(recorder, codes.reshape(len(times), -1))
+    if times[0] == STATIC:
+        raise Refusal("the output is the same at all timesteps: no neuron stands before it")
+    if not (places == np.arange(places.shape[1])).all():
+        raise Refusal(f"it returns the values of {draft.name} in another order")
+    if draft.positions > 1:
+        raise Refusal(f"it returns a map {list(draft.size)}; logits are of one position")
+    if times[0] != ONCE and len(times) != steps:
+        raise Refusal(f"it returns {len(times)} of {steps} timesteps")
+    return draft
 
+
+def _noted(network: Network, notes: Mapping[str, str]) -> Network:
     return replace(network, provenance={**network.provenance, **notes})
 
 
 def _most_telling(outcomes: Sequence[Outcome]) -> Outcome:
     """Return the way of running that came furthest: one that ran, and was not given several timesteps at once."""
-    return min(outcomes, key=lambda o: (bool(o.failure), bool(o.recorder.at_once), len(o.faults)))
+    return min(
+        outcomes, key=lambda o: (bool(o.recorder.at_once), not o.faults, bool(o.failure), -o.calls, len(o.faults))
+    )
 
 
 def _merges(model: torch.nn.Module) -> bool:
@@ -211,9 +231,18 @@ def _copied(model: torch.nn.Module) -> torch.nn.Module:
     """Return a copy in evaluation mode and float64, whose neurons start anew."""
     try:
         own = copy.deepcopy(model)
-    except (RuntimeError, TypeError, ValueError) as error:
-        text = str(error).strip().splitlines()[0]
-        raise OptionError(f"the model cannot be copied ({text}); reset its states, or trace it before it ran") from error
+    except FAILURES:  # some libraries' own __deepcopy__ fails where pickling does not
+        try:
+            memory = io.BytesIO()
+            torch.save(model, memory)
+            memory.seek(0)
+            own = torch.load(memory, weights_only=False)  # what was written the line before
+        except (*FAILURES, pickle.PicklingError) as error:
+            text = str(error).strip().splitlines()
+            what = text[0] if text else repr(error)
+            raise OptionError(
+                f"the model cannot be copied ({what}); reset its states, or trace it before it ran"
+            ) from error
     own = own.cpu().double().eval()
     for module in own.modules():
         reset(module)

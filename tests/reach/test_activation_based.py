@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("spikingjelly.activation_based.neuron", exc_type=ImportError)
+with warnings.catch_warnings(action="ignore"):  # the libraries' own
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("spikingjelly.activation_based.neuron", exc_type=ImportError)
 
-from brute import settle  # noqa: E402
-from holding import hold  # noqa: E402
-from spikingjelly.activation_based import functional, neuron  # noqa: E402
-from spikingjelly.activation_based.model import parametric_lif_net as plif  # noqa: E402
-from spikingjelly.activation_based.model import sew_resnet, spiking_resnet, spiking_vgg  # noqa: E402
+    from brute import settle
+    from holding import hold
+    from spikingjelly.activation_based import functional, neuron
+    from spikingjelly.activation_based.model import parametric_lif_net as plif
+    from spikingjelly.activation_based.model import sew_resnet, spiking_resnet, spiking_vgg
 
 STEPS = 3
 
@@ -83,9 +86,7 @@ def test_vgg():
 def test_gesture_net(reset, decay_input):
     """DVSGestureNet with every kind of reset: to 0, by subtraction, to another value."""
     model = several(
-        plif.DVSGestureNet(
-            channels=8, spiking_neuron=neuron.LIFNode, tau=3.0, decay_input=decay_input, v_reset=reset
-        )
+        plif.DVSGestureNet(channels=8, spiking_neuron=neuron.LIFNode, tau=3.0, decay_input=decay_input, v_reset=reset)
     )
     hold(settle(model, share=3.0), events(), run=run(events()), firing=3)
 

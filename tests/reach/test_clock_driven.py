@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("spikingjelly.clock_driven.neuron", exc_type=ImportError)
+with warnings.catch_warnings(action="ignore"):  # the libraries' own
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("spikingjelly.clock_driven.neuron", exc_type=ImportError)
 
-from brute import settle  # noqa: E402
-from holding import hold  # noqa: E402
-from spikingjelly.clock_driven import functional, neuron  # noqa: E402
-from spikingjelly.clock_driven.model import parametric_lif_net as plif  # noqa: E402
-from spikingjelly.clock_driven.model import sew_resnet, spiking_resnet, spiking_vgg  # noqa: E402
+    from brute import settle
+    from holding import hold
+    from spikingjelly.clock_driven import functional, neuron
+    from spikingjelly.clock_driven.model import parametric_lif_net as plif
+    from spikingjelly.clock_driven.model import sew_resnet, spiking_resnet, spiking_vgg
 
 STEPS = 3
 
@@ -70,9 +73,7 @@ def test_single_step_sew_resnet():
 
 def test_vgg():
     """Spiking VGG-11 with BatchNorm: adaptive pooling, flattening, dropout and three linear layers."""
-    model = spiking_vgg.multi_step_spiking_vgg11_bn(
-        T=STEPS, multi_step_neuron=neuron.MultiStepLIFNode, num_classes=10
-    )
+    model = spiking_vgg.multi_step_spiking_vgg11_bn(T=STEPS, multi_step_neuron=neuron.MultiStepLIFNode, num_classes=10)
     x = image().unsqueeze(0).repeat(STEPS, 1, 1, 1, 1)
     hold(settle(model, share=2.0), x, run=many(x), firing=6)
 
@@ -101,9 +102,7 @@ def test_reference_by_tracing_equals_by_keys(kind, tokenizer, tmp_path):
     from evsim.converters import ConvertOptions, convert
 
     size = 16 if tokenizer == "cifar" else 64
-    config = Config(
-        family=kind, tokenizer=tokenizer, dim=32, depth=1, heads=4, timesteps=2, image_size=size, classes=5
-    )
+    config = Config(family=kind, tokenizer=tokenizer, dim=32, depth=1, heads=4, timesteps=2, image_size=size, classes=5)
     model = build(
         config, neuron=lambda tau, threshold: neuron.MultiStepLIFNode(tau=tau, v_threshold=threshold, detach_reset=True)
     )

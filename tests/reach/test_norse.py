@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
-torch = pytest.importorskip("torch")
-norse = pytest.importorskip("norse.torch", exc_type=ImportError)
+with warnings.catch_warnings(action="ignore"):  # the libraries' own
+    torch = pytest.importorskip("torch")
+    norse = pytest.importorskip("norse.torch", exc_type=ImportError)
 
-from holding import hold  # noqa: E402
-from torch import nn  # noqa: E402
+    from holding import hold
+    from torch import nn
 
-import evsim  # noqa: E402
-from evsim.errors import NetworkError  # noqa: E402
+    import evsim
+    from evsim.errors import NetworkError
 
 STEPS = 6
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
-torch = pytest.importorskip("torch")
-sinabs = pytest.importorskip("sinabs", exc_type=ImportError)
-pytest.importorskip("sinabs.layers", exc_type=ImportError)
+with warnings.catch_warnings(action="ignore"):  # the libraries' own
+    torch = pytest.importorskip("torch")
+    sinabs = pytest.importorskip("sinabs", exc_type=ImportError)
+    pytest.importorskip("sinabs.layers", exc_type=ImportError)
 
-import sinabs.activation as fires  # noqa: E402
-import sinabs.layers as sl  # noqa: E402
-from holding import hold  # noqa: E402
-from sinabs.from_torch import from_model  # noqa: E402
-from torch import nn  # noqa: E402
+    import sinabs.activation as fires
+    import sinabs.layers as sl
+    from holding import hold
+    from sinabs.from_torch import from_model
+    from torch import nn
 
-import evsim  # noqa: E402
-from evsim.errors import NetworkError  # noqa: E402
+    import evsim
+    from evsim.errors import NetworkError
 
 STEPS = 6
 

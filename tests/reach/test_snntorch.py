@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
-torch = pytest.importorskip("torch")
-snn = pytest.importorskip("snntorch", exc_type=ImportError)
+with warnings.catch_warnings(action="ignore"):  # the libraries' own
+    torch = pytest.importorskip("torch")
+    snn = pytest.importorskip("snntorch", exc_type=ImportError)
 
-from holding import hold  # noqa: E402
-from snntorch import surrogate, utils  # noqa: E402
-from torch import nn  # noqa: E402
+    from holding import hold
+    from snntorch import surrogate, utils
+    from torch import nn
 
-import evsim  # noqa: E402
-from evsim.errors import NetworkError  # noqa: E402
+    import evsim
+    from evsim.errors import NetworkError
 
 STEPS = 5
 GRADIENT = surrogate.fast_sigmoid(slope=25)

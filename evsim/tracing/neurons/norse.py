@@ -11,7 +11,15 @@ from typing import Any
 from evsim.primitives import Neuron
 from evsim.tracing.neurons.equation import Equation, numbers
 
-KNOWN = {"LIFCell": "lif", "LIF": "lif", "LIFBoxCell": "box", "IAFCell": "iaf", "IAF": "iaf", "LICell": "li", "LI": "li"}
+KNOWN = {
+    "LIFCell": "lif",
+    "LIF": "lif",
+    "LIFBoxCell": "box",
+    "IAFCell": "iaf",
+    "IAF": "iaf",
+    "LICell": "li",
+    "LI": "li",
+}
 BASES = ("SNNCell", "SNN", "SNNRecurrentCell", "SNNRecurrent")
 OTHERS = ("LILinearCell", "LSNNCell")
 

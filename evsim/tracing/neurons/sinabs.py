@@ -1,7 +1,7 @@
 """Neurons of sinabs 2 and 3: IAF, LIF, ExpLeak, and their Squeeze forms, which merge batch and time.
 
-Equations from `layers/functional/lif.py` and `activation/`: several spikes a timestep, ``trunc(v / threshold)``, or one;
-the threshold is subtracted for each, or the potential set to 0; `min_v_mem` floors it.
+Equations from `layers/functional/lif.py` and `activation/`: ``trunc(v / threshold)`` spikes a timestep, or one; the
+threshold is subtracted for each, or the potential set to 0; `min_v_mem` floors it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def equation(module: Any) -> Equation | str | None:
         facts = found
     single, several = numbers(**constants)
     node = Neuron(
-        "", ("",), synapse="none" if syn is None else "add-decay", floored=module.min_v_mem is not None, **facts, **single
+        "", ("",), synapse="none" if syn is None else "add-decay", floored=module.min_v_mem is not None,
+        **facts, **single,
     )  # fmt: skip
     return Equation(node, "merged" if name.endswith("Squeeze") else "second", constants=several)
 

@@ -1,7 +1,7 @@
 """Neurons of snnTorch 0.5 to 1.0: Leaky, Synaptic, Lapicque.
 
-Equations from `_neurons/{leaky,synaptic,lapicque}.py`: a spike where ``mem - threshold > 0``; the reset comes a timestep
-later, told by the potential that was kept, unless `reset_delay` is off. beta and alpha are clamped to 0 .. 1.
+Equations from `_neurons/{leaky,synaptic,lapicque}.py`: a spike where ``mem - threshold > 0``; the reset comes a
+timestep later, told by the potential that was kept, unless `reset_delay` is off. beta and alpha are clamped to 0 .. 1.
 """
 
 from __future__ import annotations
@@ -25,12 +25,8 @@ def equation(module: Any) -> Equation | str | None:
     name = classes[0].__name__
     if name not in KNOWN or any(method in vars(kind) for kind in own for method in OWN_EQUATION):
         return f"neurons of type {type(module).__name__} have an equation of their own that no primitive computes"
-    if module.inhibition:
-        return "inhibition between the neurons of a layer is no primitive"
-    if module.state_quant:
-        return "quantised potentials are no primitive"
-    if float(getattr(module, "graded_spikes_factor", 1.0)) != 1.0:
-        return "graded spikes are no primitive"
+    if (reason := _beyond(module)) is not None:
+        return reason
     constants: dict[str, Any] = {"leak": module.beta.clamp(0, 1), "v_threshold": module.threshold}
     if name == "Synaptic":
         constants["syn"] = module.alpha.clamp(0, 1)
@@ -48,8 +44,20 @@ def equation(module: Any) -> Equation | str | None:
     if reset == "value" and name != "Leaky" and not delayed:
         return f"{name} that resets to zero without delay is no primitive"
     synapse: Any = "decay-add" if name == "Synaptic" else "none"
-    node = Neuron("", ("",), synapse=synapse, strict=True, reset=reset, reset_at=when, **single)  # type: ignore[arg-type]
+    facts: dict[str, Any] = {"synapse": synapse, "reset": reset, "reset_at": when, **single}
+    node = Neuron("", ("",), strict=True, **facts)
     return Equation(node, constants=several)
+
+
+def _beyond(module: Any) -> str | None:
+    """Return what a module does beyond the equations, None if it does nothing."""
+    if module.inhibition:
+        return "inhibition between the neurons of a layer is no primitive"
+    if module.state_quant:
+        return "quantised potentials are no primitive"
+    if float(getattr(module, "graded_spikes_factor", 1.0)) != 1.0:
+        return "graded spikes are no primitive"
+    return None
 
 
 def reset(module: Any) -> None:
