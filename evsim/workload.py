@@ -224,11 +224,10 @@ def _neuron(node: Neuron, source: Shape, target: Shape) -> Work:
     threshold = 0.0 if node.silent or "v_threshold" in node.arrays else max(0.0, node.v_threshold)
     size = Geometry(
         "Neuron", *_sizes(source, target), tau=max(0.0, node.tau), v_threshold=threshold, neuron=neuron,
-        levels=node.levels,
+        levels=0 if node.silent else node.levels,
     )  # fmt: skip
-    updates = size.outputs * node.states
-    row = Row("lif", size, _values(source), neuron_updates=updates, layout=node.layout, view=node.view)
-    return Work("neurons" if node.levels else "layer", row)
+    row = Row("lif", size, _values(source), neuron_updates=size.outputs, layout=node.layout, view=node.view)
+    return Work("neurons" if node.levels and not node.silent else "layer", row)
 
 
 @shared(And, IAnd, Mask)
@@ -292,8 +291,8 @@ def _concatenate(node: Concatenate, source: Shape, target: Shape) -> Work:  # no
 
 @work(Scale)
 def _scale(node: Scale, source: Shape, target: Shape) -> Work:  # noqa: ARG001
-    values = _values(target)
-    return Work("layer", other={"scale_multiplies": values * node.scales, "scale_adds": values * node.shifts})
+    does = {"scale_multiplies": node.scales, "scale_adds": node.shifts}
+    return Work("layer", other={name: _values(target) for name, asked in does.items() if asked})
 
 
 @work(TokenMean)
