@@ -44,12 +44,14 @@ class Program:
         from evsim.files import check_outputs
         from evsim.modelfile import save
         from evsim.report.table import facts
-        from evsim.tracing.program import from_program
+        from evsim.tracing import check_torch
+        from evsim.tracing.program import file_of, from_program
 
         assert self.source is not None
-        path = self.source.rpartition(":")[0]
-        check_outputs({"OUT": out}, [path or None, self.weights, options.labels])
-        output.say(f"note: running the code in {path or self.source}, as --from-torch asks", kept=True)
+        check_torch()
+        path = file_of(self.source)
+        check_outputs({"OUT": out}, [path, self.weights, options.labels])
+        output.notes([f"running the code in {path}, as --from-torch asks"])
         network = from_program(self.source, self.weights, self.shape, self.axes, options)
         save(network, out)
         for line in facts(network):

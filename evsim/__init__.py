@@ -16,6 +16,8 @@ writes the two files of this example:
     reads a model.h5, or converts a PyTorch checkpoint on the fly, without PyTorch and without running code from it.
 ``convert``
     converts a checkpoint with facts of yours, ``evsim.converters.ConvertOptions``, and says where each came from.
+``from_torch``
+    makes a network of a module of PyTorch in memory, whatever its code, and proves it on an example.
 ``read``
     reads a recording of any format, frames or a picture as a network takes it; ``evsim.events.ReadOptions`` say how.
 ``simulate``
