@@ -64,4 +64,4 @@ def check_torch() -> None:
     try:
         import torch  # noqa: F401 - whether it is there
     except ImportError as error:
-        raise OptionError("tracing needs PyTorch, which is not installed; pip install 'evsim[torch]'") from error
+        raise OptionError("tracing needs PyTorch, which is not installed: pip install torch") from error

@@ -106,7 +106,7 @@ class Example:
         """Return the example as a network takes it: image [C, H, W], or frames [T, C, H, W]."""
         del steps
         order = [axis for axis in ("time", "batch", "channel", "height", "width") if axis in self.axes]
-        turned = self.values.permute([self.axes.index(axis) for axis in order]).numpy()
+        turned: NDArray[np.float64] = self.values.permute([self.axes.index(axis) for axis in order]).numpy()
         if self.time is None:
             return turned.reshape(self.size)
         return turned.reshape(self.steps or 1, *self.size)

@@ -281,14 +281,14 @@ def _concat(b: Builder, number: int, draft: Draft) -> None:  # noqa: ARG001 - al
 
 def _affine(b: Builder, number: int, draft: Draft) -> None:
     arrays = b.graph.arrays(number)
-    numbers = {name: float(array) for name, array in arrays.items() if not array.ndim}
+    numbers: dict[str, Any] = {name: float(array) for name, array in arrays.items() if not array.ndim}
     by_channel = tuple(name for name, array in arrays.items() if array.ndim == 1)
     by_neuron = tuple(name for name, array in arrays.items() if array.ndim == 2)
     channels, height, width = draft.size if by_channel or by_neuron else (0, 0, 0)
     told = {n: a.T.reshape(height, width, channels) if n in by_neuron else a for n, a in arrays.items()}
     node = Scale(
-        b.graph.names[number], b.sources(number), channels, height, width, by_channel=by_channel, by_neuron=by_neuron,
-        **numbers,
+        b.graph.names[number], b.sources(number), channels=channels, height=height, width=width,
+        by_channel=by_channel, by_neuron=by_neuron, **numbers,
     )  # fmt: skip
     b.add(node, told)
 

@@ -266,7 +266,7 @@ def _pad(rec: Recorder, call: Call) -> Any:
 
 def tensor(value: torch.Tensor) -> NDArray[np.floating]:
     """Return a constant of the model: float32 where that holds it exactly, as the checkpoint would."""
-    array = value.detach().numpy()
+    array: NDArray[np.floating] = value.detach().numpy()
     single = array.astype(np.float32)
     return single if (single == array).all() else array
 

@@ -89,16 +89,20 @@ def from_program(
     )
 
 
+def file_of(program: str) -> str:
+    """Return the file in ``module.py:factory``; OptionError if it is none, or not there."""
+    path, _, name = program.rpartition(":")
+    if not path or not name.isidentifier():
+        raise OptionError(f"`from_torch={program}` is no module.py:factory; give a file and a function's name in it")
+    check_input(path, OptionError, "a Python file", "give module.py:factory to `from_torch`")
+    return path
+
+
 def _run(program: str) -> tuple[Any, Any]:
     """Return the model that a file makes, and its example if it gives one."""
     import torch
 
-    path, _, name = program.rpartition(":")
-    if not path or not name.isidentifier():
-        raise OptionError(
-            f"`from_torch={program}` is no module.py:factory; give a file and the name of a function in it"
-        )
-    check_input(path, OptionError, "a Python file", "give module.py:factory to `from_torch`")
+    path, name = file_of(program), program.rpartition(":")[2]
     spec = importlib.util.spec_from_file_location(f"evsim_traced_{Path(path).stem}", path)
     if spec is None or spec.loader is None:
         raise OptionError(f"{path} is no Python file (.py); give module.py:factory to `from_torch`")

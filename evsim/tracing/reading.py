@@ -44,7 +44,7 @@ def expect_known(codes: Codes) -> None:
 def row_times(codes: Codes) -> Codes:
     """Return the timestep of each row; what is static goes with any."""
     times = times_of(codes)
-    latest = times.max(axis=1)
+    latest: Codes = times.max(axis=1)
     if not ((times == latest[:, np.newaxis]) | (times == STATIC)).all():
         raise Refusal("it joins values of several timesteps: a delay or a sum over part of the time")
     return latest
@@ -74,7 +74,8 @@ def rows(rec: Recorder, codes: Codes) -> tuple[Draft, Codes, Codes]:
         times = row_times(codes)
         draft, places = _whole(rec, rec.drafts[int(numbers[0])], locals_of(codes), times)
         return draft, times, places
-    parts, places = [], np.empty_like(codes)
+    parts: list[Draft] = []
+    places = np.empty_like(codes)
     times = np.full(len(codes), STATIC)
     offset = 0
     for number in numbers[np.argsort(where)]:

@@ -56,9 +56,9 @@ class Equation:
         return shape[2:] or (1,), shape[0], axes
 
 
-def numbers(**values: Any) -> tuple[dict[str, float], dict[str, NDArray[np.floating]]]:
+def numbers(**values: Any) -> tuple[dict[str, Any], dict[str, NDArray[np.floating]]]:
     """Return constants that are one number each, and those that are several; tensors and numbers alike."""
-    single: dict[str, float] = {}
+    single: dict[str, Any] = {}
     several: dict[str, NDArray[np.floating]] = {}
     for name, value in values.items():
         array = np.asarray(value.detach().numpy() if hasattr(value, "detach") else value, np.float64)

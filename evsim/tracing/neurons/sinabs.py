@@ -21,7 +21,7 @@ def equation(module: Any) -> Equation | str | None:
     if not any(kind.__name__ == "StatefulLayer" for kind in classes):
         return None
     name = classes[0].__name__
-    if name not in KNOWN or type(module) is not classes[0]:
+    if name not in KNOWN or type(module).__mro__[0] is not classes[0]:
         return f"neurons of type {type(module).__name__} have an equation of their own that no primitive computes"
     leak, syn = module.alpha_mem_calculated, module.alpha_syn_calculated
     constants: dict[str, Any] = {"leak": leak}

@@ -61,13 +61,13 @@ def _node(module: Any, kind: str) -> tuple[LIF | Neuron, dict[str, NDArray[np.fl
     if kind == "plif":
         leak = float(module.w.detach().sigmoid())
     if hard:
-        common = {"v_threshold": threshold, "v_reset": float(v_reset), "v_start": float(v_reset)}
+        common: dict[str, Any] = {"v_threshold": threshold, "v_reset": float(v_reset), "v_start": float(v_reset)}
         if kind == "if":
             return Neuron("", ("",), **common), {}
         charge: Any = "relax" if decays_input else "drain"
         node = Neuron("", ("",), charge=charge, leak=leak, divides=kind == "lif", v_leak=float(v_reset), **common)
         return node, {}
-    base = {"v_threshold": threshold, "soft_reset": v_reset is None}
+    base: dict[str, Any] = {"v_threshold": threshold, "soft_reset": v_reset is None}
     if kind == "if":
         return LIF("", ("",), 1.0, decay_input=False, decay=1.0, **base), {}
     if kind == "lif":
