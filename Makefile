@@ -16,7 +16,7 @@ CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
-	test-avx2 test-boundscheck test-faults fuzz fuzz-figures fuzz-guided test-networks bench bench-quick clean
+	test-avx2 test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures fuzz-guided test-networks bench bench-quick clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -147,6 +147,14 @@ test-networks: $(BIN)/.dev
 FAULTS ?= 50
 test-faults: $(BIN)/.dev
 	EVSIM_FAULTS=$(FAULTS) $(BIN)/python -m pytest -q tests/test_faults.py
+
+# networks of SpikingJelly (three releases), snnTorch, Norse and sinabs, traced: each library in an environment of its own
+LIBRARIES ?=
+test-reach: $(BIN)/.dev
+	$(BIN)/python tests/reach/environments.py $(LIBRARIES)
+
+test-reach-short: $(BIN)/.dev
+	$(BIN)/python tests/reach/environments.py --short
 
 # dense PyTorch is the opponent: only benchmarks need it (spikingjelly's own list of needs is for training)
 $(BIN)/.bench: $(BIN)/.dev

@@ -1,11 +1,14 @@
 """Commands about models: convert, synthesize, info."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from evsim.cli import output
 from evsim.cli.command import command
 from evsim.cli.shared import INPUT, MODEL, OUTPUT, argument, option
 from evsim.cli.words import typed
+
+if TYPE_CHECKING:
+    from evsim.cli.tracing import Program
 
 PANEL = "Models"
 PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
@@ -14,18 +17,16 @@ PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
 @command(
     "evsim convert checkpoint.pth.tar model.h5",
     "evsim convert state_dict.h5 model.h5 --preset spikingformer-8-512-imagenet",
+    "evsim convert --from-torch module.py:factory --input-shape 3,224,224 model.h5",
     panel=PANEL,
 )
 def convert(
     checkpoint: Annotated[
         str, argument("CHECKPOINT", "weights as .pth, .pt, .pth.tar, .ckpt, .safetensors, .pkl or .h5", INPUT)
     ],
-    out: Annotated[str, argument("OUT", "model.h5 to write", OUTPUT)],
+    out: Annotated[str | None, argument("OUT", "model.h5 to write", OUTPUT)] = None,
     preset: Annotated[str | None, option(PUBLISHED, MODEL, metavar="NAME")] = None,
-    family: Annotated[
-        str | None,
-        option("{families}, where the keys cannot tell", MODEL, metavar="NAME"),
-    ] = None,
+    family: Annotated[str | None, option("{families}, where the keys cannot tell", MODEL, metavar="NAME")] = None,
     variant: Annotated[
         str | None,
         option("standard, cml (max-pool before the neurons), plain or basic (blocks)", MODEL, metavar="NAME"),
@@ -35,20 +36,14 @@ def convert(
     timesteps: Annotated[int | None, option("timesteps T of the training", MODEL)] = None,
     tau: Annotated[float | None, option("membrane time constant of every LIF", MODEL)] = None,
     image_size: Annotated[int | None, option("height and width of the input", MODEL)] = None,
-    mean: Annotated[
-        str | None,
-        option("mean per channel, e.g. 0.485,0.456,0.406", MODEL, metavar="X,X,X"),
-    ] = None,
+    mean: Annotated[str | None, option("mean per channel, e.g. 0.485,0.456,0.406", MODEL, metavar="X,X,X")] = None,
     std: Annotated[str | None, option("standard deviation per channel", MODEL, metavar="X,X,X")] = None,
     labels: Annotated[str | None, option("text file, one class name per line", MODEL, metavar="FILE")] = None,
     orientation: Annotated[
         str | None,
         option("of DVS128 recordings: spikingjelly, jaer or raw", MODEL, metavar="NAME"),
     ] = None,
-    frames: Annotated[
-        str | None,
-        option("how events become frames: number or time", MODEL, metavar="RULE"),
-    ] = None,
+    frames: Annotated[str | None, option("how events become frames: number or time", MODEL, metavar="RULE")] = None,
     crop_pct: Annotated[float | None, option("share of a picture that the centre crop keeps", MODEL)] = None,
     interpolation: Annotated[
         str | None,
@@ -61,6 +56,7 @@ def convert(
     keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
     *,
     own: dict[str, Any],
+    program: "Program",
 ) -> None:
     """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
 
@@ -72,18 +68,21 @@ def convert(
     from evsim.modelfile import save
     from evsim.report.table import facts
 
+    out = program.target(checkpoint, out)
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
         crop_pct, interpolation, weights, keys, **own,
     )  # fmt: skip
+    if program.source is not None:
+        return program.convert(out, options)
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
     converted = convert_checkpoint(checkpoint, options)
     save(converted.network, out)
     for line in (*facts(converted.network), *(f"note: {note}" for note in converted.notes)):
         output.say(line, kept=True)
     size = f"{converted.network.name}, {len(converted.network.nodes)} nodes"
-    output.say(f"wrote {out}: {size}; now try: {typed('info', out)}", kept=True)
+    return output.say(f"wrote {out}: {size}; now try: {typed('info', out)}", kept=True)
 
 
 @command("evsim synthesize spikingformer-8-512-imagenet --out model.h5", panel=PANEL)

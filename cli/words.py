@@ -54,7 +54,7 @@ def speak_for(parameters: Iterable[Any]) -> None:
         typed = words[0] if words else parameter.metavar or parameter.name.upper()
         _own[parameter.name] = typed
         for word in words:
-            _own[word.removeprefix("--").replace("-", "_")] = word
+            _own.setdefault(word.removeprefix("--").replace("-", "_"), word)
 
 
 def spell(name: str, value: str) -> str:

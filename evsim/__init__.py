@@ -16,6 +16,8 @@ writes the two files of this example:
     reads a model.h5, or converts a PyTorch checkpoint on the fly, without PyTorch and without running code from it.
 ``convert``
     converts a checkpoint with facts of yours, ``evsim.converters.ConvertOptions``, and says where each came from.
+``from_torch``
+    makes a network of a module of PyTorch in memory, whatever its code, and proves it on an example.
 ``read``
     reads a recording of any format, frames or a picture as a network takes it; ``evsim.events.ReadOptions`` say how.
 ``simulate``
@@ -39,14 +41,16 @@ if TYPE_CHECKING:
     from evsim.api import Run, load, read, simulate
     from evsim.converters import convert
     from evsim.network import Network
+    from evsim.tracing import from_torch
 
 __version__ = "0.1.0"
-__all__ = ["Network", "Run", "convert", "load", "read", "simulate"]
+__all__ = ["Network", "Run", "convert", "from_torch", "load", "read", "simulate"]
 
 _HOMES = {
     "Network": "evsim.network",
     "Run": "evsim.api",
     "convert": "evsim.converters",
+    "from_torch": "evsim.tracing",
     "load": "evsim.api",
     "read": "evsim.api",
     "simulate": "evsim.api",
