@@ -155,6 +155,29 @@ class File:
             self._damaged(f"{name} is no text")
         return str(self._ask({"do": "text", "name": name})["text"])
 
+    def texts(self, name: str) -> list[str]:
+        """Return a dataset of texts, its axes rolled into one; their number follows from the member's shape."""
+        if not self._member(name).text:
+            self._damaged(f"{name} holds no texts")
+        return [str(text) for text in self._ask({"do": "texts", "name": name})["texts"]]
+
+    def ragged(self, name: str, row: int) -> NDArray[Any]:
+        """Return one row of a dataset whose rows are lists of numbers, each of its own length.
+
+        Raises
+        ------
+        EvsimError
+            If there is no such row, it is damaged, or longer than the file can hold.
+        """
+        shape = self._member(name).shape
+        if shape is None or len(shape) != 1 or not 0 <= row < shape[0]:
+            self._damaged(f"{name} has no row {row}")
+        reply = self._ask({"do": "ragged", "name": name, "row": row, "bytes": self.size})
+        values = np.asarray(reply["numbers"])
+        if values.ndim != 1 or (values.size and values.dtype.kind not in "iuf"):
+            self._damaged(f"{name} holds no lists of numbers")
+        return values
+
     def read(self, name: str, begin: int | None = None, end: int | None = None) -> NDArray[Any]:
         """Return a dataset, or a range along its first axis.
 

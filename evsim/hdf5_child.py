@@ -95,6 +95,10 @@ class Reader:
             raise RefusedError(f"it is compressed by {said} (HDF5 filter {code}); to read it: pip install hdf5plugin")
         if request["do"] == "text":
             return Answer({"text": _text(dataset)})
+        if request["do"] == "texts":
+            return Answer({"texts": _texts(dataset)})
+        if request["do"] == "ragged":
+            return Answer({"numbers": _ragged(dataset, request["row"])})
         shape, wanted = dataset.shape, slice(request["begin"], request["end"])
         if shape:
             shape = (len(range(*wanted.indices(shape[0]))), *shape[1:])
@@ -328,6 +332,28 @@ def _text(dataset: Any) -> str:
         raise RefusedError(f"{dataset.name} is not one text")
     value = dataset[()] if dataset.shape == () else dataset[0]
     return _decoded(value)
+
+
+def _texts(dataset: Any) -> list[str]:
+    """Return a dataset of texts, row by row."""
+    number = int(np.prod(dataset.shape, dtype=object))
+    if number > 2 * MOST_MEMBERS or number * dataset.dtype.itemsize > LARGEST_TEXT:
+        raise RefusedError(f"{dataset.name} holds more than {2 * MOST_MEMBERS} texts, or longer ones than any name")
+    texts = [_decoded(value) for value in np.asarray(dataset[()]).ravel()]
+    if sum(map(len, texts)) > LARGEST_TEXT:
+        raise RefusedError(f"{dataset.name} holds texts of more than {LARGEST_TEXT} letters")
+    return texts
+
+
+def _ragged(dataset: Any, row: int) -> list[float]:
+    """Return one list of a dataset of lists of numbers."""
+    if h5py.check_vlen_dtype(dataset.dtype) is None or len(dataset.shape) != 1:
+        raise RefusedError(f"{dataset.name} is no dataset of lists")
+    values = np.asarray(dataset[row])
+    if values.ndim != 1 or values.dtype.kind not in "iuf" or values.nbytes > LARGEST_TEXT:
+        raise RefusedError(f"{dataset.name} holds no lists of numbers, or longer ones than any spike train")
+    numbers: list[float] = values.tolist()
+    return numbers
 
 
 def _missing(settings: Any) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,1 @@
+"""NIR graphs (Neuromorphic Intermediate Representation) become networks, and networks NIR graphs; see docs/nir.md."""
