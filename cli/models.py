@@ -1,11 +1,14 @@
 """Commands about models: convert, synthesize, info."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from evsim.cli import output
 from evsim.cli.command import command
 from evsim.cli.shared import INPUT, MODEL, OUTPUT, argument, option
 from evsim.cli.words import typed
+
+if TYPE_CHECKING:
+    from evsim.converters import NirOptions
 
 PANEL = "Models"
 PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
@@ -14,11 +17,12 @@ PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
 @command(
     "evsim convert checkpoint.pth.tar model.h5",
     "evsim convert state_dict.h5 model.h5 --preset spikingformer-8-512-imagenet",
+    "evsim convert graph.nir model.h5 --timestep 1ms",
     panel=PANEL,
 )
 def convert(
     checkpoint: Annotated[
-        str, argument("CHECKPOINT", "weights as .pth, .pt, .pth.tar, .ckpt, .safetensors, .pkl or .h5", INPUT)
+        str, argument("CHECKPOINT", "weights as .pth, .pt, .pth.tar, .ckpt, .safetensors, .pkl or .h5; .nir", INPUT)
     ],
     out: Annotated[str, argument("OUT", "model.h5 to write", OUTPUT)],
     preset: Annotated[str | None, option(PUBLISHED, MODEL, metavar="NAME")] = None,
@@ -61,11 +65,13 @@ def convert(
     keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
     *,
     own: dict[str, Any],
+    graph: "NirOptions",
 ) -> None:
-    """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
+    """Convert a PyTorch checkpoint or a NIR graph into a model.h5, without PyTorch.
 
-    Facts are read from the checkpoint; an option gives one that it lacks.
+    Facts are read from the file; an option gives one that it lacks.
     """
+    from evsim.cli.graphs import chosen
     from evsim.converters import ConvertOptions
     from evsim.converters import convert as convert_checkpoint
     from evsim.files import check_outputs
@@ -78,7 +84,7 @@ def convert(
         crop_pct, interpolation, weights, keys, **own,
     )  # fmt: skip
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
-    converted = convert_checkpoint(checkpoint, options)
+    converted = convert_checkpoint(checkpoint, chosen(checkpoint, options, graph))
     save(converted.network, out)
     for line in (*facts(converted.network), *(f"note: {note}" for note in converted.notes)):
         output.say(line, kept=True)

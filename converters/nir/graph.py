@@ -27,11 +27,16 @@ ROOT = "node"
 DEEPEST = 16
 """Sub-graphs within sub-graphs; published graphs have one level."""
 
+MOST_EDGES = 100_000
+"""Edges of one graph."""
+
 ENDS = ("Input", "Output")
 """Types of nodes that compute nothing."""
 
 Value = NDArray[np.generic] | str
 Edge = tuple[str, str]
+Below = Mapping[str, list[str]]
+"""Names of the members of each group."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +102,13 @@ def read_graph(path: str | Path) -> Graph:
     path = Path(path)
     check_input(path, GraphError, "a NIR graph", "give the path of a .nir file")
     with hdf5.File(path, GraphError) as file:
+        below = _below(file)
         if f"{ROOT}/nodes" not in file.members or _kind(file, ROOT) != "NIRGraph":
             raise GraphError(
                 f"{path} is an HDF5 file but no NIR graph (it has no graph under {ROOT}); write one by nir"
             )
         version = file.text("version") if "version" in file.members else "unknown"
-        units, edges = _level(file, ROOT, "", 0)
+        units, edges = _level(file, below, ROOT, "", 0)
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, "sha256").hexdigest()
     graph = Graph(path, digest, printable(version), units, tuple(sorted(set(edges))))
@@ -110,23 +116,23 @@ def read_graph(path: str | Path) -> Graph:
     return graph
 
 
-def _level(file: hdf5.File, place: str, above: str, depth: int) -> tuple[dict[str, Unit], list[Edge]]:
+def _level(file: hdf5.File, below: Below, place: str, above: str, depth: int) -> tuple[dict[str, Unit], list[Edge]]:
     """Return nodes and edges of a graph, and those of all graphs within it, under their full names."""
     if depth > DEEPEST:
         raise GraphError(f"{file.path}: sub-graphs lie more than {DEEPEST} deep in one another; flatten them")
     units: dict[str, Unit] = {}
     edges: list[Edge] = []
     gates: dict[str, tuple[str, str]] = {}
-    for name in _names(file, f"{place}/nodes"):
+    for name in _names(file, below, f"{place}/nodes"):
         full, inner = f"{above}{name}", f"{place}/nodes/{name}"
         kind = _kind(file, inner)
         if kind == "NIRGraph":
-            within, joined = _level(file, inner, f"{full}.", depth + 1)
+            within, joined = _level(file, below, inner, f"{full}.", depth + 1)
             gates[full] = _gates(file.path, full, within)
             units |= _without_clash(file.path, units, within)
             edges += joined
         else:
-            units |= _without_clash(file.path, units, {full: Unit(full, kind, dict(_values(file, inner)))})
+            units |= _without_clash(file.path, units, {full: Unit(full, kind, dict(_values(file, below, inner)))})
     if len(units) > MOST_NODES:
         raise GraphError(f"{file.path} has more than {MOST_NODES} nodes; refused")
     edges += [_edge(file.path, pair, above, units, gates) for pair in _pairs(file, f"{place}/edges")]
@@ -142,14 +148,18 @@ def _without_clash(path: Path, units: Mapping[str, Unit], more: dict[str, Unit])
     return more
 
 
-def _names(file: hdf5.File, place: str) -> list[str]:
+def _below(file: hdf5.File) -> Below:
+    """Return the names within each group of the file."""
+    below: dict[str, list[str]] = {}
+    for name in file.members:
+        above, _, last = name.rpartition("/")
+        below.setdefault(above, []).append(last)
+    return below
+
+
+def _names(file: hdf5.File, below: Below, place: str) -> list[str]:
     """Return the names of the nodes under a place; those that no file or terminal takes are refused."""
-    above = f"{place}/"
-    names = [
-        name.removeprefix(above)
-        for name, member in file.members.items()
-        if name.startswith(above) and member.group and "/" not in name.removeprefix(above)
-    ]
+    names = [name for name in below.get(place, ()) if file.members[f"{place}/{name}"].group]
     for name in names:
         if not name.isprintable() or len(name) > LONGEST_NAME // DEEPEST or name in ("", ".", ".."):
             raise GraphError(f"{file.path}: {printable(name[:80])} is no name for a node: printable letters without /")
@@ -162,12 +172,12 @@ def _kind(file: hdf5.File, place: str) -> str:
     return printable(file.text(f"{place}/type"))
 
 
-def _values(file: hdf5.File, place: str) -> Iterator[tuple[str, Value]]:
+def _values(file: hdf5.File, below: Below, place: str) -> Iterator[tuple[str, Value]]:
     """Yield the parameters of a node; metadata, which is for people, stays in the file."""
-    above = f"{place}/"
-    for name, member in file.members.items():
-        key = name.removeprefix(above)
-        if not name.startswith(above) or member.group or "/" in key or key == "type":
+    for key in below.get(place, ()):
+        name = f"{place}/{key}"
+        member = file.members[name]
+        if member.group or key == "type":
             continue
         if member.text:
             yield key, file.text(name)
@@ -216,6 +226,8 @@ def _dissolved(units: dict[str, Unit], edges: list[Edge], name: str) -> tuple[di
     before = [source for source, target in edges if target == name]
     behind = [target for source, target in edges if source == name]
     kept = [edge for edge in edges if name not in edge]
+    if len(before) * len(behind) > MOST_EDGES:
+        raise GraphError(f"{name} joins more than {MOST_EDGES} edges; refused")
     joined = [(source, target) for source in before for target in behind]
     return {key: unit for key, unit in units.items() if key != name}, kept + joined
 
