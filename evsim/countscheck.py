@@ -23,7 +23,7 @@ def fault(counts: Counts) -> str:
 def _fault(layer: LayerCounts) -> str:
     size = layer.geometry
     sides = (size.in_channels, size.out_channels, size.in_height, size.in_width, size.out_height, size.out_width)
-    if min(*sides, *size.kernel, *size.stride) < 1:
+    if min(*sides, *size.kernel, *size.stride, *size.dilation) < 1:
         return "has a size of 0"
     if isinstance(layer, SynapseCounts) and (layer.input_nonzeros > layer.input_size).any():
         return "has more nonzero inputs than inputs"

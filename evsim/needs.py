@@ -30,14 +30,20 @@ from evsim.primitives import (
     AdaptiveAveragePool,
     Add,
     AveragePool,
+    Concatenate,
     Conv2d,
+    Delay,
     HeadProduct,
     Linear,
     MultiSpike,
+    Neuron,
+    Scale,
     Shape,
+    Slice,
     SpikingSelfAttention,
     SumPool,
     TimeMean,
+    TimeReduction,
 )
 from evsim.tallies import COLUMNS
 from evsim.workload import rows
@@ -50,6 +56,14 @@ FACTOR = 4
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Z]*)\s*")
+CHANGING = (LIF, MultiSpike, Neuron, Delay, TimeMean, TimeReduction)
+"""What does not emit the same at each timestep, though it reads the same."""
+
+COPYING = (
+    Neuron, Scale, Concatenate, Slice, Delay, MultiSpike, AveragePool, AdaptiveAveragePool, SumPool,
+)  # fmt: skip
+"""What works on copies of its inputs as numbers."""
+
 INDEX, START = 2, 8
 """Bytes of an entry of a list, and of the number where a list starts."""
 
@@ -107,7 +121,8 @@ def needs(
     """
     steps = network.spec.timesteps if timesteps is None else timesteps
     image = network.spec.kind == "image" if static is None else static
-    measure = _Measure(network, steps, np.dtype(precision).itemsize, schedule == "time", threads, image, apart)
+    streaming = schedule == "time" or bool(network.closing)
+    measure = _Measure(network, steps, np.dtype(precision).itemsize, streaming, threads, image, apart)
     maps, at = measure.maps()
     return Needs(measure.weights(), maps, measure.counters(), at)
 
@@ -269,7 +284,7 @@ class _Measure:
             return set()
         static = {self.network.input.name}
         for node in self.network.nodes[1:]:
-            if not isinstance(node, LIF | MultiSpike | TimeMean) and static.issuperset(node.inputs):
+            if not isinstance(node, CHANGING) and static.issuperset(node.inputs):
                 static.add(node.name)
         return static
 
@@ -281,8 +296,12 @@ class _Measure:
             return size if self.streaming else 0
         if isinstance(last, MultiSpike):
             return size if last.integrates else 0
-        if isinstance(last, TimeMean):
+        if isinstance(last, TimeMean | TimeReduction):
             return 2 * size
+        if isinstance(last, Neuron):  # currents, potentials, where they start, and constants by neuron
+            return size * (3 + len(last.by_neuron))
+        if isinstance(last, Delay):
+            return self._map(self.network.shapes[last.name], min(last.steps, self.timesteps))
         reals = isinstance(first, Conv2d | Linear) and self.network.shapes[group.sources[0]].kind == "real"
         return size * (1 if self.streaming or first.name in static else self.timesteps) if reals else 0
 
@@ -300,7 +319,7 @@ class _Measure:
             return 5 * values + 8 * steps * out.positions * out.channels + product
         if isinstance(first, HeadProduct):
             return self.item * values + 2 * values
-        if isinstance(first, MultiSpike | AveragePool | AdaptiveAveragePool | SumPool):
+        if isinstance(first, COPYING):
             return 3 * self.item * (values + steps * out.positions * out.channels) + 2 * values
         if isinstance(first, SpikingSelfAttention):
             size = shapes[0].channels // first.heads

@@ -86,7 +86,7 @@ class _Meter:
             when = slice(0, 1)
         size, words = self.size, _words(packet)
         shape = ((size.in_height, size.in_width), (size.out_height, size.out_width))
-        layout = (*shape, size.kernel, size.stride, size.padding)
+        layout = (*shape, size.kernel, size.stride, size.padding, size.dilation)
         touched = np.zeros((len(words), *self.once.shape), np.uint64)
         touched_rows(words, *layout, touched)
         self.once |= np.bitwise_or.reduce(touched, axis=0)

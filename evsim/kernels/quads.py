@@ -112,7 +112,7 @@ def synapses_of_quads(
         span = (end - begin) * lanes
         pace = pace_of(size, unit, QUAD)
         for tap in range(taps):
-            shift = tap % size.kernel_width - size.pad_width
+            shift = tap % size.kernel_width * size.dilation_width - size.pad_width
             for tile in range(tiles):
                 row, ahead = rows_of(size, unit, tap, tile)
                 fresh = tap + tile == 0

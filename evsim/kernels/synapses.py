@@ -53,6 +53,8 @@ class Size(NamedTuple):
     stride_width: int
     pad_height: int
     pad_width: int
+    dilation_height: int
+    dilation_width: int
     tile: int
     block: int
     band: int
@@ -234,11 +236,24 @@ def synapses_of_reals(
                 x = p % size.out_width * size.stride_width - size.pad_width
                 left = max(0, -x)
                 right = min(size.kernel_width, size.in_width - x)
-                for ky in range(max(0, -y), min(size.kernel_height, size.in_height - y)):
-                    row = (channel * taps + lanes * (ky * size.kernel_width + left)) * size.in_channels
-                    start = ((t * size.in_height + y + ky) * size.in_width + x + left) * size.in_channels
-                    stop = start + (right - left) * size.in_channels
-                    add_scaled_run(scratch, at, weights, row, inputs, start, stop, lanes)
+                for ky in range(size.kernel_height):
+                    source_y = y + ky * size.dilation_height
+                    if source_y < 0 or source_y >= size.in_height:
+                        continue
+                    line = (t * size.in_height + source_y) * size.in_width + x
+                    if size.dilation_width == 1:
+                        row = (channel * taps + lanes * (ky * size.kernel_width + left)) * size.in_channels
+                        start = (line + left) * size.in_channels
+                        stop = start + (right - left) * size.in_channels
+                        add_scaled_run(scratch, at, weights, row, inputs, start, stop, lanes)
+                        continue
+                    for kx in range(size.kernel_width):  # taps apart: each is a run of its own
+                        source_x = kx * size.dilation_width
+                        if x + source_x < 0 or x + source_x >= size.in_width:
+                            continue
+                        row = (channel * taps + lanes * (ky * size.kernel_width + kx)) * size.in_channels
+                        start = (line + source_x) * size.in_channels
+                        add_scaled_run(scratch, at, weights, row, inputs, start, start + size.in_channels, lanes)
                 at += lanes
         drain(size, sink, scratch, unit)
 
@@ -280,8 +295,8 @@ def run_of(size: Size, unit: Unit, y: int, tap: int) -> tuple[int, int, int]:
 
     Where none does, left = right = the first column in the unit.
     """
-    source_y = y * size.stride_height - size.pad_height + tap // size.kernel_width
-    shift = tap % size.kernel_width - size.pad_width
+    source_y = y * size.stride_height - size.pad_height + tap // size.kernel_width * size.dilation_height
+    shift = tap % size.kernel_width * size.dilation_width - size.pad_width
     edge = max(0, unit.begin - y * size.out_width)
     left = max(edge, -(shift // size.stride_width))
     right = min(size.out_width, unit.end - y * size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)

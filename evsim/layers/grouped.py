@@ -47,6 +47,7 @@ class Grouped:
         self.size = GroupedSize(
             node.in_channels, source.height, source.width, target.height, target.width,
             node.kernel[0], node.kernel[1], node.stride[0], node.stride[1], node.padding[0], node.padding[1],
+            *node.dilation,
             group, node.out_channels // node.groups,
         )  # fmt: skip
         self._static: tuple[NDArray[np.floating], RealMap] | None = None
