@@ -13,7 +13,7 @@ from typing import Any, Literal, Never
 import numpy as np
 
 from evsim.errors import OptionError
-from evsim.geometry import Geometry, RowKind, dense_macs
+from evsim.geometry import INTEGER_NEURONS, Geometry, RowKind, dense_macs
 from evsim.movement import Ints, Traffic, is_maximum
 from evsim.primitives import Kind
 
@@ -202,6 +202,11 @@ class NeuronCounts(RowCounts):
     def graded(self) -> bool:
         """Whether they emit integers."""
         return self.geometry.levels > 0
+
+    @property
+    def virtual(self) -> int:
+        """Virtual timesteps in a timestep: the levels of integer neurons; 1 of those that fire several times at once."""
+        return self.geometry.levels if self.graded and self.neuron in INTEGER_NEURONS else 1
 
     @property
     def sops(self) -> Ints:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.counters import Counts, Ints
+from evsim.geometry import INTEGER_NEURONS
 from evsim.kernels.counting import spikes_per_position
 from evsim.layers.plan import Stage
 from evsim.network import Network
@@ -150,7 +151,8 @@ class SpikeRecorder:
     trains
         Name to (``np.packbits`` of the C-ordered boolean array, its shape): the PyTorch module's own output
         shape without batch, [T, C, H, W], [T, C, N] or [T, N, C], or [T, ...] of the layer's `view`. Integer neurons
-        are unrolled: [T x D, ...], step d of a timestep set where the value exceeds d.
+        are unrolled: [T x D, ...], step d of a timestep set where the value exceeds d; D is their levels, or the most
+        spikes at once of neurons that fire as often as they can.
     """
 
     def __init__(self, network: Network) -> None:
@@ -170,7 +172,10 @@ class SpikeRecorder:
     def _pack(self, row: Row, parts: list[SpikeMap | IntegerMap]) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
         first = parts[0]
         ordered = sorted(parts, key=lambda part: part.start)
-        spikes = np.concatenate([_unrolled(part, row.geometry.levels) for part in ordered])
+        levels = row.geometry.levels
+        if levels and row.geometry.neuron not in INTEGER_NEURONS:
+            levels = max([1, *(int(part.values.max(initial=0)) for part in ordered if isinstance(part, IntegerMap))])
+        spikes = np.concatenate([_unrolled(part, levels) for part in ordered])
         if row.layout != "rows":
             spikes = spikes.transpose(0, 2, 1)
         if row.view:

@@ -29,10 +29,16 @@ def dense_macs(layer: SynapseCounts) -> Ints:
 
 def unrolled(ledger: Ledger, layer: NeuronCounts) -> Ints:
     """Return the updates of neurons had integers been spikes: of integer neurons one in each of their levels, [T]."""
-    if not layer.graded:
+    if layer.virtual == 1:
         return layer.neuron_updates
     ledger.note("integer neurons are charged as neurons of spikes in as many virtual timesteps as they have levels")
-    return layer.neuron_updates * layer.geometry.levels
+    return layer.neuron_updates * layer.virtual
+
+
+def fired(layer: NeuronCounts) -> Ints:
+    """Return in how many of these updates a neuron fired, once or several times, [T]."""
+    at_once = layer.graded and layer.virtual == 1
+    return layer.nonzeros if at_once and layer.nonzeros is not None else layer.spikes
 
 
 def keeps(layer: NeuronCounts) -> bool:

@@ -33,7 +33,7 @@ def save_spikes(run: Run, path: str | Path) -> None:
             dataset = group.create_dataset(name, data=packed)
             dataset.attrs["shape"] = shape
             if levels[name]:
-                dataset.attrs["levels"] = levels[name]
+                dataset.attrs["levels"] = shape[0] // run.timesteps
 
     hdf5.write(path, fill)
 

@@ -58,7 +58,7 @@ def run_report(run: Run, profile: Profile | None = None, nonspike: NonSpike = "b
 def _row(layer: LayerCounts, paper_acs: float, exact_mj: float, paper_mj: float) -> tuple[str, ...]:
     match layer:
         case NeuronCounts():
-            rate = int(layer.spikes.sum()) / (int(layer.input_size.sum()) * max(1, layer.geometry.levels))
+            rate = int(layer.spikes.sum()) / (int(layer.input_size.sum()) * layer.virtual)
             return (layer.name, layer.neuron, f"fires {rate:.2%}", "", "", "", "", "", "")
         case SynapseCounts() | AttentionCounts():
             kind = layer.kind if isinstance(layer, SynapseCounts) or layer.attention == "ssa" else layer.attention
