@@ -205,7 +205,7 @@ class NeuronCounts(RowCounts):
 
     @property
     def virtual(self) -> int:
-        """Virtual timesteps in a timestep: the levels of integer neurons; 1 of those that fire several times at once."""
+        """Virtual timesteps in a timestep: the levels of integer neurons; 1 of those that fire several times."""
         return self.geometry.levels if self.graded and self.neuron in INTEGER_NEURONS else 1
 
     @property
