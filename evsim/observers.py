@@ -15,7 +15,7 @@ from evsim.geometry import INTEGER_NEURONS
 from evsim.kernels.counting import spikes_per_position
 from evsim.layers.plan import Stage
 from evsim.network import Network
-from evsim.spikes import IntegerMap, Packet, SpikeMap
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 from evsim.tallies import (
     COLUMNS,
     AttentionTally,
@@ -85,6 +85,8 @@ class Counter:
                 named.add(when, inputs[0])
             case NeuronsTally() as neurons if isinstance(output, IntegerMap):
                 neurons.emit(when, output)
+            case NeuronsTally() as neurons if isinstance(output, RealMap):
+                neurons.seen[when] = True  # potentials: nothing was fired
         if isinstance(output, IntegerMap):
             for counted in self._watched.get(stage.name, ()):
                 counted[when] += output.values.sum(axis=(1, 2), dtype=np.int64)

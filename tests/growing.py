@@ -51,6 +51,13 @@ class Builder:
             self.images.add(node.name)
         return node.name
 
+    def add_closing(self, kind, source, shape, /, **fields):
+        """Add a node that reads one that comes later, whose shape is known, and return its name."""
+        node = kind(f"n{len(self.nodes)}_{kind.__name__.lower()}", (source,), **fields)
+        self.shapes[node.name] = shape
+        self.nodes.append(node)
+        return node.name
+
     def source(self, fits=lambda shape: True):  # noqa: ARG005 - any shape
         """Return the name of a node that emits what fits, the latest most often; None if there is none."""
         names = [name for name in self.shapes if fits(self.shapes[name])]
