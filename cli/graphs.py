@@ -56,12 +56,13 @@ def _options(**texts: Any) -> NirOptions:
     from evsim.converters import NirOptions
     from evsim.events.options import parse_crop, parse_sensor
 
-    parsers = {"timestep": _seconds, "sensor": parse_sensor, "crop": parse_crop}
+    parsers = {"timestep": seconds, "sensor": parse_sensor, "crop": parse_crop}
     given = {name: value for name, value in texts.items() if value is not None}
     return NirOptions(**{name: parsers[name](value) if name in parsers else value for name, value in given.items()})
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Return the seconds of a text such as ``1ms``; OptionError if it names none."""
     match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,12})?(?:e-?\d{1,2})?)\s*(ns|us|ms|s)\s*", text)
     if not match:
         from evsim.errors import OptionError

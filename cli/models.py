@@ -143,6 +143,33 @@ def info(
     output.say(network_report(load_model(model).network))
 
 
+@command("evsim export model.h5 graph.nir", panel=PANEL)
+def export(
+    model: Annotated[str, argument("MODEL", "model.h5, or a checkpoint", INPUT)],
+    out: Annotated[str, argument("OUT", "graph.nir to write", OUTPUT)],
+    timestep: Annotated[
+        str | None, option("length of a timestep [default: the model's, else 1ms]", MODEL, metavar="TIME")
+    ] = None,
+) -> None:
+    """Write a model as a NIR graph, by the package nir (extra 'nir').
+
+    What NIR cannot say is refused by the node's name.
+    """
+    from evsim.cli.graphs import seconds
+    from evsim.converters import load_model
+    from evsim.converters.nir.export import export as export_graph
+    from evsim.files import check_outputs
+
+    check_outputs({"OUT": out}, [model])
+    loaded = load_model(model)
+    output.notes(loaded.notes)
+    written = export_graph(loaded.network, out, None if timestep is None else seconds(timestep))
+    output.notes(written.notes)
+    options = [part for name, value in written.habits.items() for part in (f"--{name.replace('_', '-')}", value)]
+    again = typed("convert", out, "model.h5", "--timestep", f"{written.timestep * 1e6:.12g}us", *options)
+    output.say(f"wrote {out}: {written.nodes} nodes; the same network again by: {again}", kept=True)
+
+
 def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
     if text is None:
         return None
