@@ -146,7 +146,7 @@ def info(
 @command("evsim export model.h5 graph.nir", panel=PANEL)
 def export(
     model: Annotated[str, argument("MODEL", "model.h5, or a checkpoint", INPUT)],
-    out: Annotated[str, argument("OUT", "graph.nir to write", OUTPUT)],
+    graph: Annotated[str, argument("GRAPH", "graph.nir to write", OUTPUT)],
     timestep: Annotated[
         str | None, option("length of a timestep [default: the model's, else 1ms]", MODEL, metavar="TIME")
     ] = None,
@@ -160,14 +160,14 @@ def export(
     from evsim.converters.nir.export import export as export_graph
     from evsim.files import check_outputs
 
-    check_outputs({"OUT": out}, [model])
+    check_outputs({"GRAPH": graph}, [model])
     loaded = load_model(model)
     output.notes(loaded.notes)
-    written = export_graph(loaded.network, out, None if timestep is None else seconds(timestep))
+    written = export_graph(loaded.network, graph, None if timestep is None else seconds(timestep))
     output.notes(written.notes)
     options = [part for name, value in written.habits.items() for part in (f"--{name.replace('_', '-')}", value)]
-    again = typed("convert", out, "model.h5", "--timestep", f"{written.timestep * 1e6:.12g}us", *options)
-    output.say(f"wrote {out}: {written.nodes} nodes; the same network again by: {again}", kept=True)
+    again = typed("convert", graph, "model.h5", "--timestep", f"{written.timestep * 1e6:.12g}us", *options)
+    output.say(f"wrote {graph}: {written.nodes} nodes; the same network again by: {again}", kept=True)
 
 
 def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:

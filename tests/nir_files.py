@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import h5py
 import numpy as np
 
@@ -35,7 +37,7 @@ def _graph(group, nodes, edges):
 def chain(*nodes):
     """Return nodes and edges of a graph in a row: (name, type, parameters) each."""
     names = [name for name, _, _ in nodes]
-    return {name: (kind, values) for name, kind, values in nodes}, list(zip(names, names[1:], strict=False))
+    return {name: (kind, values) for name, kind, values in nodes}, list(pairwise(names))
 
 
 def ends(inputs, outputs):

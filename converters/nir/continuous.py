@@ -93,7 +93,7 @@ def neuron(network: Network, node: Neuron, dims: Dims, timestep: float) -> tuple
         return ("LIF" if fires else "LI"), _full({**constants, "tau": timestep / part}, dims), habits
     came = 1.0 - own["syn"]
     if (came <= 0.0).any() or (came > 1.0).any():
-        raise NetworkError(f"{node.name}: its synaptic current does not decay; NIR has no tau_syn for it")
+        raise NetworkError(f"{node.name} has a synaptic current that does not decay; NIR has no tau_syn for it")
     constants |= {"tau_syn": timestep / came, "w_in": 1.0 / came, "tau_mem": timestep / part}
     return ("CubaLIF" if fires else "CubaLI"), _full(constants, dims), habits
 

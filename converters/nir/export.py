@@ -71,12 +71,13 @@ def export(network: Network, path: str | Path, timestep: float | None = None) ->
     if not 0.0 < step < float("inf"):
         raise OptionError(f"`timestep` must be above 0, got {step} s")
     speaker = _Speaker(network, step)
+    habits = speaker.chosen()
     nodes = {name: getattr(nir, kind)(**values) for name, (kind, values) in speaker.nodes.items()}
     graph = nir.NIRGraph(nodes, speaker.edges)
     buffer = BytesIO()
     nir.write(buffer, graph)
     write_whole(path, buffer.getbuffer())
-    return Export(len(nodes) - 2, step, speaker.chosen(), tuple(speaker.notes))
+    return Export(len(nodes) - 2, step, habits, tuple(speaker.notes))
 
 
 def _package() -> Any:
