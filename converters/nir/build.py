@@ -16,6 +16,7 @@ from evsim.converters.nir.options import NirOptions
 from evsim.converters.nir.values import Dims, declared, dims_of, size_of
 from evsim.converters.nir.ways import ordered
 from evsim.errors import GraphError, OptionError
+from evsim.modelfile import LARGEST_MAP, MOST_NODES
 from evsim.network import Add, Input, Node
 from evsim.primitives import Delay, Flatten, TimeReduction
 from evsim.primitives.order import ordered as in_order
@@ -82,6 +83,8 @@ class Assembly:
                 self._declare(name)
         for name in order:
             self._add(graph.units[name])
+        if len(self.nodes) > MOST_NODES:
+            raise GraphError(f"{graph.path} adds up what so many edges bring that it has more than {MOST_NODES} nodes")
         self.nodes = list(in_order(self.nodes))
 
     def _check_types(self) -> None:
@@ -129,7 +132,7 @@ class Assembly:
                     self.dropped.append(unit.name)
                 self.nodes.append(node)
                 self.weights |= {f"{unit.name}.{key}": values for key, values in weights.items()}
-                self._outputs[unit.name], self.dims[unit.name] = unit.name, given
+                self._give(unit, unit.name, given)
 
     def _joined(self, unit: Unit) -> tuple[str, Dims]:
         """Return the node that gives what all edges into a node bring, added up, and its shape."""
@@ -191,12 +194,19 @@ class Assembly:
         self.nodes.append(node)
         return node.name
 
+    def _give(self, unit: Unit, output: str, dims: Dims) -> None:
+        """Remember which node gives a unit's output, and its shape, which must not be larger than any map is."""
+        if prod(dims) > LARGEST_MAP:
+            raise GraphError(f"{unit} gives values of shape {list(dims)}, {prod(dims)} of them; at most {LARGEST_MAP}")
+        self._outputs[unit.name], self.dims[unit.name] = output, dims
+
     def _input(self, unit: Unit) -> None:
         if self._sources[unit.name]:
             raise GraphError(f"{self.graph.path}: an edge leads to {unit}, which takes what is fed; leave it out")
-        self.dims[unit.name] = dims = dims_of(unit, "shape")
+        dims = dims_of(unit, "shape")
+        self._give(unit, unit.name, dims)
         kind = "integers" if self.options.choice("input_kind") == "events" else "real"
-        self._outputs[unit.name] = self._named(Input(unit.name, (), *size_of(dims), kind))  # type: ignore[arg-type]
+        self._named(Input(unit.name, (), *size_of(dims), kind))  # type: ignore[arg-type]
 
     def _output(self, unit: Unit, source: str, dims: Dims) -> None:
         told = dims_of(unit, "shape") if "shape" in unit.values else dims
@@ -206,19 +216,18 @@ class Assembly:
             source = self._named(Flatten(self._fresh(f"{unit.name}.flat"), (source,)))
         reduction = self.options.choice("readout")
         self._named(TimeReduction(unit.name, (source,), reduction))  # type: ignore[arg-type]
-        self._outputs[unit.name], self.dims[unit.name] = unit.name, dims
+        self._give(unit, unit.name, dims)
 
     def _flatten(self, unit: Unit, source: str, dims: Dims) -> None:
         given = synapses.flattened(unit, dims)
         if len(given) == 1 and len(dims) > 1:
             source = self._named(Flatten(unit.name, (source,)))
-        self._outputs[unit.name], self.dims[unit.name] = source, given
+        self._give(unit, source, given)
 
     def _delay(self, unit: Unit, source: str, dims: Dims) -> None:
         number = self._steps(unit)
         closes = any(edge[0] == unit.name for edge in self._back)
-        self.dims[unit.name] = dims
-        self._outputs[unit.name] = source
+        self._give(unit, source, dims)
         if number:
             size = size_of(dims) if closes else (0, 0, 0)
             self._outputs[unit.name] = self._named(Delay(unit.name, (source,), number, *size))

@@ -107,6 +107,7 @@ def read_graph(path: str | Path) -> Graph:
             raise GraphError(
                 f"{path} is an HDF5 file but no NIR graph (it has no graph under {ROOT}); write one by nir"
             )
+        file.check_claims(name for name, member in file.members.items() if not member.group)
         version = file.text("version") if "version" in file.members else "unknown"
         units, edges = _level(file, below, ROOT, "", 0)
     with path.open("rb") as raw:

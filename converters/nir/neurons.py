@@ -128,6 +128,9 @@ def _assembled(unit: Unit, source: str, dims: Dims, constants: dict[str, Array],
     by_neuron: list[str] = []
     weights: dict[str, NDArray[np.floating]] = {}
     for name, values in constants.items():
+        if values.size == 1:
+            fields[name] = float(values.reshape(()))
+            continue
         whole = as_map(spread(unit, _told(unit, name), values, dims))
         first = whole[0, 0]
         if (whole == first[0]).all():

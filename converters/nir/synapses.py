@@ -65,7 +65,10 @@ def conv(unit: Unit, source: str, dims: Dims, _options: NirOptions) -> Made:
 
 def scale(unit: Unit, source: str, dims: Dims, _options: NirOptions) -> Made:
     """Make a Scale: ``s x``, a factor for all, by channel or for each value."""
-    factors = as_map(spread(unit, "scale", array(unit, "scale"), dims))
+    told = array(unit, "scale")
+    if told.size == 1:
+        return Scale(unit.name, (source,), scale=float(told.reshape(()))), dims, {}
+    factors = as_map(spread(unit, "scale", told, dims))
     first = factors[0, 0]
     if (factors == first[0]).all():
         return Scale(unit.name, (source,), scale=float(first[0])), dims, {}
