@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evsim.converters.facts import told_by
 from evsim.converters.nir.build import Assembly
 from evsim.converters.nir.graph import Graph, read_graph
 from evsim.converters.nir.options import CHOICES, MEANING, NirOptions
@@ -60,14 +61,16 @@ def _network(graph: Graph, assembly: Assembly, options: NirOptions) -> tuple[Net
         if name == "polarity":
             continue
         value = options.choice(name)
-        source = f"from --{name.replace('_', '-')}" if name in told else "assumed: the default"
+        source = told_by(name) if name in told else "assumed: the default"
         provenance[name] = f"{value} ({source}; {MEANING[name][value]})"
-    floor = "none (assumed: the default)" if options.floor is None else f"{options.floor:g} (from --floor)"
+    floor = "none (assumed: the default)" if options.floor is None else f"{options.floor:g} ({told_by('floor')})"
     provenance["floor"] = floor
     if options.timestep is not None:
-        provenance["timestep"] = f"{options.timestep:g} s (from --timestep)"
+        provenance["timestep"] = f"{options.timestep:g} s ({told_by('timestep')})"
     steps = (
-        "as many as the input has (assumed)" if options.timesteps is None else f"{spec.timesteps} (from --timesteps)"
+        "as many as the input has (assumed)"
+        if options.timesteps is None
+        else f"{spec.timesteps} ({told_by('timesteps')})"
     )
     provenance["timesteps"] = steps
     origin = Origin(str(graph.path), graph.path.stat().st_size)

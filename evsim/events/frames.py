@@ -78,11 +78,13 @@ def to_frames(
         if not duration_us:
             raise OptionError(f"`split={split}` needs the length of a frame; give `duration`, e.g. 100ms")
         timesteps = max(1, -(-int(t[-1] - t[0]) // duration_us))
+    edges: list[tuple[int, int]] = []
     if split == "bin":
-        begin_us, timesteps = begin_us or 0, timesteps or bins(t, begin_us or 0, duration_us or 0, where)
-    if split == "duration-0.0.0.0.12":
+        edges, said = _of_bins(t, timesteps, duration_us or 0, begin_us or 0, where)
+        notes += said
+    elif split == "duration-0.0.0.0.12":
         edges = _from_event_to_event(t, duration_us or 0, LARGEST // (8 * height * width))
-        timesteps = len(edges)
+    timesteps = len(edges) or timesteps
     if 8 * timesteps * height * width > LARGEST:
         raise RecordingError(
             f"{where} would become {timesteps} frames of {width} x {height}, over {LARGEST >> 20} MB; "
@@ -91,22 +93,23 @@ def to_frames(
     n = len(t)
     if n < timesteps and split == "number":
         notes.append(f"{n} events are fewer than {timesteps} frames: all fall into the last, as in SpikingJelly")
-    if split == "bin":
-        edges, said = _of_bins(t, timesteps, duration_us or 0, begin_us or 0, where)
-        notes += said
-    elif split != "duration-0.0.0.0.12":
-        edges = _edges(t, timesteps, split, duration_us or 0)
-    if all(end <= begin for begin, end in edges):
-        raise RecordingError(
-            f"{where} spans {int(t[-1] - t[0])} us, too little for {timesteps} windows of time: no event would be in "
-            "any frame; give `split=number`"
-        )
+    edges = edges or _edges(t, timesteps, split, duration_us or 0)
+    _refuse_empty(edges, t, where)
     counts = np.zeros((timesteps, 2, height, width), np.int32)
     for i, (begin, end) in enumerate(edges):
         if end > begin:
             _count(counts[i], x[begin:end], y[begin:end], p[begin:end])
     notes += [] if split == "bin" else _empty_notes(edges, n, split)  # bins of a millisecond often are
     return Frames(counts, tuple(notes))
+
+
+def _refuse_empty(edges: list[tuple[int, int]], t: NDArray[np.int64], where: str) -> None:
+    """Refuse frames that no event falls into."""
+    if all(end <= begin for begin, end in edges):
+        raise RecordingError(
+            f"{where} spans {int(t[-1] - t[0])} us, too little for {len(edges)} windows of time: no event would be in "
+            "any frame; give `split=number`"
+        )
 
 
 def _in_order(
@@ -145,6 +148,7 @@ def _of_bins(
     t: NDArray[np.int64], timesteps: int, length: int, begin: int, where: str
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """Return first event and end of each bin, and what to say of events in none."""
+    timesteps = timesteps or bins(t, begin, length, where)
     places = np.searchsorted(t, begin + length * np.arange(timesteps + 1, dtype=np.int64), side="left").tolist()
     before, behind = places[0], len(t) - places[-1]
     if before + behind == len(t):
