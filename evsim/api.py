@@ -262,6 +262,8 @@ def run_on(
     except (RecordingError, NetworkError) as error:
         raise type(error)(f"{taken.path}: {error}" if taken.path else str(error)) from error
     spikes = recorder.trains if record_spikes else {}
+    if closing := next(iter(network.closing), ""):
+        taken = replace(taken, notes=(*taken.notes, f"the network has cycles ({closing}): run timestep by timestep"))
     counts = meter.attached(counter.counts()) if meter else counter.counts()
     return Run(network, taken, simulator.timesteps, simulator.dtype.name, logits, counts, spikes)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Never
 import numpy as np
 
 from evsim.errors import OptionError
-from evsim.geometry import INTEGER_NEURONS, Geometry, RowKind, dense_macs
+from evsim.geometry import Geometry, RowKind, dense_macs
 from evsim.movement import Ints, Traffic, is_maximum
 from evsim.primitives import Kind
 
@@ -195,7 +195,7 @@ class NeuronCounts(RowCounts):
 
     @property
     def neuron(self) -> str:
-        """Kind of neuron: lif, plif, if; i-lif and i-if emit integers."""
+        """Kind of neuron, see `evsim.primitives.NeuronKind`; i-lif and i-if emit integers."""
         return self.geometry.neuron or "lif"
 
     @property
@@ -204,9 +204,14 @@ class NeuronCounts(RowCounts):
         return self.geometry.levels > 0
 
     @property
-    def virtual(self) -> int:
-        """Virtual timesteps in a timestep: the levels of integer neurons; 1 of those that fire several times."""
-        return self.geometry.levels if self.graded and self.neuron in INTEGER_NEURONS else 1
+    def virtual(self) -> bool:
+        """Whether their integers stand for spikes in virtual timesteps, and not for several at once."""
+        return self.neuron in ("i-lif", "i-if")
+
+    @property
+    def silent(self) -> bool:
+        """Whether they emit potentials, and no spikes."""
+        return self.neuron in ("li", "cuba-li", "integrator")
 
     @property
     def sops(self) -> Ints:

@@ -14,9 +14,6 @@ from evsim.primitives import Order
 RowKind = Literal["conv", "linear", "attention", "lif"]
 """Kinds of rows that counts have: convolution, linear layer, attention, neurons."""
 
-INTEGER_NEURONS = ("i-lif", "i-if")
-"""Neurons whose integers stand for spikes in virtual timesteps; others that emit integers fire several times."""
-
 LATER = ("groups", "dilation", "value_dim", "attention", "neuron", "levels")
 """Fields of `Geometry` that schema 1 of counts.h5 does not know."""
 

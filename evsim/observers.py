@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.counters import Counts, Ints
-from evsim.geometry import INTEGER_NEURONS
 from evsim.kernels.counting import spikes_per_position
 from evsim.layers.plan import Stage
 from evsim.network import Network
@@ -27,6 +26,9 @@ from evsim.tallies import (
     tally_of,
 )
 from evsim.workload import UNROWED, Row, rows, workload
+
+MOST_UNROLLED = 64
+"""Levels of integer neurons that are recorded in as many virtual timesteps, whatever they emit."""
 
 TOGETHER = 128
 """Steps that are counted at once: one at a time, between kernels that fill the caches, costs twice as much."""
@@ -153,8 +155,7 @@ class SpikeRecorder:
     trains
         Name to (``np.packbits`` of the C-ordered boolean array, its shape): the PyTorch module's own output
         shape without batch, [T, C, H, W], [T, C, N] or [T, N, C], or [T, ...] of the layer's `view`. Integer neurons
-        are unrolled: [T x D, ...], step d of a timestep set where the value exceeds d; D is their levels, or the most
-        spikes at once of neurons that fire as often as they can.
+        are unrolled: [T x D, ...], step d of a timestep set where the value exceeds d.
     """
 
     def __init__(self, network: Network) -> None:
@@ -175,8 +176,8 @@ class SpikeRecorder:
         first = parts[0]
         ordered = sorted(parts, key=lambda part: part.start)
         levels = row.geometry.levels
-        if levels and row.geometry.neuron not in INTEGER_NEURONS:
-            levels = max([1, *(int(part.values.max(initial=0)) for part in ordered if isinstance(part, IntegerMap))])
+        if levels > MOST_UNROLLED:  # as many virtual timesteps as the most spikes at once ask for
+            levels = max(1, *(int(part.values.max()) for part in ordered if isinstance(part, IntegerMap)))
         spikes = np.concatenate([_unrolled(part, levels) for part in ordered])
         if row.layout != "rows":
             spikes = spikes.transpose(0, 2, 1)

@@ -224,11 +224,10 @@ def _neuron(node: Neuron, source: Shape, target: Shape) -> Work:
     threshold = 0.0 if node.silent or "v_threshold" in node.arrays else max(0.0, node.v_threshold)
     size = Geometry(
         "Neuron", *_sizes(source, target), tau=max(0.0, node.tau), v_threshold=threshold, neuron=neuron,
-        levels=node.levels,
+        levels=0 if node.silent else node.levels,
     )  # fmt: skip
-    updates = size.outputs * node.states
-    row = Row("lif", size, _values(source), neuron_updates=updates, layout=node.layout, view=node.view)
-    return Work("neurons" if node.levels else "layer", row)
+    row = Row("lif", size, _values(source), neuron_updates=size.outputs, layout=node.layout, view=node.view)
+    return Work("neurons" if node.levels and not node.silent else "layer", row)
 
 
 @shared(And, IAnd, Mask)

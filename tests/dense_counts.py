@@ -136,13 +136,13 @@ def _lif_counts(node, out, x):
 
 def _any_neuron_counts(node, out, x):
     leaks = node.charge != "decay" or "leak" in node.by_channel + node.by_neuron or node.leak != 1.0
-    silent = node.emits == "potential" and node.reset == "none"
+    silent = node.emits == "potential"
     kind = ("li" if leaks else "integrator") if silent else "lif" if leaks else "if"
     if node.synapse != "none":
         kind = "cuba-li" if silent else "cuba-lif"
     emitted = np.zeros_like(x, int) if node.emits == "potential" else out
-    fields = _neuron_counts(kind, emitted, x) | {"nonzeros": _each(emitted > 0) if node.levels else None}
-    return fields | {"neuron_updates": _full(x, x[0].size * (2 if node.synapse != "none" else 1))}
+    graded = node.levels and not silent
+    return _neuron_counts(kind, emitted, x) | {"nonzeros": _each(emitted > 0) if graded else None}
 
 
 def _multi_spike_counts(node, out, x):

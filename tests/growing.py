@@ -113,9 +113,12 @@ class Builder:
         return self.draw(st.sampled_from([(), (), *views]))
 
     def loose(self):
-        """Return the names of all nodes that nobody reads."""
-        read = {name for node in self.nodes for name in node.inputs}
+        """Return the names of all nodes that nobody behind them reads."""
+        read = {name for node in self.nodes for name in node.inputs if self.nodes.index(node) > self._place(name)}
         return [node.name for node in self.nodes if node.name not in read]
+
+    def _place(self, name):
+        return [node.name for node in self.nodes].index(name)
 
     def flags(self):
         """Draw whether a layer has a bias, and BatchNorm."""

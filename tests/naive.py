@@ -136,8 +136,11 @@ def membrane(currents, own, constants):
         np.where(v > 0, np.minimum(np.floor(v / of["v_threshold"]), own.levels), 0) if own.levels
         else (v > of["v_threshold"] if own.strict else v >= of["v_threshold"])
     ).astype(currents.dtype)  # fmt: skip
+    amount = lambda k: (  # noqa: E731
+        k.astype(np.float32) * np.float32(of["v_threshold"]) if own.single else k * of["v_threshold"]
+    )
     rest = lambda v, k: {  # noqa: E731
-        "value": np.where(k != 0, of["v_reset"], v), "subtract": v - k * of["v_threshold"], "none": v
+        "value": np.where(k != 0, of["v_reset"], v), "subtract": v - amount(k), "none": v
     }[own.reset]  # fmt: skip
     spikes, potentials, compared = [], [], []
     for x in currents:

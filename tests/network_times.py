@@ -50,6 +50,7 @@ def _neuron(builder, name, **fixed):
         fields |= {"strict": False, "reset_at": "now"}
     if fields["reset_at"] == "both":
         fields["reset"] = "subtract"
+    fields["single"] = fields["reset"] == "subtract" and fields["reset_at"] == "now" and draw(st.integers(0, 3)) == 0
     told = {"syn": fields["synapse"] != "none", "v_leak": fields["charge"] != "decay",
             "v_reset": fields["reset"] == "value", "v_floor": fields["floored"]}  # fmt: skip
     names = [constant for constant in Neuron.constants if told.get(constant, True)]

@@ -106,7 +106,8 @@ def unrolled(values, node):
     """Return spikes [T, H, W, C] as they are, and of integers k of them in so many steps for each timestep."""
     if values.dtype == bool:
         return values
-    return np.stack([values > d for d in range(node.levels)], axis=1).reshape(-1, *values.shape[1:])
+    levels = node.levels if node.levels <= 64 else max(1, int(values.max()))
+    return np.stack([values > d for d in range(levels)], axis=1).reshape(-1, *values.shape[1:])
 
 
 def laid_out(spikes, node):

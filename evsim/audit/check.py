@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from evsim.api import Run, Sample, check_run, simulate
 from evsim.energy import Energy, Profile, exact, load_profile, paper
-from evsim.geometry import INTEGER_NEURONS
 from evsim.layers.plan import Stage
 from evsim.network import Kind, Network
 from evsim.spikes import IntegerMap, Packet, SpikeMap
@@ -221,8 +220,6 @@ def _cause(works: Mapping[str, Work], summands: Mapping[str, int], work: Work) -
         case "neurons":
             levels = source.row.geometry.levels if source.row else 0
             cause = f"integer neurons {source.name} emit values up to {levels}, as spikes in {levels} virtual timesteps"
-            if source.row and source.row.geometry.neuron not in INTEGER_NEURONS:
-                cause = f"neurons {source.name} fire several times in a timestep, each as a spike of its own"
         case "pool":
             cause = f"reads {'sums' if graded else 'means'} over windows ({source.name})"
         case "layer" | "gate" | "passage":

@@ -32,6 +32,7 @@ class Equation(NamedTuple):
     reset: int
     reset_at: int
     floored: bool
+    single: bool
 
 
 class Numbers(NamedTuple):
@@ -169,7 +170,7 @@ def rested(
         if equation.reset == VALUE:
             v = number(numbers.v_reset, p, c)
         elif equation.reset == SUBTRACT:
-            v = v - spikes * threshold
+            v = v - (np.float32(spikes) * np.float32(threshold) if equation.single else spikes * threshold)
     if equation.floored:
         floor = number(numbers.v_floor, p, c)
         above = v - floor

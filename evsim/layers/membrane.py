@@ -81,6 +81,7 @@ class Neurons:
             RESETS.index(node.reset),
             RESET_TIMES.index(node.reset_at),
             node.floored,
+            node.single,
         )
         size = (shape.positions, shape.channels)
         self._start = np.broadcast_to(wide["v_start"], size).astype(context.dtype)

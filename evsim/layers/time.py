@@ -50,7 +50,8 @@ class Delaying:
         if isinstance(packet, RealMap):
             values = as_real(packet, self.context).values
             values = np.broadcast_to(values, (packet.steps, *values.shape[1:]))
-        moved = np.concatenate([before.values, values[: packet.steps - self.steps]])
+        # of a map that stands for all timesteps, NumPy would make an array in another order
+        moved = np.ascontiguousarray(np.concatenate([before.values, values[: packet.steps - self.steps]]))
         return replace(packet, values=moved) if isinstance(packet, RealMap) else replace(packet, values=moved, lists={})
 
     def _nothing(self, start: int, steps: int) -> Packet:

@@ -33,11 +33,13 @@ class Neuron(Constants):
     3. `charge`, with the constants `leak` and `v_leak`. "decay": ``v = leak * v + d`` (snnTorch, sinabs; a leak of 1
        makes an IF, of 0 a bare threshold). "relax": ``v = v + leak * ((v_leak - v) + d)`` (Norse; NIR by Euler's step
        with dt / tau, exactly with 1 - exp(-dt / tau)). "box": ``v = v + leak * ((d + v_leak) - v)`` (Norse's LIFBox).
-       "drain": ``v = (v - leak * (v - v_leak)) + d`` (SpikingJelly without decay_input, with a v_reset other than 0).
-       Where it `divides`, leak is a time constant: ``/ leak`` in place of ``leak *`` in the last three.
+       "drain": ``v = (v - leak * (v - v_leak)) + d`` (SpikingJelly without decay_input, with a v_reset other than 0,
+       and from 2.0 on with any). Where it `divides`, leak is a time constant: ``/ leak`` in place of ``leak *`` in the
+       last three.
     4. A spike where ``v >= v_threshold``, or ``v > v_threshold`` where `strict`. With `levels`, several at once:
        ``k = min(trunc(v / v_threshold), levels)`` where v > 0, else 0 (sinabs' MultiSpike and MaxSpike).
-    5. `reset`. "value": ``v = v_reset`` where it spiked. "subtract": ``v = v - k * v_threshold``. "none": nothing.
+    5. `reset`. "value": ``v = v_reset`` where it spiked. "subtract": ``v = v - k * v_threshold``, the product rounded
+       to float32 where `single` (sinabs, whose spikes are float32 in any precision). "none": nothing.
        `reset_at` "now": at this timestep. Else it is the potential kept from the last timestep that tells who is reset:
        "before-charge", as said, before step 3 (snnTorch's Leaky to zero); "after-charge", behind step 3, so that what
        came in is lost or kept (snnTorch by default); "both": ``v = v - r * v_threshold`` behind step 3 and
@@ -69,6 +71,7 @@ class Neuron(Constants):
     v_reset: float = 0.0
     floored: bool = False
     v_floor: float = 0.0
+    single: bool = False
     emits: Literal["spikes", "potential"] = "spikes"
     layout: Layout = "map"
     view: tuple[int, ...] = ()
@@ -77,7 +80,7 @@ class Neuron(Constants):
     )  # fmt: skip
     later: ClassVar[tuple[str, ...]] = (
         "channels", "height", "width", "by_channel", "by_neuron", "syn", "gain", "divides", "v_leak", "v_start",
-        "strict", "levels", "reset_at", "v_reset", "floored", "v_floor", "emits", "view",
+        "strict", "levels", "reset_at", "v_reset", "floored", "v_floor", "single", "emits", "view",
     )  # fmt: skip
 
     @property
@@ -93,8 +96,8 @@ class Neuron(Constants):
 
     @property
     def silent(self) -> bool:
-        """Whether it never fires: it emits its potential, and nothing is reset."""
-        return self.emits == "potential" and self.reset == "none"
+        """Whether no spikes leave it, but its potential."""
+        return self.emits == "potential"
 
     @property
     def tau(self) -> float:
@@ -104,11 +107,6 @@ class Neuron(Constants):
         if self.charge == "decay":
             return 0.0 if self.leak == 1.0 else 1.0 / (1.0 - self.leak)
         return self.leak if self.divides else 1.0 / self.leak
-
-    @property
-    def states(self) -> int:
-        """Numbers that each neuron keeps: its potential, and its synaptic current if it has one."""
-        return 1 + (self.synapse != "none")
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return a map of spikes, integers or potentials of the source's size."""
@@ -138,6 +136,8 @@ class Neuron(Constants):
             raise NetworkError(f"{self.name}: v_reset says nothing where reset is {self.reset}")
         if self.reset_at == "both" and self.reset != "subtract":
             raise NetworkError(f"{self.name}: reset_at both is a reset by subtraction, got {self.reset}")
+        if self.single and (self.reset != "subtract" or self.reset_at != "now"):
+            raise NetworkError(f"{self.name}: single says how a reset by subtraction, at once, is rounded")
         if not self.floored and self._says("v_floor"):
             raise NetworkError(f"{self.name}: v_floor says nothing unless `floored`")
 

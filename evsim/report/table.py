@@ -58,8 +58,10 @@ def run_report(run: Run, profile: Profile | None = None, nonspike: NonSpike = "b
 def _row(layer: LayerCounts, paper_acs: float, exact_mj: float, paper_mj: float) -> tuple[str, ...]:
     match layer:
         case NeuronCounts():
-            rate = int(layer.spikes.sum()) / (int(layer.input_size.sum()) * layer.virtual)
-            return (layer.name, layer.neuron, f"fires {rate:.2%}", "", "", "", "", "", "")
+            virtual = layer.geometry.levels if layer.virtual else 1
+            rate = int(layer.spikes.sum()) / (int(layer.input_size.sum()) * virtual)
+            fires = "potentials" if layer.silent else f"fires {rate:.2%}"
+            return (layer.name, layer.neuron, fires, "", "", "", "", "", "")
         case SynapseCounts() | AttentionCounts():
             kind = layer.kind if isinstance(layer, SynapseCounts) or layer.attention == "ssa" else layer.attention
             return (
