@@ -67,9 +67,9 @@ def convert(
     own: dict[str, Any],
     graph: "NirOptions",
 ) -> None:
-    """Convert a PyTorch checkpoint or a NIR graph into a model.h5, without PyTorch.
+    """Make a model.h5 of a PyTorch checkpoint or NIR graph.
 
-    Facts are read from the file; an option gives one that it lacks.
+    PyTorch is not needed. Facts are read from the file; an option gives one that it lacks.
     """
     from evsim.cli.graphs import chosen
     from evsim.converters import ConvertOptions
@@ -151,9 +151,9 @@ def export(
         str | None, option("length of a timestep [default: the model's, else 1ms]", MODEL, metavar="TIME")
     ] = None,
 ) -> None:
-    """Write a model as a NIR graph, by the package nir (extra 'nir').
+    """Write a model as a NIR graph.
 
-    What NIR cannot say is refused by the node's name.
+    The package nir writes it. What NIR cannot say is refused by the node's name.
     """
     from evsim.cli.graphs import seconds
     from evsim.converters import load_model

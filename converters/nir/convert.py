@@ -67,12 +67,8 @@ def _network(graph: Graph, assembly: Assembly, options: NirOptions) -> tuple[Net
     provenance["floor"] = floor
     if options.timestep is not None:
         provenance["timestep"] = f"{options.timestep:g} s ({told_by('timestep')})"
-    steps = (
-        "as many as the input has (assumed)"
-        if options.timesteps is None
-        else f"{spec.timesteps} ({told_by('timesteps')})"
-    )
-    provenance["timesteps"] = steps
+    fixed = f"{spec.timesteps} ({told_by('timesteps')})"
+    provenance["timesteps"] = "as many as the input has (assumed)" if options.timesteps is None else fixed
     origin = Origin(str(graph.path), graph.path.stat().st_size)
     network = Network(
         graph.path.stem, FAMILY, "graph", spec, tuple(assembly.nodes), assembly.weights, provenance=provenance,

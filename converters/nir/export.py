@@ -84,7 +84,7 @@ def _package() -> Any:
     try:
         import nir
     except ImportError as error:
-        raise OptionError("a NIR graph is written by the package nir; install it: pip install 'evsim[nir]'") from error
+        raise OptionError("a NIR graph is written by the package nir; install it: pip install nir") from error
     return nir
 
 

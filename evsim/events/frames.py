@@ -67,8 +67,8 @@ def to_frames(
     RecordingError
         If there are no events, some lie outside the frames, or the frames would be too many.
     """
-    n, where = len(recording), recording.path or "the recording"
-    if n == 0:
+    where = recording.path or "the recording"
+    if not len(recording):
         raise RecordingError(f"{where} holds no events; give another recording or range")
     (x, y, p, t), notes = _fitted(recording, height, width, fit, where)
     if split != "number":
@@ -85,11 +85,7 @@ def to_frames(
     elif split == "duration-0.0.0.0.12":
         edges = _from_event_to_event(t, duration_us or 0, LARGEST // (8 * height * width))
     timesteps = len(edges) or timesteps
-    if 8 * timesteps * height * width > LARGEST:
-        raise RecordingError(
-            f"{where} would become {timesteps} frames of {width} x {height}, over {LARGEST >> 20} MB; "
-            "give fewer, longer frames"
-        )
+    _refuse_many(timesteps, height, width, where)
     n = len(t)
     if n < timesteps and split == "number":
         notes.append(f"{n} events are fewer than {timesteps} frames: all fall into the last, as in SpikingJelly")
@@ -101,6 +97,15 @@ def to_frames(
             _count(counts[i], x[begin:end], y[begin:end], p[begin:end])
     notes += [] if split == "bin" else _empty_notes(edges, n, split)  # bins of a millisecond often are
     return Frames(counts, tuple(notes))
+
+
+def _refuse_many(timesteps: int, height: int, width: int, where: str) -> None:
+    """Refuse frames that take too much memory."""
+    if 8 * timesteps * height * width > LARGEST:
+        raise RecordingError(
+            f"{where} would become {timesteps} frames of {width} x {height}, over {LARGEST >> 20} MB; "
+            "give fewer, longer frames"
+        )
 
 
 def _refuse_empty(edges: list[tuple[int, int]], t: NDArray[np.int64], where: str) -> None:
