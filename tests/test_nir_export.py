@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +17,9 @@ from test_nir import DT, drive, of_neurons, recurrent
 
 from evsim import api, modelfile
 from evsim.converters import NirOptions, convert
+from evsim.converters.nir.build import PASSES, RUNS
 from evsim.converters.nir.export import export
+from evsim.converters.nir.options import CHOICES
 from evsim.errors import NetworkError, OptionError
 from evsim.inputspec import InputSpec
 from evsim.network import LIF, Add, Conv2d, Input, Linear, MaxPool, Network, TimeMean, TokenMean
@@ -203,6 +209,44 @@ def test_the_command_tells_how_to_read_it_again(tmp_path):
     assert evsim(*[str(tmp_path / "m2.h5") if word == "model.h5" else word for word in words]).code == 0
     assert modelfile.load(tmp_path / "m2.h5").spec.bin_us == 2000
     assert "--timestep takes a time" in refused("export", tmp_path / "m.h5", tmp_path / "b.nir", "--timestep", "2")
+
+
+def test_the_commands_of_the_document_run(tmp_path, monkeypatch):
+    """Each command of docs/nir.md runs as it stands, on a graph and a spike train of one's own."""
+    text = (Path(__file__).parents[1] / "docs" / "nir.md").read_text(encoding="utf-8")
+    lines = [line.split() for line in re.findall(r"^    (evsim .*)$", text, re.MULTILINE)]
+    assert [words[1] for words in lines] == ["convert", "run", "export"]
+    monkeypatch.chdir(tmp_path)
+    first, last = ends([6], [6])
+    write(tmp_path / "graph.nir", *chain(first, ("n", "CubaLIF", of_neurons("CubaLIF")), last))
+    np.savez("train.npz", t=np.linspace(0.0, 0.05, 60), i=np.arange(60) % 6)
+    for words in lines:
+        outcome = evsim(*words[1:])
+        assert outcome.code == 0, outcome
+    rows = re.findall(r"^\| ([A-Z][\w, ]*) \|", text, re.MULTILINE)
+    assert set(RUNS) | set(PASSES) | {"NIRGraph"} == {name for row in rows for name in row.split(", ")}
+
+
+def test_every_option_stands_in_the_document():
+    """docs/nir.md has each option of a graph, with its default, and nothing that is none."""
+    text = (Path(__file__).parents[1] / "docs" / "nir.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`--([a-z-]+)`", text.split("## What each node becomes")[0]))
+    assert told == {field.name.replace("_", "-") for field in fields(NirOptions)}
+    for name, choice in CHOICES.items():
+        if name != "polarity":
+            assert f"| `--{name.replace('_', '-')}` | `{get_args(choice)[0]}` |" in text
+
+
+def test_a_graph_runs_without_a_model_in_between(tmp_path):
+    """`evsim run graph.nir` converts on the fly, and says so; what it lacks is asked for, with the command for it."""
+    first, last = ends([6], [6])
+    np.savez(tmp_path / "t.npz", t=np.linspace(0.0, 0.05, 60), i=np.arange(60) % 6)
+    path = write(tmp_path / "a.nir", *chain(first, ("n", "IF", of_neurons("IF")), last))
+    outcome = evsim("run", path, "--input", tmp_path / "t.npz", "--bin", "1ms")
+    assert outcome.code == 0, outcome.err
+    assert "is a NIR graph: converted on the fly" in outcome.err
+    path = write(tmp_path / "b.nir", *chain(first, ("n", "LIF", of_neurons("LIF")), last))
+    assert f"convert it first: evsim convert {path} model.h5" in refused("run", path, "--input", tmp_path / "t.npz")
 
 
 def test_the_package_is_asked_for(tmp_path, monkeypatch):
