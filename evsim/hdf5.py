@@ -39,6 +39,10 @@ PATIENCE = 30.0
 """Seconds, beside one for every megabyte, after which an answer is no longer waited for."""
 
 
+Wanted = tuple[tuple[int, ...], np.dtype[Any]]
+"""Shape and type of an array."""
+
+
 @dataclass(frozen=True)
 class Member:
     """A group or dataset, as the file describes it.
@@ -59,6 +63,8 @@ class Member:
         Bytes of the blocks that it is compressed in.
     missing
         Number and name of each compression of it that is not installed.
+    lists
+        Type of the numbers of a dataset whose each element is a list of them, of any length; None for another.
     address
         Where its header lies in the file: members of one address are one thing by several names.
     """
@@ -71,6 +77,7 @@ class Member:
     offset: int | None = None
     chunk: int = 0
     missing: tuple[tuple[int, str], ...] = ()
+    lists: np.dtype[Any] | None = None
     address: int = 0
 
     @property
@@ -157,26 +164,7 @@ class File:
 
     def texts(self, name: str) -> list[str]:
         """Return a dataset of texts, its axes rolled into one; their number follows from the member's shape."""
-        if not self._member(name).text:
-            self._damaged(f"{name} holds no texts")
         return [str(text) for text in self._ask({"do": "texts", "name": name})["texts"]]
-
-    def ragged(self, name: str, row: int) -> NDArray[Any]:
-        """Return one row of a dataset whose rows are lists of numbers, each of its own length.
-
-        Raises
-        ------
-        EvsimError
-            If there is no such row, it is damaged, or longer than the file can hold.
-        """
-        shape = self._member(name).shape
-        if shape is None or len(shape) != 1 or not 0 <= row < shape[0]:
-            self._damaged(f"{name} has no row {row}")
-        reply = self._ask({"do": "ragged", "name": name, "row": row, "bytes": self.size})
-        values = np.asarray(reply["numbers"])
-        if values.ndim != 1 or (values.size and values.dtype.kind not in "iuf"):
-            self._damaged(f"{name} holds no lists of numbers")
-        return values
 
     def read(self, name: str, begin: int | None = None, end: int | None = None) -> NDArray[Any]:
         """Return a dataset, or a range along its first axis.
@@ -204,6 +192,14 @@ class File:
         touched = size + 2 * member.chunk  # whole blocks are unpacked, at both ends of the range
         request = {"do": "read", "name": name, "begin": begin, "end": end, "bytes": touched}
         values: NDArray[Any] = self._ask(request, (shape, member.dtype))
+        return values
+
+    def read_list(self, name: str, index: int) -> NDArray[Any]:
+        """Return one element of a dataset of lists of numbers, see `Member.lists`; errors as `read`."""
+        member = self._member(name)
+        if member.lists is None or member.shape is None or len(member.shape) != 1 or not 0 <= index < member.shape[0]:
+            self._damaged(f"{name} holds no list {index} of numbers")
+        values: NDArray[Any] = self._ask({"do": "list", "name": name, "begin": index}, member.lists)
         return values
 
     def check_claims(self, names: Iterable[str], *, whole: bool = True) -> None:
@@ -265,6 +261,7 @@ class File:
                 stored=facts.get("stored", 0),
                 chunk=facts.get("chunk", 0),
                 missing=missing,
+                lists=None if facts.get("lists") is None else np.dtype(facts["lists"]),
                 address=facts["address"],
             )
             offset = facts.get("offset")
@@ -273,11 +270,11 @@ class File:
             members[name] = member
         return members
 
-    def _ask(self, request: dict[str, Any], wanted: tuple[tuple[int, ...], np.dtype[Any]] | None = None) -> Any:
+    def _ask(self, request: dict[str, Any], wanted: Wanted | np.dtype[Any] | None = None) -> Any:
         with self._lock:
             return self._answer(request, wanted)
 
-    def _answer(self, request: dict[str, Any], wanted: tuple[tuple[int, ...], np.dtype[Any]] | None) -> Any:
+    def _answer(self, request: dict[str, Any], wanted: Wanted | np.dtype[Any] | None) -> Any:
         if self._child is None:
             self._start()
         assert self._child is not None
@@ -288,6 +285,8 @@ class File:
         reply = self._reply(request.get("bytes", self.size))
         if wanted is None:
             return reply
+        if isinstance(wanted, np.dtype):  # of any length, as the file says
+            wanted = (reply["bytes"] // wanted.itemsize,), wanted
         shape, dtype = wanted
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
         if reply["bytes"] != size:

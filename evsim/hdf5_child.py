@@ -97,8 +97,9 @@ class Reader:
             return Answer({"text": _text(dataset)})
         if request["do"] == "texts":
             return Answer({"texts": _texts(dataset)})
-        if request["do"] == "ragged":
-            return Answer({"numbers": _ragged(dataset, request["row"])})
+        if request["do"] == "list":
+            values = np.ascontiguousarray(dataset[request["begin"]])
+            return Answer({"bytes": values.nbytes}, values)
         shape, wanted = dataset.shape, slice(request["begin"], request["end"])
         if shape:
             shape = (len(range(*wanted.indices(shape[0]))), *shape[1:])
@@ -288,6 +289,9 @@ def _facts(name: str, dataset: Any) -> dict[str, Any]:
         return facts
     if dataset.shape is None or dtype.hasobject or dtype.subdtype:
         facts["text"] = h5py.check_string_dtype(dtype) is not None and dataset.shape is not None
+        inner = h5py.check_vlen_dtype(dtype)
+        if isinstance(inner, np.dtype) and inner.kind in "iuf":
+            facts |= {"lists": inner.str, "missing": list(_missing(settings)) if layout == h5d.CHUNKED else []}
         return facts
     facts |= {"dtype": described, "text": dtype.kind == "S"}
     if layout == h5d.CHUNKED:
@@ -336,6 +340,8 @@ def _text(dataset: Any) -> str:
 
 def _texts(dataset: Any) -> list[str]:
     """Return a dataset of texts, row by row."""
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        raise RefusedError(f"{dataset.name} holds no texts")
     number = int(np.prod(dataset.shape, dtype=object))
     if number > 2 * MOST_MEMBERS or number * dataset.dtype.itemsize > LARGEST_TEXT:
         raise RefusedError(f"{dataset.name} holds more than {2 * MOST_MEMBERS} texts, or longer ones than any name")
@@ -343,17 +349,6 @@ def _texts(dataset: Any) -> list[str]:
     if sum(map(len, texts)) > LARGEST_TEXT:
         raise RefusedError(f"{dataset.name} holds texts of more than {LARGEST_TEXT} letters")
     return texts
-
-
-def _ragged(dataset: Any, row: int) -> list[float]:
-    """Return one list of a dataset of lists of numbers."""
-    if h5py.check_vlen_dtype(dataset.dtype) is None or len(dataset.shape) != 1:
-        raise RefusedError(f"{dataset.name} is no dataset of lists")
-    values = np.asarray(dataset[row])
-    if values.ndim != 1 or values.dtype.kind not in "iuf" or values.nbytes > LARGEST_TEXT:
-        raise RefusedError(f"{dataset.name} holds no lists of numbers, or longer ones than any spike train")
-    numbers: list[float] = values.tolist()
-    return numbers
 
 
 def _missing(settings: Any) -> Iterator[tuple[int, str]]:

@@ -111,7 +111,7 @@ def _place(file: File) -> _Lists | None:
         times, units = (file.members[above + names[key]] for key in ("t", "i"))
         if times.shape is None or units.shape is None or len(times.shape) != 1 or times.shape != units.shape:
             continue
-        lists = times.dtype is None and units.dtype is None
+        lists = times.lists is not None and units.lists is not None
         if lists or (times.dtype is not None and units.dtype is not None):
             return _Lists(above + names["t"], above + names["i"], times.shape[0] if lists else None)
     return None
@@ -139,7 +139,7 @@ def _of_hdf5(path: Path, options: ReadOptions, notes: list[str]) -> tuple[NDArra
         if label is not None and label.dtype is not None and label.shape == (place.samples,):
             told = f", label {printable(str(file.read('labels', number, number + 1)[0]))}"
         notes.append(f"sample {number} of {place.samples}{told}")
-        return file.ragged(place.times, number), file.ragged(place.units, number), place.times
+        return file.read_list(place.times, number), file.read_list(place.units, number), place.times
 
 
 def _no_sample(path: Path, options: ReadOptions) -> None:
