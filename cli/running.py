@@ -76,7 +76,7 @@ def run_and_print(request: Request) -> None:
     sample = api.read(request.source, network, request.timesteps, request.options)
     both = _in_both(request, network, sample) if request.precision == "both" else None
     run = both.single if both else _simulate(request, network, sample)
-    output.notes((*model.notes, *sample.notes))
+    output.notes((*model.notes, *run.sample.notes))
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
     if request.counts:

@@ -14,6 +14,9 @@ from evsim.primitives import Order
 RowKind = Literal["conv", "linear", "attention", "lif"]
 """Kinds of rows that counts have: convolution, linear layer, attention, neurons."""
 
+VIRTUAL = ("i-lif", "i-if")
+"""Neurons whose integers stand for spikes in virtual timesteps, and not for several at once."""
+
 LATER = ("groups", "dilation", "value_dim", "attention", "neuron", "levels")
 """Fields of `Geometry` that schema 1 of counts.h5 does not know."""
 

@@ -291,8 +291,8 @@ def _concatenate(node: Concatenate, source: Shape, target: Shape) -> Work:  # no
 
 @work(Scale)
 def _scale(node: Scale, source: Shape, target: Shape) -> Work:  # noqa: ARG001
-    values = _values(target)
-    return Work("layer", other={"scale_multiplies": values * node.scales, "scale_adds": values * node.shifts})
+    does = {"scale_multiplies": node.scales, "scale_adds": node.shifts}
+    return Work("layer", other={name: _values(target) for name, asked in does.items() if asked})
 
 
 @work(TokenMean)

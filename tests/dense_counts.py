@@ -203,7 +203,8 @@ def _adaptive_adds(node, out, x):
 def _scaled(node, out, x):  # noqa: ARG001
     arrays = node.by_channel + node.by_neuron
     scales, shifts = "scale" in arrays or node.scale != 1, "shift" in arrays or node.shift != 0
-    return {"scale_multiplies": _full(out, out[0].size * scales), "scale_adds": _full(out, out[0].size * shifts)}
+    each = _full(out, out[0].size)
+    return ({"scale_multiplies": each} if scales else {}) | ({"scale_adds": each} if shifts else {})
 
 
 def _reduced(node, out, x):  # noqa: ARG001

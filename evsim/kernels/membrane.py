@@ -99,7 +99,8 @@ def run_neurons(
 @inner
 def number(values: NDArray[np.floating], p: int, c: int) -> np.floating:
     """Return a constant of a neuron."""
-    return values[p if values.shape[0] > 1 else 0, c]
+    value: np.floating = values[p if values.shape[0] > 1 else 0, c]
+    return value
 
 
 @inner
@@ -150,11 +151,13 @@ def fires(equation: Equation, numbers: Numbers, v: np.floating, p: int, c: int) 
     """Return how many spikes a potential gives (step 4)."""
     threshold = number(numbers.v_threshold, p, c)
     nothing, one, most = numbers.counts[0], numbers.counts[1], numbers.counts[2]
+    spikes: np.floating = nothing
     if equation.several:
-        return min(np.floor(v / threshold), most) if v > nothing else nothing
-    if equation.strict:
-        return one if v > threshold else nothing
-    return one if v >= threshold else nothing
+        if v > nothing:
+            spikes = min(np.floor(v / threshold), most)
+    elif v > threshold or (v == threshold and not equation.strict):
+        spikes = one
+    return spikes
 
 
 @inner

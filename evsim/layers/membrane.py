@@ -68,10 +68,8 @@ class Neurons:
         for name, divides in (("v_threshold", node.levels > 0), ("leak", node.divides)):
             if divides and not wide[name].min() > 0:
                 raise NetworkError(f"{node.name}: its {name} divides, so it must be above 0, got {wide[name].min()}")
-        self.numbers = Numbers(
-            *(wide[name].astype(context.dtype) for name in Numbers._fields if name in wide),
-            counts=np.array([0, 1, max(1, node.levels)], context.dtype),
-        )
+        arrays = {name: values.astype(context.dtype) for name, values in wide.items() if name in Numbers._fields}
+        self.numbers = Numbers(counts=np.array([0, 1, max(1, node.levels)], context.dtype), **arrays)
         self.equation = Equation(
             SYNAPSES.index(node.synapse),
             CHARGES.index(node.charge),

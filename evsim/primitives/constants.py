@@ -11,7 +11,7 @@ from evsim.errors import NetworkError
 from evsim.primitives.node import Node, Shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Constants(Node):
     """A node whose constants are fields, or arrays where maps need more than one number.
 

@@ -102,11 +102,10 @@ class Neuron(Constants):
     @property
     def tau(self) -> float:
         """Time constant in timesteps, for reports; 0 without a leak, or where each neuron has its own."""
-        if "leak" in self.arrays or not self.leak:
+        rate = 1.0 - self.leak if self.charge == "decay" else self.leak
+        if "leak" in self.arrays or not rate:
             return 0.0
-        if self.charge == "decay":
-            return 0.0 if self.leak == 1.0 else 1.0 / (1.0 - self.leak)
-        return self.leak if self.divides else 1.0 / self.leak
+        return rate if self.divides else 1.0 / rate
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return a map of spikes, integers or potentials of the source's size."""

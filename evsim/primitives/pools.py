@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from evsim.errors import NetworkError
@@ -19,12 +19,14 @@ class _Window(Node):
     kernel: int = 3
     stride: int = 2
     padding: int = 1
+    columns: tuple[int, ...] = field(default=(), kw_only=True)
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
         """Kernel, stride and padding of the rows, and of the columns."""
-        rows = self.kernel, self.stride, self.padding
-        return rows, self.columns or rows  # type: ignore[return-value]
+        rows = (self.kernel, self.stride, self.padding)
+        kernel, stride, padding = self.columns or rows
+        return rows, (kernel, stride, padding)
 
     def _pooled(self, source: Shape) -> Shape:
         """Return the smaller map, of the source's kind."""
@@ -51,7 +53,6 @@ class MaxPool(_Window):
     """
 
     heads: int = 0
-    columns: tuple[int, ...] = ()
     later: ClassVar[tuple[str, ...]] = ("heads", "columns")
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
@@ -81,7 +82,6 @@ class AveragePool(_Window):
     kernel: int = 2
     stride: int = 2
     padding: int = 0
-    columns: tuple[int, ...] = ()
     later: ClassVar[tuple[str, ...]] = ("columns",)
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
@@ -96,7 +96,6 @@ class SumPool(_Window):
     kernel: int = 2
     stride: int = 2
     padding: int = 0
-    columns: tuple[int, ...] = ()
     later: ClassVar[tuple[str, ...]] = ("columns",)
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
