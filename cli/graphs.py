@@ -56,9 +56,11 @@ def _options(**texts: Any) -> NirOptions:
     from evsim.converters import NirOptions
     from evsim.events.options import parse_crop, parse_sensor
 
-    parsers = {"timestep": seconds, "sensor": parse_sensor, "crop": parse_crop}
-    given = {name: value for name, value in texts.items() if value is not None}
-    return NirOptions(**{name: parsers[name](value) if name in parsers else value for name, value in given.items()})
+    parsers: dict[str, Any] = {"timestep": seconds, "sensor": parse_sensor, "crop": parse_crop}
+    given: dict[str, Any] = {
+        name: parsers[name](value) if name in parsers else value for name, value in texts.items() if value is not None
+    }
+    return NirOptions(**given)
 
 
 def seconds(text: str) -> float:

@@ -18,7 +18,7 @@ from evsim.engine import Precision, Schedule, Simulator
 from evsim.errors import NetworkError, OptionError, RecordingError
 from evsim.events import ReadOptions, arrays, head_of, images, npz, open_stream, ready, trains
 from evsim.events import read as read_recording
-from evsim.events.framing import counted, framed, split_of, steps_of
+from evsim.events.framing import counted, framed, split_of, steps_of, with_defaults
 from evsim.events.options import BY_DURATION
 from evsim.events.reading import collect
 from evsim.intake import check_timesteps
@@ -191,8 +191,7 @@ def read(
     split = split_of(spec, options)
     if split in BY_DURATION and timesteps is not None:
         raise OptionError(f"`timesteps` and `split={split}` both decide T; give one of them")
-    known = {"orientation": options.orientation or spec.orientation, "crop": options.crop or spec.crop or None}
-    recording = read_recording(path, replace(options, **known))
+    recording = read_recording(path, with_defaults(options, spec))
     values, notes = framed(recording, timesteps, split, spec, options)
     steps, said = steps_of(values, timesteps, split, spec, options)
     return Sample(values, str(path), recording.format, len(recording), (*recording.notes, *notes, *said), steps)

@@ -141,8 +141,9 @@ def _assembled(unit: Unit, source: str, dims: Dims, constants: dict[str, Array],
         else:
             by_neuron.append(name)
             weights[name] = whole
-    size = size_of(dims) if weights else (0, 0, 0)
-    node = Neuron(unit.name, (source,), *size, tuple(by_channel), tuple(by_neuron), **fields)
+    channels, height, width = size_of(dims) if weights else (0, 0, 0)
+    arrays: dict[str, Any] = {"by_channel": tuple(by_channel), "by_neuron": tuple(by_neuron)}
+    node = Neuron(unit.name, (source,), channels=channels, height=height, width=width, **arrays, **fields)
     return node, dims, weights
 
 

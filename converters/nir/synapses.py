@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,13 +70,13 @@ def scale(unit: Unit, source: str, dims: Dims, _options: NirOptions) -> Made:
     if told.size == 1:
         return Scale(unit.name, (source,), scale=float(told.reshape(()))), dims, {}
     factors = as_map(spread(unit, "scale", told, dims))
+    channels, height, width = size_of(dims)
+    size: dict[str, Any] = {"channels": channels, "height": height, "width": width}
     first = factors[0, 0]
-    if (factors == first[0]).all():
-        return Scale(unit.name, (source,), scale=float(first[0])), dims, {}
     if (factors == first).all():
-        made = Scale(unit.name, (source,), *size_of(dims), by_channel=("scale",))
-        return made, dims, {"scale": np.ascontiguousarray(first)}
-    return Scale(unit.name, (source,), *size_of(dims), by_neuron=("scale",)), dims, {"scale": factors}
+        node = Scale(unit.name, (source,), **size, by_channel=("scale",))
+        return node, dims, {"scale": np.ascontiguousarray(first)}
+    return Scale(unit.name, (source,), **size, by_neuron=("scale",)), dims, {"scale": factors}
 
 
 def pool(unit: Unit, source: str, dims: Dims, _options: NirOptions) -> Made:

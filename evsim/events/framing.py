@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,15 @@ from evsim.events.options import BY_DURATION, ReadOptions, Split
 from evsim.events.resizing import to_real_frames
 from evsim.events.types import Recording
 from evsim.inputspec import InputSpec
+
+
+def with_defaults(options: ReadOptions, spec: InputSpec) -> ReadOptions:
+    """Return options with the orientation and the crop of the model where a person said none."""
+    crop = options.crop
+    if crop is None and spec.crop:
+        width, height, left, top = spec.crop
+        crop = width, height, left, top
+    return replace(options, orientation=options.orientation or spec.orientation, crop=crop)
 
 
 def split_of(spec: InputSpec, options: ReadOptions) -> Split:
