@@ -32,6 +32,9 @@ RUNS = {
 PASSES = ("Input", "Output", "Flatten", "Delay")
 """Types that put values into another place or time."""
 
+UNTOLD = ("Conv1d", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten", "Output")
+"""Types whose parameters tell no shape of what they get."""
+
 SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
 """Types that emit spikes: where a cycle goes back in time."""
 
@@ -110,7 +113,7 @@ class Assembly:
     def _declare(self, name: str) -> None:
         """Take the shape of a delay that closes a cycle from its own parameter, where that tells it."""
         shape = declared(self.graph.units[name])
-        if prod(shape) > 1:
+        if prod(shape) > 1 and len(shape) <= 3:
             self.dims[name] = shape
 
     def _add(self, unit: Unit) -> None:
@@ -158,7 +161,7 @@ class Assembly:
         if edge not in self._back:
             return self._outputs[source], self.dims[source]
         shape = self.dims.get(source) or declared(self.graph.units[source])
-        dims = shape if prod(shape) > 1 else ()
+        dims = shape if prod(shape) > 1 and len(shape) <= 3 else ()
         if self.graph.units[source].kind == "Delay":
             return source, dims  # which is built when its turn comes
         if source not in self.delayed:
@@ -167,11 +170,12 @@ class Assembly:
 
     def _told(self, unit: Unit) -> Dims:
         """Return the shape that a node's own parameters want, where nothing else tells it."""
-        if unit.kind in ("Affine", "Linear"):
-            return declared(unit)[-1:]
-        shape = declared(unit)
-        if not shape:
-            raise GraphError(f"nothing tells the shape of what {unit} gets; give its parameters in full shape")
+        shape = declared(unit)[-1:] if unit.kind in ("Affine", "Linear") else declared(unit)
+        if unit.kind in UNTOLD or not 1 <= len(shape) <= 3:
+            raise GraphError(
+                f"nothing tells the shape of what {unit} gets through its cycle; give the neurons that it reads "
+                "parameters in full shape"
+            )
         return shape
 
     def _placed(self, source: str | Delay, dims: Dims) -> str:

@@ -74,7 +74,10 @@ def _network(graph: Graph, assembly: Assembly, options: NirOptions) -> tuple[Net
         graph.path.stem, FAMILY, "graph", spec, tuple(assembly.nodes), assembly.weights, provenance=provenance,
         file=origin,
     )  # fmt: skip
-    return network, _notes(assembly)
+    notes = _notes(assembly)
+    if options.timestep is not None and not options.bin_us:
+        notes += ("a timestep is no whole number of microseconds, so recordings need `bin`, or are cut into T parts",)
+    return network, notes
 
 
 def _spec(graph: Graph, options: NirOptions) -> InputSpec:

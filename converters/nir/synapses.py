@@ -83,7 +83,7 @@ def pool(unit: Unit, source: str, dims: Dims, _options: NirOptions) -> Made:
     """Make a SumPool2d or an AvgPool2d, whose border counts as zeros."""
     if len(dims) != 3:
         raise GraphError(f"{unit} pools maps [C, H, W], but what it gets is of shape {list(dims)}")
-    kernel, stride, padding = (whole(unit, key, 2) for key in ("kernel_size", "stride", "padding"))
+    kernel, stride, padding = whole(unit, "kernel_size", 2), whole(unit, "stride", 2), whole(unit, "padding", 2, 0)
     rows, columns = zip(kernel, stride, padding, strict=True)
     kind = SumPool if unit.kind == "SumPool2d" else AveragePool
     node = kind(unit.name, (source,), *rows, columns=() if rows == columns else columns)
