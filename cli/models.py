@@ -9,6 +9,7 @@ from evsim.cli.words import typed
 
 if TYPE_CHECKING:
     from evsim.cli.tracing import Program
+    from evsim.converters import NirOptions
 
 PANEL = "Models"
 PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
@@ -18,11 +19,12 @@ PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
     "evsim convert checkpoint.pth.tar model.h5",
     "evsim convert state_dict.h5 model.h5 --preset spikingformer-8-512-imagenet",
     "evsim convert --from-torch module.py:factory --input-shape 3,224,224 model.h5",
+    "evsim convert graph.nir model.h5 --timestep 1ms",
     panel=PANEL,
 )
 def convert(
     checkpoint: Annotated[
-        str, argument("CHECKPOINT", "weights as .pth, .pt, .pth.tar, .ckpt, .safetensors, .pkl or .h5", INPUT)
+        str, argument("CHECKPOINT", "weights as .pth, .pt, .pth.tar, .ckpt, .safetensors, .pkl or .h5; .nir", INPUT)
     ],
     out: Annotated[str | None, argument("OUT", "model.h5 to write", OUTPUT)] = None,
     preset: Annotated[str | None, option(PUBLISHED, MODEL, metavar="NAME")] = None,
@@ -57,11 +59,13 @@ def convert(
     *,
     own: dict[str, Any],
     program: "Program",
+    graph: "NirOptions",
 ) -> None:
-    """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
+    """Make a model.h5 of a PyTorch checkpoint or NIR graph.
 
-    Facts are read from the checkpoint; an option gives one that it lacks.
+    PyTorch is not needed. Facts are read from the file; an option gives one that it lacks.
     """
+    from evsim.cli.graphs import chosen
     from evsim.converters import ConvertOptions
     from evsim.converters import convert as convert_checkpoint
     from evsim.files import check_outputs
@@ -77,7 +81,7 @@ def convert(
     if program.source is not None:
         return program.convert(out, options)
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
-    converted = convert_checkpoint(checkpoint, options)
+    converted = convert_checkpoint(checkpoint, chosen(checkpoint, options, graph))
     save(converted.network, out)
     for line in (*facts(converted.network), *(f"note: {note}" for note in converted.notes)):
         output.say(line, kept=True)
@@ -137,6 +141,33 @@ def info(
     from evsim.report.table import network_report
 
     output.say(network_report(load_model(model).network))
+
+
+@command("evsim export model.h5 graph.nir", panel=PANEL)
+def export(
+    model: Annotated[str, argument("MODEL", "model.h5, or a checkpoint", INPUT)],
+    graph: Annotated[str, argument("GRAPH", "graph.nir to write", OUTPUT)],
+    timestep: Annotated[
+        str | None, option("length of a timestep [default: the model's, else 1ms]", MODEL, metavar="TIME")
+    ] = None,
+) -> None:
+    """Write a model as a NIR graph.
+
+    The package nir writes it. What NIR cannot say is refused by the node's name.
+    """
+    from evsim.cli.graphs import seconds
+    from evsim.converters import load_model
+    from evsim.converters.nir.export import export as export_graph
+    from evsim.files import check_outputs
+
+    check_outputs({"GRAPH": graph}, [model])
+    loaded = load_model(model)
+    output.notes(loaded.notes)
+    written = export_graph(loaded.network, graph, None if timestep is None else seconds(timestep))
+    output.notes(written.notes)
+    options = [part for name, value in written.habits.items() for part in (f"--{name.replace('_', '-')}", value)]
+    again = typed("convert", graph, "model.h5", "--timestep", f"{written.timestep * 1e6:.12g}us", *options)
+    output.say(f"wrote {graph}: {written.nodes} nodes; the same network again by: {again}", kept=True)
 
 
 def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:

@@ -19,6 +19,7 @@ ALIASES = {
     "dims": "--dim",
     "e_ac_pj": "--e-ac",
     "e_mac_pj": "--e-mac",
+    "bin_us": "--bin",
     "duration_us": "--duration",
     "folder": "--save",
     "method": "--method",

@@ -95,6 +95,11 @@ class Reader:
             raise RefusedError(f"it is compressed by {said} (HDF5 filter {code}); to read it: pip install hdf5plugin")
         if request["do"] == "text":
             return Answer({"text": _text(dataset)})
+        if request["do"] == "texts":
+            return Answer({"texts": _texts(dataset)})
+        if request["do"] == "list":
+            values = np.ascontiguousarray(dataset[request["begin"]])
+            return Answer({"bytes": values.nbytes}, values)
         shape, wanted = dataset.shape, slice(request["begin"], request["end"])
         if shape:
             shape = (len(range(*wanted.indices(shape[0]))), *shape[1:])
@@ -284,6 +289,9 @@ def _facts(name: str, dataset: Any) -> dict[str, Any]:
         return facts
     if dataset.shape is None or dtype.hasobject or dtype.subdtype:
         facts["text"] = h5py.check_string_dtype(dtype) is not None and dataset.shape is not None
+        inner = h5py.check_vlen_dtype(dtype)
+        if isinstance(inner, np.dtype) and inner.kind in "iuf":
+            facts |= {"lists": inner.str, "missing": list(_missing(settings)) if layout == h5d.CHUNKED else []}
         return facts
     facts |= {"dtype": described, "text": dtype.kind == "S"}
     if layout == h5d.CHUNKED:
@@ -328,6 +336,19 @@ def _text(dataset: Any) -> str:
         raise RefusedError(f"{dataset.name} is not one text")
     value = dataset[()] if dataset.shape == () else dataset[0]
     return _decoded(value)
+
+
+def _texts(dataset: Any) -> list[str]:
+    """Return a dataset of texts, row by row."""
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        raise RefusedError(f"{dataset.name} holds no texts")
+    number = int(np.prod(dataset.shape, dtype=object))
+    if number > 2 * MOST_MEMBERS or number * dataset.dtype.itemsize > LARGEST_TEXT:
+        raise RefusedError(f"{dataset.name} holds more than {2 * MOST_MEMBERS} texts, or longer ones than any name")
+    texts = [_decoded(value) for value in np.asarray(dataset[()]).ravel()]
+    if sum(map(len, texts)) > LARGEST_TEXT:
+        raise RefusedError(f"{dataset.name} holds texts of more than {LARGEST_TEXT} letters")
+    return texts
 
 
 def _missing(settings: Any) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from evsim import hdf5
 from evsim.errors import ModelFileError, NetworkError
 from evsim.files import check_input
-from evsim.inputspec import INTERPOLATIONS, InputSpec
+from evsim.inputspec import INTERPOLATIONS, LATER, InputSpec
 from evsim.network import NODE_TYPES, Network, Node, Origin, attributes, oldest_schema
 from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
 
@@ -81,12 +80,13 @@ def save(network: Network, path: str | Path) -> None:
 
 def schema_of(network: Network) -> int:
     """Return the oldest schema that can hold a network; its readers refuse what they would take for something else."""
-    return 2 if "interpolation" in _fields(network.spec) else oldest_schema(network)
+    told, newer = _fields(network.spec), ("interpolation", *LATER)
+    return 2 if any(name in told for name in newer) or told["frames"] == "bin" else oldest_schema(network)
 
 
 def _fields(spec: InputSpec) -> dict[str, Any]:
     """Return an input specification as JSON has it; what came after schema 1 only where it is not the default."""
-    values = asdict(spec)
+    values = spec.told()
     if spec.interpolation == INTERPOLATIONS[0]:
         del values["interpolation"]
     return values
