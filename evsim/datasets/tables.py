@@ -74,11 +74,14 @@ def listing(path: Path, choice: Choice) -> Listing:
     """
     choice.refuse(path, "a table of labels", "part")
     root, places = _places(path, choice.tables)
+    holes = [hole.lower() for hole in HOLE.findall(choice.pattern or "")]
+    if choice.pattern is not None and not holes:
+        raise OptionError(f"`pattern={choice.pattern}` names no column of {places[0]}; e.g. `pattern={{id}}.bin`")
     names: list[str] = []
     labels: list[str | int | None] = []
     notes: list[str] = []
     for place in places:
-        table = read_table(place, [hole.lower() for hole in HOLE.findall(choice.pattern or "")])
+        table = read_table(place, holes)
         found, said = _files(table, root, choice)
         names += found
         labels += _labels(table)
@@ -204,10 +207,7 @@ def _by_pattern(table: Table, pattern: str) -> list[str]:
     if (place := max(table.id, table.file)) >= 0:
         places.setdefault("id", table.id if table.id >= 0 else place)
         places.setdefault("file", table.file if table.file >= 0 else place)
-    holes = HOLE.findall(pattern)
-    if not holes:
-        raise OptionError(f"`pattern={pattern}` names no column of {table.path}; e.g. `pattern={{id}}.bin`")
-    for hole in holes:
+    for hole in HOLE.findall(pattern):
         if hole.lower() not in places:
             raise OptionError(
                 f"`pattern={pattern}`: {table.path} has no column {hole}, but {', '.join(map(shown, table.header))}"
