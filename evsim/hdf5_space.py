@@ -101,15 +101,15 @@ class _Pages(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return that it is."""
         return True
 
     def writable(self) -> bool:
-        """It is."""
+        """Return that it is."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return that it is."""
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:

@@ -139,4 +139,3 @@ def _operations(work: Work, row: Row, packet: Packet) -> tuple[int, int]:
     zeros = np.zeros(steps, np.int64)
     counted = tally.counts(zeros, zeros, zeros)
     return int(counted.sops.sum()), int(counted.macs.sum())
-

@@ -231,7 +231,9 @@ def load(path: str | Path) -> Audit:
             if told.get("format") != FORMAT:
                 raise AuditError(f"{path} is an HDF5 file but no audit; evsim eval makes one")
             if type(told.get("schema")) is int and told["schema"] > SCHEMA:
-                raise AuditError(f"{path} has schema {told['schema']}, this evsim reads up to {SCHEMA}; install a newer")
+                raise AuditError(
+                    f"{path} has schema {told['schema']}, this evsim reads up to {SCHEMA}; install a newer"
+                )
             return _loaded(file)
     except SchemaError as error:
         raise AuditError(f"{path} is damaged or no audit ({error}); {again}") from error
@@ -280,7 +282,7 @@ def digest(header: Header, layout: Layout, chunk: int, arrays: Arrays) -> bytes:
 
 def _loaded(file: hdf5.File) -> Audit:
     header = build(Header, parsed(file.text("header")))
-    if not 1 <= header.chunk or not header.samples or header.timesteps < 1 or not header.classes:
+    if not header.chunk >= 1 or not header.samples or header.timesteps < 1 or not header.classes:
         raise SchemaError("its header has no samples, chunks or classes")
     try:
         first = countsfile.stored(Group(file, "first")).counts

@@ -63,7 +63,7 @@ class Cluster:
             raise WorkerError("the Dask cluster has no worker; start some: dask worker ADDRESS")
         parcel = pack(self._trials.simulator)
         trials = self._trials
-        job = (uuid.uuid4().hex, parcel.objects, parcel.spans, parcel.joined(), trials.samples, trials.settings)
+        job = (uuid.uuid4().hex, parcel.objects, parcel.joined(), trials.samples, trials.settings)
         (self._job,) = self._client.scatter([(*job, trials.layout)], broadcast=True)
 
     def run(self, chunks: Sequence[tuple[int, Sequence[int]]]) -> Iterator[tuple[int, Arrays]]:
@@ -124,16 +124,16 @@ _own = threading.local()
 """Each thread's simulator, which runs one sample at a time."""
 
 
-def run_chunk(job: tuple[str, bytes, Any, bytes, Samples, Settings, Layout], chosen: Sequence[int]) -> Arrays:
+def run_chunk(job: tuple[str, bytes, bytes, Samples, Settings, Layout], chosen: Sequence[int]) -> Arrays:
     """Run a chunk in a process of the cluster."""
-    token, objects, spans, arrays, samples, settings, layout = job
+    token, objects, arrays, samples, settings, layout = job
     if getattr(_own, "token", None) != token:
         with _lock:
             if token not in _arrays:
                 _arrays.clear()
                 _arrays[token] = on_lines(arrays)
             memory = _arrays[token]
-        _own.trials, _own.token = Trials(unpack(objects, spans, memory), samples, settings, layout), token
+        _own.trials, _own.token = Trials(unpack(objects, memory), samples, settings, layout), token
     trials: Trials = _own.trials
     return trials.run(chosen)
 

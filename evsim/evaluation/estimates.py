@@ -1,7 +1,7 @@
 """What each layer of each sample costs: exact operations, the paper's estimate, rates; for all samples at once.
 
-The estimates are those of `evsim.energy.paper`, in the same order of operations, so that each sample's figures equal its
-own run's to the last bit.
+The estimates are those of `evsim.energy.paper`, in the same order of operations, so that each sample's figures equal
+its own run's to the last bit.
 """
 
 from __future__ import annotations

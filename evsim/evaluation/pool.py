@@ -1,7 +1,7 @@
 """Runs chunks in processes of this machine, which share one copy of the packed weights.
 
-A thread of this process speaks to each. One that dies, for want of memory say, is started again, and its chunk given out
-anew; a chunk that kills process after process ends the evaluation.
+A thread of this process speaks to each. One that dies, for want of memory say, is started again, and its chunk given
+out anew; a chunk that kills process after process ends the evaluation.
 """
 
 from __future__ import annotations
@@ -24,11 +24,16 @@ from evsim.evaluation.parcel import Parcel, pack
 from evsim.evaluation.trials import Samples, Settings, Trials
 from evsim.evaluation.worker import Failure, Order, receive, send
 from evsim.files import OutputError
+from evsim.hdf5_space import write_all
 
 MOST_WORKERS = 1024
 
 PATIENCE = 3
 """Processes that one chunk may end before the evaluation gives up."""
+
+
+LAST = 5.0
+"""Seconds that a process that has closed its answers takes to end, at most."""
 
 
 class WorkerError(EvsimError):
@@ -166,7 +171,7 @@ class Pool:
             try:
                 return process.run(chosen)
             except EOFError:
-                code = process.end()
+                code = process.end(itself=True)
                 self._processes[which] = None
                 if stopped.is_set():
                     break
@@ -182,7 +187,7 @@ class _Process:
 
     def __init__(self, order: Order, memory: _Memory) -> None:
         paths = os.pathsep.join(entry for entry in sys.path if entry)
-        self._process = subprocess.Popen(  # noqa: S603 - our own
+        self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "evsim.evaluation.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -202,9 +207,9 @@ class _Process:
         try:
             self._answer()
         except EOFError:
+            code = self.end(itself=True)
             raise WorkerError(
-                f"a worker ended before its first sample (code {self.end()}), perhaps for want of memory; give fewer "
-                "`workers`"
+                f"a worker ended before its first sample (code {code}), perhaps for want of memory; give fewer `workers`"
             ) from None
 
     def run(self, chosen: Sequence[int]) -> Arrays:
@@ -216,10 +221,12 @@ class _Process:
         columns: Arrays = self._answer()
         return columns
 
-    def end(self) -> int:
-        """End it, and return its exit code, negative for a signal."""
+    def end(self, *, itself: bool = False) -> int:
+        """End it, unless it is about to end by `itself`; return its exit code, negative for a signal."""
         with suppress(OSError):
             self._told.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST if itself else 0)
         if self._process.poll() is None:
             self._process.kill()
         code = self._process.wait()
@@ -258,7 +265,9 @@ class _Memory:
                     os.close(handle)
         except OSError as error:
             self.close()
-            raise OutputError(f"the weights find no room in shared memory: {error.strerror}; give `workers=1`") from error
+            raise OutputError(
+                f"the weights find no room in shared memory: {error.strerror}; give `workers=1`"
+            ) from error
 
     def close(self) -> None:
         """Let go of it; processes that have mapped it keep it."""
@@ -274,14 +283,10 @@ class _Memory:
     def _write(self, handle: int, parcel: Parcel) -> None:
         os.truncate(handle, parcel.size)
         with os.fdopen(os.dup(handle), "r+b", buffering=0) as file:
-            for (begin, _), part in zip(parcel.spans, parcel.arrays, strict=True):
+            for begin, array in zip(parcel.starts, parcel.arrays, strict=True):
                 file.seek(begin)
-                left = part
-                while left:
-                    left = left[file.write(left) or 0 :]
+                write_all(file, array.data)
 
 
-def _order(
-    parcel: Parcel, memory: _Memory, samples: Samples, settings: Settings, layout: Layout, first: int
-) -> Order:
-    return Order(parcel.objects, parcel.spans, parcel.size, memory.place, samples, settings, layout, first)
+def _order(parcel: Parcel, memory: _Memory, samples: Samples, settings: Settings, layout: Layout, first: int) -> Order:
+    return Order(parcel.objects, parcel.size, memory.place, samples, settings, layout, first)

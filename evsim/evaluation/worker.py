@@ -12,7 +12,9 @@ import pickle
 import select
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -29,8 +31,8 @@ class Order:
 
     Attributes
     ----------
-    objects, spans, size
-        A parcel's objects and spans, and the bytes of its arrays.
+    objects, size
+        A parcel's objects, and the bytes of its arrays.
     arrays
         Where these lie: a file descriptor, or a path.
     samples, settings, layout
@@ -40,7 +42,6 @@ class Order:
     """
 
     objects: bytes
-    spans: tuple[tuple[int, int], ...]
     size: int
     arrays: int | str
     samples: Samples
@@ -58,14 +59,15 @@ class Failure:
 
 def trials_of(order: Order) -> Trials:
     """Return what runs the samples; weights are read from the memory that the order names."""
+    # a page that is written to becomes this process's own; weights never are
     if not order.size:
-        memory = memoryview(b"")
+        memory = memoryview(bytearray())
     elif isinstance(order.arrays, int):
-        memory = memoryview(mmap.mmap(order.arrays, order.size, access=mmap.ACCESS_READ))
+        memory = memoryview(mmap.mmap(order.arrays, order.size, access=mmap.ACCESS_COPY))
     else:
-        with open(order.arrays, "rb") as file:  # noqa: PTH123 - a descriptor is what mmap wants
-            memory = memoryview(mmap.mmap(file.fileno(), order.size, access=mmap.ACCESS_READ))
-    simulator = unpack(order.objects, order.spans, memory)
+        with Path(order.arrays).open("rb") as file:
+            memory = memoryview(mmap.mmap(file.fileno(), order.size, access=mmap.ACCESS_COPY))
+    simulator = unpack(order.objects, memory)
     return Trials(simulator, order.samples, order.settings, order.layout)
 
 
@@ -75,12 +77,8 @@ def main() -> None:
     told = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints must not come between the answers
-    try:
+    with suppress(EOFError, BrokenPipeError):  # nobody is left who wants anything
         _serve(told, answers)
-    except (EOFError, BrokenPipeError):
-        pass  # nobody is left who wants anything
-    finally:
-        os._exit(0)
 
 
 def _serve(told: IO[bytes], answers: IO[bytes]) -> None:
@@ -144,4 +142,5 @@ def _end_if_alone() -> None:
 
 if __name__ == "__main__":
     main()
-    sys.exit(0)
+    sys.stderr.flush()
+    os._exit(0)  # what Python does at its end takes time, and nobody waits for it
