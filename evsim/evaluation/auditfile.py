@@ -275,7 +275,7 @@ def reason(audit: Audit, at: int) -> str:
 def digest(header: Header, layout: Layout, chunk: int, arrays: Arrays) -> bytes:
     """Return what stands beside a chunk that is whole."""
     made = hashlib.blake2b(f"{header.model_digest} {header.data_digest} {chunk}".encode(), digest_size=DIGEST)
-    for name in layout.columns:
+    for name in sorted(layout.columns):
         made.update(np.ascontiguousarray(arrays[name]).data)
     return made.digest()
 

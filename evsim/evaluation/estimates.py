@@ -87,7 +87,7 @@ def costs(layout: Layout, arrays: Arrays, nonspike: NonSpike = "binary-only") ->
     return whole
 
 
-def energy_mj(acs: NDArray[np.generic], macs: NDArray[np.generic], profile: Profile) -> Floats:
+def energy_mj(acs: Ints | Floats, macs: Ints | Floats, profile: Profile) -> Floats:
     """Return ``E_AC * acs + E_MAC * macs`` in millijoules, as `evsim.energy.paper.energy_mj`."""
     total: Floats = (profile.e_ac_pj * acs + profile.e_mac_pj * macs) * PICO_TO_MILLI
     return total

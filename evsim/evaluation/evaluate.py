@@ -193,8 +193,8 @@ class _Job:
         journal = Journal(path, header, audit.layout) if path is not None else None
         ready = time.perf_counter()
         there = len(header.samples) - number
-        self._show(there)
         try:
+            self._show(there)
             for chunk, columns in runner.run(todo):
                 span = header.span(chunk)
                 if journal is not None:

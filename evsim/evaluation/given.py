@@ -64,7 +64,9 @@ def given(pairs: Iterable[Pair], network: Network) -> Given:
     OptionError
         If there is none, one is no pair, or a class is none of the network's.
     """
-    names, inputs, whole = [], [], hashlib.sha256()
+    names: list[Sample] = []
+    inputs: list[api.Sample | Path] = []
+    whole = hashlib.sha256()
     for number, pair in enumerate(pairs):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise OptionError(f"sample {number} is no pair of an input and its class; give both, or None for the class")
@@ -73,14 +75,15 @@ def given(pairs: Iterable[Pair], network: Network) -> Given:
         name = f"sample[{number}]"
         content = ""
         if isinstance(source, str | Path):
-            name, taken = str(source), Path(source)
+            name = str(source)
+            inputs.append(Path(source))
         else:
             taken = source if isinstance(source, api.Sample) else api.Sample(_array(source, number))
             name = taken.path or name
             content = array_digest(taken.values)
+            inputs.append(taken)
         whole.update(f"{name!r} {index} {content}\n".encode(errors="backslashreplace"))
         names.append(Sample(name, index))
-        inputs.append(taken)
     if not names:
         raise OptionError("there are no samples to evaluate; give at least one")
     classes = network.labels or tuple(str(i) for i in range(network.classes))

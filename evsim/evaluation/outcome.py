@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from evsim import countsfile
 from evsim.counters import Counts
 from evsim.energy import Energy, Options, Profile, charge, load_profile
-from evsim.energy.paper import NonSpike
+from evsim.energy.paper import NonSpike, energy_mj
 from evsim.errors import OptionError, RecordingError
 from evsim.evaluation.auditfile import Audit, finished, origin_of, reason
-from evsim.evaluation.estimates import Costs, costs, energy_mj
+from evsim.evaluation.estimates import Costs, costs
 from evsim.evaluation.layout import FAILED, RAN, counts_of, summed
 from evsim.evaluation.statistics import Share, Summary, summaries
 
@@ -204,7 +204,7 @@ class Evaluation:
             unknown = bool((self._of("anytime/prediction")[:, t] < 0).all())
             share = Share(0, 0) if unknown else _share(ranks[:, t], 1)
             means = int(sops[:, t].sum()) / number, int(macs[:, t].sum()) / number
-            energy = float(energy_mj(np.float64(means[0]), np.float64(means[1]), self.profile))
+            energy = energy_mj(*means, self.profile)
             moments.append(Moment(t + 1, share, *means, energy))
         return tuple(moments)
 
@@ -264,7 +264,7 @@ class Evaluation:
     def failed(self) -> tuple[Failed, ...]:
         """Samples that could not be read or run."""
         which = np.flatnonzero(self.audit.arrays["status"] == FAILED)
-        return tuple(Failed(self.audit.header.samples[i][0], reason(self.audit, i)) for i in which)
+        return tuple(Failed(self.audit.header.samples[i][0], reason(self.audit, int(i))) for i in which)
 
     @cached_property
     def counts(self) -> Counts:

@@ -209,7 +209,8 @@ class _Process:
         except EOFError:
             code = self.end(itself=True)
             raise WorkerError(
-                f"a worker ended before its first sample (code {code}), perhaps for want of memory; give fewer `workers`"
+                f"a worker ended before its first sample (code {code}), perhaps for want of memory; "
+                "give fewer `workers`"
             ) from None
 
     def run(self, chosen: Sequence[int]) -> Arrays:
@@ -248,6 +249,7 @@ class _Memory:
 
     def __init__(self, parcel: Parcel) -> None:
         self.handles: tuple[int, ...] = ()
+        self.place: int | str = -1
         self._path: Path | None = None
         try:
             if hasattr(os, "memfd_create"):
@@ -258,7 +260,7 @@ class _Memory:
                 self._path = Path(tempfile.gettempdir()) / f"evsim.{os.getpid()}.{id(self):x}"
                 files.temporaries.add(self._path)
                 handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-                self.place: int | str = str(self._path)
+                self.place = str(self._path)
                 try:
                     self._write(handle, parcel)
                 finally:
