@@ -192,7 +192,7 @@ def test_two_runs_do_not_write_into_one_file(network, data, tmp_path):
 
     def second(_total, there):
         if there == 3 and not said:
-            with pytest.raises(EvsimError, match="another (run|program)") as caught:
+            with pytest.raises(EvsimError, match=r"another (run|program)") as caught:
                 evsim.evaluate(network, data, out=path, resume=True)
             said.append(str(caught.value))
 

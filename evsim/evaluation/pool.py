@@ -151,15 +151,17 @@ class Pool:
                 number, chosen = todo.get_nowait()
             except queue.Empty:
                 return
+            answer: tuple[int, Arrays] | EvsimError = WorkerError("a worker's answer is none; install evsim anew")
             try:
-                columns = self._insist(which, chosen, stopped)
+                answer = number, self._insist(which, chosen, stopped)
             except EvsimError as error:
-                answers.put(error)
-                return
+                answer = error
             except OSError as error:  # no process can be started any more
-                answers.put(WorkerError(f"a worker cannot be started: {error.strerror or error}; give fewer `workers`"))
+                answer = WorkerError(f"a worker cannot be started: {error.strerror or error}; give fewer `workers`")
+            finally:
+                answers.put(answer)  # whatever happens: somebody waits
+            if isinstance(answer, EvsimError):
                 return
-            answers.put((number, columns))
 
     def _insist(self, which: int, chosen: Sequence[int], stopped: threading.Event) -> Arrays:
         """Return a chunk's columns, from a new process where the old one died."""
@@ -188,7 +190,7 @@ class _Process:
     def __init__(self, order: Order, memory: _Memory) -> None:
         paths = os.pathsep.join(entry for entry in sys.path if entry)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "evsim.evaluation.worker"],
+            [sys.executable, "-P", "-c", "from evsim.evaluation.worker import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

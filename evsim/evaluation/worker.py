@@ -1,4 +1,4 @@
-"""A process that runs chunks: ``python -m evsim.evaluation.worker``, started by `evsim.evaluation.pool`.
+"""A process that runs chunks, started by `evsim.evaluation.pool`.
 
 It takes pickles on standard input and gives some on standard output, both from and to the process that started it. It
 ends when that does: its standard input is closed then.
@@ -79,10 +79,12 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints must not come between the answers
     with suppress(EOFError, BrokenPipeError):  # nobody is left who wants anything
         _serve(told, answers)
+    sys.stderr.flush()
+    os._exit(0)  # what Python does at its end takes time, and nobody waits for it
 
 
 def _serve(told: IO[bytes], answers: IO[bytes]) -> None:
-    order: Order = _receive(told)
+    order: Order = receive(told)
     try:
         trials = trials_of(order)
         if order.first >= 0:
@@ -92,7 +94,7 @@ def _serve(told: IO[bytes], answers: IO[bytes]) -> None:
         return
     send(answers, "ready")
     while True:
-        chosen = _receive(told)
+        chosen = receive(told)
         columns: dict[str, list[Any]] = {name: [] for name in order.layout.columns}
         for index in chosen:
             _end_if_alone()
@@ -119,9 +121,6 @@ def receive(stream: IO[bytes]) -> Any:
     return pickle.loads(_exactly(stream, int.from_bytes(_exactly(stream, 8), "little")))  # noqa: S301 - our own
 
 
-_receive = receive
-
-
 def _exactly(stream: IO[bytes], number: int) -> bytes:
     parts = bytearray()
     while len(parts) < number:
@@ -138,9 +137,3 @@ def _end_if_alone() -> None:
         return
     if select.select([0], [], [], 0)[0]:  # between a chunk and its answer nothing is sent
         os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
-    sys.stderr.flush()
-    os._exit(0)  # what Python does at its end takes time, and nobody waits for it
