@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from evsim import api
 from evsim.datasets.items import as_input
+from evsim.datasets.listing import begins
 from evsim.datasets.parts import chosen
 from evsim.datasets.types import MOST_SAMPLES, PARTS, Choice, Listing
 from evsim.errors import RecordingError
-from evsim.events import ReadOptions, head_of, npz
+from evsim.events import ReadOptions, npz
 from evsim.events.columns import matches
 from evsim.hdf5 import MAGIC, File
 from evsim.network import Network
@@ -119,7 +120,7 @@ def recognises(path: Path) -> bool:
     """Whether a file is an ``.npz`` or HDF5 file."""
     if path.is_dir():
         return False
-    head = head_of(path)
+    head = begins(path)
     return head.startswith((npz.MAGIC, MAGIC))
 
 
@@ -134,7 +135,7 @@ def listing(path: Path, choice: Choice) -> Listing:
         If there is no such part.
     """
     choice.refuse(path, "a file of arrays", "pattern", "tables", "outside")
-    if head_of(path).startswith(MAGIC):
+    if begins(path).startswith(MAGIC):
         with File(path, RecordingError) as file:
             names = [name for name, member in file.members.items() if not member.group]
         made, kind = InHdf5, "hdf5 arrays"

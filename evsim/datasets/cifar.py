@@ -16,11 +16,11 @@ from evsim.converters.pickles import read_pickle
 from evsim.converters.rebuild import arrays_as_tensors
 from evsim.converters.tensors import Tensor
 from evsim.datasets.items import as_input
-from evsim.datasets.listing import files_in
+from evsim.datasets.listing import begins, files_in
 from evsim.datasets.parts import chosen
 from evsim.datasets.types import Choice, Listing
 from evsim.errors import CheckpointError, OptionError, RecordingError
-from evsim.events import ReadOptions, head_of
+from evsim.events import ReadOptions
 from evsim.files import check_input
 from evsim.network import Network
 
@@ -98,7 +98,7 @@ def recognises(path: Path) -> bool:
         return False
     if path.suffix == ".bin":
         return path.stat().st_size % (PIXELS + _head(path)) == 0
-    return head_of(path).startswith(PICKLE)
+    return begins(path).startswith(PICKLE)
 
 
 def listing(path: Path, choice: Choice) -> Listing:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from evsim import api
 from evsim.datasets.arrays import InHdf5
+from evsim.datasets.listing import begins
 from evsim.datasets.types import MOST_SAMPLES, Choice, Listing
 from evsim.errors import OptionError, RecordingError
-from evsim.events import ReadOptions, head_of
+from evsim.events import ReadOptions
 from evsim.events.columns import Columns
 from evsim.events.frames import to_frames
 from evsim.events.options import BY_DURATION
@@ -113,7 +114,7 @@ class SpikeReader:
 
 def recognises(path: Path) -> bool:
     """Whether a file is HDF5 with lists of spikes."""
-    if path.is_dir() or not head_of(path).startswith(MAGIC):
+    if path.is_dir() or not begins(path).startswith(MAGIC):
         return False
     with File(path, RecordingError) as file:
         return TIMES in file.members and UNITS in file.members
