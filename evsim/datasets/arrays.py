@@ -167,17 +167,20 @@ def _pair(path: Path, names: Sequence[str], part: str | None) -> tuple[str, str 
     notes: tuple[str, ...] = ()
     if parts and (plain is None or part is not None):
         part, notes = chosen(path, parts, part)
-        found = [[lower[f] for base in bases for f in _forms(base, part) if f in lower] for bases in (SAMPLES, LABELS)]
-        return found[0][0], (found[1] or [None])[0], notes
+        samples, labels = (
+            [lower[form] for base in bases for form in _forms(base, part) if form in lower]
+            for bases in (SAMPLES, LABELS)
+        )
+        return samples[0], labels[0] if labels else None, notes
     if part is not None:
         chosen(path, [], part)
     if plain is None:
         held = ", ".join(map(shown, names[:8])) or "nothing"
         raise RecordingError(f"{path} holds no array of samples ({', '.join(SAMPLES[:4])} ...); it holds {held}")
-    labels = next((lower[base] for base in LABELS if base in lower), None)
+    beside = next((lower[base] for base in LABELS if base in lower), None)
     if plain == "arr_0":
         notes = (f"{path}: arr_0 is taken for the samples, arr_1 for their labels",)
-    return lower[plain], labels, notes
+    return lower[plain], beside, notes
 
 
 def _forms(base: str, part: str) -> tuple[str, ...]:

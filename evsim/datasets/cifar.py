@@ -86,7 +86,8 @@ class CifarReader:
                 return np.frombuffer(_whole(path, file.read(PIXELS), PIXELS), np.uint8)
         if place not in self._held:
             self._held = {place: _unpickled(path)[0]}  # one batch at a time
-        return self._held[place][index]
+        pixels: NDArray[np.uint8] = self._held[place][index]
+        return pixels
 
 
 def recognises(path: Path) -> bool:
@@ -112,9 +113,10 @@ def listing(path: Path, choice: Choice) -> Listing:
         If there is no such part.
     """
     choice.refuse(path, "a folder of CIFAR" if path.is_dir() else "a batch of CIFAR", "pattern", "tables", "outside")
+    notes: tuple[str, ...] = ()
     if not path.is_dir():
         choice.refuse(path, "a batch of CIFAR", "part")
-        files, notes = [path], ()
+        files = [path]
     else:
         files, notes = _part(path, choice.part)
     binary = files[0].suffix == ".bin"

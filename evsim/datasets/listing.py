@@ -125,7 +125,7 @@ def passed_over(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     return (f"{path}: passed over {len(names)} files of no format that evsim reads: {shown}",)
 
 
-def _scanned(path: Path) -> os._ScandirIterator[str]:  # type: ignore[name-defined]
+def _scanned(path: Path) -> os._ScandirIterator[str]:
     try:
         return os.scandir(path)
     except OSError as error:

@@ -136,7 +136,7 @@ def read_table(path: Path, holes: Sequence[str] = ()) -> Table:
                 f"{path} has no column named file or id (its first row is {shown(', '.join(rows[0]))}); name the "
                 "columns in the first row, e.g. file,label"
             )
-        header, file, label = ("file", "label")[: len(rows[0])], 0, len(rows[0]) - 1 or -1
+        header, file, label = ["file", "label"][: len(rows[0])], 0, len(rows[0]) - 1 or -1
     else:
         rows = rows[1:]
     if not rows:
