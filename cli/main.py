@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import audits, charges, models, output, recordings, runs
+from evsim.cli import audits, charges, evals, models, output, recordings, runs
 from evsim.cli.command import PlainGroup
 from evsim.cli.words import spell
 from evsim.errors import EvsimError, spelled
@@ -49,6 +49,7 @@ COMMANDS = (
     models.synthesize,
     models.info,
     runs.run,
+    evals.evaluate,
     runs.demo,
     audits.check,
     audits.compare,
