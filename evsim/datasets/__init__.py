@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from evsim.datasets import folders, tables
+from evsim.datasets import arrays, cifar, folders, spikes, tables, trials
 from evsim.datasets.labels import resolve
 from evsim.datasets.types import MOST_SAMPLES, Choice, Dataset, Listing, Sample
 from evsim.errors import OptionError, RecordingError
 from evsim.files import exists
 from evsim.schema import LONGEST_NAME, printable
 
-FORMATS: tuple[ModuleType, ...] = (tables, folders)
+FORMATS: tuple[ModuleType, ...] = (spikes, arrays, cifar, trials, tables, folders)
 """Asked in turn; each has NAME and ABOUT for the list in docs/datasets.md, ``recognises(path)`` and
 ``listing(path, choice)``."""
 

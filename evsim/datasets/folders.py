@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from evsim.datasets.listing import Files, files_below, files_in, folders_in, passed_over, readable, sizes_of
-from evsim.datasets.types import PARTS, TEST, Choice, Listing
-from evsim.errors import OptionError, RecordingError
+from evsim.datasets.parts import chosen
+from evsim.datasets.types import PARTS, Choice, Listing
+from evsim.errors import RecordingError
 
 NAME = "folders"
 ABOUT = "one folder for each class, whatever lies below it; or a folder of files, which have no labels"
@@ -65,14 +66,7 @@ def _part(path: Path, part: str | None) -> tuple[Path, tuple[str, ...]]:
     parts = [name for name in names if name.lower() in PARTS]
     if not parts or len(parts) < len(names):
         if part is not None:
-            raise OptionError(f"{path} has no parts such as train and test, which `part` chooses; leave it out")
+            chosen(path, [], part)
         return path, ()
-    lower = {name.lower(): name for name in parts}
-    if part is not None and part.lower() not in lower:
-        raise OptionError(f"{path} has the parts {', '.join(parts)}; `part={part}` is none of them")
-    if part is not None:
-        return path / lower[part.lower()], ()
-    held_out = [lower[name] for name in TEST if name in lower]
-    if not held_out:
-        return path / parts[0], (f"{path}: its one part, {parts[0]}, is taken; the model may have been trained on it",)
-    return path / held_out[0], (f"{path} has the parts {', '.join(parts)}; {held_out[0]} is taken, see `part`",)
+    name, notes = chosen(path, parts, part)
+    return path / name, notes

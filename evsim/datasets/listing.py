@@ -10,8 +10,9 @@ from pathlib import Path
 
 from evsim import api
 from evsim.datasets.types import MOST_SAMPLES
-from evsim.errors import EvsimError, RecordingError
-from evsim.events import FORMATS, ReadOptions, arrays, head_of, images
+from evsim.errors import RecordingError
+from evsim.events import FORMATS, HEAD, ReadOptions, arrays, images
+from evsim.files import check_input
 from evsim.network import Network
 
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
@@ -44,12 +45,19 @@ def readable(path: Path) -> bool:
     if path.suffix.lower() in suffixes:
         return True
     try:
-        head = head_of(path)
-    except EvsimError:  # no regular file, or an empty one
+        head = begins(path)
+    except RecordingError:  # no regular file, or one without permission
         return False
-    return (
+    return bool(head) and (
         head.startswith(arrays.MAGIC) or images.recognises(head) or any(reader.recognises(head) for reader in FORMATS)
     )
+
+
+def begins(path: Path) -> bytes:
+    """Return the first bytes of a file, none of an empty one; RecordingError if it cannot be read."""
+    check_input(path, RecordingError, "a data set")
+    with path.open("rb") as file:
+        return file.read(HEAD)
 
 
 def folders_in(path: Path) -> list[str]:
@@ -117,7 +125,7 @@ def passed_over(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     return (f"{path}: passed over {len(names)} files of no format that evsim reads: {shown}",)
 
 
-def _scanned(path: Path) -> os._ScandirIterator[str]:  # type: ignore[name-defined]
+def _scanned(path: Path) -> os._ScandirIterator[str]:
     try:
         return os.scandir(path)
     except OSError as error:

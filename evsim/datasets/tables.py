@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from evsim.datasets.listing import Files, files_in, folders_in, sizes_of
+from evsim.datasets.listing import Files, begins, files_in, folders_in, sizes_of
 from evsim.datasets.types import MOST_SAMPLES, Choice, Listing
 from evsim.errors import OptionError, RecordingError
-from evsim.events import head_of
 from evsim.files import check_input
 from evsim.schema import shown
 
@@ -137,7 +136,7 @@ def read_table(path: Path, holes: Sequence[str] = ()) -> Table:
                 f"{path} has no column named file or id (its first row is {shown(', '.join(rows[0]))}); name the "
                 "columns in the first row, e.g. file,label"
             )
-        header, file, label = ("file", "label")[: len(rows[0])], 0, len(rows[0]) - 1 or -1
+        header, file, label = ["file", "label"][: len(rows[0])], 0, len(rows[0]) - 1 or -1
     else:
         rows = rows[1:]
     if not rows:
@@ -280,10 +279,10 @@ def _tables_in(path: Path) -> list[str]:
 
 def _names_both(path: Path, columns: Sequence[str]) -> bool:
     try:
-        head = head_of(path).decode("utf-8-sig", "replace").splitlines()
-    except RecordingError:  # no regular file, or an empty one
+        head = begins(path).decode("utf-8-sig", "replace").splitlines()
+    except RecordingError:  # no regular file, or one without permission
         return False
-    header = _header(_rows(head[:1])[0]) if head[0].strip() else []
+    header = _header(_rows(head[:1])[0]) if head and head[0].strip() else []
     return _column(header, LABEL) >= 0 and _column(header, columns) >= 0
 
 
