@@ -57,24 +57,34 @@ def check(
 
 
 @command(
-    "evsim compare spikingformer.h5 spikformer.h5 --input recordings/",
+    "evsim compare spikingformer.h5 spikformer.h5 qkformer.h5 --input recordings/",
     "evsim compare model.h5 --residual sew --input recording.aedat",
+    "evsim compare --eval spikingformer.audit.h5 spikformer.audit.h5",
     panel=PANEL,
 )
 def compare(
-    first: Annotated[str, argument("MODEL_A", "model A: model.h5, or a checkpoint", INPUT)],
-    second: Annotated[str | None, argument("MODEL_B", "left out with --residual", INPUT)] = None,
+    models: Annotated[
+        list[str], argument("MODELS", "A, B and so on: model.h5 or checkpoints; one alone with --residual", INPUT)
+    ],
     source: Annotated[
-        str,
-        option("recording, frames or image, or a folder of them", INPUT, "--input", metavar="PATH"),
-    ] = ...,  # type: ignore[assignment]
+        str | None,
+        option(
+            "recording, frames or image, or a folder of them [required without --eval]",
+            INPUT,
+            "--input",
+            metavar="PATH",
+        ),
+    ] = None,
+    evaluated: Annotated[
+        bool, option("MODELS are audit.h5 of evsim eval on the same samples: paired differences", INPUT, "--eval")
+    ] = False,
     residual: Annotated[
         str | None,
-        option("compare A with itself, its residual placed so: spike-driven or sew", INPUT, metavar="PLACE"),
+        option("compare one model with itself, its residual placed so: spike-driven or sew", INPUT, metavar="PLACE"),
     ] = None,
     counts: Annotated[
         str | None,
-        option("write the counts of A and B, summed over inputs, into this folder", OUTPUT, metavar="FOLDER"),
+        option("write the counts of each, summed over inputs, into this folder", OUTPUT, metavar="FOLDER"),
     ] = None,
     *,
     timesteps: int | None,
@@ -84,42 +94,52 @@ def compare(
     allow_memory: str | None,
     json_file: str | None,
 ) -> None:
-    """Compare two models, or one with another residual.
+    """Compare models, or one with another residual.
 
     Operations and energy by stage, and predictions, side by side.
     """
     from evsim.audit.compare import compare as compare_networks
-    from evsim.audit.compare import compare_residuals
+    from evsim.audit.compare import compare_residuals, letter
     from evsim.audit.inputs import inputs_of
     from evsim.cli.prices import operation_prices
     from evsim.converters import load_model
     from evsim.errors import OptionError
     from evsim.files import check_outputs
-    from evsim.report.audit import compare_document, compare_report, skipped_note
+    from evsim.report.audit import skipped_note
+    from evsim.report.compare import compare_document, compare_report
     from evsim.report.files import CountsFolder
 
-    if (second is None) == (residual is None):
-        raise OptionError("compare takes a second model or --residual, one of the two")
-    check_outputs({"--json": json_file}, [first, second, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
+    if evaluated:
+        from evsim.cli.pairing import compare_evaluations
+
+        unheeded = {
+            "source": source, "residual": residual, "counts": counts, "timesteps": timesteps,
+            "allow_memory": allow_memory, "threads": threads != 1,
+        }  # fmt: skip
+        compare_evaluations(models, profile, json_file, unheeded, reading)
+        return
+    if source is None:
+        raise OptionError("compare runs models on an input; give --input, or --eval for what evsim eval has run")
+    if (len(models) == 1) == (residual is None):
+        raise OptionError("compare takes a second model or --residual, one of the two; with --residual one model alone")
+    check_outputs({"--json": json_file}, [*models, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
     prices = operation_prices(profile)
     folder = CountsFolder(counts) if counts else None
-    keep = (lambda which, run: folder.add(f"{'ab'[which]}-{run.network.name}", run)) if folder else None
-    a = load_model(first, allow_memory)
-    network = a.network
-    output.notes(a.notes)
+    keep = (lambda which, run: folder.add(f"{letter(which)}-{run.network.name}", run)) if folder else None
+    networks = []
+    for model in models:
+        loaded = load_model(model, allow_memory)
+        output.notes(loaded.notes)
+        networks.append(loaded.network)
     if residual is not None:
         outcome = compare_residuals(
-            network, residual, source,
+            networks[0], residual, source,
             profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
         )  # fmt: skip
     else:
-        assert second is not None
-        b = load_model(second, allow_memory)
-        output.notes(b.notes)
         outcome = compare_networks(
-            network, b.network, source,
-            profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
-        )  # fmt: skip
+            networks, source, profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading
+        )
     hidden = len(outcome.notes) - SHOWN_NOTES
     more = (f"and {hidden} more on the inputs",) if hidden > 0 else ()
     output.notes((*outcome.notes[:SHOWN_NOTES], *more, *skipped_note(outcome)))

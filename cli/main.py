@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import audits, charges, evals, models, output, recordings, runs
+from evsim.cli import audits, charges, evals, families, models, output, recordings, runs
 from evsim.cli.command import PlainGroup
 from evsim.cli.words import spell
 from evsim.errors import EvsimError, spelled
@@ -48,6 +48,7 @@ COMMANDS = (
     models.convert,
     models.synthesize,
     models.info,
+    families.families,
     runs.run,
     evals.evaluate,
     runs.demo,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Literal
 
+from evsim.converters import literature
 from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import input_spec
@@ -263,6 +264,7 @@ def _shared(net: Net) -> str:
 FAMILY = Family(
     name=NAME,
     title="CSNN of SpikingJelly",
+    literature=literature.CSNN,
     forms=tuple(Form(name, net.rows(), _shared(net), net.neurons()) for name, net in NETS.items()),
     graph=_graph,
     sizes=_sizes,

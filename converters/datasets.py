@@ -49,6 +49,8 @@ def read_hdf5(path: Path, notes: list[str]) -> dict[str, Tensor]:
             f"{path} is laid out as a model.h5, but says that it is something else, of no family that evsim knows; "
             "make it again by: evsim convert CHECKPOINT"
         )
+    if kind := hdf5.own_kind(file):
+        raise CheckpointError(f"{path} is no checkpoint: it holds {kind}")
     tensors: dict[str, Tensor] = {}
     texts: list[str] = []
     for name, member in file.members.items():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from evsim.converters.facts import Facts
+from evsim.converters.literature import Literature
 from evsim.converters.parts import Builder
 from evsim.converters.presets import Preset
 from evsim.converters.table import Form, Match, Shapes
@@ -43,6 +44,8 @@ class Family:
         The rate among those that is no published one, for the report.
     plif
         Whether its networks may have neurons of a learned leak, whose ``w`` lies in the checkpoint.
+    literature
+        Where it is published, and what of its presets; `evsim families` lists it.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Family:
     fires_like: Callable[[str], str | float] | None = None
     residual_rate: float | None = None
     plif: bool = False
+    literature: Literature = field(default_factory=Literature)
 
     def form(self, name: str) -> Form:
         """Return the form of that name; KeyError if there is none."""

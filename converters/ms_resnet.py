@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import input_spec
@@ -118,6 +119,7 @@ def _preset(depth: int, timesteps: int, assumed: tuple[str, ...] = ()) -> Preset
 FAMILY = Family(
     name=NAME,
     title="MS-ResNet",
+    literature=literature.MS_RESNET,
     forms=(Form("plain", _rows(deep=False)), Form("deep", _rows(deep=True))),
     graph=_graph,
     sizes=_sizes,

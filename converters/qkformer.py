@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import input_spec, is_count
@@ -237,6 +238,7 @@ def _fires_like(lif: str) -> str | float:
 FAMILY = Family(
     name=NAME,
     title="QKFormer",
+    literature=literature.QKFORMER,
     forms=tuple(Form(form, tuple(_rows(form))) for form in WIDTHS),
     graph=_graph,
     sizes=_sizes,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import input_spec
@@ -218,6 +219,7 @@ def _fires_like(lif: str) -> str | float:
 FAMILY = Family(
     name=NAME,
     title="Spike-driven Transformer",
+    literature=literature.SDT_V1,
     forms=(Form(NAME, tuple(_rows())),),
     graph=_graph,
     sizes=_sizes,

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+from evsim.converters import literature
 from evsim.converters.affine import normalised, parts_of
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
@@ -219,6 +220,7 @@ def _fires_like(lif: str) -> str:
 FAMILY = Family(
     name=NAME,
     title="Spike-driven Transformer V2",
+    literature=literature.SDT_V2,
     forms=(Form("kd", _rows(kd=True)), Form("standard", _rows(kd=False))),
     graph=_graph,
     sizes=_sizes,

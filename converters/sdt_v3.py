@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.folding import stack, weighted
@@ -311,6 +312,7 @@ BASE = {
 FAMILY = Family(
     name=NAME,
     title="Spike-driven Transformer V3",
+    literature=literature.SDT_V3,
     forms=(
         Form("large-kd", _large_rows(kd=True)),
         Form("large", _large_rows(kd=False)),

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import input_spec
@@ -220,6 +221,7 @@ def _pooled(builder: Builder, side: int, number: int, x: str) -> tuple[int, str]
 FAMILY = Family(
     name=NAME,
     title="SEW-ResNet",
+    literature=literature.SEW_RESNET,
     forms=(
         *resnet_forms("downsample.0.module.0", "downsample.0", "Spiking ResNet"),
         Form("dvs-cifar10", _dvs_rows(_dvs_shapes("dvs-cifar10"))),

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import input_spec, is_count
@@ -133,6 +134,7 @@ def _fires_like(lif: str) -> str | float:
 FAMILY = Family(
     name=NAME,
     title="Spikformer",
+    literature=literature.SPIKFORMER,
     forms=(
         Form("imagenet", _rows("conv", (1,), (1, 1)), shared="the oldest Spikingformer checkpoints"),
         Form("dvs", _rows("conv", (1,), (1,)), shared="the oldest Spikingformer checkpoints"),

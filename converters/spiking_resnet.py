@@ -6,6 +6,7 @@ a convolution with a BatchNorm and no neurons. So every convolution but the firs
 
 from __future__ import annotations
 
+from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.parts import Builder
@@ -39,6 +40,7 @@ def _graph(builder: Builder, facts: Facts) -> Network:
 FAMILY = Family(
     name=NAME,
     title="Spiking ResNet",
+    literature=literature.SPIKING_RESNET,
     forms=resnet_forms("downsample.module.0", "downsample.0", "SEW-ResNet"),
     graph=_graph,
     sizes=resnet_sizes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from evsim.converters import literature
 from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import input_spec
@@ -130,6 +131,7 @@ def _presets() -> dict[str, Preset]:
 FAMILY = Family(
     name=NAME,
     title="spiking VGG of SpikingJelly",
+    literature=literature.SPIKING_VGG,
     forms=tuple(Form(name, _rows(*form), SHARED, _learned(*form)) for name, form in FORMS.items()),
     graph=_graph,
     sizes=_sizes,

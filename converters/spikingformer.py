@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import input_spec, is_count
@@ -168,6 +169,7 @@ def _sizes(preset: Preset) -> tuple[str, Mapping[str, int]]:
 FAMILY = Family(
     name=NAME,
     title="Spikingformer",
+    literature=literature.SPIKINGFORMER,
     forms=(
         Form("proj", _rows(STAGES["proj"])),
         Form("block", _rows(STAGES["block"])),

@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import Statistics, input_spec, is_count
@@ -339,6 +340,7 @@ def _preset(
 FAMILY = Family(
     name=NAME,
     title="SpikingResformer",
+    literature=literature.SPIKINGRESFORMER,
     forms=tuple(
         Form(name, _rows(PUBLISHED, {}, name == "plif"), grown=partial(_grown, parametric=name == "plif"))
         for name in ("plif", "lif")

@@ -135,6 +135,8 @@ def load(path: str | Path) -> Stored:
     try:
         with hdf5.File(path, CountsError, again) as file:
             told = file.attributes()
+            if told.get("format") != FORMAT and (kind := hdf5.own_kind(file)):
+                raise CountsError(f"{path} is no file of counts: it holds {kind}")
             if told.get("format") != FORMAT:
                 raise CountsError(
                     f"{path} is an HDF5 file but holds no counts; a run with `save_counts=True` makes some"

@@ -128,6 +128,8 @@ def load(path: str | Path) -> Network:
 
 def _loaded(path: Path, file: hdf5.File) -> Network:
     told = file.attributes()
+    if told.get("format") != FORMAT and (kind := hdf5.own_kind(file)):
+        raise ModelFileError(f"{path} is no model: it holds {kind}")
     _check_version(path, told)
     meta, spec = parsed(_text(told, "network")), build(InputSpec, parsed(_text(told, "input")))
     nodes = _nodes(parsed(file.text("nodes")))

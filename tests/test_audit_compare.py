@@ -14,7 +14,7 @@ from commands import evsim
 from evsim import countsfile, modelfile
 from evsim.api import Sample, simulate
 from evsim.audit.check import check
-from evsim.audit.compare import Bench, compare, stage_of
+from evsim.audit.compare import Bench, compare, letter, stage_of
 from evsim.audit.residual import placement, with_residual
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
@@ -141,7 +141,7 @@ def test_stages_and_totals_add_up(tmp_path):
     samples = [made[0].sample, made[1].sample]
     for i, sample in enumerate(samples):
         np.save(tmp_path / f"{i}.npy", sample)
-    done = compare(made[0].network, made[1].network, tmp_path)
+    done = compare([model.network for model in made], tmp_path)
     blocks = [f"block.{i}.{part}" for i in range(2) for part in ("attn", "mlp")]
     assert list(done.stages) == ["tokenizer", *blocks, "head"]
     for side, model in enumerate(made):
@@ -164,7 +164,7 @@ def test_models_of_different_depth_stand_side_by_side(tmp_path):
     made = [synthesize(replace(SMALL, depth=depth), 0.2) for depth in (1, 3)]
     np.save(tmp_path / "input.npy", made[0].sample)
     for pair in (made, made[::-1]):
-        done = compare(pair[0].network, pair[1].network, tmp_path / "input.npy")
+        done = compare([model.network for model in pair], tmp_path / "input.npy")
         assert list(done.stages)[-2:] == ["block.2.mlp", "head"]
         lacking = done.stages["block.2.mlp"][0 if pair is made else 1]
         assert lacking is None
@@ -176,7 +176,7 @@ def test_an_empty_folder_is_refused(tmp_path):
     """A folder without files says so."""
     network = skeleton(SMALL)
     with pytest.raises(RecordingError, match="holds no files"):
-        compare(network, network, tmp_path)
+        compare((network, network), tmp_path)
 
 
 def test_files_of_no_known_format_are_skipped(tmp_path):
@@ -213,7 +213,7 @@ def test_unreadable_inputs_stop_before_any_run(name, content, tmp_path, monkeypa
     runs = []
     monkeypatch.setattr("evsim.audit.compare.run_on", lambda *_, **__: runs.append(1))
     with pytest.raises(RecordingError, match=name):
-        compare(network, network, tmp_path)
+        compare((network, network), tmp_path)
     assert not runs
 
 
@@ -230,9 +230,9 @@ def test_each_model_is_built_once(tmp_path, monkeypatch):
     monkeypatch.setattr("evsim.audit.compare.Simulator", Watched)
     for i in range(3):
         np.save(tmp_path / f"{i}.npy", np.roll(image, i, axis=1))
-    outcome = compare(network, with_residual(network, "sew"), tmp_path)
+    outcome = compare((network, with_residual(network, "sew")), tmp_path)
     assert built == [4, 4]
-    alone = [compare(network, with_residual(network, "sew"), path) for path in sorted(tmp_path.iterdir())]
+    alone = [compare((network, with_residual(network, "sew")), path) for path in sorted(tmp_path.iterdir())]
     assert outcome.predictions == tuple(one.predictions[0] for one in alone)
     assert outcome.totals[1].sops == pytest.approx(np.mean([one.totals[1].sops for one in alone]))
     bench = Bench(network, 1, None)
@@ -258,9 +258,46 @@ def test_ratios_are_those_of_the_figures(tmp_path):
             a, b = figures["a"][name], figures["b"][name]
             assert figures["ratio"][name] == (pytest.approx(b / a) if a else None), name
     assert document["stages"]["block.0.attn"]["ratio"]["macs"] is None
-    total = next(line for line in outcome.out.splitlines() if line.startswith("total"))
+    total = next(line for line in outcome.out.splitlines() if line.startswith("B/A"))
     names = ("sops", "macs", "exact_mj", "paper_mj", "paper_events_mj")
-    assert total.split()[3::3] == [f"{document['totals']['ratio'][name]:.3f}" for name in names]
+    assert total.split()[1:] == [f"{document['totals']['ratio'][name]:.3f}" for name in names]
+    assert document["totals"].keys() == {"a", "b", "ratio"}
+    assert max(len(line) for line in outcome.out.splitlines()[3:] if not line.startswith("energy, ")) <= 80
+
+
+def test_any_number_of_models_stands_side_by_side(tmp_path):
+    """Five models of two families: letters in JSON, ratios against a, each as with A alone; 80 columns."""
+    made = [synthesize(replace(SMALL, family=family), 0.2) for family in ("spikingformer", "spikformer")]
+    made += [synthesize(replace(SMALL, depth=1), rate) for rate in (0.1, 0.2, 0.3)]
+    paths = [tmp_path / f"{i}.h5" for i in range(5)]
+    for path, model in zip(paths, made, strict=True):
+        modelfile.save(model.network, path)
+    np.save(tmp_path / "input.npy", made[0].sample)
+    source = ("--input", tmp_path / "input.npy")
+    outcome = evsim("compare", *paths, *source, "--json", tmp_path / "c.json", "--counts", tmp_path / "counts")
+    assert outcome.code == 0
+    document = json.loads((tmp_path / "c.json").read_text())
+    assert document["totals"].keys() == {*"abcde", "ratio", "ratios"}
+    assert document["stages"]["block.1.attn"]["c"] is None
+    assert len(document["predictions"][0]) == 5
+    for side, path in zip("bcde", paths[1:], strict=True):
+        alone = json.loads(evsim("compare", paths[0], path, *source, "--json", "-").out)["totals"]
+        assert document["totals"][side] == alone["b"]
+        assert document["totals"]["ratios"][side] == alone["ratio"]
+        energies = {view: alone["b"][view] for view in ("exact_mj", "paper_mj", "paper_events_mj")}
+        assert all(f"{energy:.6f}" in outcome.out for energy in energies.values())
+    assert document["totals"]["ratio"] == document["totals"]["ratios"]["b"]
+    lines = outcome.out.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith(tuple("ABCDE"))][:5] == ["A:", "B:", "C:", "D:", "E:"]
+    assert max(len(line) for line in lines if not line.startswith("on ")) <= 80
+    folded = sum(document["stages"][f"block.{i}.attn"]["a"]["exact_mj"] for i in range(2))
+    assert any(line.split()[:2] == ["block.attn", f"{folded:.6f}"] for line in lines)
+    assert {path.name[:2] for path in (tmp_path / "counts").iterdir()} == {"a-", "b-", "c-", "d-", "e-"}
+
+
+def test_letters_go_on_behind_z():
+    """As the columns of a sheet."""
+    assert [letter(which) for which in (0, 25, 26, 51, 52)] == ["a", "z", "aa", "az", "ba"]
 
 
 def test_command_line(tmp_path):
@@ -283,7 +320,7 @@ def test_command_line(tmp_path):
     assert "Predictions are not comparable" in outcome.out
     for arguments, message in (
         ((paths[0], *source), "a second model or --residual"),
-        ((*paths, "--residual", "sew", *source), "a second model or --residual"),
+        ((*paths, "--residual", "sew", *source), "with --residual one model alone"),
         ((paths[1], "--residual", "sew", *source), "already has a sew residual; give --residual spike-driven"),
         ((paths[0], "--residual", "x", *source), "--residual must be"),
     ):

@@ -13,11 +13,14 @@ from commands import evsim
 from evsim import countsfile
 from evsim.api import simulate
 from evsim.audit.paper import dense_operations_of, paper_table
+from evsim.audit.published import published_energies
 from evsim.audit.sweep import SweepOptions, sweep
 from evsim.converters.presets import Preset
 from evsim.data import published
+from evsim.energy import load_profile
 from evsim.energy.paper import estimate
 from evsim.errors import OptionError
+from evsim.report.published import published_report
 from evsim.synthesis import skeleton, synthesize
 
 TABLE = paper_table()
@@ -94,6 +97,46 @@ def test_a_layer_whose_every_input_fires_is_charged():
     assert row.firing_rate == 1.0
     assert row.acs == 4 * 16 * 16 * 8 * 4 * 9
     assert row.macs == 0.0
+
+
+def test_what_other_families_publish_follows_their_own_rules():
+    """SpikingResformer's two published columns agree; its first conv would add what it is left out for; SEW's rates."""
+    entries = {entry.model: entry for entry in TABLE.published}
+    assert not entries.keys() & {f"{model}-imagenet" for model in BY_MODEL}
+    for model in ("spikingresformer-ti-imagenet", "spikingresformer-m-imagenet"):
+        (reading,) = entries[model].readings
+        assert reading.first == "never"
+        assert reading.gacs == pytest.approx(entries[model].sops_g, abs=0.01)
+    first = 3 * 64 * 49 * 112 * 112
+    assert entries["spikingresformer-ti-imagenet"].left_out_mj == pytest.approx(4 * first * 4.6e-9)
+    for depth in (34, 50, 101, 152):
+        (reading,) = entries[f"sew-resnet-{depth}-imagenet"].readings
+        assert reading.first_mj == pytest.approx(first * 4.6e-9)
+        energy = reading.first_mj + 0.9 * reading.gacs
+        assert energy == pytest.approx(entries[f"sew-resnet-{depth}-imagenet"].energy_mj)
+        assert reading.mean_rate == pytest.approx(reading.gacs / entries[f"sew-resnet-{depth}-imagenet"].dense_gops)
+        assert 0.25 < reading.mean_rate < 0.31
+    once, every = entries["sdt-8-384"].readings
+    assert every.first_mj == pytest.approx(4 * once.first_mj) == pytest.approx(4 * 3 * 48 * 9 * 224 * 224 * 4.6e-9)
+    assert {model for model, entry in entries.items() if "energy_mj" in entry.unread} >= {"ms-resnet-18-imagenet"}
+
+
+def test_an_energy_that_the_first_convolution_alone_needs_implies_nothing():
+    """At a dear multiply-accumulate the published energy leaves no accumulates, and the table shows none."""
+    entries = published_energies(load_profile().priced(e_mac_pj=46.0))
+    sdt = next(entry for entry in entries if entry.model == "sdt-8-384")
+    assert sdt.readings[1].gacs is sdt.readings[1].mean_rate is None
+    assert any(line.split()[-2:] == ["-", "-"] for line in published_report(entries))
+
+
+def test_the_table_of_other_families_fits_a_terminal():
+    """80 columns, a mark behind what is unread, each family's source and what its rule leaves out."""
+    lines = published_report(TABLE.published)
+    assert max(map(len, lines)) <= 80
+    text = " ".join(lines)
+    assert "15.12?" in text
+    for family in {entry.family for entry in TABLE.published}:
+        assert f"{family}: " in text
 
 
 def test_paper_command():

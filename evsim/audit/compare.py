@@ -1,8 +1,8 @@
-"""Two models side by side on the same inputs: operations and energy by stage, and whether they predict the same."""
+"""Models side by side on the same inputs: operations and energy by stage, and whether they predict the same."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_args
@@ -10,7 +10,7 @@ from typing import get_args
 from evsim.api import Run, Sample, check_run, read, run_on
 from evsim.audit.inputs import readable
 from evsim.audit.residual import with_residual
-from evsim.counters import NeuronCounts, SynapseCounts
+from evsim.counters import Counts, NeuronCounts, SynapseCounts
 from evsim.energy import Profile, exact, load_profile, paper
 from evsim.engine import Simulator
 from evsim.errors import OptionError
@@ -58,15 +58,15 @@ class Comparison:
     Attributes
     ----------
     networks
-        A and B.
+        Two or more: A, B, C and so on.
     paths
         The inputs.
     predictions
-        Class by A and by B, per input.
+        Class by each model, per input.
     stages
-        Stage name to the totals of A and B; None where a model has no such stage.
+        Stage name to the totals of each model; None where one has no such stage.
     totals
-        Of A and B.
+        Of each model.
     note
         What limits the comparison; may be empty.
     skipped
@@ -75,19 +75,19 @@ class Comparison:
         What was said of the inputs as they were read, each behind its path.
     """
 
-    networks: tuple[Network, Network]
+    networks: tuple[Network, ...]
     paths: tuple[str, ...]
-    predictions: tuple[tuple[int, int], ...]
-    stages: dict[str, tuple[Totals | None, Totals | None]]
-    totals: tuple[Totals, Totals]
+    predictions: tuple[tuple[int, ...], ...]
+    stages: Mapping[str, tuple[Totals | None, ...]]
+    totals: tuple[Totals, ...]
     note: str = ""
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def agreement(self) -> float:
-        """Share of inputs for which both predict the same class."""
-        return sum(a == b for a, b in self.predictions) / len(self.predictions)
+        """Share of inputs for which all predict the same class."""
+        return sum(len(set(classes)) == 1 for classes in self.predictions) / len(self.predictions)
 
 
 class Bench:
@@ -115,8 +115,7 @@ class Bench:
 
 
 def compare(
-    first: Network,
-    second: Network,
+    networks: Sequence[Network],
     source: str | Path,
     *,
     profile: Profile | None = None,
@@ -125,12 +124,12 @@ def compare(
     keep: Callable[[int, Run], None] | None = None,
     options: ReadOptions | None = None,
 ) -> Comparison:
-    """Run two models on the same inputs.
+    """Run models on the same inputs.
 
     Parameters
     ----------
-    first, second
-        The models, A and B.
+    networks
+        The models, of any families: A, B and so on.
     source
         A file, or a folder whose files (and those of its subfolders) are all read, and before the first run.
     profile
@@ -138,43 +137,42 @@ def compare(
     threads, timesteps
         As `evsim.api.simulate` takes them.
     keep
-        Called with 0 (A) or 1 (B) and each run, counted in detail, such as `evsim.report.files.CountsFolder.add`.
+        Called with the model's number, from 0, and each run, counted in detail, such as
+        `evsim.report.files.CountsFolder.add`.
     options
         How recordings are read and become frames, as `evsim.api.read` takes them.
 
     Raises
     ------
     RecordingError, NetworkError, OptionError
-        If an input cannot be read by both models, or there is none.
+        If an input cannot be read by all models, or there is none.
     """
     profile = profile or load_profile()
     check_run(threads, timesteps)
-    networks = (first, second)
     benches = [Bench(network, threads, timesteps) for network in networks]
     paths, skipped = readable(source, networks, timesteps, options)
-    sums: list[dict[str, Totals]] = [{}, {}]
+    sums: list[dict[str, Totals]] = [{} for _ in networks]
     predictions = []
     notes: dict[str, None] = {}
     for path in paths:
-        pair = []
+        classes = []
         for which, (bench, stages) in enumerate(zip(benches, sums, strict=True)):
             sample = read(path, bench.network, timesteps, options)
             notes |= dict.fromkeys(f"{path}: {note}" for note in sample.notes)
             run = bench.run(sample, detail=keep is not None)
             if keep:
                 keep(which, run)
-            for stage, totals in stage_totals(run, profile).items():
+            for stage, totals in stage_totals(run.counts, profile).items():
                 stages[stage] = stages.get(stage, Totals()).plus(totals, 1.0 / len(paths))
-            pair.append(run.prediction)
-        predictions.append((pair[0], pair[1]))
-    a, b = sums
-    names = _ordered(list(a), list(b))
+            classes.append(run.prediction)
+        predictions.append(tuple(classes))
+    stages_of_all, totals_of_all = side_by_side(sums)
     return Comparison(
-        networks,
+        tuple(networks),
         tuple(map(str, paths)),
         tuple(predictions),
-        {name: (a.get(name), b.get(name)) for name in names},
-        (_total(list(a.values())), _total(list(b.values()))),
+        stages_of_all,
+        totals_of_all,
         skipped=tuple(map(str, skipped)),
         notes=tuple(notes),
     )
@@ -203,28 +201,43 @@ def compare_residuals(
         instead = "sew" if residual == "spike-driven" else "spike-driven"
         raise OptionError(f"{network.name} already has a {residual} residual; give `residual={instead}`")
     comparison = compare(
-        network, other, source, profile=profile, threads=threads, timesteps=timesteps, keep=keep, options=options
+        (network, other), source, profile=profile, threads=threads, timesteps=timesteps, keep=keep, options=options
     )
     return replace(comparison, note=RETRAINING)
 
 
-def stage_totals(run: Run, profile: Profile) -> dict[str, Totals]:
-    """Return the totals of a run by stage: tokenizer, each block's attention and MLP, head."""
-    mine = exact.layers_mj(run.counts, profile)
-    binary, events = (paper.layers_mj(run.counts, profile, setting) for setting in get_args(paper.NonSpike))
+def side_by_side(
+    models: Sequence[Mapping[str, Totals]],
+) -> tuple[dict[str, tuple[Totals | None, ...]], tuple[Totals, ...]]:
+    """Return stages and totals of models side by side, whatever counted them.
+
+    Parameters
+    ----------
+    models
+        For each model, stage to totals, in order of execution, as `stage_totals` has them.
+
+    Returns
+    -------
+    stages, totals
+        Stage to the totals of each model, the head last, None where one has no such stage; the totals of each model.
+    """
+    names = sorted(dict.fromkeys(name for stages in models for name in stages), key=lambda name: name == "head")
+    together = {name: tuple(stages.get(name) for stages in models) for name in names}
+    return together, tuple(_total(list(stages.values())) for stages in models)
+
+
+def stage_totals(counts: Counts, profile: Profile) -> dict[str, Totals]:
+    """Return the totals of counts by stage, means over their samples: tokenizer, each block's attention, MLP, head."""
+    mine = exact.layers_mj(counts, profile)
+    binary, events = (paper.layers_mj(counts, profile, setting) for setting in get_args(paper.NonSpike))
     stages: dict[str, Totals] = {}
-    for layer in run.counts.layers:
+    for layer in counts.layers:
         if isinstance(layer, NeuronCounts):
             continue
         unrolled = layer.acs_unrolled if isinstance(layer, SynapseCounts) else None
-        totals = Totals(
-            int(layer.sops.sum()),
-            int(layer.macs.sum()),
-            0 if unrolled is None else int(unrolled.sum()),
-            mine[layer.name],
-            binary[layer.name],
-            events[layer.name],
-        )
+        sums = (int(layer.sops.sum()), int(layer.macs.sum()), 0 if unrolled is None else int(unrolled.sum()))
+        sops, macs, acs_unrolled = (count / max(1, layer.samples) for count in sums)
+        totals = Totals(sops, macs, acs_unrolled, mine[layer.name], binary[layer.name], events[layer.name])
         stage = stage_of(layer.name)
         stages[stage] = stages.get(stage, Totals()).plus(totals)
     return stages
@@ -236,17 +249,18 @@ def stage_of(name: str) -> str:
     return "tokenizer" if parent == "patch_embed" else parent or name
 
 
+def letter(which: int) -> str:
+    """Return what a model is called by its number from 0: a to z, then aa, ab and so on."""
+    first, last = divmod(which, 26)
+    return (letter(first - 1) if first else "") + chr(ord("a") + last)
+
+
 def ratios(a: Totals | None, b: Totals | None) -> dict[str, float | None]:
     """Return B / A of operations and energies; None where A has none, or a model lacks the stage."""
     return {
         f.name: getattr(b, f.name) / getattr(a, f.name) if a and b and getattr(a, f.name) else None
         for f in fields(Totals)
     }
-
-
-def _ordered(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """Merge the stages of two models in order of execution, the head last."""
-    return sorted(dict.fromkeys([*first, *second]), key=lambda name: name == "head")
 
 
 def _total(stages: Sequence[Totals]) -> Totals:

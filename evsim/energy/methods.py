@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evsim.energy import affine, chip, counted_memory, exact, lemaire, memory_bytes, paper, qnn, spikesim
+from evsim.energy import (
+    affine,
+    chip,
+    counted_memory,
+    exact,
+    lemaire,
+    memory_bytes,
+    paper,
+    qnn,
+    sdt,
+    sew,
+    spikesim,
+    spikingresformer,
+)
 from evsim.energy.method import Method
 
 METHODS: Mapping[str, Method] = {
@@ -19,6 +32,9 @@ METHODS: Mapping[str, Method] = {
         affine.METHOD,
         qnn.METHOD,
         spikesim.METHOD,
+        sdt.METHOD,
+        sew.METHOD,
+        spikingresformer.METHOD,
     )
 }
 """Every energy method by its name, in the order of tables."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from evsim.counters import Counts
@@ -126,11 +127,11 @@ def sensitivity(
                 refused.append((method, variant, profile.label, str(error)))
     if not ratios:
         raise OptionError(f"no method and profile can charge both; the first says: {refused[0][3]}")
-    turns = [
-        _turn(method, variant, *(_operations(counts, method, chosen) for counts in (a, b)))
-        for method, variant, chosen in _variants(names, options)
-        if METHODS[method].linear
-    ]
+    turns = []
+    for method, variant, chosen in _variants(names, options):
+        if METHODS[method].linear:
+            with suppress(OptionError):  # of rows that the method has no rule for: told among the refusals
+                turns.append(_turn(method, variant, *(_operations(counts, method, chosen) for counts in (a, b))))
     return Sensitivity(tuple(ratios), tuple(turns), tuple(refused))
 
 

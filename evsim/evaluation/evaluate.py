@@ -251,7 +251,7 @@ class _Job:
             network_digest(self.network),
             self.network.spec.timesteps if self.settings.timesteps is None else self.settings.timesteps,
             self.precision,
-            _reading(self.settings.options),
+            reading_of(self.settings.options),
             self.settings.detail,
             str(self.samples.path),
             self.samples.digest,
@@ -304,7 +304,7 @@ def _check_out(path: Path, *, resume: bool) -> None:
         raise OutputError(f"cannot write {path}: permission denied; give another place")
 
 
-def _reading(options: ReadOptions) -> dict[str, str]:
+def reading_of(options: ReadOptions) -> dict[str, str]:
     """Return the options of reading that differ from their defaults, as texts."""
     plain = ReadOptions()
     return {

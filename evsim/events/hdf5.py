@@ -26,7 +26,7 @@ from evsim.events.columns import (
 from evsim.events.options import ReadOptions
 from evsim.events.tables import is_table, table
 from evsim.events.types import PIECE, Piece, Size, Stream, empty_piece
-from evsim.hdf5 import MAGIC, File, Member
+from evsim.hdf5 import MAGIC, File, Member, own_kind
 from evsim.schema import printable
 
 NAME = "hdf5"
@@ -152,6 +152,8 @@ def _places(file: File) -> list[Place]:
 def _chosen(file: File, camera: str | None) -> Place:
     path, places = file.path, _places(file)
     if not places:
+        if kind := own_kind(file):
+            raise RecordingError(f"{path} is no recording: it holds {kind}")
         held = [printable(name) for name in file.members if "/" not in name]
         raise RecordingError(
             f"{path} has no group with the datasets t, x, y and p, nor a table of events; "

@@ -10,9 +10,10 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from evsim.audit.check import Check, LayerCheck
-from evsim.audit.compare import Comparison, Totals, ratios
+from evsim.audit.compare import Comparison
 from evsim.audit.paper import Implied, PaperTable, Recomputed
 from evsim.audit.sweep import SweepRow
+from evsim.report.published import published_report
 from evsim.report.text import aligned
 from evsim.synthesis import TOLERANCE
 
@@ -63,51 +64,6 @@ def check_document(check: Check) -> dict[str, Any]:
             }
             for layer in check.layers
         ],
-    }
-
-
-def compare_report(comparison: Comparison) -> str:
-    """Return stages side by side, totals with ratios, and the agreement of predictions."""
-    a, b = comparison.networks
-    head = (
-        "stage", "", "SOPs A", "SOPs B", "B/A", "MACs A", "MACs B", "B/A", "exact mJ A", "exact mJ B", "B/A",
-        "paper mJ A", "paper mJ B", "B/A", "as events A", "as events B", "B/A",
-    )  # fmt: skip
-    rows: list[tuple[str, ...]] = [head, *(_pair_row(stage, *pair) for stage, pair in comparison.stages.items())]
-    rows.append(_pair_row("total", *comparison.totals))
-    inputs = f"{len(comparison.paths)} inputs, means" if len(comparison.paths) > 1 else comparison.paths[0]
-    lines = [
-        f"A: {a.name} ({a.family}, {a.variant})",
-        f"B: {b.name} ({b.family}, {b.variant})",
-        f"on {inputs}",
-        "",
-        *aligned(rows),
-        "",
-        "paper: the paper's estimate, integers charged as dense MACs (binary-only); as events: the same, an integer k",
-        "charged as k accumulates (integer-as-events). The two are equal where no layer reads integers.",
-        *(_saving(name, first, second) for name, first, second in _energies(comparison)),
-        f"predictions agree on {comparison.agreement:.1%} of {len(comparison.predictions)} inputs",
-    ]
-    return "\n".join([*lines, *([comparison.note] if comparison.note else [])])
-
-
-def compare_document(comparison: Comparison) -> dict[str, Any]:
-    """Return a comparison as plain lists, dicts, numbers and texts."""
-
-    def pair(values: tuple[Totals | None, Totals | None]) -> dict[str, Any]:
-        sides = {side: asdict(value) if value else None for side, value in zip("ab", values, strict=True)}
-        return {**sides, "ratio": ratios(*values)}
-
-    return {
-        "schema": SCHEMA,
-        "models": [network.name for network in comparison.networks],
-        "inputs": list(comparison.paths),
-        "skipped": list(comparison.skipped),
-        "predictions": [list(classes) for classes in comparison.predictions],
-        "agreement": comparison.agreement,
-        "stages": {name: pair(values) for name, values in comparison.stages.items()},
-        "totals": pair(comparison.totals),
-        "note": comparison.note,
     }
 
 
@@ -169,6 +125,8 @@ def paper_report(table: PaperTable) -> str:
             "It needs integer-as-events. With binary-only, the shipped setting of the authors' tool, q, k, v and fc1",
             "alone are dense MACs of " + ", ".join(f"{mj:.2f} mJ ({name})" for name, mj in graded.items()) + ",",
             f"more than is published for the whole; the saving would be at least {table.saving_if_binary_only:.2%}.",
+            "",
+            *published_report(table.published),
         ]
     )
 
@@ -260,34 +218,6 @@ def _check_table(title: str, layers: Sequence[LayerCheck]) -> list[str]:
 def _share_line(layers: Sequence[LayerCheck]) -> str:
     shares = {view: sum(layer.share[view] for layer in layers) for view in layers[0].share}
     return "together of the energy: " + ", ".join(f"{share:.2%} {view}" for view, share in shares.items())
-
-
-def _pair_row(stage: str, a: Totals | None, b: Totals | None) -> tuple[str, ...]:
-    cells, ratio = [stage, ""], ratios(a, b)
-    for name in ("sops", "macs", "exact_mj", "paper_mj", "paper_events_mj"):
-        form = ",.0f" if name in ("sops", "macs") else ".6f"
-        cells += [format(getattr(side, name), form) if side else "" for side in (a, b)]
-        share = ratio[name]
-        cells.append("" if share is None else f"{share:.3f}")
-    return tuple(cells)
-
-
-def _energies(comparison: Comparison) -> list[tuple[str, float, float]]:
-    a, b = comparison.totals
-    return [
-        ("exact", a.exact_mj, b.exact_mj),
-        ("paper, binary-only", a.paper_mj, b.paper_mj),
-        ("paper, integer-as-events", a.paper_events_mj, b.paper_events_mj),
-    ]
-
-
-def _saving(name: str, a: float, b: float) -> str:
-    less, more, side = (a, b, "A") if a <= b else (b, a, "B")
-    share = f"{1.0 - less / more:.2%}" if more else "0.00%"
-    verdict = f"{side} needs {share} less"
-    if share == "0.00%":
-        verdict = "both need the same" if a == b else f"{side} needs less, by under 0.01%"
-    return f"energy, {name}: A {a:.6f} mJ, B {b:.6f} mJ; {verdict}"
 
 
 def _recomputed_row(entry: Recomputed) -> tuple[str, ...]:

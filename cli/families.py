@@ -1,0 +1,67 @@
+"""The command about families of models: families."""
+
+import sys
+from typing import Annotated
+
+from evsim.cli import output
+from evsim.cli.command import command
+from evsim.cli.models import PANEL
+from evsim.cli.shared import ENGINE, INPUT, MODEL, argument, option
+
+TABLE = "Table of models"
+
+
+@command(
+    "evsim families",
+    "evsim families sew-resnet ms-resnet --table",
+    "evsim families --table --models sdt-8-512,qkformer-10-512-imagenet --run --json table.json",
+    panel=PANEL,
+)
+def families(
+    names: Annotated[list[str] | None, argument("FAMILY", "only these: {families}", INPUT)] = None,
+    table: Annotated[bool, option("the figures of their published models side by side", TABLE, "--table")] = False,
+    models: Annotated[str | None, option("only these models in the table", TABLE, metavar="NAME,NAME,...")] = None,
+    run: Annotated[
+        bool, option("run a synthetic model of each size, and count: minutes for a large one", TABLE, "--run")
+    ] = False,
+    rates: Annotated[str, option("published, or one rate for every LIF", MODEL, metavar="RATE")] = "published",
+    scale_rates: Annotated[float, option("factor on all rates; none goes beyond 0.9", MODEL)] = 1.0,
+    seed: Annotated[int, option("seed of weights and input", MODEL)] = 0,
+    threads: Annotated[int, option("threads that share each layer's work", ENGINE)] = 1,
+    *,
+    json_file: str | None,
+) -> None:
+    """List the families that evsim knows.
+
+    With key patterns, published models and sources; --table puts the models' figures side by side.
+    """
+    from evsim.audit import families as audit
+    from evsim.errors import OptionError
+    from evsim.files import check_outputs
+    from evsim.report import families as report
+
+    if not table and (models or run):
+        raise OptionError(f"{'--models' if models else '--run'} is about the table; give --table too")
+    check_outputs({"--json": json_file})
+    chosen = audit.families(tuple(names or ()))
+    if not table:
+        output.show(report.families_report(chosen), report.families_document(chosen), json_file)
+        return
+    from tqdm import tqdm
+
+    presets = _presets(models, [preset for family in chosen for preset in family.presets])
+    activity = audit.Rates(rates, scale_rates, seed, threads) if run else None
+    todo = audit.figures(presets, activity)
+    rows = tuple(tqdm(todo, total=len(presets), unit="model", leave=False, disable=None, file=sys.stderr))
+    output.show(report.figures_report(rows), report.figures_document(rows), json_file)
+
+
+def _presets(models: str | None, known: list[str]) -> list[str]:
+    """Return the models that are asked for, or all."""
+    from evsim.errors import OptionError
+
+    wanted = list(dict.fromkeys(models.split(","))) if models else known
+    for name in wanted:
+        if name not in known:
+            raise OptionError(f"no model is named {name} there; known are {', '.join(known)}")
+    return wanted
