@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from evsim.report.files import CountsFolder
 
 PANEL = "Audits"
-SHOWN_NOTES = 8
-"""Notes on inputs that are printed; a folder may give thousands."""
 
 
 @command("evsim check model.h5", "evsim check model.h5 --input recording.aedat --json check.json", panel=PANEL)
@@ -98,20 +96,11 @@ def compare(
 
     Operations and energy by stage, and predictions, side by side.
     """
-    from evsim.audit.compare import compare as compare_networks
-    from evsim.audit.compare import compare_residuals, letter
-    from evsim.audit.inputs import inputs_of
-    from evsim.cli.prices import operation_prices
-    from evsim.converters import load_model
+    from evsim.cli.comparing import compare_models
+    from evsim.cli.pairing import compare_evaluations
     from evsim.errors import OptionError
-    from evsim.files import check_outputs
-    from evsim.report.audit import skipped_note
-    from evsim.report.compare import compare_document, compare_report
-    from evsim.report.files import CountsFolder
 
     if evaluated:
-        from evsim.cli.pairing import compare_evaluations
-
         unheeded = {
             "source": source, "residual": residual, "counts": counts, "timesteps": timesteps,
             "allow_memory": allow_memory, "threads": threads != 1,
@@ -120,31 +109,11 @@ def compare(
         return
     if source is None:
         raise OptionError("compare runs models on an input; give --input, or --eval for what evsim eval has run")
-    if (len(models) == 1) == (residual is None):
-        raise OptionError("compare takes a second model or --residual, one of the two; with --residual one model alone")
-    check_outputs({"--json": json_file}, [*models, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
-    prices = operation_prices(profile)
-    folder = CountsFolder(counts) if counts else None
-    keep = (lambda which, run: folder.add(f"{letter(which)}-{run.network.name}", run)) if folder else None
-    networks = []
-    for model in models:
-        loaded = load_model(model, allow_memory)
-        output.notes(loaded.notes)
-        networks.append(loaded.network)
-    if residual is not None:
-        outcome = compare_residuals(
-            networks[0], residual, source,
-            profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
-        )  # fmt: skip
-    else:
-        outcome = compare_networks(
-            networks, source, profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading
-        )
-    hidden = len(outcome.notes) - SHOWN_NOTES
-    more = (f"and {hidden} more on the inputs",) if hidden > 0 else ()
-    output.notes((*outcome.notes[:SHOWN_NOTES], *more, *skipped_note(outcome)))
-    _save(folder)
-    output.show(compare_report(outcome), compare_document(outcome), json_file, kept=bool(folder))
+    compare_models(
+        models, source, residual, counts,
+        timesteps=timesteps, reading=reading, profile=profile, threads=threads, allow_memory=allow_memory,
+        json_file=json_file,
+    )  # fmt: skip
 
 
 @command("evsim paper", "evsim paper --json paper.json", panel=PANEL)

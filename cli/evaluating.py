@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 from evsim.cli import output
@@ -12,7 +13,7 @@ from evsim.converters import load_model
 from evsim.datasets import open_dataset
 from evsim.energy.paper import NonSpike
 from evsim.errors import OptionError
-from evsim.evaluation.evaluate import evaluate
+from evsim.evaluation.evaluate import check_out, evaluate
 from evsim.evaluation.pool import check_workers
 from evsim.events import ReadOptions
 from evsim.files import check_outputs, write_whole
@@ -86,6 +87,8 @@ def evaluate_and_print(request: Request) -> None:
         "--out": request.out, "--counts": request.counts, "--json": request.json_file, "--csv": request.csv_file,
     }  # fmt: skip
     check_outputs(targets, [request.model, *request.tables])
+    if request.out is not None:
+        check_out(Path(request.out), resume=request.resume)
     prices = operation_prices(request.profile)
     model = load_model(request.model, request.allow_memory)
     network = model.network

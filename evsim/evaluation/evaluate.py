@@ -129,7 +129,7 @@ def evaluate(
     path = None if out is None else Path(out)
     _check(network, settings, precision, places)
     if path is not None:
-        _check_out(path, resume=resume)
+        check_out(path, resume=resume)
     listed = opened(samples, network)
     audit, speed = _Job(network, listed, settings, precision, places, tell, progress).run(path)
     return Evaluation(audit, profile or load_profile(), nonspike, seed, speed, tuple(listed.notes))
@@ -293,8 +293,8 @@ def _check(network: Network, settings: Settings, precision: str, places: Places)
         )
 
 
-def _check_out(path: Path, *, resume: bool) -> None:
-    """Refuse before any work a place that cannot be written to, or is taken."""
+def check_out(path: Path, *, resume: bool) -> None:
+    """Refuse before any work a place that cannot be written to, or is taken; OutputError."""
     check_outputs({"out": path})
     if exists(path) and not path.is_file():
         raise OutputError(f"{path} is no regular file, which an audit must be; give another name")

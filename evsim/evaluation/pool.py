@@ -195,6 +195,7 @@ class _Process:
             stdout=subprocess.PIPE,
             bufsize=0,
             pass_fds=memory.handles,
+            start_new_session=True,  # a terminal's Ctrl-C is for whoever started this: it ends its workers
             env=os.environ | {"PYTHONPATH": paths},
         )
         assert self._process.stdin is not None

@@ -10,7 +10,6 @@ import mmap
 import os
 import pickle
 import select
-import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,7 +72,6 @@ def trials_of(order: Order) -> Trials:
 
 def main() -> None:
     """Take the order, say that it is carried out, then run one chunk after the other."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; whoever started this one ends it
     told = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints must not come between the answers
