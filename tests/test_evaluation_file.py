@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -22,6 +24,8 @@ from evsim.evaluation.outcome import load_evaluation
 from evsim.files import OutputError
 
 SAMPLES = 10
+CHANGES = int(os.environ.get("EVSIM_FAULTS", "10")) * 4
+"""Changed files that are read."""
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +274,25 @@ def test_names_of_a_stranger_cannot_reach_the_terminal(network, tmp_path):
     pairs = [(evsim.api.Sample(frames(0), "a\x1b[31m.npy"), 0)]
     evsim.evaluate(network, pairs, out=tmp_path / "audit.h5")
     assert load_evaluation(tmp_path / "audit.h5").names == ("a\\x1b[31m.npy",)
+
+
+def test_changed_bytes_never_crash(whole, tmp_path):
+    """Whatever bytes of an audit change, it is read or refused in one line, in bounded time."""
+    content, moments = whole[0].read_bytes(), random.Random(1)
+    path, outcomes = tmp_path / "audit.h5", Counter()
+    for _ in range(CHANGES):
+        changed = bytearray(content)
+        for _ in range(moments.choice([1, 4, 50])):
+            place = moments.randrange(min(len(changed), moments.choice([512, 8192, len(changed)])))
+            changed[place] = moments.randrange(256)
+        if moments.random() < 0.2:
+            del changed[moments.randrange(len(changed)) :]
+        path.write_bytes(changed)
+        try:
+            audit = load(path)
+        except AuditError as error:
+            outcomes["refused" if "audit.h5" in str(error) else "refused without its name"] += 1
+        else:
+            outcomes["read"] += 1
+            assert len(audit.arrays["status"]) == SAMPLES
+    assert outcomes.keys() == {"read", "refused"}

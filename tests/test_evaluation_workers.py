@@ -197,31 +197,31 @@ def test_dask_that_is_not_there_is_one_line(network, data, monkeypatch):
 
 @DASK
 @LINUX
-def test_a_dask_cluster_gives_the_same(data, alone, tmp_path):
+def test_a_dask_cluster_gives_the_same(network, tmp_path):
     """On a scheduler and three workers in processes of their own, one killed, one slow: byte for byte the same."""
-    file = tmp_path / "scheduler.json"
-    settings = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "60s"}
+    data = folder(tmp_path / "data", 60)
+    alone = evsim.evaluate(network, str(data), out=tmp_path / "alone.h5")
+    file, out = tmp_path / "scheduler.json", tmp_path / "dask.h5"
     quiet = {
         "cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL,
-        "env": os.environ | settings,
+        "env": os.environ | {"DASK_TEMPORARY_DIRECTORY": str(tmp_path)},
     }  # fmt: skip
     dask = [sys.executable, "-m", "dask"]
-    processes = [
-        subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", file], **quiet)
-    ]
+    scheduler = [*dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", file]
+    worker = [*dask, "worker", "--scheduler-file", file, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    processes = [subprocess.Popen(each, **quiet) for each in (scheduler, worker, worker, worker)]
     try:
-        worker = [*dask, "worker", "--scheduler-file", file, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-        processes += [subprocess.Popen([*worker, "--name", f"w{i}"], **quiet) for i in range(3)]
-        out = tmp_path / "dask.h5"
+        wait_for_workers(file, 3)
         command = subprocess.Popen(
-            [EVSIM, "eval", GOLDEN, data.path, "--out", out, "--dask", file, "--json", tmp_path / "dask.json"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [EVSIM, "eval", GOLDEN, data, "--out", out, "--dask", file, "--json", tmp_path / "dask.json"],
+            **quiet | {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}, text=True,
         )  # fmt: skip
-        while not out.exists() and command.poll() is None:
-            time.sleep(0.05)
+        wait_for_chunk(out, command)
         slow, doomed = processes[2:]
-        slow.send_signal(signal.SIGSTOP)  # comes back only when others have run
+        for each in (slow, doomed):  # what they hold of the work, nobody has
+            each.send_signal(signal.SIGSTOP)
         time.sleep(1.0)
+        assert command.poll() is None
         doomed.kill()
         time.sleep(2.0)
         slow.send_signal(signal.SIGCONT)
@@ -230,7 +230,34 @@ def test_a_dask_cluster_gives_the_same(data, alone, tmp_path):
         assert "top-1" in stdout
         document = json.loads((tmp_path / "dask.json").read_text())
         assert told(document) == told(alone.to_dict())
+        assert out.read_bytes() == (tmp_path / "alone.h5").read_bytes()
     finally:
         for process in processes:
             process.kill()
             process.wait()
+
+
+def wait_for_workers(file, workers):
+    """Wait, in a process of its own, until a scheduler has so many workers."""
+    code = (
+        "import sys, time, distributed\n"
+        "from pathlib import Path\n"
+        "while not Path(sys.argv[1]).exists(): time.sleep(0.1)\n"
+        "client = distributed.Client(scheduler_file=sys.argv[1])\n"
+        "client.wait_for_workers(int(sys.argv[2]), timeout=120)\n"
+    )
+    environment = os.environ | {"DASK_TEMPORARY_DIRECTORY": str(file.parent)}
+    subprocess.run([sys.executable, "-c", code, file, str(workers)], check=True, env=environment, timeout=180)
+
+
+def wait_for_chunk(path, command):
+    """Wait until the first chunk of an audit stands."""
+    import h5py
+
+    while command.poll() is None:
+        if path.exists():
+            with h5py.File(path, locking=False) as file:
+                if file["chunks"][:].any():
+                    return
+        time.sleep(0.005)
+    raise AssertionError(command.communicate())

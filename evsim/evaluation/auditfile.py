@@ -318,10 +318,19 @@ def _loaded(file: hdf5.File) -> Audit:
 def _check(audit: Audit) -> None:
     """Refuse what no run can have given; SchemaError."""
     for name, column in audit.layout.columns.items():
-        if column.dtype == "i8" and audit.arrays[name].size and int(audit.arrays[name].min()) < 0:
+        values = audit.arrays[name]
+        if column.dtype == "i8" and values.size and int(values.min()) < 0:
             raise SchemaError(f"{printable(name)} holds a negative count")
+        if column.dtype == "i8" and values.sum(dtype=np.float64) > countsfile.LARGEST_TOTAL:
+            raise SchemaError(f"{printable(name)} sums up to more than {countsfile.LARGEST_TOTAL}")
     if not np.isin(audit.arrays["status"], (ABSENT, RAN, FAILED)).all():
         raise SchemaError("status holds what it does not know")
+    classes = audit.arrays["logits"].shape[1]
+    for name in ("anytime/prediction", "anytime/rank"):
+        if ((audit.arrays[name] < -1) | (audit.arrays[name] >= classes)).any():
+            raise SchemaError(f"{name} holds what is none of {classes} classes")
+    if any(label < -1 for _, label in audit.header.samples):
+        raise SchemaError("its header names a class below 0")
     ran = audit.arrays["status"] == RAN
     if reason := fault(summed(audit.layout, audit.arrays, ran)) if ran.any() else "":
         raise SchemaError(reason)

@@ -163,7 +163,9 @@ class Evaluation:
     @cached_property
     def costs(self) -> Costs:
         """Operations by sample and layer."""
-        arrays = {name: values[self.ran] for name, values in self.audit.arrays.items()}
+        arrays = self.audit.arrays
+        if not self.ran.all():
+            arrays = {name: values[self.ran] for name, values in arrays.items()}
         return costs(self.audit.layout, arrays, self.nonspike)
 
     @property
