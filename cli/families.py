@@ -14,7 +14,7 @@ TABLE = "Table of models"
 @command(
     "evsim families",
     "evsim families sew-resnet ms-resnet --table",
-    "evsim families --table --models sdt-8-512,qkformer-10-512-imagenet --run --json table.json",
+    "evsim families sdt-v1 qkformer --table --run --rates 0.2 --json table.json",
     panel=PANEL,
 )
 def families(

@@ -54,7 +54,8 @@ def test_help_stands_in_panels_of_80_columns(name, monkeypatch):
         ]
         argument = parameter.param_type_name == "argument"
         if argument:
-            typed = parameter.metavar if parameter.required else f"[{parameter.metavar}]"
+            several = "" if parameter.required or parameter.nargs == 1 else "..."
+            typed = parameter.metavar if parameter.required else f"[{parameter.metavar}{several}]"
             assert f"\n  {typed}" in f"\n{sections[parameter.rich_help_panel]}"
         elif parameter.hidden:
             assert not rows

@@ -112,7 +112,7 @@ def _figure(row: Row, name: str) -> str:
 
 
 def _operations(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    table = [("model", "G SOPs", "G MACs", "inside")]
+    table: list[tuple[str, ...]] = [("model", "G SOPs", "G MACs", "inside")]
     for row in rows:
         done = row.activity
         counts = (done.sops, done.macs, done.macs_inside) if done else ()
@@ -121,7 +121,7 @@ def _operations(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def _energies(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    table = [("model", "exact", "paper", "events", "own rule", "published")]
+    table: list[tuple[str, ...]] = [("model", "exact", "paper", "events", "own rule", "published")]
     for row in rows:
         done = row.activity
         energies = (done.exact_mj, done.paper_mj, done.paper_events_mj, done.rule_mj) if done else ()

@@ -1,0 +1,92 @@
+"""Counts that no run can have made are refused, however whole their file is; files of evsim's own are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from commands import evsim
+from energy_cases import layer_c, layer_f
+
+from evsim import countsfile, demo
+from evsim.counters import Counts
+from evsim.countscheck import fault
+from evsim.countsfile import CountsError, Origin
+
+
+def changed(counts, index=0, sizes=None, **counters):
+    """Return counts with other sizes or counters of one row."""
+    row = counts.layers[index]
+    row = replace(row, geometry=replace(row.geometry, **(sizes or {})), **counters)
+    return replace(counts, layers=(*counts.layers[:index], row, *counts.layers[index + 1 :]))
+
+
+def test_worked_layers_are_sound():
+    """Nothing is wrong with layers C and F, nor with their sums over samples."""
+    assert fault(layer_c()) == fault(layer_f()) == ""
+    assert fault(countsfile.merged([layer_c(), layer_c(), layer_c()])) == ""
+
+
+HUGE = 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"groups": 0}, "has a size of 0"),
+        ({"in_channels": HUGE, "in_height": HUGE}, "inputs, more than any machine holds"),
+        ({"out_channels": HUGE, "out_height": HUGE, "in_height": HUGE}, "more than any machine holds"),
+        ({"kernel": (HUGE, HUGE)}, "weights, more than any machine holds"),
+        ({"out_height": 19}, "makes a map of 19 from one of 16 with 1 around it"),
+        ({"in_width": 17}, "met other numbers of inputs than its 1088 of each sample"),
+    ],
+)
+def test_sizes_that_no_layer_has(sizes, says, tmp_path):
+    """Each is refused by name as the file is read, in one line."""
+    counts = changed(layer_c(), sizes=sizes)
+    assert fault(counts).startswith("conv ")
+    assert says in fault(counts)
+    countsfile.save(tmp_path / "c.h5", counts, Origin("c", "c", (), {}))
+    with pytest.raises(CountsError, match=r"c\.h5 is damaged or no counts file \(conv ") as refused:
+        countsfile.load(tmp_path / "c.h5")
+    assert says in str(refused.value)
+
+
+def test_sizes_and_counters_that_agree_are_refused_where_no_run_ends():
+    """Sizes within a machine and counters to match: too many operations over all layers and samples."""
+    size = replace(layer_f().layers[0].geometry, in_channels=2**23, out_channels=2**24)
+    each = np.full(4, 2**23, np.int64)
+    row = replace(layer_f().layers[0], geometry=size, input_size=each)
+    one = Counts(4, (row,))
+    assert fault(one) == ""
+    many = Counts(4, tuple(replace(row, name=f"fc{i}", samples=2**14, input_size=each * 2**14) for i in range(2)), {})
+    assert "dense operations, more than any run does" in fault(many)
+
+
+def test_neurons_and_more_nonzeros_than_inputs():
+    """A layer of neurons meets its own map; no more inputs are nonzero than there are."""
+    assert "lif met other numbers" in fault(changed(layer_c(), 1, input_size=np.full(4, 2047)))
+    assert "more nonzero inputs" in fault(changed(layer_c(), input_nonzeros=np.full(4, 1025)))
+
+
+def test_what_evsim_wrote_is_told_apart(tmp_path):
+    """A model, counts and spikes in place of each other: what the file holds, and which command reads it."""
+    counts, spikes = tmp_path / "c.h5", tmp_path / "s.h5"
+    countsfile.save(counts, layer_c(), Origin("c", "c", (), {}))
+    with h5py.File(spikes, "w") as file:
+        file.create_dataset("spikes/block.0.attn.q_lif", data=np.zeros(3, np.uint8))
+    for arguments, says in (
+        (("info", counts), "is no model: it holds counts of a run; evsim energy charges them"),
+        (("events", counts), "is no recording: it holds counts of a run; evsim energy charges them"),
+        (("convert", counts, tmp_path / "m.h5"), "is no checkpoint: it holds counts of a run"),
+        (("info", spikes), "is no model: it holds spikes that --record-spikes wrote; no command reads them"),
+        (("events", spikes), "is no recording: it holds spikes that --record-spikes wrote"),
+        (("energy", spikes), "is no file of counts: it holds spikes"),
+        (("energy", demo.model_path()), "is no file of counts: it holds a model; evsim info lists it"),
+        (("events", demo.model_path()), "is no recording: it holds a model; evsim info lists it, evsim run runs it"),
+    ):
+        outcome = evsim(*arguments)
+        assert outcome.code == 2, arguments
+        assert says in outcome.err, arguments
