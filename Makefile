@@ -16,7 +16,8 @@ CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
-	test-avx2 test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures fuzz-guided test-networks bench bench-quick clean
+	test-avx2 test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures fuzz-guided test-networks bench bench-quick \
+	experiments clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -167,6 +168,17 @@ bench: $(BIN)/.bench
 
 bench-quick: $(BIN)/.bench
 	$(BIN)/python tests/benchmarks/bench.py --quick
+
+# the open experiments of docs/experiments.md: trains what is not in build/experiments yet (half an hour of one core),
+# evaluates it in float64, holds each prediction against PyTorch's and prints the tables; WRITE=--write keeps them
+$(BIN)/.torch: $(BIN)/.dev
+	$(BIN)/pip install --quiet --editable '.[torch]'
+	touch $@
+
+WRITE ?=
+experiments: $(BIN)/.torch
+	$(BIN)/python tests/reference/train_small.py --out build/experiments
+	$(BIN)/python tests/reference/experiments.py --folder build/experiments $(WRITE)
 
 clean:
 	rm -rf $(VENV) build demo-out

@@ -91,6 +91,7 @@ class Member:
 OWN = {
     "evsim-model": "a model; evsim info lists it, evsim run runs it",
     "evsim-counts": "counts of a run; evsim energy charges them",
+    "evsim-audit": "an audit of a data set; evsim energy charges it, evsim compare compares it with another by `eval`",
 }
 """What the files hold that evsim writes, and which command reads them, by their attribute `format`."""
 

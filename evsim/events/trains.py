@@ -44,7 +44,7 @@ class _Lists(NamedTuple):
 def holds_trains(path: str | Path, head: bytes) -> bool:
     """Whether a file holds spike trains, and no events with x and y; RecordingError if it is damaged."""
     if npz.recognises(head):
-        return bool(_matched(npz.names_of(Path(path))))
+        return bool(_matched(npz.names_in(Path(path))))
     if not hdf5.recognises(head):
         return False
     with File(path, RecordingError) as file:
@@ -76,7 +76,7 @@ def stream(path: str | Path, head: bytes, channels: int, options: ReadOptions) -
         raise RecordingError(f"{path}: spike trains have at most {MOST_CHANNELS} channels, the model takes {channels}")
     if npz.recognises(head):
         _no_sample(path, options)
-        names = _matched(npz.names_of(path))
+        names = _matched(npz.names_in(path))
         columns = npz.read_columns(path, names)
         times, units, name = columns["t"], columns["i"], names["t"]
     else:
