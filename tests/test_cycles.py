@@ -134,6 +134,16 @@ def test_the_order_of_nodes_is_found():
     assert ordered(nodes) == nodes
 
 
+def test_a_delay_outside_the_cycle_closes_none():
+    """Of two delays, the one that is in the cycle goes before what it reads, and the other stays behind."""
+    nodes = (
+        Input("input", (), 4, 1, 1, "integers"), Delay("late", ("lif",)), Linear("out", ("late",), 5, 3),
+        *RECURRENT[:5], TimeReduction("count", ("out",)),
+    )  # fmt: skip
+    again = network(*[node for node in ordered(nodes) if node.name != "input"])
+    assert again.closing == {"back": "lif"}
+
+
 def test_a_cycle_without_a_delay_is_named():
     """Both an order that is looked for and a network say which nodes read each other."""
     nodes = [Input("input", (), 4, 1, 1, "integers"), Add("sum", ("input", "loop")), Linear("loop", ("sum",), 4, 4)]
