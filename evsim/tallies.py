@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.counters import AttentionCounts, Ints, NeuronCounts, SynapseCounts, SynapseKind
-from evsim.kernels.counting import attention_operations, tally_values
+from evsim.kernels.counting import attention_operations, count_values, spikes_per_head, sum_integers
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 from evsim.workload import Geometry, Row, Work, fan_out
 
@@ -47,13 +47,17 @@ class SynapsesTally:
                 return
             when = slice(0, 1)
         self.seen[when] = True
-        counts = np.zeros((4, packet.values.shape[0]), np.int64)
-        self.binary &= bool(tally_values(packet.values, packet.channels, fan_out(self.geometry), counts))
-        self.values[NONZEROS, when] += counts[0]
-        self.values[MACS, when] += counts[1]
+        reach = fan_out(self.geometry)
         if isinstance(packet, IntegerMap):
-            self.values[SUM, when] += counts[2]
-            self.values[ACS, when] += counts[3]
+            nonzeros, sums = by_position(packet)
+            self.values[SUM, when] += sums.sum(axis=1)
+            self.values[ACS, when] += sums @ reach
+            self.binary &= bool((sums == nonzeros).all())
+        else:
+            nonzeros = np.empty(packet.values.shape[:2], np.int64)
+            self.binary &= bool(count_values(packet.values, packet.channels, nonzeros))
+        self.values[NONZEROS, when] += nonzeros.sum(axis=1)
+        self.values[MACS, when] += nonzeros @ reach
 
     def counts(self, input_size: Ints, bias_adds: Ints, _updates: Ints) -> SynapseCounts:
         """Return the counts in their final form."""
@@ -110,8 +114,9 @@ class NeuronsTally:
     def emit(self, when: slice, output: IntegerMap) -> None:
         """Count what integer neurons emitted: k is k spikes."""
         self.seen[when] = True
-        self.spikes[when] += output.values.sum(axis=(1, 2), dtype=np.int64)
-        self.nonzeros[when] += np.count_nonzero(output.values, axis=(1, 2))
+        nonzeros, sums = by_position(output)
+        self.spikes[when] += sums.sum(axis=1)
+        self.nonzeros[when] += nonzeros.sum(axis=1)
 
     def fire(self, when: slice, by_step: Ints) -> None:
         """Count spikes."""
@@ -212,7 +217,10 @@ class RowsTally:
     def add(self, when: slice, spikes: SpikeMap) -> None:
         """Count by the spikes of each head."""
         self.seen[when] = True
-        by_head = _by_head(spikes.dense(), self.geometry)
+        size = self.geometry
+        counts = np.empty((*spikes.words.shape[:2], size.heads), np.int64)
+        spikes_per_head(spikes.words, spikes.channels // size.heads, counts)
+        by_head = counts.sum(axis=1)
         self.sops[when] += by_head * self.geometry.width
         self.operands[0, when] += by_head.sum(axis=1)
 
@@ -220,6 +228,17 @@ class RowsTally:
         """Return the counts in their final form."""
         counts = _attention_counts(self.work, self.geometry, input_size, self.sops, None, self.operands)
         return replace(counts, operations={"accumulates": self.sops})
+
+
+def by_position(packet: IntegerMap) -> tuple[Ints, Ints]:
+    """Return how many values of each position are not 0, and their sums, [T, P] each; counted once for all readers."""
+    if not packet.counted:
+        nonzeros, sums = np.empty((2, *packet.values.shape[:2]), np.int64)
+        count_values(packet.values, packet.channels, nonzeros)
+        sum_integers(packet.values, sums)
+        packet.counted.extend((nonzeros, sums))
+    nonzeros, sums = packet.counted
+    return nonzeros, sums
 
 
 def _by_order(size: Geometry, kv: Ints, qk: Ints) -> tuple[Ints, Ints]:

@@ -32,32 +32,66 @@ def spikes_per_position(words: NDArray[np.uint64], counts: NDArray[np.int64]) ->
 
 
 @kernel
-def tally_values(
-    values: NDArray[np.generic], channels: int, fan_out: NDArray[np.int64], counts: NDArray[np.int64]
-) -> bool:
-    """Count a map of numbers: values [T, P, C], of which the first `channels` count, fan_out [P].
+def count_values(values: NDArray[np.generic], channels: int, nonzeros: NDArray[np.int64]) -> bool:
+    """Count the nonzeros of each position: values [T, P, C], of which the first `channels` count, nonzeros [T, P].
 
-    counts [4, T] receives nonzeros, nonzeros times fan-out, sums and sums times fan-out (sums of whole numbers only
-    make sense). Returns whether every value is 0 or 1.
+    Returns whether every value is 0 or 1.
     """
     binary = True
     for t in range(values.shape[0]):
         for p in range(values.shape[1]):
-            nonzeros = np.int64(0)
-            total = np.int64(0)
-            ones = np.int64(0)
+            some = np.int32(0)
+            ones = np.int32(0)
             for c in range(channels):  # without a branch: it could be guessed wrong at every event
-                value = values[t, p, c]
-                nonzeros += value != 0
-                total += np.int64(value)
-                ones += value == 1
-            if nonzeros > 0:
-                binary &= ones == nonzeros
-                counts[0, t] += nonzeros
-                counts[1, t] += nonzeros * fan_out[p]
-                counts[2, t] += total
-                counts[3, t] += total * fan_out[p]
+                some += np.int32(values[t, p, c] != 0)
+                ones += np.int32(values[t, p, c] == 1)
+            binary &= ones == some
+            nonzeros[t, p] = some
     return binary
+
+
+@kernel
+def sum_integers(values: NDArray[np.int32], sums: NDArray[np.int64]) -> None:
+    """Sum up each position: values [T, P, C], sums [T, P]."""
+    for t in range(values.shape[0]):
+        for p in range(values.shape[1]):
+            total = np.int64(0)
+            for c in range(values.shape[2]):
+                total += np.int64(values[t, p, c])
+            sums[t, p] = total
+
+
+@kernel
+def spikes_per_head(words: NDArray[np.uint64], size: int, counts: NDArray[np.int64]) -> None:
+    """Count the spikes of each head: words [T, P, W], `size` channels per head, counts [T, P, heads]."""
+    for t in range(words.shape[0]):
+        for p in range(words.shape[1]):
+            for h in range(counts.shape[2]):
+                begin, end = h * size, h * size + size
+                total = np.int64(0)
+                for w in range(begin // 64, (end + 63) // 64):
+                    total += np.int64(popcount(words[t, p, w] & span_of(begin - 64 * w, end - 64 * w)))
+                counts[t, p, h] = total
+
+
+@inner
+def span_of(begin: int, end: int) -> np.uint64:
+    """Return a word whose bits ``begin .. end - 1`` are set, those of them that it has."""
+    low, high = max(0, begin), min(64, end)
+    return (~ZERO >> np.uint64(64 - high + low)) << np.uint64(low)  # type: ignore[no-any-return]
+
+
+@kernel
+def masks_of_heads(mask: NDArray[np.uint64], size: int, heads: int, words: NDArray[np.uint64]) -> None:
+    """Set the bits of all `size` channels of each head whose bit is set: mask [R, M], words [R, W]."""
+    for r in range(mask.shape[0]):
+        for w in range(words.shape[1]):
+            words[r, w] = ZERO
+        for h in range(heads):
+            if (mask[r, h // 64] >> np.uint64(h % 64)) & ONE:
+                begin, end = h * size, h * size + size
+                for w in range(begin // 64, (end + 63) // 64):
+                    words[r, w] |= span_of(begin - 64 * w, end - 64 * w)
 
 
 @kernel

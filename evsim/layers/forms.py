@@ -16,7 +16,7 @@ from evsim.layers.grouped import Grouped
 from evsim.layers.neurons import IntegerNeurons, NeuronLayer
 from evsim.layers.pool import Average, Pool
 from evsim.layers.readout import Addition, Flattening, Padding, TimeAverage, TokenAverage, Voting
-from evsim.layers.synapses import Synapses
+from evsim.layers.synapses import Synapses, gathers
 from evsim.primitives import (
     LIF,
     AdaptiveAveragePool,
@@ -74,7 +74,7 @@ def _synapses(node: Conv2d | Linear, at: Place) -> Layer:
 
 
 def _convolution(node: Conv2d, at: Place) -> Layer:
-    if node.groups > 1:
+    if not gathers(node, at.sources[0]):
         return Grouped(node, at.sources[0], at.shape, at.weights, at.context)
     return _synapses(node, at)
 

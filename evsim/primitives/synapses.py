@@ -76,6 +76,7 @@ class Linear(Node):
     batch_norm: bool = False
     module: str = "Linear"
     window: ClassVar[Window] = ((1, 1), (1, 1), (0, 0))
+    groups: ClassVar[int] = 1
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the map of real values that the layer emits."""

@@ -135,28 +135,33 @@ class Eager:
         x = self.over_time(self.real(node, x))
         threshold = own["v_threshold"] if node.channels else node.v_threshold
         rate = 1.0 / (1.0 + math.exp(-float(own["w"][0]))) if node.parametric else 0.0
-        v, spikes = None, torch.empty(x.shape, dtype=self.dtype)
+        spikes = torch.empty(x.shape, dtype=self.dtype)
+        v = _first(node, x[0], rate)
         for t in range(self.timesteps):
-            v = _charged(node, v, x[t], rate)
-            fired = v > threshold if node.strict else v >= threshold
-            spikes[t] = fired
+            if t:
+                _charge(node, v, x[t], rate)
+            torch.gt(v, threshold, out=spikes[t]) if node.strict else torch.ge(v, threshold, out=spikes[t])
             if t < self.timesteps - 1:
-                v = v - spikes[t] * threshold if node.soft_reset else v.masked_fill(fired, 0.0)
+                v.sub_(spikes[t] * threshold) if node.soft_reset else v.mul_(1.0 - spikes[t])
         return spikes
 
 
-def _charged(node: LIF, v: Tensor | None, x: Tensor, rate: float) -> Tensor:
-    """Return potentials before the reset; None stands for those at rest, which have nothing to leak."""
+def _first(node: LIF, x: Tensor, rate: float) -> Tensor:
+    """Return the potentials of the first timestep, which begin at rest, in memory of their own."""
+    if not node.decay_input:
+        return x.clone()
+    return x * rate if node.parametric else x / node.tau
+
+
+def _charge(node: LIF, v: Tensor, x: Tensor, rate: float) -> None:
+    """Charge potentials in place: nothing of the size of a map is allocated."""
     if not node.decay_input:
         keep = 1.0 - rate if node.parametric else node.decay
-        if v is None or keep == 0.0:
-            return x
-        return v + x if keep == 1.0 else torch.add(x, v, alpha=keep)
-    if v is None:
-        return x * rate if node.parametric else x / node.tau
-    if node.parametric:
-        return torch.lerp(v, x, rate)
-    return torch.lerp(v, x, 0.5) if node.tau == 2.0 else v + (x - v) / node.tau
+        (v if keep == 1.0 else v.mul_(keep)).add_(x)
+    elif node.parametric or node.tau == 2.0:
+        v.lerp_(x, rate if node.parametric else 0.5)
+    else:
+        v.add_((x - v).div_(node.tau))
 
 
 def _is_matrix(node: Any) -> bool:

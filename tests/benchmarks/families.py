@@ -47,6 +47,11 @@ def main(p, rounds=4, check=True):
             for n, v in e.clock.items(): epr.setdefault(n, []).append(v)
             if i: ev.append(t1); ea.append(t2)
     print(f"{p}: evsim {1e3*min(ev):.1f} ms eager {1e3*min(ea):.1f} ms ratio {min(ea)/min(ev):.2f}; sum of stages {1e3*sum(min(v) for v in per.values()):.1f}; SOPs {counts.sops/1e9:.2f}G")
+    agg = {}
+    for st in sim.stages:
+        k = '+'.join(type(k).__name__ for k in st.nodes) + ' ' + net.shapes[st.sources[0]].kind
+        a = agg.setdefault(k, [0, 0, 0]); a[0] += 1e3*min(per[st.name]); a[1] += 1e3*sum(min(epr.get(n.name, [0])) for n in st.nodes); a[2] += 1
+    for k, v in sorted(agg.items(), key=lambda kv: -kv[1][0]): print(f"    {k:40s} {v[0]:8.2f} {v[1]:8.2f} n={v[2]}")
     rows = sorted(((min(per[s.name]), s) for s in sim.stages), key=lambda r: -r[0])
     for t, s in rows[:int(sys.argv[2]) if len(sys.argv) > 2 else 25]:
         en = sum(min(epr.get(n.name, [0])) for n in s.nodes)
@@ -55,4 +60,4 @@ def main(p, rounds=4, check=True):
         kind = '+'.join(type(k).__name__ for k in s.nodes)
         w = f"{n.in_channels}->{n.out_channels} k{n.kernel} s{n.stride} g{n.groups}" if hasattr(n,'groups') else ''
         print(f"  {1e3*t:8.2f} {1e3*en:8.2f} {kind:16s} {s.name:40s} {sh} {w}")
-main(sys.argv[1])
+main(sys.argv[1], rounds=3, check='-c' in sys.argv)
