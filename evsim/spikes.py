@@ -36,7 +36,7 @@ class Segments:
     tile
         Channels per tile, a multiple of 64.
     values
-        None for spikes, and for integers in `planes` of bits; else the value of each entry, in the precision of the run.
+        None for spikes and for integers in `planes` of bits; else each entry's value, in the precision of the run.
     """
 
     index: NDArray[np.uint16]

@@ -13,8 +13,6 @@ from evsim.kernels.counting import attention_operations, count_values, spikes_pe
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 from evsim.workload import Geometry, Row, Work, fan_out
 
-Reals = NDArray[np.float64]
-
 COLUMNS = 6
 NONZEROS, SUM, SOPS, MACS, ACS, SPIKES = range(COLUMNS)
 """Columns of a row's running counts."""
@@ -94,7 +92,12 @@ class AttentionTally:
         size = self.geometry
         self.seen[when] = True
         attention_operations(
-            size.heads, size.head_dim, *(packet.words for packet in packets), self.kv[when], self.qk[when]
+            size.heads,
+            size.head_dim,
+            size.head_dim,
+            *(packet.words for packet in packets),
+            self.kv[when],
+            self.qk[when],
         )
         self.operands[:, when] += by_step
 
@@ -151,27 +154,29 @@ class IntegersTally:
         self.graded = work.input_kind == "integers"
 
     def multiply(self, when: slice, packets: tuple[Packet, ...]) -> None:
-        """Count both orders by nonzeros, per head, and the declared one by values."""
-        self.seen[when] = True
-        heads, first = self.geometry.heads, when.start
-        for t in range(packets[0].steps):
-            frames = [_frame(packet, t) for packet in packets]
-            self.operands[:, first + t] += [np.count_nonzero(frame) for frame in frames]
-            for h in range(heads):
-                q, k, v = (np.split(frame, heads, axis=1)[h] for frame in frames)
-                self._pairs(first + t, h, q, k, v)
+        """Count both orders by nonzeros, per head, and the declared one by values.
 
-    def _pairs(self, t: int, h: int, q: Reals, k: Reals, v: Reals) -> None:
-        """Count one head at one timestep; sums of whole numbers, exact below 2^53."""
-        q_on, k_on, v_on = (np.sign(values) for values in (q, k, v))
-        kv, qk = k_on.T @ v_on, q_on @ k_on.T
-        self.kv[t, h] += _whole(kv.sum() + q_on.sum(axis=0) @ (kv > 0).sum(axis=1))
-        self.qk[t, h] += _whole(qk.sum() + (qk > 0).sum(axis=0) @ v_on.sum(axis=1))
-        pairs = _whole(q.sum(axis=0) @ k.sum(axis=0))
-        both = _whole((q @ (k.T @ v)).sum())
-        self.weighted[:, t] += pairs, both
-        first = pairs if self.geometry.order == "(qk)v" else _whole(k.sum(axis=1) @ v.sum(axis=1))
-        self.unrolled[t, h] += first + both
+        With values as weights no product is needed either: the sum of q (k^T v) over tokens and channels is that of q's
+        sums over tokens times k^T times v's sums over channels.
+        """
+        self.seen[when] = True
+        heads = self.geometry.heads
+        words = [_nonzeros(packet) for packet in packets]
+        sizes = [packet.channels // heads for packet in packets[1:]]
+        attention_operations(heads, *sizes, *(each.words for each in words), self.kv[when], self.qk[when])
+        for row, each in zip(self.operands, words, strict=True):
+            row[when] += np.bitwise_count(each.words).sum(axis=(1, 2), dtype=np.int64)
+        for t in range(packets[0].steps):
+            self._weigh(when.start + t, *(_frame(packet, t, heads) for packet in packets))
+
+    def _weigh(self, t: int, q: Ints, k: Ints, v: Ints) -> None:
+        """Count one timestep by values; all [N, heads, C]."""
+        of_q, of_v = q.sum(axis=0), v.sum(axis=2)
+        pairs = (of_q * k.sum(axis=0)).sum(axis=1)
+        both = (of_q * (k * of_v[..., np.newaxis]).sum(axis=0)).sum(axis=1)
+        first = pairs if self.geometry.order == "(qk)v" else (k.sum(axis=2) * of_v).sum(axis=0)
+        self.weighted[:, t] += pairs.sum(), both.sum()
+        self.unrolled[t] += first + both
 
     def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
         """Return the counts in their final form."""
@@ -270,17 +275,22 @@ def _attention_counts(
     )
 
 
-def _frame(packet: Packet, t: int) -> NDArray[np.float64]:
-    """Return the values of one timestep [N, C] as numbers."""
+def _nonzeros(packet: Packet) -> SpikeMap:
+    """Return where a map of spikes or integers is not 0, as spikes."""
     if isinstance(packet, SpikeMap):
-        one = SpikeMap(0, packet.words[t : t + 1], packet.channels, packet.height, packet.width)
-        spikes: NDArray[np.float64] = one.dense()[0].astype(np.float64)
-        return spikes
-    return np.asarray(packet.values[t], np.float64)
+        return packet
+    return SpikeMap.from_dense(packet.values != 0, packet.height, packet.width)
 
 
-def _whole(value: np.floating) -> int:
-    return round(float(value))
+def _frame(packet: Packet, t: int, heads: int) -> Ints:
+    """Return one timestep's spikes or integers as int64 [N, heads, C]."""
+    if isinstance(packet, SpikeMap):
+        packet = SpikeMap(0, packet.words[t : t + 1], packet.channels, packet.height, packet.width)
+        values: NDArray[np.generic] = packet.dense()[0]
+    else:
+        values = packet.values[t]
+    whole: Ints = values.astype(np.int64).reshape(len(values), heads, -1)
+    return whole
 
 
 Tally: TypeAlias = SynapsesTally | AttentionTally | IntegersTally | SumsTally | RowsTally | NeuronsTally

@@ -98,20 +98,25 @@ def masks_of_heads(mask: NDArray[np.uint64], size: int, heads: int, words: NDArr
 def attention_operations(
     heads: int,
     size: int,
+    width: int,
     q: NDArray[np.uint64],
     k: NDArray[np.uint64],
     v: NDArray[np.uint64],
     kv_first: NDArray[np.int64],
     qk_first: NDArray[np.int64],
 ) -> None:
-    """Count both orders per timestep and head: words [T, N, W], `size` channels per head, counts [T, heads]."""
+    """Count both orders per timestep and head: words [T, N, W], `size` channels per head, `width` of v.
+
+    Counts [T, heads].
+    """
     tokens = q.shape[1]
     parts = (size + 63) // 64
+    others = (width + 63) // 64
     bits_q = np.empty((parts, tokens), np.uint64)
     bits_k = np.empty((parts, tokens), np.uint64)
-    bits_v = np.empty((parts, tokens), np.uint64)
+    bits_v = np.empty((others, tokens), np.uint64)
     spikes_v = np.empty(tokens, np.int64)
-    reached = np.empty((size, parts), np.uint64)
+    reached = np.empty((size, others), np.uint64)
     fired_q = np.empty(size, np.int64)
     fired_k = np.empty(size, np.int64)
     for t in range(q.shape[0]):
@@ -121,20 +126,23 @@ def attention_operations(
             reached[:] = ZERO
             coincidences = np.int64(0)
             for part in range(parts):
-                for words, bits in ((q, bits_q), (k, bits_k), (v, bits_v)):
+                for words, bits in ((q, bits_q), (k, bits_k)):
                     head_words(words, t * tokens, tokens, h * size, size, part, bits[part], 0)
+            for part in range(others):
+                head_words(v, t * tokens, tokens, h * width, width, part, bits_v[part], 0)
             for n in range(tokens):
                 spikes_k = np.int64(0)
                 spikes_v[n] = 0
+                for part in range(others):
+                    spikes_v[n] += np.int64(popcount(bits_v[part, n]))
                 for part in range(parts):
                     spikes_k += np.int64(popcount(bits_k[part, n]))
-                    spikes_v[n] += np.int64(popcount(bits_v[part, n]))
                     _tally(bits_q[part, n], part, fired_q)
                     _tally(bits_k[part, n], part, fired_k)
                     word = bits_k[part, n]
                     while word != ZERO:
                         row = 64 * part + np.int64(lowest_bit(word))
-                        for other in range(parts):
+                        for other in range(others):
                             reached[row, other] |= bits_v[other, n]
                         word &= word - ONE
                 coincidences += spikes_k * spikes_v[n]
@@ -142,7 +150,7 @@ def attention_operations(
             qk_first[t, h] = _pairs(bits_q, bits_k, spikes_v)
             for i in range(size):
                 nonzero = np.int64(0)
-                for other in range(parts):
+                for other in range(others):
                     nonzero += np.int64(popcount(reached[i, other]))
                 kv_first[t, h] += fired_q[i] * nonzero
                 qk_first[t, h] += fired_q[i] * fired_k[i]

@@ -14,7 +14,7 @@ ZERO = np.uint64(0)
 
 @kernel
 def cut_planes(first: int, last: int, values: NDArray[np.int32], channels: int, planes: NDArray[np.uint64]) -> None:
-    """Write bit ``B - 1 - b`` of positions ``first .. last - 1`` to plane b: values [R * channels], planes [B, R, W]."""
+    """Write bits ``B - 1 - b`` of positions ``first .. last - 1`` to plane b: values [R * channels], planes [B, R, W]."""
     count, _, width = planes.shape
     for r in range(first, last):
         for w in range(width):
@@ -79,7 +79,7 @@ def round_currents(
     for r in range(first, last):
         for c in range(channels):
             x = currents[r, c]
-            faults |= not (x - x == zero)  # infinity less itself is no number
+            faults |= x - x != zero  # infinity less itself is no number
             clamped = min(max(x, zero), most)
             integers[r, c] = np.int32(np.floor(clamped + half)) if up else np.int32(np.rint(clamped))
     return faults == 0

@@ -116,6 +116,7 @@ def synapses_of_quads(
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     stride = size.stride_width
+    may_skip = size.planes > 1  # high bits are rare
     quads = -(-size.in_width // (QUAD * stride))
     for i in range(first, last):
         unit = unit_of(size, i)
@@ -150,8 +151,8 @@ def synapses_of_quads(
                                 x = quad * QUAD - shift
                                 at = t * span + (y * size.out_width + x - begin) * lanes
                                 s = (line * quads + quad) * LISTS
-                                if size.planes > 1 and not fresh and starts[np.uint64(s)] == starts[np.uint64(s + LISTS)]:
-                                    continue  # high bits are rare
+                                if may_skip and not fresh and starts[np.uint64(s)] == starts[np.uint64(s + LISTS)]:
+                                    continue
                                 add_quad(
                                     scratch, at, max(0, left - x), min(QUAD, right - x), fresh,
                                     weights, row, entries, starts, s, lanes,

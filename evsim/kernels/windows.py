@@ -61,9 +61,9 @@ def gather_window(
                 builder.store(tap(builder.load(places[i - c]), factors[c], value), places[i - c])
 
     for columns in WIDTHS:
-        with builder.if_then(builder.icmp_signed("==", width, width.type(columns))):
-            with cgutils.for_range_slice(builder, low, high, low.type(1), low.type) as (r, _):
-                row(r, columns)
+        mine = builder.icmp_signed("==", width, width.type(columns))
+        with builder.if_then(mine), cgutils.for_range_slice(builder, low, high, low.type(1), low.type) as (r, _):
+            row(r, columns)
     added = shift.load(shift_at, PIECE)
     for i, place in enumerate(places):
         with builder.if_then(builder.icmp_signed(">", count, count.type(i))):

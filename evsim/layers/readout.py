@@ -28,7 +28,6 @@ class Addition:
             return IntegerMap(left.start, self._integers(left, right), left.height, left.width, _unit(left))
         return total(as_real(left, self.context), as_real(right, self.context))
 
-
     def _integers(self, left: SpikeMap | IntegerMap, right: SpikeMap | IntegerMap) -> NDArray[np.int32]:
         """Return the sums; spikes are added bit by bit, and never become numbers of their own."""
         if isinstance(left, IntegerMap) and isinstance(right, IntegerMap):
@@ -36,7 +35,8 @@ class Addition:
         if isinstance(left, IntegerMap):
             left, right = right, left
         steps, positions, channels = left.steps, left.height * left.width, left.channels
-        sums = right.values.copy() if isinstance(right, IntegerMap) else np.zeros((steps, positions, channels), np.int32)
+        size = steps, positions, channels
+        sums = right.values.copy() if isinstance(right, IntegerMap) else np.zeros(size, np.int32)
         flat = sums.reshape(-1)
         for spikes in (left, right):
             if isinstance(spikes, SpikeMap):

@@ -30,6 +30,8 @@ class Eager:
         What to compute.
     dtype
         Of weights and all values.
+    now
+        Tells the time, for `clock`.
 
     Attributes
     ----------
@@ -39,8 +41,10 @@ class Eager:
         If set to a dict, receives the seconds that each node took.
     """
 
-    def __init__(self, network: Network, dtype: torch.dtype = torch.float32) -> None:
-        self.network, self.dtype = network, dtype
+    def __init__(
+        self, network: Network, dtype: torch.dtype = torch.float32, now: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.network, self.dtype, self.now = network, dtype, now
         self.timesteps = network.spec.timesteps
         self.seen: dict[str, Tensor] | None = None
         self.clock: dict[str, float] | None = None
@@ -69,7 +73,9 @@ class Eager:
             scale = own.get("bn_scale", np.ones(node.out_channels))
             weight = own["weight"] * (scale * self.network.shapes[node.inputs[0]].unit)
             biases.append(own.get("bias", 0.0) * scale + own.get("bn_shift", np.zeros(node.out_channels)))
-            weights.append(weight.reshape(-1, node.out_channels).T if _is_matrix(node) else weight.transpose(3, 2, 0, 1))
+            weights.append(
+                weight.reshape(-1, node.out_channels).T if _is_matrix(node) else weight.transpose(3, 2, 0, 1)
+            )
         whole = self._tensor(np.concatenate(weights)).contiguous()
         if whole.ndim == 4:
             whole = whole.contiguous(memory_format=torch.channels_last)
@@ -79,16 +85,14 @@ class Eager:
         """Return the logits [classes] of an image [C, H, W] or of frames [T, C, H, W]."""
         network = self.network
         x = x.to(self.dtype)
-        maps: dict[str, Tensor] = {
-            network.input.name: (x[None] if x.ndim == 3 else x).permute(0, 2, 3, 1).contiguous()
-        }
+        maps: dict[str, Tensor] = {network.input.name: (x[None] if x.ndim == 3 else x).permute(0, 2, 3, 1).contiguous()}
         last = maps[network.input.name]
         for rank, node in enumerate(network.nodes):
             if node is not network.input and node.name not in maps:
-                begin = time.perf_counter()
+                begin = self.now()
                 last = self._compute(node, maps)
                 if self.clock is not None:
-                    self.clock[node.name] = time.perf_counter() - begin
+                    self.clock[node.name] = self.now() - begin
             for name in self.ends[rank]:
                 maps.pop(name, None)
         return last.flatten()

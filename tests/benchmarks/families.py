@@ -1,63 +1,122 @@
-"""scratch profile"""
-import sys, time, statistics
-import numpy as np, torch
-from pathlib import Path
-sys.path.insert(0, str(Path(__file__).parent))
+"""One preset of a family: evsim against the eager form of the same network, in one process, in turn.
 
-class Clocked:
-    def __init__(self, layer): self._layer, self.spent = layer, 0.0
-    def reset(self): self.spent = 0.0; self._layer.reset()
-    def step(self, *p):
-        b = time.thread_time(); o = self._layer.step(*p); self.spent += time.thread_time() - b
-        return o
+`contest.py` calls it for all that are no Spikingformer. In float64 what every layer of neurons emits is compared
+first; then both run in float32 in turn, once a round. Steps are timed in both, and summed up by what they read: a
+layer is spike-driven if it reads spikes. On one thread times are those of its CPU, so that whatever else runs on the
+machine is left out.
+"""
 
-import eager as E; E.time.perf_counter = time.thread_time
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import torch
 from eager import Eager
+from roofline import roofline
+from workloads import Workload, prepare
+
 from evsim import modelfile
 from evsim.engine import Simulator
-from evsim.observers import Counter, SpikeRecorder
-F = Path(__file__).resolve().parents[2]/'build'/'bench'
-def main(p, rounds=4, check=True):
-    torch.set_num_threads(1)
-    net = modelfile.load(F/f'{p}.model.h5'); sample = np.load(F/f'{p}.input.npy')
-    x = torch.from_numpy(sample)
+from evsim.network import Conv2d, Linear, Network, Node
+from evsim.observers import Counter
+from evsim.primitives import HeadProduct, MultiSpike, SpikingSelfAttention
+from evsim.spikes import RealMap, SpikeMap
+
+
+class Compared:
+    """Observer that counts where neurons emit something else than they should, [T, P, C] by name."""
+
+    def __init__(self, wanted: dict[str, torch.Tensor]) -> None:
+        self.wanted, self.different, self.names = wanted, 0, set()
+
+    def observe(self, stage, inputs, output) -> None:  # noqa: ARG002
+        """Compare a packet; each carries all timesteps."""
+        if stage.name in self.wanted and not isinstance(output, RealMap):
+            emitted = output.dense() if isinstance(output, SpikeMap) else output.values
+            self.different += int(np.count_nonzero(emitted != self.wanted[stage.name].numpy()))
+            self.names.add(stage.name)
+
+
+def flips(network: Network, sample: np.ndarray) -> int:
+    """Count what neurons emit otherwise in evsim than in the eager form, both in float64."""
+    eager = Eager(network, torch.float64)
+    eager.seen = {}
     with torch.inference_mode():
-        if check:
-            rec = SpikeRecorder(net)
-            Simulator(net, precision='float64').run(sample, [rec])
-            e = Eager(net, torch.float64); e.seen = {}
-            e(x)
-            from evsim.spikes import IntegerMap
-            bad = 0
-            for name, parts in rec._parts.items():
-                mine = np.concatenate([p.values if isinstance(p, IntegerMap) else p.dense() for p in sorted(parts, key=lambda p: p.start)])
-                d = int((mine != e.seen[name].numpy()).sum()); bad += d
-                if d: print('differs', name, d, mine.size)
-            print(p, 'flips', bad, flush=True)
-            del e, rec
-        sim = Simulator(net)
-        for s in sim.stages: object.__setattr__(s, 'layer', Clocked(s.layer))
-        e = Eager(net)
-        ev, ea, per, epr = [], [], {}, {}
-        for i in range(rounds+1):
-            c = Counter(net, sim.timesteps); b = time.thread_time(); sim.run(sample, [c]); counts = c.counts(); t1 = time.thread_time()-b
-            for s in sim.stages: per.setdefault(s.name, []).append(s.layer.spent)
-            e.clock = {}
-            b = time.thread_time(); e(x); t2 = time.thread_time()-b
-            for n, v in e.clock.items(): epr.setdefault(n, []).append(v)
-            if i: ev.append(t1); ea.append(t2)
-    print(f"{p}: evsim {1e3*min(ev):.1f} ms eager {1e3*min(ea):.1f} ms ratio {min(ea)/min(ev):.2f}; sum of stages {1e3*sum(min(v) for v in per.values()):.1f}; SOPs {counts.sops/1e9:.2f}G")
-    agg = {}
-    for st in sim.stages:
-        k = '+'.join(type(k).__name__ for k in st.nodes) + ' ' + net.shapes[st.sources[0]].kind
-        a = agg.setdefault(k, [0, 0, 0]); a[0] += 1e3*min(per[st.name]); a[1] += 1e3*sum(min(epr.get(n.name, [0])) for n in st.nodes); a[2] += 1
-    for k, v in sorted(agg.items(), key=lambda kv: -kv[1][0]): print(f"    {k:40s} {v[0]:8.2f} {v[1]:8.2f} n={v[2]}")
-    rows = sorted(((min(per[s.name]), s) for s in sim.stages), key=lambda r: -r[0])
-    for t, s in rows[:int(sys.argv[2]) if len(sys.argv) > 2 else 25]:
-        en = sum(min(epr.get(n.name, [0])) for n in s.nodes)
-        n = s.nodes[0]
-        sh = net.shapes[s.sources[0]]
-        kind = '+'.join(type(k).__name__ for k in s.nodes)
-        w = f"{n.in_channels}->{n.out_channels} k{n.kernel} s{n.stride} g{n.groups}" if hasattr(n,'groups') else ''
-        print(f"  {1e3*t:8.2f} {1e3*en:8.2f} {kind:16s} {s.name:40s} {sh} {w}")
-main(sys.argv[1], rounds=3, check='-c' in sys.argv)
+        eager(torch.from_numpy(sample))
+    compared = Compared(eager.seen)
+    Simulator(network, precision="float64").run(sample, [compared])
+    missing = eager.seen.keys() - compared.names
+    assert not missing, f"evsim has no {sorted(missing)}"
+    return compared.different
+
+
+def kind_of(network: Network, node: Node) -> str:
+    """Return the group of layers that a node is timed with."""
+    reads = network.shapes[node.inputs[0]].kind
+    if isinstance(node, Conv2d) and node.groups > 1:
+        return f"grouped convolutions on {reads}"
+    if isinstance(node, Conv2d | Linear):
+        return f"convolutions and linear layers on {reads}"
+    if isinstance(node, SpikingSelfAttention | HeadProduct):
+        products = "spikes" if isinstance(node, SpikingSelfAttention) else "spikes and real values"
+        return f"attention on {'integers' if reads == 'integers' else products}"
+    return "integer neurons" if isinstance(node, MultiSpike) else "neurons apart, sums, gates, pools and means"
+
+
+def contest(workload: Workload, threads: int, rounds: int) -> dict:
+    """Run the contest; return what bench.json holds of it."""
+    from contest import Clocked
+
+    prepare(workload)
+    torch.set_num_threads(threads)
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    network, sample = modelfile.load(workload.model), np.load(workload.sample)
+    different = flips(network, sample)
+    simulator = Simulator(network, threads=threads)
+    for stage in simulator.stages:
+        object.__setattr__(stage, "layer", Clocked(stage.layer, clock))
+    eager, x = Eager(network, now=clock), torch.from_numpy(sample)
+    eager.clock = {}
+    times: dict[str, list[float]] = {"evsim": [], "eager": []}
+    spent: dict[str, list[dict[str, float]]] = {"evsim": [], "eager": []}
+    sops = 0
+    with torch.inference_mode():
+        for _ in range(rounds + 2):
+            counter = Counter(network, simulator.timesteps)
+            begin = clock()
+            simulator.run(sample, [counter])
+            sops = counter.counts().sops
+            times["evsim"].append(clock() - begin)
+            spent["evsim"].append(_sums((kind_of(network, stage.nodes[0]), stage.layer.spent)
+                                        for stage in simulator.stages))  # fmt: skip
+            begin = clock()
+            eager(x)
+            times["eager"].append(clock() - begin)
+            taken, groups = eager.clock, ((kind_of(network, stage.nodes[0]), stage.nodes) for stage in simulator.stages)
+            spent["eager"].append(_sums((kind, taken.get(node.name, 0.0)) for kind, nodes in groups for node in nodes))
+    return {
+        "run": {
+            "workload": workload.name,
+            "threads": threads,
+            **{f"{name}_ms": round(1e3 * statistics.median(values[2:]), 2) for name, values in times.items()},
+            "sops": sops,
+            "flips": different,
+        },
+        "layers": [],
+        "kinds": [
+            {"workload": workload.name, "threads": threads, "kind": kind}
+            | {f"{name}_ms": round(1e3 * statistics.median(run[kind] for run in spent[name][2:]), 2) for name in spent}
+            for kind in spent["evsim"][0]
+        ],
+        "roofline_gacc_s": roofline(),
+    }
+
+
+def _sums(parts) -> dict[str, float]:
+    """Sum up seconds by kind."""
+    sums: dict[str, float] = {}
+    for kind, seconds in parts:
+        sums[kind] = sums.get(kind, 0.0) + seconds
+    return sums
