@@ -14,7 +14,10 @@ ZERO = np.uint64(0)
 
 @kernel
 def cut_planes(first: int, last: int, values: NDArray[np.int32], channels: int, planes: NDArray[np.uint64]) -> None:
-    """Write bits ``B - 1 - b`` of positions ``first .. last - 1`` to plane b: values [R * channels], planes [B, R, W]."""
+    """Write bits ``B - 1 - b`` of positions ``first .. last - 1`` to plane b.
+
+    values [R * channels], planes [B, R, W].
+    """
     count, _, width = planes.shape
     for r in range(first, last):
         for w in range(width):
