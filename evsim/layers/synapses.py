@@ -27,7 +27,9 @@ SUMS_BYTES = 250_000
 
 
 JOINED_CHANNELS = 48
-"""Input channels up to which the taps of a window row are joined: 3 * 48 rows of 256 bytes, all but the L1 cache."""
+"""Input channels up to which the taps of a window row are joined: 3 * 48 rows of 256 bytes, all but the L1 cache.
+
+Integers of so few channels are not cut into planes of bits: they may be counts of events, of any size."""
 
 SHARED_CHANNELS = 1024
 """Input channels up to which neighbours share sums. The hidden layers of MLPs have more, and next to no spikes."""
@@ -228,7 +230,10 @@ def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Contex
         and (kernel[1], stride[1], padding[1]) == (3, 1, 1)
     ):
         return "joined"
-    shares = source.kind != "real" and context.dtype == np.float32 and stride[1] <= 2 and target.positions > 1
+    few = source.kind == "integers" and node.in_channels <= JOINED_CHANNELS
+    shares = (
+        source.kind != "real" and not few and context.dtype == np.float32 and stride[1] <= 2 and target.positions > 1
+    )
     if not shares or node.in_channels // node.groups > SHARED_CHANNELS:
         return "tiles"
     return "flat quads" if _is_flat(node) else "quads"
