@@ -83,6 +83,6 @@ def round_currents(
         for c in range(channels):
             x = currents[r, c]
             faults |= x - x != zero  # infinity less itself is no number
-            clamped = min(x if x > zero else zero, most)  # what is no number becomes 0
+            clamped = min(max(zero, x), most)  # what is no number becomes 0
             integers[r, c] = np.int32(np.floor(clamped + half)) if up else np.int32(np.rint(clamped))
     return faults == 0
