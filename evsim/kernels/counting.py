@@ -78,7 +78,7 @@ def spikes_per_head(words: NDArray[np.uint64], size: int, counts: NDArray[np.int
 def span_of(begin: int, end: int) -> np.uint64:
     """Return a word whose bits ``begin .. end - 1`` are set, those of them that it has."""
     low, high = max(0, begin), min(64, end)
-    return (~ZERO >> np.uint64(64 - high + low)) << np.uint64(low)  # type: ignore[no-any-return]
+    return (~ZERO >> np.uint64(64 - high + low)) << np.uint64(low)
 
 
 @kernel

@@ -124,7 +124,7 @@ def gather_window(
                     fired = [i for i in range(16) if int(source[where]) >> i & 1]
                     total[fired] += weight[fired]
                 else:
-                    total += weight * source[where : where + 16]
+                    total += weight * source[where : where + 16].astype(out.dtype)
         target = _whole(out[at + i * step : at + i * step + 16], 16)
         target[:] = total + shift[shift_at : shift_at + 16]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,9 +43,8 @@ class Addition:
         for spikes in (left, right):
             if isinstance(spikes, SpikeMap):
                 words = spikes.words.reshape(steps * positions, -1)
-                self.context.workers.share(
-                    len(words), lambda a, b, words=words: add_spikes(a, b, words, channels, flat), 2 * flat.size
-                )
+                work = partial(add_spikes, words=words, channels=channels, values=flat)
+                self.context.workers.share(len(words), work, 2 * flat.size)
         return sums
 
 
