@@ -67,7 +67,7 @@ WORKLOADS = {
         ("spiking-resnet", "spiking-resnet-34-imagenet", 0.15),
         ("ms-resnet", "ms-resnet-34-imagenet", 0.15),
         ("spiking-vgg", "spiking-vgg-16-bn-imagenet", 0.1),
-        ("csnn", "csnn-dvs128", 0.1),
+        ("csnn", "csnn-plif-cifar10", 0.1),
     )
 }  # fmt: skip
 """By name: Spikingformer's own, and one of each other family, on ImageNet where it has a size for that."""
