@@ -23,6 +23,7 @@ from evsim.tallies import (
     RowsTally,
     SumsTally,
     SynapsesTally,
+    by_position,
     tally_of,
 )
 from evsim.workload import UNROWED, Row, rows, workload
@@ -91,7 +92,7 @@ class Counter:
                 neurons.seen[when] = True  # potentials: nothing was fired
         if isinstance(output, IntegerMap):
             for counted in self._watched.get(stage.name, ()):
-                counted[when] += output.values.sum(axis=(1, 2), dtype=np.int64)
+                counted[when] += by_position(output)[1].sum(axis=1)
         spikes = [self._keep(p) for p in (*inputs, output) if isinstance(p, SpikeMap)]
         self._pending.append((when, stage, spikes, isinstance(output, SpikeMap)))
         if len(self._pending) == TOGETHER:

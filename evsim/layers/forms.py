@@ -18,7 +18,7 @@ from evsim.layers.membrane import Neurons
 from evsim.layers.neurons import IntegerNeurons, NeuronLayer
 from evsim.layers.pool import Average, Pool
 from evsim.layers.readout import Addition, Flattening, Padding, TimeAverage, TokenAverage, Voting
-from evsim.layers.synapses import Synapses
+from evsim.layers.synapses import Synapses, gathers
 from evsim.layers.time import Delaying, Reduction
 from evsim.primitives import (
     LIF,
@@ -83,7 +83,7 @@ def _synapses(node: Conv2d | Linear, at: Place) -> Layer:
 
 
 def _convolution(node: Conv2d, at: Place) -> Layer:
-    if node.groups > 1:
+    if not gathers(node, at.sources[0]):
         return Grouped(node, at.sources[0], at.shape, at.weights, at.context)
     return _synapses(node, at)
 

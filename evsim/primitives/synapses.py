@@ -95,6 +95,7 @@ class Linear(Node):
     window: ClassVar[Window] = ((1, 1), (1, 1), (0, 0))
     dilation: ClassVar[Pair] = (1, 1)
     padding_after: ClassVar[tuple[int, ...]] = ()
+    groups: ClassVar[int] = 1
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the map of real values that the layer emits."""

@@ -12,16 +12,26 @@ FOLDER = ROOT / "build" / "bench"
 
 @dataclass(frozen=True)
 class Workload:
-    """A published model with synthetic weights; `preset` is the name for `evsim synthesize`."""
+    """A published model with synthetic weights; `preset` is the name for `evsim synthesize`.
+
+    Where no rates are published for anything like it, `rate` is the one of all its neurons, see `random_weights`.
+    """
 
     name: str
     preset: str
     scale: float = 1.0
+    rate: float | None = None
 
     @property
     def stem(self) -> Path:
         """Path of its files, without suffix."""
-        return FOLDER / (self.name if self.scale == 1.0 else f"{self.name}-x{self.scale:g}")
+        name = self.name.replace(" ", "-")
+        return FOLDER / (name if self.scale == 1.0 else f"{name}-x{self.scale:g}")
+
+    @property
+    def of_family(self) -> bool:
+        """Whether it stands for a family, and its opponent is the eager form of its network alone."""
+        return " " in self.name
 
     @property
     def model(self) -> Path:
@@ -44,7 +54,23 @@ WORKLOADS = {
     "8-768": Workload("8-768", "spikingformer-8-768-imagenet"),
     "cifar-4-384": Workload("cifar-4-384", "spikingformer-4-384-cifar10"),
     "dvs-2-256": Workload("dvs-2-256", "spikingformer-2-256-cifar10dvs"),
-}
+} | {
+    f"{family} {preset}": Workload(f"{family} {preset}", preset, rate=rate)
+    for family, preset, rate in (
+        ("spikformer", "spikformer-8-512-imagenet", None),
+        ("qkformer", "qkformer-10-512-imagenet", None),
+        ("sdt-v1", "sdt-8-512", None),
+        ("sdt-v2", "sdt-v2-8-512-imagenet", None),
+        ("sdt-v3", "sdt-v3-s-imagenet", 0.25),
+        ("spikingresformer", "spikingresformer-s-imagenet", 0.15),
+        ("sew-resnet", "sew-resnet-34-imagenet", 0.15),
+        ("spiking-resnet", "spiking-resnet-34-imagenet", 0.15),
+        ("ms-resnet", "ms-resnet-34-imagenet", 0.15),
+        ("spiking-vgg", "spiking-vgg-16-bn-imagenet", 0.1),
+        ("csnn", "csnn-plif-cifar10", 0.1),
+    )
+}  # fmt: skip
+"""By name: Spikingformer's own, and one of each other family, on ImageNet where it has a size for that."""
 
 
 def prepare(workload: Workload) -> None:
@@ -55,6 +81,13 @@ def prepare(workload: Workload) -> None:
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     sys.stderr.write(f"synthesizing {workload.stem.name} ...\n")
+    if workload.rate is not None:
+        from random_weights import randomised
+
+        network, sample = randomised(workload.preset, workload.rate)
+        modelfile.save(network, workload.model)
+        synthesis.save_sample(sample, workload.sample)
+        return
     made = synthesis.synthesize(workload.preset, scale_rates=workload.scale)
     modelfile.save(made.network, workload.model)
     synthesis.save_state(made.state, workload.state)
