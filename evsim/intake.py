@@ -174,8 +174,8 @@ def largest_integers(network: Network, count: int) -> dict[str, int]:
         if bounds == before or max(bounds.values(), default=0) > LARGEST_COUNT:
             return bounds
     if network.closing:
-        grown = [name for name in bounds if bounds[name] != before[name]]
-        bounds |= dict.fromkeys(grown, LARGEST_COUNT + 1)
+        rising = [name for name in bounds if bounds[name] != before[name]]
+        bounds |= dict.fromkeys(rising, LARGEST_COUNT + 1)
     return bounds
 
 

@@ -71,7 +71,8 @@ class Network:
     spec
         How its input is made.
     nodes
-        In order of execution; the first is the `Input`, the last emits the logits, once, behind a `TimeMean`.
+        In order of execution; the first is the `Input`, the last emits the logits, once, behind a `TimeMean` or a
+        `TimeReduction`.
     weights
         ``"<node>.<parameter>"`` to array: float32 as the checkpoint has them, float64 where several layers were folded
         into one, BatchNorm's ``bn_scale`` and ``bn_shift`` float64. May read from disk on access: fetch each once.

@@ -80,7 +80,9 @@ def _conv(node, context, x):
     seen = x[:1] if node.repeated else x
     inputs, outputs = np.split(seen, node.groups, axis=3), np.split(weight, node.groups, axis=3)
     pairs = zip(inputs, outputs, strict=True)
-    sums = np.concatenate([naive.conv(*pair, node.stride, node.padding, node.dilation) for pair in pairs], axis=3)
+    sums = np.concatenate(
+        [naive.conv(*pair, node.stride, node.padding, node.dilation, node.padding_after) for pair in pairs], axis=3
+    )
     return np.repeat(_affine(sums, context.weights), len(x) // len(seen), axis=0)
 
 

@@ -47,14 +47,14 @@ def _full(x, amount):
 
 def _synapses(node, out, x):
     kernel, stride, padding = getattr(node, "kernel", (1, 1)), getattr(node, "stride", (1, 1)), (0, 0)
-    padding = getattr(node, "padding", padding)
+    padding, after = getattr(node, "padding", padding), getattr(node, "padding_after", ())
     ones, groups, apart = np.ones((*kernel, 1, 1)), getattr(node, "groups", 1), getattr(node, "dilation", (1, 1))
     if getattr(node, "repeated", False):  # it runs once, at the first timestep
         x = np.concatenate([x[:1], np.zeros_like(x[1:])])
     runs = np.arange(len(x)) < (1 if getattr(node, "repeated", False) else len(x))
     whole = x if x.dtype.kind in "bi" else np.zeros_like(x)
     reach = lambda values: (  # noqa: E731 - (input, output position) pairs, each as often as its value, times outputs
-        _each(naive.conv(values.sum(axis=-1, keepdims=True).astype(float), ones, stride, padding, apart))
+        _each(naive.conv(values.sum(axis=-1, keepdims=True).astype(float), ones, stride, padding, apart, after))
         * node.out_channels
         // groups
     )

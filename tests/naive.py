@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 
-def conv(x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1)):
+def conv(x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), after=()):
     """Convolve maps x [T, H, W, C_in] with weight [kH, kW, C_in, C_out], tap by tap."""
     steps, height, width, _ = x.shape
     kh, kw, _, channels = weight.shape
-    padded = np.pad(x, ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)))
-    out_h = (height + 2 * padding[0] - (kh - 1) * dilation[0] - 1) // stride[0] + 1
-    out_w = (width + 2 * padding[1] - (kw - 1) * dilation[1] - 1) // stride[1] + 1
+    after = after or padding
+    padded = np.pad(x, ((0, 0), (padding[0], after[0]), (padding[1], after[1]), (0, 0)))
+    out_h = (height + padding[0] + after[0] - (kh - 1) * dilation[0] - 1) // stride[0] + 1
+    out_w = (width + padding[1] + after[1] - (kw - 1) * dilation[1] - 1) // stride[1] + 1
     out = np.zeros((steps, out_h, out_w, channels), weight.dtype)
     for tap_y in range(kh):
         for tap_x in range(kw):

@@ -29,17 +29,26 @@ def conv(builder):
     half, apart = draw(st.booleans()), draw(st.sampled_from([(1, 1), (1, 1), (1, 1), (2, 2), (1, 2), (3, 1)]))
     extents = tuple((size - 1) * step + 1 for size, step in zip(kernel, apart, strict=True))
     padding = tuple(size // 2 if half else draw(st.integers(0, size)) for size in extents)
-    spans = lambda shape: zip((shape.height, shape.width), extents, padding, strict=True)  # noqa: E731
-    fits = lambda shape: all(size + 2 * pad >= extent for size, extent, pad in spans(shape))  # noqa: E731
+    after = tuple(draw(st.integers(0, size)) for size in extents) if draw(st.integers(0, 4)) == 0 else ()
+    pads = tuple(sum(pair) for pair in zip(padding, after or padding, strict=True))
+    spans = lambda shape: zip((shape.height, shape.width), extents, pads, strict=True)  # noqa: E731
+    fits = lambda shape: all(size + pad >= extent for size, extent, pad in spans(shape))  # noqa: E731
     images = sorted(name for name in builder.images if fits(builder.shapes[name]))
     name = draw(st.sampled_from(images)) if images and draw(st.booleans()) else builder.source(fits)
     if name is None:
         return
     shape, width = builder.shapes[name], draw(WIDTHS)
-    values = width * prod((size + 2 * pad - extent) // step + 1
+    values = width * prod((size + pad - extent) // step + 1
                           for (size, extent, pad), step in zip(spans(shape), stride, strict=True))  # fmt: skip
     width = width if values <= MOST_VALUES else 2
-    fields = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": apart, **builder.flags()}
+    fields = {
+        "kernel": kernel,
+        "stride": stride,
+        "padding": padding,
+        "dilation": apart,
+        "padding_after": after,
+        **builder.flags(),
+    }
     if draw(st.booleans()):
         if values <= MOST_VALUES and values // width * shape.channels <= MOST_VALUES:
             width = shape.channels  # so that it can be depthwise

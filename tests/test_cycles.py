@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from commands import evsim
+from commands import evsim, refused
 
 from evsim import api, countsfile, modelfile
 from evsim.audit.check import check
@@ -134,6 +134,16 @@ def test_the_order_of_nodes_is_found():
     assert ordered(nodes) == nodes
 
 
+def test_a_delay_outside_the_cycle_closes_none():
+    """Of two delays, the one that is in the cycle goes before what it reads, and the other stays behind."""
+    nodes = (
+        Input("input", (), 4, 1, 1, "integers"), Delay("late", ("lif",)), Linear("out", ("late",), 5, 3),
+        *RECURRENT[:5], TimeReduction("count", ("out",)),
+    )  # fmt: skip
+    again = network(*[node for node in ordered(nodes) if node.name != "input"])
+    assert again.closing == {"back": "lif"}
+
+
 def test_a_cycle_without_a_delay_is_named():
     """Both an order that is looked for and a network say which nodes read each other."""
     nodes = [Input("input", (), 4, 1, 1, "integers"), Add("sum", ("input", "loop")), Linear("loop", ("sum",), 4, 4)]
@@ -240,6 +250,14 @@ def test_the_command_line_says_that_a_cycle_runs_by_timestep(tmp_path):
     stored = countsfile.load(tmp_path / "c.h5").counts
     counts = api.simulate(network(*RECURRENT), frames_of()).counts
     assert stored.layer("rec").sops.tolist() == counts.layer("rec").sops.tolist()
+
+
+def test_both_precisions_are_refused(tmp_path):
+    """Neurons whose potentials the comparison does not know are named."""
+    modelfile.save(network(*RECURRENT), tmp_path / "m.h5")
+    np.save(tmp_path / "x.npy", frames_of())
+    line = refused("run", tmp_path / "m.h5", "--input", tmp_path / "x.npy", "--precision", "both")
+    assert "lif is a Neuron of another equation; run each precision apart" in line
 
 
 def test_a_check_says_what_fires_several_times():

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evsim.api import simulate
+from evsim.inputspec import InputSpec
 from evsim.kernels.threads import Workers
 from evsim.layers.context import Context
 from evsim.layers.membrane import Neurons
-from evsim.primitives import Neuron, Shape
+from evsim.network import Network
+from evsim.primitives import Add, Delay, Input, Linear, Neuron, Shape, TimeReduction
 from evsim.spikes import IntegerMap, RealMap, SpikeMap
 
 GOLDENS = np.load(Path(__file__).parent / "data" / "neurons.npz")
@@ -76,3 +79,32 @@ def test_every_framework_is_here():
         RealMap(0, 1, GOLDENS["currents"][:1, np.newaxis].copy(), 6, 1, 1)), IntegerMap)  # fmt: skip
     several = GOLDENS["sinabs.IAF|spikes"]
     assert several.max() > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("RLeaky", {"reset": "subtract", "reset_at": "after-charge"}),
+        ("RSynaptic", {"reset": "value", "reset_at": "after-charge", "synapse": "decay-add", "syn": 0.6}),
+    ],
+)
+def test_recurrent_neurons(name, fields):
+    """A cycle through a delay of one step fires as snnTorch's recurrent neurons, and its synapses count what fired."""
+    counts, feed = GOLDENS["recurrent/counts"], GOLDENS["recurrent/feed"]
+    spikes = GOLDENS[f"recurrent/{name}/spikes"]
+    steps, size = spikes.shape
+    inputs = counts.shape[1]
+    nodes = (
+        Input("input", (), inputs, 1, 1, "integers"), Linear("feed", ("input",), inputs, size, bias=False),
+        Delay("back", ("n",)), Linear("rec", ("back",), size, size), Add("sum", ("feed", "rec")),
+        Neuron("n", ("sum",), leak=0.85, strict=True, **fields), TimeReduction("count", ("n",)),
+    )  # fmt: skip
+    own = {key: GOLDENS[f"recurrent/{name}/{key}"] for key in ("weight", "bias")}
+    weights = {"feed.weight": feed.T.copy(), "rec.weight": own["weight"].T.copy(), "rec.bias": own["bias"]}
+    net = Network("r", "test", "standard", InputSpec("events", inputs, 1, 1, steps), nodes, weights)
+    run = simulate(net, counts.reshape(steps, inputs, 1, 1), precision="float64", record_spikes=True)
+    packed, _ = run.spikes["n"]
+    assert np.array_equal(np.unpackbits(packed, count=spikes.size).reshape(spikes.shape), spikes)
+    assert run.logits.tolist() == spikes.sum(axis=0).tolist()
+    assert run.counts.layer("rec").sops.tolist() == [0, *(size * spikes[:-1].sum(axis=1)).tolist()]
+    assert spikes.sum() > steps

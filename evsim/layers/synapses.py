@@ -215,7 +215,7 @@ def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Contex
         source.kind != "real"
         and node.in_channels <= JOINED_CHANNELS
         and (kernel[1], stride[1], padding[1]) == (3, 1, 1)
-        and node.dilation == (1, 1)
+        and (node.dilation, node.padding_after) == ((1, 1), ())
     ):
         return "joined"
     shares = source.kind == "spikes" and context.dtype == np.float32 and stride == (1, 1) and target.positions > 1

@@ -51,8 +51,10 @@ class Delaying:
             values = as_real(packet, self.context).values
             values = np.broadcast_to(values, (packet.steps, *values.shape[1:]))
         # of a map that stands for all timesteps, NumPy would make an array in another order
-        moved = np.ascontiguousarray(np.concatenate([before.values, values[: packet.steps - self.steps]]))
-        return replace(packet, values=moved) if isinstance(packet, RealMap) else replace(packet, values=moved, lists={})
+        behind = np.ascontiguousarray(np.concatenate([before.values, values[: packet.steps - self.steps]]))
+        if isinstance(packet, RealMap):
+            return replace(packet, values=behind)
+        return replace(packet, values=behind, lists={})
 
     def _nothing(self, start: int, steps: int) -> Packet:
         """Return a packet of zeros."""

@@ -25,31 +25,43 @@ def ordered(nodes: Sequence[Node]) -> tuple[Node, ...]:
     for node in nodes:
         if unknown := [source for source in node.inputs if source not in names]:
             raise NetworkError(f"{node.name} reads {', '.join(unknown)}, which is no node")
-    done: set[str] = set()
-    placed: list[Node] = []
+    before: set[str] = set()
+    order: list[Node] = []
     waiting = list(nodes)
     while waiting:
         later = []
         for node in waiting:
-            if done.issuperset(node.inputs):
-                placed.append(node)
-                done.add(node.name)
+            if before.issuperset(node.inputs):
+                order.append(node)
+                before.add(node.name)
             else:
                 later.append(node)
         if len(later) == len(waiting):  # only a delay can go on before what it reads
-            closing = next((node for node in later if node.lag), None)
+            closing = next((node for node in later if node.lag and _reads_itself(node, later)), None)
             if closing is None:
-                raise NetworkError(f"{_cycle(later, done)} read each other in a cycle without a Delay; put one in it")
-            placed.append(closing)
-            done.add(closing.name)
+                raise NetworkError(f"{_cycle(later, before)} read each other in a cycle without a Delay; put one in it")
+            order.append(closing)
+            before.add(closing.name)
             later.remove(closing)
         waiting = later
-    return tuple(placed)
+    return tuple(order)
 
 
-def _cycle(nodes: Sequence[Node], done: set[str]) -> str:
+def _reads_itself(node: Node, nodes: Sequence[Node]) -> bool:
+    """Whether what a node reads comes, through others of these, from itself."""
+    sources = {each.name: each.inputs for each in nodes}
+    ahead, seen = list(node.inputs), set[str]()
+    while ahead:
+        name = ahead.pop()
+        if name not in seen:
+            seen.add(name)
+            ahead.extend(sources.get(name, ()))
+    return node.name in seen
+
+
+def _cycle(nodes: Sequence[Node], before: set[str]) -> str:
     """Return the names of nodes that read each other, in the order of reading."""
-    sources = {node.name: [name for name in node.inputs if name not in done] for node in nodes}
+    sources = {node.name: [name for name in node.inputs if name not in before] for node in nodes}
     way = [nodes[0].name]
     while way[-1] not in way[:-1]:
         way.append(sources[way[-1]][0])
@@ -66,15 +78,15 @@ def inferred(nodes: Sequence[Node]) -> dict[str, Shape]:
     """
     places = {node.name: place for place, node in enumerate(nodes)}
     closing = {node.name: node for place, node in enumerate(nodes) if any(places[n] >= place for n in node.inputs)}
-    assumed: dict[str, Shape | None] = {name: getattr(node, "told", None) for name, node in closing.items()}
+    guesses: dict[str, Shape | None] = {name: getattr(node, "own_shape", None) for name, node in closing.items()}
     for _ in range(MOST_PASSES):
-        shapes = _walk(nodes, assumed)
-        again = {name: _follows(node, shapes) or assumed[name] for name, node in closing.items()}
-        if again == assumed:
+        shapes = _walk(nodes, guesses)
+        again = {name: _follows(node, shapes) or guesses[name] for name, node in closing.items()}
+        if again == guesses:
             break
-        assumed = again
-    untold = [name for name, shape in shapes.items() if shape is None]
-    if untold:
+        guesses = again
+    gaps = [name for name, shape in shapes.items() if shape is None]
+    if gaps:
         delay = next(iter(closing.values()))
         raise NetworkError(
             f"{delay.name} reads {delay.inputs[0]}, whose shape nothing outside the cycle tells; give the Delay "
@@ -90,21 +102,21 @@ def inferred(nodes: Sequence[Node]) -> dict[str, Shape]:
     return whole
 
 
-def _walk(nodes: Sequence[Node], assumed: Mapping[str, Shape | None]) -> dict[str, Shape | None]:
-    """Infer the shape of each node once, those that close a cycle as assumed; None where nothing tells it yet."""
+def _walk(nodes: Sequence[Node], guesses: Mapping[str, Shape | None]) -> dict[str, Shape | None]:
+    """Infer the shape of each node once, those that close a cycle as guessed; None where nothing tells it yet."""
     shapes: dict[str, Shape | None] = {}
     for node in nodes:
-        if node.name in assumed:
-            shapes[node.name] = assumed[node.name]
+        if node.name in guesses:
+            shapes[node.name] = guesses[node.name]
             continue
         sources = tuple(shapes[name] for name in node.inputs)
-        known = tuple(source for source in sources if source)
-        shapes[node.name] = node.infer(known) if len(known) == len(sources) else node.guess(sources)
+        own = tuple(source for source in sources if source)
+        shapes[node.name] = node.infer(own) if len(own) == len(sources) else node.guess(sources)
     return shapes
 
 
 def _follows(node: Node, shapes: Mapping[str, Shape | None]) -> Shape | None:
     """Return the shape of a node that closes a cycle, if that of its source is known."""
     sources = tuple(shapes[name] for name in node.inputs)
-    known = tuple(source for source in sources if source)
-    return node.infer(known) if len(known) == len(sources) else None
+    own = tuple(source for source in sources if source)
+    return node.infer(own) if len(own) == len(sources) else None

@@ -33,7 +33,7 @@ class Delay(Node):
         return self.steps
 
     @property
-    def told(self) -> Shape | None:
+    def own_shape(self) -> Shape | None:
         """The shape that its fields tell, its kind for a start; None if they tell none."""
         return Shape("spikes", self.channels, self.height, self.width) if self.channels else None
 
@@ -43,8 +43,8 @@ class Delay(Node):
         self._at_least(1, steps=self.steps)
         if self.steps > MOST_STEPS:
             raise NetworkError(f"{self.name}: steps must be at most {MOST_STEPS}, got {self.steps}")
-        told = (self.channels, self.height, self.width)
-        self._expect(not any(told) or told == source.size, source, f"a map of size {list(told)}")
+        size = (self.channels, self.height, self.width)
+        self._expect(not any(size) or size == source.size, source, f"a map of size {list(size)}")
         return source
 
     def largest(self, sources: tuple[int, ...], shapes: tuple[Shape, ...]) -> int:  # noqa: ARG002 - whatever the size

@@ -196,10 +196,32 @@ def spikingjelly_cases():
         yield f"spikingjelly.ParametricLIF{'' if decay_input else ' whole input'}", run(module), own
 
 
+def recurrent():
+    """Return counts, weights and spikes of snnTorch's recurrent neurons; their spikes are float32, and made float64."""
+    import snntorch as snn
+
+    torch.manual_seed(3)
+    inputs, size = 4, 6
+    counts, feed = torch.poisson(torch.full((STEPS, inputs), 0.6)), torch.randn(size, inputs) * 0.6
+    arrays = {"recurrent/counts": counts.numpy(), "recurrent/feed": feed.numpy()}
+    leaky = snn.RLeaky(beta=0.85, linear_features=size)
+    synaptic = snn.RSynaptic(alpha=0.6, beta=0.85, linear_features=size, reset_mechanism="zero")
+    for module in (leaky, synaptic):
+        state, spikes = [torch.zeros(1, size) for _ in range(2 if module is leaky else 3)], []
+        for x in counts:
+            state = [part.double() for part in module((x @ feed.T)[None], *state)]
+            spikes.append(state[0][0].detach().numpy())
+        name = f"recurrent/{type(module).__name__}"
+        arrays[f"{name}/spikes"] = np.stack(spikes).astype(np.int16)
+        arrays[f"{name}/weight"] = module.recurrent.weight.detach().numpy()
+        arrays[f"{name}/bias"] = module.recurrent.bias.detach().numpy()
+    return arrays
+
+
 def main():
     """Write the file that the argument names."""
     torch.set_default_dtype(torch.float64)
-    arrays = {"currents": currents()}
+    arrays = {"currents": currents()} | recurrent()
     for cases in (snntorch_cases, norse_cases, sinabs_cases, spikingjelly_cases):
         for name, (spikes, potentials), fields in cases():
             arrays[f"{name}|spikes"] = spikes.astype(np.int16)
