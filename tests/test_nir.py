@@ -169,6 +169,20 @@ def test_convolutions_and_pools(line, tmp_path):
     np.testing.assert_allclose(run.logits, pooled.sum(axis=0).reshape(-1), rtol=1e-12)
 
 
+def test_padding_of_the_same_size_puts_an_odd_one_behind(tmp_path):
+    """A kernel of even size pads as PyTorch's "same" does: an odd one goes behind the last row and column."""
+    rng = np.random.default_rng(4)
+    weight = np.round(rng.normal(size=(2, 1, 2, 4)), 2).astype(np.float32)
+    settings = {"weight": weight, "bias": np.zeros(2), "stride": 1, "padding": "same", "dilation": 1, "groups": 1}
+    first, last = ends([1, 5, 6], [60])
+    nodes = (first, ("c", "Conv2d", settings), ("f", "Flatten", {"start_dim": 0, "end_dim": -1}), last)
+    source = rng.integers(0, 3, (4, 1, 5, 6))
+    run = simulated(write(tmp_path / "a.nir", *chain(*nodes)), source, NirOptions())
+    wide = np.pad(source, ((0, 0), (0, 0), (0, 1), (1, 2)))
+    expected = sum(convolved(x, weight, np.zeros(2), (1, 1), (0, 0), (1, 1), 1) for x in wide)
+    np.testing.assert_allclose(run.logits, expected.reshape(-1), rtol=1e-12)
+
+
 def pools(maps):
     """Return a sum over windows 2 x 1 and then a mean over windows 2 x 2 with a border of zeros."""
     summed = maps[:, :, 0:-1:2][:, :, : maps.shape[2] // 2] + maps[:, :, 1::2]

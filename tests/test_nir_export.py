@@ -125,6 +125,16 @@ def test_a_convolutional_network_comes_back(tmp_path):
     assert any("T times as much" in note for note in told.notes)
 
 
+def test_padding_of_the_same_size_comes_back(tmp_path):
+    """A convolution that pads more behind than before is NIR's padding "same", where it is that."""
+    nodes, weights = cnn()
+    nodes[3] = Conv2d("c2", ("n1",), 4, 4, (2, 2), (1, 1), (0, 0), padding_after=(1, 1))
+    weights["c2.weight"] = weights["c2.weight"][:2, :2]
+    network = made(nodes, weights)
+    back, _ = again(network, tmp_path)
+    same_spikes(network, back, np.random.default_rng(4).integers(0, 3, (12, 2, 6, 6)))
+
+
 def test_a_mean_over_the_map_comes_back(tmp_path):
     """A readout over positions becomes a pool of the map's size; what follows the mean over time stands before it."""
     nodes, weights = cnn()
@@ -144,6 +154,7 @@ def test_a_mean_over_the_map_comes_back(tmp_path):
 
 REFUSED = {
     "pool": (MaxPool("pool", ("sum",), 2, 2, 0), "pool is a MaxPool, for which NIR has no node"),
+    "c2": (Conv2d("c2", ("n1",), 4, 4, (3, 3), (1, 1), (0, 0), padding_after=(2, 2)), "c2 pads otherwise behind"),
     "n3": (MultiSpike("n3", ("point",)), "n3 is a MultiSpike"),
     "n2": (LIF("n2", ("c2",), 2.0, 0.6, soft_reset=True), "differ in reset (subtract, zero)"),
     "n4": (Neuron("n4", ("fc",), reset_at="after-charge"), "n4 has a reset at the next timestep"),

@@ -63,7 +63,7 @@ def test_maps_are_refused_by_name(tmp_path):
     last = ("output", "Output", {"shape": np.array([2])})
     cases = [
         (("c", "Conv2d", CONV | {"input_shape": np.array([4, 5])}), "c (Conv2d): input_shape is [4, 5]"),
-        (("c", "Conv2d", CONV | {"padding": "same"}), "c (Conv2d): padding 'same' with kernel [2, 2]"),
+        (("c", "Conv2d", CONV | {"padding": "same", "stride": 2}), "c (Conv2d): padding 'same' with stride [2, 2]"),
         (("f", "Flatten", {"start_dim": 1, "end_dim": -1}), "f (Flatten) puts axes 1 to 2 of shape [3, 5, 5] together"),
         (("a", "Affine", {"weight": np.ones((2, 75)), "bias": np.ones(2)}), "a (Affine): weight has shape [2, 75]"),
         (("s", "Scale", {"scale": np.ones(5)}), "s (Scale): scale has shape [5], but what it gets is of shape"),

@@ -175,10 +175,13 @@ class _Speaker:
         dims = self._dims[node.inputs[0]]
         weight, bias = _folded(self.network, node)
         shape = self.network.shapes[node.name]
+        same = bool(node.padding_after) and node.padding_after != node.padding
+        if same and (node.stride != (1, 1) or (shape.height, shape.width) != self._space(node)):
+            raise NetworkError(f"{node.name} pads otherwise behind the last row and column, for which NIR has no node")
         if len(dims) == 2 and node.kernel[0] == 1 and node.padding[0] == 0 and node.stride[0] == 1:
             values = {
                 "input_shape": dims[1], "weight": np.ascontiguousarray(weight[0].transpose(2, 1, 0)),
-                "stride": node.stride[1], "padding": node.padding[1], "dilation": node.dilation[1],
+                "stride": node.stride[1], "padding": "same" if same else node.padding[1], "dilation": node.dilation[1],
             }  # fmt: skip
             self.say(
                 node.name, "Conv1d", {**values, "groups": node.groups, "bias": bias}, node.inputs[0],
@@ -188,7 +191,7 @@ class _Speaker:
         self._as_map(node, dims, "is a convolution")
         values = {
             "input_shape": dims[1:], "weight": np.ascontiguousarray(weight.transpose(3, 2, 0, 1)),
-            "stride": node.stride, "padding": node.padding, "dilation": node.dilation,
+            "stride": node.stride, "padding": "same" if same else node.padding, "dilation": node.dilation,
         }  # fmt: skip
         self.say(
             node.name, "Conv2d", {**values, "groups": node.groups, "bias": bias}, node.inputs[0],
@@ -322,6 +325,17 @@ class _Speaker:
     def _passed(self, node: Node) -> None:
         self._outputs[node.name] = self._outputs[node.inputs[0]]
         self._dims[node.name] = self._dims[node.inputs[0]]
+
+    def _space(self, node: Conv2d) -> tuple[int, int]:
+        """Return the size of the map that a convolution reads, if it is padded as "same" would; else none."""
+        source = self.network.shapes[node.inputs[0]]
+        halved = all(
+            2 * before in (total, total - 1)
+            for before, total in zip(
+                node.padding, map(sum, zip(node.padding, node.padding_after, strict=True)), strict=True
+            )
+        )
+        return (source.height, source.width) if halved else (0, 0)
 
     def _as_map(self, node: Node, dims: Dims, what: str) -> None:
         if len(dims) != 3:

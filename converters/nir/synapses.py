@@ -51,15 +51,18 @@ def conv(unit: Unit, source: str, dims: Dims, _options: NirOptions) -> Made:
         if told != dims[1:]:
             raise GraphError(f"{unit}: input_shape is {list(told)}, but what it gets is of shape {list(dims)}")
     stride, dilation = whole(unit, "stride", axes, 1), whole(unit, "dilation", axes, 1)
-    padding = _padding(unit, tuple(kernel), stride, dilation)
+    padding, behind = _padding(unit, tuple(kernel), stride, dilation)
     bias = _bias(unit, outputs)
     node = Conv2d(
         unit.name, (source,), inputs * groups, outputs, _pair(kernel, 1), _pair(stride, 1), _pair(padding, 0),
         bool(bias), batch_norm=False, module=unit.kind, groups=groups, dilation=_pair(dilation, 1),
+        padding_after=() if behind == padding else _pair(behind, 0),
     )  # fmt: skip
     given = [
-        (size + 2 * pad - (extent - 1) * apart - 1) // step + 1 if step > 0 else 0
-        for size, pad, extent, apart, step in zip(dims[1:], padding, kernel, dilation, stride, strict=True)
+        (size + pad + after - (extent - 1) * apart - 1) // step + 1 if step > 0 else 0
+        for size, pad, after, extent, apart, step in zip(
+            dims[1:], padding, behind, kernel, dilation, stride, strict=True
+        )
     ]
     return node, (outputs, *given), {"weight": np.ascontiguousarray(turned(weight)), **bias}
 
@@ -136,19 +139,18 @@ def _bias(unit: Unit, outputs: int) -> dict[str, NDArray[np.floating]]:
     return {"bias": np.array(np.broadcast_to(bias.reshape(-1), (outputs,)), kind)}
 
 
-def _padding(unit: Unit, kernel: Dims, stride: Dims, dilation: Dims) -> Dims:
+def _padding(unit: Unit, kernel: Dims, stride: Dims, dilation: Dims) -> tuple[Dims, Dims]:
+    """Return the padding before the first position and behind the last; "same" puts an odd one behind, as PyTorch."""
     told = unit.values.get("padding", "valid")
     if not isinstance(told, str):
-        return whole(unit, "padding", len(kernel))
+        padding = whole(unit, "padding", len(kernel))
+        return padding, padding
     if told == "valid":
-        return (0,) * len(kernel)
+        return (0,) * len(kernel), (0,) * len(kernel)
+    if told != "same" or any(step != 1 for step in stride):
+        raise GraphError(f"{unit}: padding {told!r} with stride {list(stride)} is none; give it as numbers")
     reach = [(extent - 1) * apart for extent, apart in zip(kernel, dilation, strict=True)]
-    if told != "same" or any(step != 1 for step in stride) or any(length % 2 for length in reach):
-        raise GraphError(
-            f"{unit}: padding {told!r} with kernel {list(kernel)} and stride {list(stride)} is not the same on both "
-            "sides; give it as numbers"
-        )
-    return tuple(length // 2 for length in reach)
+    return tuple(length // 2 for length in reach), tuple(length - length // 2 for length in reach)
 
 
 def _pair(values: Dims | list[int], rows: int) -> tuple[int, int]:
