@@ -33,6 +33,7 @@ from evsim.primitives import (
     SpikingSelfAttention,
     SumPool,
     TimeMean,
+    TimeReduction,
     TokenMean,
     TokenSum,
     Vote,
@@ -58,10 +59,12 @@ class Builder:
         T.
     title
         Name of the model, for messages.
+    last
+        Whether the output is that of the last timestep alone, else the mean over time.
     """
 
-    def __init__(self, graph: Graph, steps: int, title: str) -> None:
-        self.graph, self.steps, self.title = graph, steps, title
+    def __init__(self, graph: Graph, steps: int, title: str, *, last: bool = False) -> None:
+        self.graph, self.steps, self.title, self.last = graph, steps, title, last
         self.nodes: list[Node] = []
         self.weights: Weights = {}
         self.faults: list[Fault] = []
@@ -87,7 +90,8 @@ class Builder:
         if self.faults:
             raise TracingError(self.title, self.faults)
         if ONCE not in self.graph.drafts[self.graph.last].times:
-            self.add(TimeMean("time_mean", (self.graph.names[self.graph.last],)))
+            source = (self.graph.names[self.graph.last],)
+            self.add(TimeReduction("time_last", source, "last") if self.last else TimeMean("time_mean", source))
         name = self.title
         try:
             return Network(name, "traced", "from_torch", spec, ordered(self.nodes), self.weights, provenance=provenance)
@@ -313,18 +317,23 @@ def _attention(b: Builder, number: int, draft: Draft) -> None:
     ))  # fmt: skip
 
 
+def _time_max(b: Builder, number: int, draft: Draft) -> None:  # noqa: ARG001 - all makers take the same
+    b.add(TimeReduction(b.graph.names[number], b.sources(number), "max"))
+
+
 MAKERS: Mapping[str, Callable[[Builder, int, Draft], None]] = {
     "input": _input, "conv": _conv, "linear": _linear, "neuron": _neuron, "state": _state, "max_pool": _pool,
     "average_pool": _pool, "sum_pool": _pool, "adaptive_pool": _adaptive, "concat": _concat, "affine": _affine,
     "attention": _attention, "slice": _plain(Slice, "start", "stop"), "add": _plain(Add), "gate": _plain(And),
     "inverse_gate": _plain(IAnd), "mask": _plain(Mask), "flatten": _plain(Flatten), "token_mean": _plain(TokenMean),
     "token_sum": _plain(TokenSum), "time_mean": _plain(TimeMean), "head_sum": _plain(HeadSum, "heads"),
-    "vote": _plain(Vote, "voters"),
+    "time_max": _time_max, "vote": _plain(Vote, "voters"),
 }  # fmt: skip
 """Kind of draft to what makes its node."""
 
 UNMADE = {
     "product": "a product of computed matrices that is no part of attention on spikes (q k^T v without a softmax)",
+    "softmax": "a softmax is no primitive, but at the end of the model",
     "part": "a sum over part of the timesteps is no primitive",
     "reshape": "a map read with rows and columns of another size is no primitive",
 }

@@ -178,6 +178,22 @@ def test_batch_is_cut_to_one_sample():
     assert evsim.from_torch(Body(), x).nodes == evsim.from_torch(Body(), x[:, :1]).nodes
 
 
+class Weighted(Body):
+    """A model that takes a number beside its input."""
+
+    def forward(self, x, weight):
+        """Return spikes [B, 5]."""
+        return super().forward(weight * x)
+
+
+def test_more_arguments():
+    """An example that is a tuple holds all arguments; the first is the input."""
+    x = drawn(STEPS, 1, 2, 8, 8)
+    network = evsim.from_torch(Weighted(), (x, 2.0))
+    assert network.weights["conv.weight"].dtype.kind == "f"
+    assert (network.weights["conv.weight"] == 2 * evsim.from_torch(Body(), x).weights["conv.weight"]).all()
+
+
 class Odd(Body):
     """A model that does something else at its first timestep."""
 

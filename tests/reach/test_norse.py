@@ -94,6 +94,29 @@ def test_lifted():
     assert network.spec.timesteps == STEPS
 
 
+class Decoded(Example):
+    """The same as the examples decode it: the greatest potential over time, then a log-softmax."""
+
+    def forward(self, x):
+        """Return log-probabilities [B, classes]."""
+        greatest, _ = torch.max(super().forward(x), 0)
+        return nn.functional.log_softmax(greatest, dim=1)
+
+
+def test_decoded_by_maximum():
+    """A maximum over time is a readout; the log-softmax behind it changes no prediction, is left out and told."""
+    torch.manual_seed(3)
+    network, run = hold(Decoded(), digit(), firing=3)
+    assert network.nodes[-1].reduction == "max"
+    assert "softmax" in network.provenance["ending"]
+    assert run.prediction == int(Decoded.forward(_as_saved(), digit().double()).argmax())
+
+
+def _as_saved():
+    torch.manual_seed(3)
+    return Decoded().double().eval()
+
+
 class Forgetful(nn.Module):
     """A loop that leaves out the state."""
 

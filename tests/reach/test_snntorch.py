@@ -64,6 +64,14 @@ class Summed(Five):
         return total / STEPS
 
 
+class Last(Potentials):
+    """The same, read out by its last potential."""
+
+    def forward(self, x):
+        """Return potentials [B, classes]."""
+        return super().forward(x)[-1]
+
+
 def features():
     """Return an image as 784 features."""
     return 3.0 * torch.rand(1, 784, generator=torch.Generator().manual_seed(1))
@@ -93,6 +101,13 @@ def steps(x, number=STEPS):
             model((x if x.ndim == 4 else x[step]).double())
 
     return start
+
+
+def test_last_timestep():
+    """What is returned of the last timestep alone is read out there."""
+    torch.manual_seed(4)
+    network, _ = hold(Last(beta=0.95), features())
+    assert network.nodes[-1].reduction == "last"
 
 
 @pytest.mark.parametrize("kind", [Five, Potentials, Summed])

@@ -15,7 +15,7 @@ LIBRARIES = (spikingjelly, snntorch, norse, sinabs)
 def recognise(module: Any) -> Equation | str | None:
     """Return the equation of a module of neurons, why evsim has none, or None for any other module."""
     for library in LIBRARIES:
-        known: Equation | str | None = library.equation(module)  # type: ignore[attr-defined]
+        known: Equation | str | None = library.equation(module)
         if known is not None:
             return known
     return None
