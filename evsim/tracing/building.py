@@ -133,18 +133,12 @@ def _sums(graph: Graph, steps: int) -> None:
         draft = graph.drafts[number]
         if len(draft.facts["steps"]) == steps:
             draft.kind = "time_mean"
-            arrays = {"scale": np.float64(steps) * np.ones(()), "shift": np.zeros(())}
-            factor = graph.all.enter(
-                "affine", f"{draft.name}.times", [number], draft.size, [ONCE], draft.spot, arrays=arrays
-            )
-            behind = graph.readers(number)
-            graph.drafts[factor.number] = factor
-            for reader in behind:
-                graph.inputs[reader] = tuple(factor.number if s == number else s for s in graph.inputs[reader])
-            graph.inputs[factor.number] = (number,)
-            graph.names[factor.number] = factor.name
-            if graph.last == number:
-                graph.last = factor.number
+            _times(graph, number, steps)
+    for number in [n for n, draft in graph.drafts.items() if draft.kind == "head_sum"]:
+        readers = graph.readers(number)
+        if not readers or any(graph.drafts[reader].kind != "neuron" for reader in readers):
+            graph.drafts[number].kind = "vote"
+            _times(graph, number, graph.drafts[number].facts["voters"])
     for number in [n for n, draft in graph.drafts.items() if draft.kind == "affine"]:
         draft, readers = graph.drafts[number], graph.readers(number)
         (source,) = graph.inputs[number]
@@ -159,6 +153,21 @@ def _sums(graph: Graph, steps: int) -> None:
         ):
             pooled.kind = "token_sum"
             graph.drop(number)
+
+
+def _times(graph: Graph, number: int, factor: float) -> None:
+    """Put a factor behind a draft."""
+    draft = graph.drafts[number]
+    arrays = {"scale": np.float64(factor) * np.ones(()), "shift": np.zeros(())}
+    affine = graph.all.enter(
+        "affine", f"{draft.name}.times", [number], draft.size, sorted(draft.times), draft.spot, arrays=arrays
+    )
+    for reader in graph.readers(number):
+        graph.inputs[reader] = tuple(affine.number if source == number else source for source in graph.inputs[reader])
+    graph.drafts[affine.number], graph.inputs[affine.number] = affine, (number,)
+    graph.names[affine.number] = affine.name
+    if graph.last == number:
+        graph.last = affine.number
 
 
 def _gates(graph: Graph) -> None:

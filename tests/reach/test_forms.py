@@ -96,6 +96,7 @@ UNDERSTOOD = {
     "max-pooling of stride 1": lambda x: nn.functional.max_pool2d(x, 3, 1, 1),
     "average": lambda x: nn.functional.avg_pool2d(x, 3, 1, 1),
     "mean of places as a mask": lambda x: x - 0.5,
+    "relu of spikes": lambda x: nn.functional.max_pool2d(x.relu(), 3, 1, 1).relu(),
     "halved": lambda x: x / 2,
     "einops by hand": lambda x: x.view(1, 2, 3, 8, 8).transpose(1, 2).reshape(1, 6, 8, 8).view(1, 3, 2, 8, 8).transpose(
         1, 2
@@ -111,7 +112,7 @@ def test_understood(form):
 
 
 REFUSED = {
-    "relu": (lambda x: nn.functional.relu(x - 0.5), "relu"),
+    "relu": (lambda x: nn.functional.relu(x - 0.5), "relu of real values"),
     "softmax": (lambda x: x.softmax(1), "softmax"),
     "layer norm": (lambda x: nn.functional.layer_norm(x, [8, 8]), "layer_norm"),
     "threshold by hand": (lambda x: (x > 0.5).float(), "gt: a threshold written by hand"),

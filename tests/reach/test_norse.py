@@ -94,6 +94,19 @@ def test_lifted():
     assert network.spec.timesteps == STEPS
 
 
+@pytest.mark.parametrize("name", ["ConvNet", "ConvNet4"])
+def test_models_of_the_library(name):
+    """Norse's own networks: an integrator with weights of its own, potentials written into zeros of float32."""
+    from norse.torch.models import conv
+
+    torch.manual_seed(6)
+    x = 9.0 * (torch.rand(STEPS, 1, 1, 28, 28) < 0.5).float()
+    network = evsim.from_torch(getattr(conv, name)(feature_size=28), x)
+    assert "0 flips" in network.provenance["proof"]
+    assert network.node("out").emits == "potential"
+    assert network.node("out.input").in_channels == (500 if name == "ConvNet" else 1024)
+
+
 class Decoded(Example):
     """The same as the examples decode it: the greatest potential over time, then a log-softmax."""
 
