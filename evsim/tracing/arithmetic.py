@@ -235,6 +235,35 @@ def multiplied(rec: Recorder, a: Codes, b: Codes) -> Codes:
     return renamed(np.where(times_of(a) == STATIC, b, a) if left.size == right.size else a, gate.number)
 
 
+@entered("relu", "relu_", "abs")
+def _relu(rec: Recorder, call: Call) -> Any:
+    """Pass on what is never negative: spikes, and what pools and sums make of them."""
+    codes = rec.array(call.args[0])
+    draft, _ = single(rec, codes)
+    if not _never_negative(rec, draft):
+        raise Refusal(f"{call.name} of real values is no operation that evsim has a primitive for")
+    return _finish(rec, call, call.run(), codes.copy())
+
+
+def _never_negative(rec: Recorder, draft: Draft) -> bool:
+    if draft.kind == "neuron":
+        return bool(getattr(draft.facts["neuron"].node, "emits", "spikes") == "spikes")
+    if draft.kind in ("gate", "mask"):
+        return True
+    passed = (
+        "max_pool",
+        "average_pool",
+        "sum_pool",
+        "adaptive_pool",
+        "token_mean",
+        "concat",
+        "slice",
+        "flatten",
+        "add",
+    )
+    return draft.kind in passed and all(_never_negative(rec, rec.drafts[source]) for source in draft.sources)
+
+
 @entered("batch_norm")
 def _batch_norm(rec: Recorder, call: Call) -> Any:
     given = call.bound(

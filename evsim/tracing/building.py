@@ -33,6 +33,7 @@ from evsim.primitives import (
     SpikingSelfAttention,
     SumPool,
     TimeMean,
+    TimeReduction,
     TokenMean,
     TokenSum,
     Vote,
@@ -58,10 +59,12 @@ class Builder:
         T.
     title
         Name of the model, for messages.
+    last
+        Whether the output is that of the last timestep alone, else the mean over time.
     """
 
-    def __init__(self, graph: Graph, steps: int, title: str) -> None:
-        self.graph, self.steps, self.title = graph, steps, title
+    def __init__(self, graph: Graph, steps: int, title: str, *, last: bool = False) -> None:
+        self.graph, self.steps, self.title, self.last = graph, steps, title, last
         self.nodes: list[Node] = []
         self.weights: Weights = {}
         self.faults: list[Fault] = []
@@ -87,7 +90,8 @@ class Builder:
         if self.faults:
             raise TracingError(self.title, self.faults)
         if ONCE not in self.graph.drafts[self.graph.last].times:
-            self.add(TimeMean("time_mean", (self.graph.names[self.graph.last],)))
+            source = (self.graph.names[self.graph.last],)
+            self.add(TimeReduction("time_last", source, "last") if self.last else TimeMean("time_mean", source))
         name = self.title
         try:
             return Network(name, "traced", "from_torch", spec, ordered(self.nodes), self.weights, provenance=provenance)
@@ -129,18 +133,12 @@ def _sums(graph: Graph, steps: int) -> None:
         draft = graph.drafts[number]
         if len(draft.facts["steps"]) == steps:
             draft.kind = "time_mean"
-            arrays = {"scale": np.float64(steps) * np.ones(()), "shift": np.zeros(())}
-            factor = graph.all.enter(
-                "affine", f"{draft.name}.times", [number], draft.size, [ONCE], draft.spot, arrays=arrays
-            )
-            behind = graph.readers(number)
-            graph.drafts[factor.number] = factor
-            for reader in behind:
-                graph.inputs[reader] = tuple(factor.number if s == number else s for s in graph.inputs[reader])
-            graph.inputs[factor.number] = (number,)
-            graph.names[factor.number] = factor.name
-            if graph.last == number:
-                graph.last = factor.number
+            _times(graph, number, steps)
+    for number in [n for n, draft in graph.drafts.items() if draft.kind == "head_sum"]:
+        readers = graph.readers(number)
+        if not readers or any(graph.drafts[reader].kind != "neuron" for reader in readers):
+            graph.drafts[number].kind = "vote"
+            _times(graph, number, graph.drafts[number].facts["voters"])
     for number in [n for n, draft in graph.drafts.items() if draft.kind == "affine"]:
         draft, readers = graph.drafts[number], graph.readers(number)
         (source,) = graph.inputs[number]
@@ -155,6 +153,21 @@ def _sums(graph: Graph, steps: int) -> None:
         ):
             pooled.kind = "token_sum"
             graph.drop(number)
+
+
+def _times(graph: Graph, number: int, factor: float) -> None:
+    """Put a factor behind a draft."""
+    draft = graph.drafts[number]
+    arrays = {"scale": np.float64(factor) * np.ones(()), "shift": np.zeros(())}
+    affine = graph.all.enter(
+        "affine", f"{draft.name}.times", [number], draft.size, sorted(draft.times), draft.spot, arrays=arrays
+    )
+    for reader in graph.readers(number):
+        graph.inputs[reader] = tuple(affine.number if source == number else source for source in graph.inputs[reader])
+    graph.drafts[affine.number], graph.inputs[affine.number] = affine, (number,)
+    graph.names[affine.number] = affine.name
+    if graph.last == number:
+        graph.last = affine.number
 
 
 def _gates(graph: Graph) -> None:
@@ -313,18 +326,23 @@ def _attention(b: Builder, number: int, draft: Draft) -> None:
     ))  # fmt: skip
 
 
+def _time_max(b: Builder, number: int, draft: Draft) -> None:  # noqa: ARG001 - all makers take the same
+    b.add(TimeReduction(b.graph.names[number], b.sources(number), "max"))
+
+
 MAKERS: Mapping[str, Callable[[Builder, int, Draft], None]] = {
     "input": _input, "conv": _conv, "linear": _linear, "neuron": _neuron, "state": _state, "max_pool": _pool,
     "average_pool": _pool, "sum_pool": _pool, "adaptive_pool": _adaptive, "concat": _concat, "affine": _affine,
     "attention": _attention, "slice": _plain(Slice, "start", "stop"), "add": _plain(Add), "gate": _plain(And),
     "inverse_gate": _plain(IAnd), "mask": _plain(Mask), "flatten": _plain(Flatten), "token_mean": _plain(TokenMean),
     "token_sum": _plain(TokenSum), "time_mean": _plain(TimeMean), "head_sum": _plain(HeadSum, "heads"),
-    "vote": _plain(Vote, "voters"),
+    "time_max": _time_max, "vote": _plain(Vote, "voters"),
 }  # fmt: skip
 """Kind of draft to what makes its node."""
 
 UNMADE = {
     "product": "a product of computed matrices that is no part of attention on spikes (q k^T v without a softmax)",
+    "softmax": "a softmax is no primitive, but at the end of the model",
     "part": "a sum over part of the timesteps is no primitive",
     "reshape": "a map read with rows and columns of another size is no primitive",
 }

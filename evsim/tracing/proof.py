@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,11 @@ def _values(packet: Packet) -> NDArray[np.generic]:
 
 
 def prove(
-    network: Network, sample: NDArray[np.float64], recorded: Recorded, logits: NDArray[np.float64], factor: float
+    network: Network,
+    sample: NDArray[np.float64],
+    recorded: Recorded,
+    logits: NDArray[np.float64],
+    ending: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> str:
     """Run the network on the example and return what was proven, one line.
 
@@ -63,8 +67,8 @@ def prove(
         What PyTorch's neurons emitted.
     logits
         What PyTorch's module gave, [classes], the mean over time where it gave one value per timestep.
-    factor
-        What the module's output is more than the network's.
+    ending
+        What the module does to its logits and the network does not.
 
     Raises
     ------
@@ -78,7 +82,7 @@ def prove(
     for node in network.nodes:
         if node.name in recorded:
             neurons += _compare(network, node.name, recorded[node.name], watch.maps[node.name])
-    scaled = np.asarray(given, np.float64) * factor
+    scaled = ending(np.asarray(given, np.float64))
     if not np.allclose(scaled, logits, rtol=0, atol=CLOSE * max(1.0, float(np.abs(logits).max(initial=0.0)))):
         worst = int(np.abs(scaled - logits).argmax())
         raise ProofError(

@@ -19,7 +19,7 @@ from evsim.tracing.coordinates import CONSTANT, LOST, STATIC, ZERO, Codes, encod
 from evsim.tracing.drafts import Draft, Drafts, Size, Spot
 from evsim.tracing.errors import Fault
 from evsim.tracing.neurons import Equation, recognise, unwrapped
-from evsim.tracing.reading import LostError, Refusal, rows, stepped
+from evsim.tracing.reading import LostError, Refusal, features, rows, stepped
 
 TORCH = str(Path(torch.__file__).parent)
 OWN = str(Path(__file__).parent)
@@ -41,6 +41,10 @@ OF_A_MODULE = frozenset(
     ]
 )
 """Kinds of drafts that a module without parts stands for."""
+
+
+ROUNDED = (torch.float32, torch.float16, torch.bfloat16)
+"""Types of number that a model may ask for and does not get: it runs in float64."""
 
 
 class Recorder(TorchFunctionMode):
@@ -137,7 +141,7 @@ class Recorder(TorchFunctionMode):
         What a module without parts does is named as it; a function that a module calls gets a suffix.
         """
         path = self.path
-        plain = path and (not suffix or (self._leaf and kind in OF_A_MODULE))
+        plain = path and (not suffix or (self._leaf and kind in OF_A_MODULE and suffix != "input"))
         name = name or (path if plain else f"{path}.{suffix}" if path and suffix else suffix or kind)
         steps = [int(t) for t in times]
         if len(set(steps)) < len(steps) and set(steps) != {STATIC}:
@@ -177,7 +181,9 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         from evsim.tracing.operations import OPERATIONS
 
-        kwargs = kwargs or {}
+        kwargs = dict(kwargs or {})
+        if kwargs.get("dtype") in ROUNDED:  # what is written into it would be rounded
+            kwargs["dtype"] = torch.float64
         operands = list(tensors((args, kwargs)))
         if not any(tensor in self._codes for tensor in operands):
             return func(*args, **kwargs)
@@ -251,6 +257,8 @@ class Recorder(TorchFunctionMode):
         codes = self.array(x)
         view, steps, moved = neuron.rows(tuple(x.shape))
         arranged = codes.transpose(moved).reshape(steps, -1)
+        if neuron.weights is not None:
+            arranged, view = self._weighted(neuron.weights, arranged), tuple(spikes.shape[1:])
         already = self.calls.get(id(module), 0)
         try:
             draft, times, places = rows(self, arranged)
@@ -269,14 +277,23 @@ class Recorder(TorchFunctionMode):
         self.single_calls += not neuron.several and already + steps > self.single_calls
         fired = self.enter("neuron", [draft.number], draft.size, times, key=id(module), facts=facts, suffix="")
         arranged = encode(fired.number, times[:, np.newaxis], places)
-        back = arranged.reshape([x.shape[axis] for axis in moved]).transpose(np.argsort(moved))
+        shape = tuple(spikes.shape) if neuron.weights is not None else tuple(x.shape)
+        back = arranged.reshape([shape[axis] for axis in moved]).transpose(np.argsort(moved))
         self.follow(spikes, back.reshape(tuple(spikes.shape)))
-        values = spikes.detach().numpy().reshape(tuple(x.shape)).transpose(moved).reshape(steps, -1)
+        values = spikes.detach().numpy().reshape(shape).transpose(moved).reshape(steps, -1)
         kept = self.spikes.setdefault(fired.number, {})
         for row, time in enumerate(times):
             mapped = np.zeros(draft.values, np.float64)
             mapped[places[row]] = values[row]
             kept[int(time)] = _packed(mapped)
+
+    def _weighted(self, weights: NDArray[np.floating], codes: Codes) -> Codes:
+        """Enter the linear layer that neurons have of their own, and return the codes of what it gives them."""
+        draft, times, _, order = features(self, codes)
+        arrays = {"weight": np.ascontiguousarray(weights[:, np.argsort(order)].T)}
+        size = (len(weights), 1, 1)
+        layer = self.enter("linear", [draft.number], size, np.unique(times), suffix="input", arrays=arrays)
+        return encode(layer.number, times[:, np.newaxis], np.arange(len(weights)))
 
     def _membranes(self, module: Any, result: Any, spikes: torch.Tensor) -> None:
         """Follow the potentials that neurons return beside their spikes."""

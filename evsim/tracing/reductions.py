@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from evsim.tracing.arithmetic import affine
 from evsim.tracing.call import Call
-from evsim.tracing.coordinates import ONCE, Codes, common, encode, times_of
+from evsim.tracing.coordinates import ONCE, Codes, common, encode, locals_of, times_of
 from evsim.tracing.drafts import Draft
 from evsim.tracing.operations import entered
 from evsim.tracing.reading import Refusal, channels, expect_known, maps, single, tokens, unpadded
@@ -31,6 +32,43 @@ def _reduce(rec: Recorder, call: Call) -> Any:
     arranged = codes.transpose(*rest, *axes).reshape(*(codes.shape[axis] for axis in rest), -1)
     reduced = reduction(rec, arranged, mean=call.name == "mean")
     rec.follow(result, np.ascontiguousarray(reduced).reshape(tuple(result.shape)))
+    return result
+
+
+@entered("max", "amax")
+def _maximum(rec: Recorder, call: Call) -> Any:
+    """Take the maximum over time, a readout of potentials."""
+    given = call.bound("input", "dim", "keepdim", keepdim=False)
+    codes, axis = rec.array(given["input"]), given["dim"]
+    expect_known(codes)
+    if not isinstance(axis, int):
+        raise Refusal("a maximum over all values, or of two maps, is no primitive")
+    draft, codes = single(rec, np.moveaxis(codes, axis, -1))
+    channel, token = common(channels(draft, codes), -1), common(tokens(draft, codes), -1)
+    if channel is None or token is None:
+        raise Refusal(f"a maximum over other axes of {draft.name} than time is no primitive")
+    _expect_time(rec, draft, codes)
+    result = call.run()
+    value = result if isinstance(result, torch.Tensor) else result[0]
+    largest = rec.enter("time_max", [draft.number], draft.size, [ONCE], suffix="time_max")
+    places = channel * draft.positions + token
+    rec.follow(value, encode(largest.number, ONCE, places).reshape(tuple(value.shape)))
+    return result
+
+
+@entered("softmax", "log_softmax")
+def _softmax(rec: Recorder, call: Call) -> Any:
+    """Leave a softmax over the classes to the end of the network, which does without: it changes no prediction."""
+    given = call.bound("input", "dim", "_stacklevel", "dtype")
+    codes, axis = rec.array(given["input"]), given["dim"]
+    expect_known(codes)
+    draft, codes = single(rec, codes)
+    one_row = codes.size == draft.values == codes.shape[axis if isinstance(axis, int) else -1]
+    if not one_row or (times_of(codes) != ONCE).any():
+        raise Refusal(f"{call.name} is no operation that evsim has a primitive for, but at the model's end")
+    result = call.run()
+    ending = rec.enter("softmax", [draft.number], draft.size, [ONCE], suffix="softmax", facts={"form": call.name})
+    rec.follow(result, encode(ending.number, ONCE, locals_of(codes)))
     return result
 
 

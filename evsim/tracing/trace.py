@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import special
 
 from evsim.errors import OptionError
 from evsim.network import INPUT_KINDS, Network
@@ -28,6 +29,11 @@ from evsim.tracing.neurons import recognise, reset, unwrapped
 from evsim.tracing.proof import prove
 from evsim.tracing.reading import LostError, Refusal, rows
 from evsim.tracing.recorder import Recorder, watching
+
+ENDINGS: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "softmax": special.softmax, "log_softmax": special.log_softmax,
+}  # fmt: skip
+"""What a module may do to its logits at its end, which a network does without."""
 
 FAILURES = (
     RuntimeError,
@@ -175,8 +181,12 @@ def _network(outcome: Outcome, example: Example, title: str) -> Network:
     except (Refusal, LostError) as error:
         reason = str(error) or "its output comes of an operation that was refused"
         raise TracingError(title, [*recorder.faults, Fault(recorder.spot(), reason)]) from None
+    ending = None
+    if draft.kind == "softmax":
+        ending, draft = ENDINGS[draft.facts["form"]], recorder.drafts[draft.sources[0]]
     graph = Graph(recorder.drafts, draft.number)
-    builder = Builder(graph, steps, title)
+    last = times[0] == steps - 1 > 0
+    builder = Builder(graph, steps, title, last=bool(last))
     spec = example.spec(steps)
     provenance = {"model": f"traced from {title} of PyTorch {torch.__version__}", "input": example.said}
     network = builder.network(spec, provenance)
@@ -184,8 +194,11 @@ def _network(outcome: Outcome, example: Example, title: str) -> Network:
     factor = graph.factor
     names = {number: graph.names[number] for number in graph.drafts if number in recorder.spikes}
     kept = {name: recorder.spikes[number] for number, name in names.items()}
-    said = prove(network, example.sample(steps), kept, logits, factor)
+    done = ending or (lambda values: values)
+    said = prove(network, example.sample(steps), kept, logits, lambda given: done(factor * given))
     notes = {"proof": said}
+    if ending is not None:
+        notes["ending"] = "the softmax at the end of the module is left out: it changes no prediction"
     if factor != 1.0:
         notes["output"] = f"the module returns {factor:g} times as much: a sum, where logits are means"
     return _noted(network, notes)
@@ -202,7 +215,7 @@ def _output(recorder: Recorder, codes: Codes, times: Codes, steps: int) -> Draft
         raise Refusal(f"it returns the values of {draft.name} in another order")
     if draft.positions > 1:
         raise Refusal(f"it returns a map {list(draft.size)}; logits are of one position")
-    if times[0] != ONCE and len(times) != steps:
+    if times[0] not in (ONCE, steps - 1) and len(times) != steps:
         raise Refusal(f"it returns {len(times)} of {steps} timesteps")
     return draft
 

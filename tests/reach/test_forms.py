@@ -96,6 +96,7 @@ UNDERSTOOD = {
     "max-pooling of stride 1": lambda x: nn.functional.max_pool2d(x, 3, 1, 1),
     "average": lambda x: nn.functional.avg_pool2d(x, 3, 1, 1),
     "mean of places as a mask": lambda x: x - 0.5,
+    "relu of spikes": lambda x: nn.functional.max_pool2d(x.relu(), 3, 1, 1).relu(),
     "halved": lambda x: x / 2,
     "einops by hand": lambda x: x.view(1, 2, 3, 8, 8).transpose(1, 2).reshape(1, 6, 8, 8).view(1, 3, 2, 8, 8).transpose(
         1, 2
@@ -111,7 +112,7 @@ def test_understood(form):
 
 
 REFUSED = {
-    "relu": (lambda x: nn.functional.relu(x - 0.5), "relu"),
+    "relu": (lambda x: nn.functional.relu(x - 0.5), "relu of real values"),
     "softmax": (lambda x: x.softmax(1), "softmax"),
     "layer norm": (lambda x: nn.functional.layer_norm(x, [8, 8]), "layer_norm"),
     "threshold by hand": (lambda x: (x > 0.5).float(), "gt: a threshold written by hand"),
@@ -176,6 +177,22 @@ def test_batch_is_cut_to_one_sample():
     """An example of many samples gives the network of its first."""
     x = drawn(STEPS, 3, 2, 8, 8)
     assert evsim.from_torch(Body(), x).nodes == evsim.from_torch(Body(), x[:, :1]).nodes
+
+
+class Weighted(Body):
+    """A model that takes a number beside its input."""
+
+    def forward(self, x, weight):
+        """Return spikes [B, 5]."""
+        return super().forward(weight * x)
+
+
+def test_more_arguments():
+    """An example that is a tuple holds all arguments; the first is the input."""
+    x = drawn(STEPS, 1, 2, 8, 8)
+    network = evsim.from_torch(Weighted(), (x, 2.0))
+    assert network.weights["conv.weight"].dtype.kind == "f"
+    assert (network.weights["conv.weight"] == 2 * evsim.from_torch(Body(), x).weights["conv.weight"]).all()
 
 
 class Odd(Body):

@@ -94,6 +94,42 @@ def test_lifted():
     assert network.spec.timesteps == STEPS
 
 
+@pytest.mark.parametrize("name", ["ConvNet", "ConvNet4"])
+def test_models_of_the_library(name):
+    """Norse's own networks: an integrator with weights of its own, potentials written into zeros of float32."""
+    from norse.torch.models import conv
+
+    torch.manual_seed(6)
+    x = 9.0 * (torch.rand(STEPS, 1, 1, 28, 28) < 0.5).float()
+    network = evsim.from_torch(getattr(conv, name)(feature_size=28), x)
+    assert "0 flips" in network.provenance["proof"]
+    assert network.node("out").emits == "potential"
+    assert network.node("out.input").in_channels == (500 if name == "ConvNet" else 1024)
+
+
+class Decoded(Example):
+    """The same as the examples decode it: the greatest potential over time, then a log-softmax."""
+
+    def forward(self, x):
+        """Return log-probabilities [B, classes]."""
+        greatest, _ = torch.max(super().forward(x), 0)
+        return nn.functional.log_softmax(greatest, dim=1)
+
+
+def test_decoded_by_maximum():
+    """A maximum over time is a readout; the log-softmax behind it changes no prediction, is left out and told."""
+    torch.manual_seed(3)
+    network, run = hold(Decoded(), digit(), firing=3)
+    assert network.nodes[-1].reduction == "max"
+    assert "softmax" in network.provenance["ending"]
+    assert run.prediction == int(Decoded.forward(_as_saved(), digit().double()).argmax())
+
+
+def _as_saved():
+    torch.manual_seed(3)
+    return Decoded().double().eval()
+
+
 class Forgetful(nn.Module):
     """A loop that leaves out the state."""
 

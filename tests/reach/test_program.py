@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -118,6 +119,14 @@ def test_bad_weights(own, tmp_path):
     (tmp_path / "no.pth").write_bytes(b"no weights")
     with pytest.raises(EvsimError, match="cannot be read"):
         from_program(f"{own}:factory", str(tmp_path / "no.pth"), "5,2,8,8")
+
+
+def test_example_of_the_page(capsys):
+    """The example in docs/tracing.md runs as it stands."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "tracing.md"
+    code = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    exec(compile(code, str(page), "exec"), {"__name__": "page"})  # noqa: S102 - the page's own code
+    assert "2,750 values of 2 layers of neurons equal PyTorch's" in capsys.readouterr().out
 
 
 def test_from_a_shell(own, tmp_path):

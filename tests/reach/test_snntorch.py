@@ -64,6 +64,14 @@ class Summed(Five):
         return total / STEPS
 
 
+class Last(Potentials):
+    """The same, read out by its last potential."""
+
+    def forward(self, x):
+        """Return potentials [B, classes]."""
+        return super().forward(x)[-1]
+
+
 def features():
     """Return an image as 784 features."""
     return 3.0 * torch.rand(1, 784, generator=torch.Generator().manual_seed(1))
@@ -84,6 +92,33 @@ def six(kind, **facts):
     )  # fmt: skip
 
 
+class Population(nn.Module):
+    """The tutorial on population coding: groups of neurons vote for each class, spikes are added up over time."""
+
+    def __init__(self):
+        super().__init__()
+        facts = {"beta": 0.9, "threshold": 0.3, "init_hidden": True}
+        self.net = nn.Sequential(
+            nn.Flatten(), nn.Linear(784, 64), snn.Leaky(**facts), nn.Linear(64, 50), snn.Leaky(output=True, **facts)
+        )
+
+    def forward(self, x):
+        """Return votes [B, 10]."""
+        utils.reset(self.net)
+        return torch.stack([self.net(x)[0] for _ in range(STEPS)]).sum(0).view(-1, 10, 5).sum(-1)
+
+
+def test_population_coding():
+    """Sums over groups of classes' neurons and over time become means, and the provenance tells the factor."""
+    torch.manual_seed(7)
+    network, run = hold(Population(), digit(), firing=2)
+    assert "25 times" in network.provenance["output"]
+    with torch.no_grad():
+        torch.manual_seed(7)
+        votes = Population()(digit())[0].numpy()
+    assert abs(25 * run.logits - votes).max() <= 1  # a spike, in float32
+
+
 def steps(x, number=STEPS):
     """Return what runs a model of hidden states from its start."""
 
@@ -93,6 +128,13 @@ def steps(x, number=STEPS):
             model((x if x.ndim == 4 else x[step]).double())
 
     return start
+
+
+def test_last_timestep():
+    """What is returned of the last timestep alone is read out there."""
+    torch.manual_seed(4)
+    network, _ = hold(Last(beta=0.95), features())
+    assert network.nodes[-1].reduction == "last"
 
 
 @pytest.mark.parametrize("kind", [Five, Potentials, Summed])

@@ -29,6 +29,8 @@ class Equation:
         Parameters of the node that are one number each, such as ``w`` of a PLIF.
     given
         Whether its state goes in and out at each call; else the module keeps it.
+    weights
+        Of a linear layer [outputs, inputs] that the module has before its neurons, if any.
     constants
         Constants of the node that differ between neurons: arrays that broadcast against a timestep of the module.
     """
@@ -38,6 +40,7 @@ class Equation:
     arrays: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     constants: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     given: bool = False
+    weights: NDArray[np.floating] | None = None
 
     @property
     def several(self) -> bool:

@@ -19,6 +19,7 @@ KNOWN = {
     "IAF": "iaf",
     "LICell": "li",
     "LI": "li",
+    "LILinearCell": "li",
 }
 BASES = ("SNNCell", "SNN", "SNNRecurrentCell", "SNNRecurrent")
 OTHERS = ("LILinearCell", "LSNNCell")
@@ -54,8 +55,11 @@ def equation(module: Any) -> Equation | str | None:
     }[kind]
     if subtracts:
         facts["reset"] = "subtract"
+    weights = module.input_weights.detach().numpy() if name == "LILinearCell" else None
     steps: Any = "one" if name.endswith("Cell") else "first"
-    return Equation(Neuron("", ("",), strict=kind != "li", **facts, **single), steps, constants=several, given=True)
+    return Equation(
+        Neuron("", ("",), strict=kind != "li", **facts, **single), steps, constants=several, given=True, weights=weights
+    )
 
 
 def reset(module: Any) -> None:
