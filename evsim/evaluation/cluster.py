@@ -113,7 +113,7 @@ def distributed() -> Any:
     try:
         return import_module("distributed")
     except ImportError:
-        raise OptionError("`dask` needs Dask's distributed scheduler; install it: pip install 'evsim[dask]'") from None
+        raise OptionError("`dask` needs Dask's distributed scheduler; install it: pip install distributed") from None
 
 
 _arrays: dict[str, memoryview] = {}
