@@ -23,6 +23,7 @@ from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.evaluation.parcel import on_lines, pack, unpack
 from evsim.evaluation.pool import WorkerError
+from evsim.files import OutputError
 
 EVSIM = Path(sys.executable).with_name("evsim")
 SAMPLES = 20
@@ -159,6 +160,21 @@ def test_strict_ends_all_workers(network, data):
         evsim.evaluate(network, data, workers=2, strict=True)
     if sys.platform == "linux":
         assert children(os.getpid()) == []
+
+
+@LINUX
+def test_what_goes_wrong_here_ends_all_workers(network, data, tmp_path):
+    """Where this process cannot go on, a full disk say, its workers end with it, and so do the threads beside it."""
+
+    def progress(_total, there):
+        if there >= 3:
+            raise OutputError("cannot write: the disk is full")
+
+    before = threading.active_count()
+    with pytest.raises(OutputError, match="the disk is full"):
+        evsim.evaluate(network, data, workers=2, out=tmp_path / "a.h5", progress=progress)
+    assert children(os.getpid()) == []
+    assert threading.active_count() == before
 
 
 @LINUX
