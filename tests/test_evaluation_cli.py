@@ -171,6 +171,14 @@ def test_compare_refuses_what_is_no_pair(audits, tmp_path):
     assert "--input" in refused("compare", GOLDEN, GOLDEN)
 
 
+def test_other_commands_say_what_an_audit_is(audits):
+    """A model or counts were expected: the message names the commands that read audits."""
+    for words in (["info", audits / "a.h5"], ["run", audits / "a.h5", "--input", audits / "a.csv"]):
+        assert "it holds an audit of a data set; evsim energy charges it" in evsim(*words).err
+    outcome = evsim("counts", "merge", audits / "a.h5", audits / "b.h5", "--out", audits / "sum.h5")
+    assert "it holds an audit" in outcome.err
+
+
 def test_run_leads_from_a_folder_to_eval(data):
     """A folder is no input of run; the line to type instead stands in the message."""
     assert f"evsim eval {GOLDEN} {data} --out audit.h5" in refused("run", GOLDEN, "--input", data)

@@ -57,7 +57,7 @@ class Grouped:
             and node.kernel[1] in WIDTHS
             and node.stride == (1, 1)
             and node.padding[1] < node.kernel[1]
-            and getattr(node, "dilation", (1, 1)) == (1, 1)
+            and node.dilation == (1, 1)
         )
         if self._depthwise:
             rows = np.zeros((taps, len(self.shift)), context.dtype)
