@@ -79,11 +79,12 @@ def held_out(folder: Path, data: str, labels: tuple[str, ...]):
 
 
 def evaluated(folder: Path, data: str, model: str, seed: int, workers: int) -> dict[str, np.ndarray | object]:
-    """Run the held-out samples in float64; every prediction must be PyTorch's."""
+    """Run the held-out samples in float64; every prediction must be PyTorch's. What ran before is not run again."""
     network = evsim.load(model_of(folder, data, model, seed))
     outcome = evsim.evaluate(
-        network, held_out(folder, data, network.labels), precision="float64", workers=workers, threads=1
-    )
+        network, held_out(folder, data, network.labels), precision="float64", workers=workers, threads=1,
+        out=folder / f"{data}-{model}-{seed}.audit.h5", resume=True,
+    )  # fmt: skip
     want = np.load(folder / f"{data}-{model}-{seed}.npy")
     assert not outcome.failed, outcome.failed[:1]
     assert outcome.logits.shape == want.shape, (outcome.logits.shape, want.shape)
@@ -125,8 +126,11 @@ def intervals(values: np.ndarray) -> dict[str, list[float]]:
 
 
 def figures_of(folder: Path, data: str, workers: int) -> dict:
-    """Return all figures of a data set."""
-    runs = {model: [evaluated(folder, data, model, seed, workers) for seed in SEEDS] for model in MODELS}
+    """Return all figures of a data set, of the seeds of which every model is trained."""
+    seeds = [s for s in SEEDS if all((folder / f"{data}-{model}-{s}.pth.tar").exists() for model in MODELS)]
+    if not seeds:
+        raise SystemExit(f"{folder} lacks models of {data}; train them by train_small.py")
+    runs = {model: [evaluated(folder, data, model, seed, workers) for seed in seeds] for model in MODELS}
     samples = len(runs[MODELS[0]][0]["correct"])
     rows = {}
     for model, each in runs.items():
@@ -148,7 +152,13 @@ def figures_of(folder: Path, data: str, workers: int) -> dict:
          "difference": intervals(of_sample(runs[first]) - of_sample(runs[second]))}
         for asked, first, second in PAIRS
     ]  # fmt: skip
-    return {"samples": samples, "timesteps": runs[MODELS[0]][0]["timesteps"], "models": rows, "pairs": pairs}
+    return {
+        "samples": samples,
+        "seeds": seeds,
+        "timesteps": runs[MODELS[0]][0]["timesteps"],
+        "models": rows,
+        "pairs": pairs,
+    }
 
 
 def main() -> None:
