@@ -12,15 +12,11 @@ FOLDER = ROOT / "build" / "bench"
 
 @dataclass(frozen=True)
 class Workload:
-    """A published model with synthetic weights; `preset` is the name for `evsim synthesize`.
-
-    Where no rates are published for anything like it, `rate` is the one of all its neurons, see `random_weights`.
-    """
+    """A published model with synthetic weights; `preset` is the name for `evsim synthesize`."""
 
     name: str
     preset: str
     scale: float = 1.0
-    rate: float | None = None
 
     @property
     def stem(self) -> Path:
@@ -55,19 +51,19 @@ WORKLOADS = {
     "cifar-4-384": Workload("cifar-4-384", "spikingformer-4-384-cifar10"),
     "dvs-2-256": Workload("dvs-2-256", "spikingformer-2-256-cifar10dvs"),
 } | {
-    f"{family} {preset}": Workload(f"{family} {preset}", preset, rate=rate)
-    for family, preset, rate in (
-        ("spikformer", "spikformer-8-512-imagenet", None),
-        ("qkformer", "qkformer-10-512-imagenet", None),
-        ("sdt-v1", "sdt-8-512", None),
-        ("sdt-v2", "sdt-v2-8-512-imagenet", None),
-        ("sdt-v3", "sdt-v3-s-imagenet", 0.25),
-        ("spikingresformer", "spikingresformer-s-imagenet", 0.15),
-        ("sew-resnet", "sew-resnet-34-imagenet", 0.15),
-        ("spiking-resnet", "spiking-resnet-34-imagenet", 0.15),
-        ("ms-resnet", "ms-resnet-34-imagenet", 0.15),
-        ("spiking-vgg", "spiking-vgg-16-bn-imagenet", 0.1),
-        ("csnn", "csnn-plif-cifar10", 0.1),
+    f"{family} {preset}": Workload(f"{family} {preset}", preset)
+    for family, preset in (
+        ("spikformer", "spikformer-8-512-imagenet"),
+        ("qkformer", "qkformer-10-512-imagenet"),
+        ("sdt-v1", "sdt-8-512"),
+        ("sdt-v2", "sdt-v2-8-512-imagenet"),
+        ("sdt-v3", "sdt-v3-s-imagenet"),
+        ("spikingresformer", "spikingresformer-s-imagenet"),
+        ("sew-resnet", "sew-resnet-34-imagenet"),
+        ("spiking-resnet", "spiking-resnet-34-imagenet"),
+        ("ms-resnet", "ms-resnet-34-imagenet"),
+        ("spiking-vgg", "spiking-vgg-16-bn-imagenet"),
+        ("csnn", "csnn-plif-cifar10"),
     )
 }  # fmt: skip
 """By name: Spikingformer's own, and one of each other family, on ImageNet where it has a size for that."""
@@ -81,17 +77,10 @@ def prepare(workload: Workload) -> None:
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     sys.stderr.write(f"synthesizing {workload.stem.name} ...\n")
-    if workload.rate is not None:
-        from random_weights import randomised
-
-        network, sample = randomised(workload.preset, workload.rate)
-        modelfile.save(network, workload.model)
-        synthesis.save_sample(sample, workload.sample)
-        return
-    made = synthesis.synthesize(workload.preset, scale_rates=workload.scale)
-    modelfile.save(made.network, workload.model)
-    synthesis.save_state(made.state, workload.state)
-    synthesis.save_sample(made.sample, workload.sample)  # last: its presence says that all are whole
+    synthetic = synthesis.synthesize(workload.preset, scale_rates=workload.scale)
+    modelfile.save(synthetic.network, workload.model)
+    synthesis.save_state(synthetic.state, workload.state)
+    synthesis.save_sample(synthetic.sample, workload.sample)  # last: its presence says that all are whole
 
 
 def reference(workload: Workload):
