@@ -10,7 +10,8 @@ LOCKING = UV_CUSTOM_COMPILE_COMMAND='make lock' $(TOOLS)/uv pip compile \
 	--quiet --upgrade --generate-hashes --python-version 3.11
 
 # Tests that must give the same under any NumPy, and those that every CPU must pass
-NUMPY_TESTS ?= $(wildcard tests/test_kernel*.py) tests/test_exactness.py tests/test_spikformer.py \
+KERNEL_TESTS := $(wildcard tests/test_kernel*.py) tests/test_membrane.py
+NUMPY_TESTS ?= $(KERNEL_TESTS) tests/test_exactness.py tests/test_spikformer.py \
 	tests/test_synthetic.py tests/test_philox.py
 CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
@@ -41,7 +42,7 @@ demo: $(BIN)/.installed
 
 test: $(BIN)/.dev
 	$(BIN)/python -m pytest
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(wildcard tests/test_kernel*.py)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(KERNEL_TESTS)
 
 # converters/ and cli/ are evsim.converters and evsim.cli once installed: types and floors are checked on such a copy;
 # build/lib goes first, or setuptools would pack modules that are gone from the source

@@ -62,6 +62,21 @@ class Outputs(NamedTuple):
     potentials: NDArray[np.floating]
 
 
+class Constant(NamedTuple):
+    """The constants of one neuron, taken out of their arrays once: reference counts stay out of the loop."""
+
+    syn: np.floating
+    gain: np.floating
+    leak: np.floating
+    v_leak: np.floating
+    v_threshold: np.floating
+    v_reset: np.floating
+    v_floor: np.floating
+    nothing: np.floating
+    one: np.floating
+    most: np.floating
+
+
 @kernel
 def run_neurons(
     first: int,
@@ -77,23 +92,30 @@ def run_neurons(
     """Drive the neurons of positions ``first .. last - 1``: inputs [T or 1, P, C'], states [P, C], kept over calls."""
     channels = potential.shape[1]
     words, integers, potentials = outputs
+    syn, gain, leak, v_leak, v_threshold, v_reset, v_floor, counts = numbers
     static = inputs.shape[0] < steps
     for p in range(first, last):
-        for t in range(steps):
-            source = 0 if static else t
-            for c in range(channels):
-                d = current_of(equation, numbers, inputs[source, p, c], current, p, c)
-                before = potential[p, c]
-                v = charged(equation, numbers, before, d, p, c)
-                spikes = fires(equation, numbers, v, p, c)
-                v = rested(equation, numbers, v, before, spikes, p, c)
-                potential[p, c] = v
+        for c in range(channels):
+            constant = Constant(
+                number(syn, p, c), number(gain, p, c), number(leak, p, c), number(v_leak, p, c),
+                number(v_threshold, p, c), number(v_reset, p, c), number(v_floor, p, c),
+                counts[0], counts[1], counts[2],
+            )  # fmt: skip
+            i, v = current[p, c], potential[p, c]
+            bit = ONE << np.uint64(c % 64)
+            for t in range(steps):
+                s, i = taken_in(equation, constant, inputs[0 if static else t, p, c], i)
+                before = v
+                v = charged(equation, constant, before, constant.gain * s)
+                spikes = fires(equation, constant, v)
+                v = rested(equation, constant, v, before, spikes)
                 if words.size > 0 and spikes > 0:
-                    words[t, p, c // 64] |= ONE << np.uint64(c % 64)
+                    words[t, p, c // 64] |= bit
                 if integers.size > 0:
                     integers[t, p, c] = np.int32(spikes)
                 if potentials.size > 0:
                     potentials[t, p, c] = v
+            current[p, c], potential[p, c] = i, v
 
 
 @inner
@@ -104,78 +126,68 @@ def number(values: NDArray[np.floating], p: int, c: int) -> np.floating:
 
 
 @inner
-def current_of(
-    equation: Equation, numbers: Numbers, x: np.floating, current: NDArray[np.floating], p: int, c: int
-) -> np.floating:
-    """Take the input in, and return what charges the potential (steps 1 and 2)."""
-    s = x
-    if equation.synapse != NO_SYNAPSE:
-        syn = number(numbers.syn, p, c)
-        i = current[p, c]
-        if equation.synapse == DECAY_ADD:
-            s = syn * i + x
-            current[p, c] = s
-        elif equation.synapse == ADD_DECAY:
-            s = syn * (i + x)
-            current[p, c] = s
-        else:
-            s = i + x
-            current[p, c] = s - syn * s
-    return number(numbers.gain, p, c) * s
+def taken_in(
+    equation: Equation, constant: Constant, x: np.floating, current: np.floating
+) -> tuple[np.floating, np.floating]:
+    """Return what charges the potential, before its gain, and the synaptic current that is kept (step 1)."""
+    if equation.synapse == DECAY_ADD:
+        s = constant.syn * current + x
+        return s, s
+    if equation.synapse == ADD_DECAY:
+        s = constant.syn * (current + x)
+        return s, s
+    if equation.synapse == JUMP:
+        s = current + x
+        return s, s - constant.syn * s
+    return x, current
 
 
 @inner
-def charged(equation: Equation, numbers: Numbers, v: np.floating, d: np.floating, p: int, c: int) -> np.floating:
+def charged(equation: Equation, constant: Constant, v: np.floating, d: np.floating) -> np.floating:
     """Charge the potential, and reset it around that by what was kept (step 3)."""
-    fired = equation.reset_at != NOW and equation.reset != NO_RESET and fires(equation, numbers, v, p, c) > 0
-    leak, threshold = number(numbers.leak, p, c), number(numbers.v_threshold, p, c)
+    fired = equation.reset_at != NOW and equation.reset != NO_RESET and fires(equation, constant, v) > 0
     if fired and equation.reset_at == BEFORE:
-        v = number(numbers.v_reset, p, c) if equation.reset == VALUE else v - threshold
+        v = constant.v_reset if equation.reset == VALUE else v - constant.v_threshold
     if equation.charge == DECAY:
-        v = leak * v + d
+        v = constant.leak * v + d
+    elif equation.charge == DRAIN:
+        change = v - constant.v_leak
+        v = (v - (change / constant.leak if equation.divides else constant.leak * change)) + d
     else:
-        v_leak = number(numbers.v_leak, p, c)
-        if equation.charge == DRAIN:
-            change = v - v_leak
-            v = (v - (change / leak if equation.divides else leak * change)) + d
-        else:
-            change = (v_leak - v) + d if equation.charge == RELAX else (d + v_leak) - v
-            v = v + (change / leak if equation.divides else leak * change)
+        change = (constant.v_leak - v) + d if equation.charge == RELAX else (d + constant.v_leak) - v
+        v = v + (change / constant.leak if equation.divides else constant.leak * change)
     if fired and equation.reset_at >= AFTER:
-        v = number(numbers.v_reset, p, c) if equation.reset == VALUE else v - threshold
+        v = constant.v_reset if equation.reset == VALUE else v - constant.v_threshold
     return v
 
 
 @inner
-def fires(equation: Equation, numbers: Numbers, v: np.floating, p: int, c: int) -> np.floating:
+def fires(equation: Equation, constant: Constant, v: np.floating) -> np.floating:
     """Return how many spikes a potential gives (step 4)."""
-    threshold = number(numbers.v_threshold, p, c)
-    nothing, one, most = numbers.counts[0], numbers.counts[1], numbers.counts[2]
-    spikes: np.floating = nothing
+    spikes: np.floating = constant.nothing
     if equation.several:
-        if v > nothing:
-            spikes = min(np.floor(v / threshold), most)
-    elif v > threshold or (v == threshold and not equation.strict):
-        spikes = one
+        if v > constant.nothing:
+            spikes = min(np.floor(v / constant.v_threshold), constant.most)
+    elif v > constant.v_threshold or (v == constant.v_threshold and not equation.strict):
+        spikes = constant.one
     return spikes
 
 
 @inner
 def rested(
-    equation: Equation, numbers: Numbers, v: np.floating, before: np.floating, spikes: np.floating, p: int, c: int
+    equation: Equation, constant: Constant, v: np.floating, before: np.floating, spikes: np.floating
 ) -> np.floating:
     """Return the potential that is kept; `before` is the one that was (steps 5 and 6)."""
-    threshold = number(numbers.v_threshold, p, c)
+    threshold = constant.v_threshold
     if equation.reset_at == BOTH:
-        spikes -= fires(equation, numbers, before, p, c)
+        spikes -= fires(equation, constant, before)
     at_once = equation.reset_at in (NOW, BOTH)
     if at_once and spikes != 0:
         if equation.reset == VALUE:
-            v = number(numbers.v_reset, p, c)
+            v = constant.v_reset
         elif equation.reset == SUBTRACT:
             v = v - (np.float32(spikes) * np.float32(threshold) if equation.single else spikes * threshold)
     if equation.floored:
-        floor = number(numbers.v_floor, p, c)
-        above = v - floor
-        v = max(above, numbers.counts[0]) + floor
+        above = v - constant.v_floor
+        v = max(above, constant.nothing) + constant.v_floor
     return v
