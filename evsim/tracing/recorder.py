@@ -223,7 +223,8 @@ class Recorder(TorchFunctionMode):
                 return original(module, *args, **kwargs)
             if not followed:
                 self.fault(
-                    "it reads constants and nothing of the example: a delay or a state that the code keeps itself"
+                    "it reads nothing of the example: a delay or a state that the code keeps itself, or values of a "
+                    "function that cannot be seen, such as a compiled one or an autograd.Function"
                 )
             with torch._C.DisableTorchFunction():  # noqa: SLF001 - public under no other name for modes
                 return self._neurons(module, neuron, original, args, kwargs)
