@@ -39,8 +39,8 @@ def expect_known(codes: Codes) -> None:
         if least == LOST:
             raise LostError
         raise Refusal(
-            "it joins computed values with constants, or with what a function gave that cannot be seen, and no primitive "
-            "does; a recurrence or a delay that the code keeps itself begins so"
+            "it joins computed values with constants, or with what a function gave that cannot be seen, which no "
+            "primitive does; a recurrence or a delay that the code keeps itself begins so"
         )
 
 
