@@ -233,12 +233,14 @@ class Recorder(TorchFunctionMode):
             self._leaf = leaf
 
     def _neurons(self, module: Any, neuron: Equation | str, original: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(neuron, str):  # told before it runs: in float64 it may not
+            self.fault(neuron)
         result = _silently(self, original, module, args, kwargs)
         result = _mapped(result)
         spikes = next(tensors(result))
         try:
             if isinstance(neuron, str):
-                raise Refusal(neuron)  # noqa: TRY301
+                raise LostError  # noqa: TRY301
             operands = [t for t in tensors((args, kwargs)) if t in self._codes]
             if not operands:
                 raise LostError  # noqa: TRY301 - told before
