@@ -38,7 +38,10 @@ def expect_known(codes: Codes) -> None:
     if least < 0:
         if least == LOST:
             raise LostError
-        raise Refusal("it joins computed values with constants, which no primitive does")
+        raise Refusal(
+            "it joins computed values with constants, or with what a function gave that cannot be seen, which no "
+            "primitive does; a recurrence or a delay that the code keeps itself begins so"
+        )
 
 
 def row_times(codes: Codes) -> Codes:

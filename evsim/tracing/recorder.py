@@ -223,7 +223,8 @@ class Recorder(TorchFunctionMode):
                 return original(module, *args, **kwargs)
             if not followed:
                 self.fault(
-                    "it reads constants and nothing of the example: a delay or a state that the code keeps itself"
+                    "it reads nothing of the example: a delay or a state that the code keeps itself, or values of a "
+                    "function that cannot be seen, such as a compiled one or an autograd.Function"
                 )
             with torch._C.DisableTorchFunction():  # noqa: SLF001 - public under no other name for modes
                 return self._neurons(module, neuron, original, args, kwargs)
@@ -232,12 +233,14 @@ class Recorder(TorchFunctionMode):
             self._leaf = leaf
 
     def _neurons(self, module: Any, neuron: Equation | str, original: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(neuron, str):  # told before it runs: in float64 it may not
+            self.fault(neuron)
         result = _silently(self, original, module, args, kwargs)
         result = _mapped(result)
         spikes = next(tensors(result))
         try:
             if isinstance(neuron, str):
-                raise Refusal(neuron)  # noqa: TRY301
+                raise LostError  # noqa: TRY301
             operands = [t for t in tensors((args, kwargs)) if t in self._codes]
             if not operands:
                 raise LostError  # noqa: TRY301 - told before
