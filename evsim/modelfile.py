@@ -20,6 +20,7 @@ from evsim.errors import ModelFileError, NetworkError
 from evsim.files import check_input
 from evsim.inputspec import INTERPOLATIONS, LATER, InputSpec
 from evsim.network import NODE_TYPES, Network, Node, Origin, attributes, oldest_schema
+from evsim.ownfiles import own_kind
 from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
 
 SCHEMA = 2
@@ -128,7 +129,7 @@ def load(path: str | Path) -> Network:
 
 def _loaded(path: Path, file: hdf5.File) -> Network:
     told = file.attributes()
-    if told.get("format") != FORMAT and (kind := hdf5.own_kind(file)):
+    if told.get("format") != FORMAT and (kind := own_kind(file)):
         raise ModelFileError(f"{path} is no model: it holds {kind}")
     _check_version(path, told)
     meta, spec = parsed(_text(told, "network")), build(InputSpec, parsed(_text(told, "input")))

@@ -40,6 +40,7 @@ INPUTS = {
     ("compare", "trials"): ("compare", MODEL, MODEL, "--input", RECORDING, "--trial", "1", "--trials", "X"),
     ("compare", "profile"): ("compare", MODEL, MODEL, "--input", RECORDING, "--profile", "X.toml"),
     ("convert", "checkpoint"): ("convert", "X", "O/m.h5"),
+    ("convert", "program_weights"): ("convert", "--from-torch", "x.py:f", "--checkpoint", "X", "O/m.h5"),
     ("convert", "labels"): ("convert", CHECKPOINT, "O/m.h5", "--labels", "X"),
     ("convert", "keys"): ("convert", CHECKPOINT, "O/m.h5", "--keys", "X"),
     ("counts merge", "files"): ("counts", "merge", "X", "X", "--out", "O/c.h5"),
