@@ -10,7 +10,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "experiments.md"
 ABSENT = "No figures are kept yet; `make experiments WRITE=--write` trains these models and fills in the tables."
 COLUMNS = (
     "model", "weights", "right, by seed", "accuracy", "SOPs, thousands", "energy, exact (uJ)", "energy, paper (uJ)",
-    "layers that read other than spikes; their share of SOPs",
+    "layers that read other than spikes; their share of the exact energy",
 )  # fmt: skip
 PLACE = re.compile(r"(<!-- (digits|nmnist) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where a data set's tables stand in the document."""

@@ -92,7 +92,7 @@ def evaluated(folder: Path, data: str, model: str, seed: int, workers: int) -> d
     apart = float(np.abs(outcome.logits - want).max())
     assert apart < CLOSE, f"{data} {model} {seed}: logits are {apart} apart"
     offending = {layer.name for layer in check(network).offenders}
-    costs = zip(outcome.summaries["sops"][:-1], outcome.audit.layout.first.layers, strict=True)
+    costs = zip(outcome.summaries["energy_mj"][:-1], outcome.audit.layout.first.layers, strict=True)
     return {
         "correct": (outcome.predictions == outcome.labels).astype(np.float64),
         "sops": outcome.sops.astype(np.float64),
@@ -102,7 +102,7 @@ def evaluated(folder: Path, data: str, model: str, seed: int, workers: int) -> d
         "apart": apart,
         "anytime": [moment.top1.count for moment in outcome.anytime],
         "offending": sorted(offending),
-        "offending_sops": sum(figure.mean for figure, layer in costs if layer.name in offending),
+        "offending_mj": sum(figure.mean for figure, layer in costs if layer.name in offending),
         "parameters": int(sum(network.weights[key].size for key in network.weights)),
         "timesteps": network.spec.timesteps,
         "classes": len(set(outcome.labels.tolist())),
@@ -143,7 +143,7 @@ def figures_of(folder: Path, data: str, workers: int) -> dict:
             "sops_by_seed": [float(run["sops"].mean()) for run in each],
             "energy_mj_by_seed": [float(run["energy_mj"].mean()) for run in each],
             "offending": each[0]["offending"],
-            "offending_share": float(np.mean([run["offending_sops"] / run["sops"].mean() for run in each])),
+            "offending_share": float(np.mean([run["offending_mj"] / run["energy_mj"].mean() for run in each])),
             "anytime": np.mean([run["anytime"] for run in each], axis=0).tolist(),
             "apart": max(run["apart"] for run in each),
         }
