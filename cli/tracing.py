@@ -41,13 +41,16 @@ class Program:
 
     def convert(self, out: str, options: ConvertOptions) -> None:
         """Run the program, trace its model and write it."""
-        from evsim.files import check_outputs
+        from evsim.errors import CheckpointError
+        from evsim.files import check_input, check_outputs
         from evsim.modelfile import save
         from evsim.report.table import facts
         from evsim.tracing import check_torch
         from evsim.tracing.program import file_of, from_program
 
         assert self.source is not None
+        if self.weights is not None:
+            check_input(self.weights, CheckpointError, "weights as torch.save writes them")
         check_torch()
         path = file_of(self.source)
         check_outputs({"OUT": out}, [path, self.weights, options.labels])
