@@ -104,7 +104,7 @@ def draw(recording: Recording, path: str | Path) -> None:
     sheet = np.empty((rows * (height * enlarged + 2), columns * (width * enlarged + 2), 3), np.uint8)
     sheet[:] = EDGE_COLOUR
     for i in range(number):
-        tile = _coloured(counts[i]).repeat(enlarged, axis=0).repeat(enlarged, axis=1)
+        tile = coloured(counts[i]).repeat(enlarged, axis=0).repeat(enlarged, axis=1)
         top, left = i // columns * (tile.shape[0] + 2) + 1, i % columns * (tile.shape[1] + 2) + 1
         sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     write_whole(path, png(sheet))
@@ -123,8 +123,8 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def _coloured(frame: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """White where nothing happened; the more events, the nearer to the colour of the polarity that prevails."""
+def coloured(frame: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return counts [2, H, W] as a picture: white, and the more events, the nearer to their prevailing polarity's."""
     total = frame.sum(axis=0)
     strength = np.minimum(total / max(1.0, np.percentile(total[total > 0], 95) if total.any() else 1.0), 1.0)
     strength = np.where(total > 0, 0.25 + 0.75 * strength, 0.0)[..., None]
