@@ -6,7 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from evsim.errors import OptionError
+from evsim.cli.words import spell
+from evsim.errors import OptionError, spelled
 from evsim.files import write_whole
 
 
@@ -33,5 +34,5 @@ def command_line() -> str:
 
 
 def write_page(html_file: str, page: str) -> None:
-    """Write a page whole or not at all; OutputError if that place cannot be written to."""
-    write_whole(html_file, page.encode())
+    """Write a page, its options spelled as they are typed; OutputError if that place cannot be written to."""
+    write_whole(html_file, spelled(page, spell).encode(errors="xmlcharrefreplace"))

@@ -90,7 +90,7 @@ def attentions(network: Network) -> tuple[Attention, ...]:
 
 
 def save(path: str | Path, spikes: SpikeTrains, network: Network) -> None:
-    """Write recorded spike trains: ``spikes/<name>`` bit-packed, attributes `shape`, `levels`; see docs/json.md.
+    """Write recorded spike trains: ``spikes/<name>`` bit-packed, attributes `shape`, `place`, `levels`: docs/json.md.
 
     Raises
     ------
@@ -102,9 +102,10 @@ def save(path: str | Path, spikes: SpikeTrains, network: Network) -> None:
 
     def fill(file: Any) -> None:
         group = file.create_group("spikes")
-        for name, (packed, shape) in spikes.packed.items():
+        for place, (name, (packed, shape)) in enumerate(spikes.packed.items()):
             dataset = group.create_dataset(name, data=packed)
             dataset.attrs["shape"] = shape
+            dataset.attrs["place"] = place  # HDF5 lists by name
             if levels[name]:
                 dataset.attrs["levels"] = levels[name]
         if told:
@@ -129,15 +130,17 @@ def load(path: str | Path) -> Recorded:
             kind = hdf5.own_kind(file) or "no spikes"
             raise SpikesError(f"{path} is no file of spikes: it holds {kind}; {again}")
         file.check_claims(names)
-        packed, levels = {}, {}
+        packed, levels, places = {}, {}, {}
         for name in names:
             layer = name.removeprefix("spikes/")
             told = file.attributes(name)
             packed[layer] = _train(f"{path}: {layer}", file.read(name), told.get("shape"))
+            places[layer] = told["place"] if type(told.get("place")) is int else 0
             if type(told.get("levels")) is int and told["levels"] > 0:
                 levels[layer] = told["levels"]
         given = _attentions(f"{path}", file.attributes("spikes").get("attention"), packed)
-    return Recorded(SpikeTrains(packed), levels, given)
+    ordered = {name: packed[name] for name in sorted(packed, key=places.__getitem__)}
+    return Recorded(SpikeTrains(ordered), levels, given)
 
 
 def _train(where: str, bits: Any, shape: object) -> Packed:

@@ -104,11 +104,13 @@ def config(look: Look) -> Mapping[str, Any]:
         "padding": 2,
         "view": {"stroke": None},
         "axis": {
+            "aria": False,
             **text, "titleFontWeight": "normal", "domainColor": MUTED, "tickColor": MUTED, "gridColor": GRID,
             "domainWidth": line, "tickWidth": line, "gridWidth": line, "tickSize": round(look.letters / 3, 1),
             "titlePadding": 6, "labelLimit": round(look.width * 0.36),
         },
         "legend": {
+            "aria": False,
             **text, "orient": "top", "direction": "horizontal", "title": None, "symbolType": "square", "offset": 4,
             "symbolStrokeWidth": 0, "columns": 2 if look.narrow else 0, "labelLimit": round(look.width * 0.6),
         },

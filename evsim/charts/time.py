@@ -114,6 +114,7 @@ def _answers(look: Look, names: Sequence[str]) -> Mapping[str, Any]:
     )
     above = {"calculate": "datum.energy_mj / 1000", "as": "joules"}
     across = {"field": "joules", "type": "quantitative", "title": "energy spent by the end of each timestep",
+        "scale": {"padding": look.letters, "zero": False, "nice": False},
               "axis": {"labelExpr": JOULES, "grid": False, "tickCount": 4 if look.narrow else 6}}  # fmt: skip
     colour = {"field": "class", "scale": {"domain": list(names), "range": list(SERIES[: len(names)])},
               "legend": {"symbolType": "circle"}}  # fmt: skip
@@ -198,6 +199,7 @@ def _accuracy(look: Look) -> Mapping[str, Any]:
         ],
         "encoding": {
             "x": {"field": "joules", "type": "quantitative", "title": "mean energy by the end of each timestep",
+                "scale": {"padding": 3 * look.letters, "zero": False, "nice": False},
                   "axis": {"labelExpr": JOULES, "grid": False, "tickCount": 4 if look.narrow else 6}},
         },
         "layer": [

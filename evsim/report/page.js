@@ -7,7 +7,7 @@ document.addEventListener("pointermove", (event) => {
   tip.textContent = mark.getAttribute("data-tip");
   const x = Math.min(event.clientX + 12, innerWidth - tip.offsetWidth - 8);
   const y = event.clientY - tip.offsetHeight - 10;
-  tip.style.left = `${Math.max(8, x)}px`;
-  tip.style.top = `${y < 8 ? event.clientY + 18 : y}px`;
+  tip.style.left = Math.max(8, x) + "px";
+  tip.style.top = (y < 8 ? event.clientY + 18 : y) + "px";
 });
 document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });

@@ -23,6 +23,10 @@ MOST_SHOWN = 200
 """Rows of a table of numbers; CSV has all."""
 
 
+WHOLE = 1e5
+"""Numbers from here on are shown without decimals."""
+
+
 @dataclass(frozen=True)
 class Tile:
     """A number in large letters, what it is, and what to know of it."""
@@ -146,7 +150,7 @@ def _section(section: Section) -> str:
 def _figure(chart: Chart, anchor: str) -> str:
     """Return a chart for both widths, its summary, and its numbers."""
     drawings = "".join(
-        f'<div class="{name}" role="img" aria-label="{escape(chart.summary)}">{_themed(chart, look, f"{anchor}-{name}")}</div>'
+        f'<div class="{name}" role="img" aria-label="{escape(chart.summary)}">{_themed(chart, look, anchor)}</div>'
         for name, look in (("wide", WIDE), ("narrow", NARROW))
     )
     content = base64.b64encode(chart.csv().encode()).decode()
@@ -189,7 +193,7 @@ def _cell(value: object, *, first: bool) -> str:
     elif isinstance(value, int):
         text, number = f"{value:,}", True
     elif isinstance(value, float):
-        text, number = f"{value:.6g}", True
+        text, number = f"{value:,.0f}" if abs(value) >= WHOLE else f"{value:.6g}", True
     else:
         text, number = "" if value is None else escape(str(value)), False
     if first and not number:
