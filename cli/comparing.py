@@ -14,6 +14,7 @@ from evsim.converters import load_model
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
 from evsim.files import check_outputs
+from evsim.network import Network
 from evsim.report.audit import skipped_note
 from evsim.report.compare import compare_document, compare_report
 from evsim.report.files import CountsFolder
@@ -46,7 +47,8 @@ def compare_models(
     prices = operation_prices(profile)
     folder = CountsFolder(counts) if counts else None
     keep = (lambda which, run: folder.add(f"{letter(which)}-{run.network.name}", run)) if folder else None
-    networks, said = [], []
+    networks: list[Network] = []
+    said: list[str] = []
     for model in models:
         loaded = load_model(model, allow_memory)
         said += loaded.notes

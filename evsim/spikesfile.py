@@ -165,8 +165,8 @@ def _attentions(where: str, told: object, packed: Mapping[str, Packed]) -> tuple
         return ()
     try:
         values = parsed(told) if isinstance(told, str) else None
-        few = isinstance(values, list) and len(values) <= MOST_ATTENTIONS
-        given = tuple(build(Attention, value) for value in values) if few else None
+        listed = values if isinstance(values, list) and len(values) <= MOST_ATTENTIONS else None
+        given = None if listed is None else tuple(build(Attention, value) for value in listed)
     except SchemaError as error:
         raise SpikesError(f"{where} is damaged ({error}); record it again by a run with `record_spikes`") from error
     if given is None:

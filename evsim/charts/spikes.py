@@ -118,7 +118,8 @@ def looks(spikes: Mapping[str, NDArray[np.bool_]], attention: Attention) -> NDAr
         channels = train.shape[1] // attention.heads
         both.append(train.reshape(len(train), attention.heads, channels, tokens).astype(np.float32))
     q, k = both
-    return np.einsum("thcn,thcm->hnm", q, k, optimize=True).astype(np.float64)
+    shared: NDArray[np.float64] = np.einsum("thcn,thcm->hnm", q, k, optimize=True).astype(np.float64)
+    return shared
 
 
 def attention(

@@ -75,8 +75,12 @@ def html(page: Page) -> str:
     drawing.check_installed()
     folder = files("evsim.report")
     style, script = (folder.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    sections = [_section(section) for section in page.sections]
-    links = "".join(f'<li><a href="#{_anchor(s.title)}">{escape(s.title)}</a></li>' for s in page.sections)
+    anchors = [f"s{i}-{_anchor(section.title)}" for i, section in enumerate(page.sections, 1)]
+    sections = [_section(section, anchor) for section, anchor in zip(page.sections, anchors, strict=True)]
+    links = "".join(
+        f'<li><a href="#{anchor}">{escape(section.title)}</a></li>'
+        for section, anchor in zip(page.sections, anchors, strict=True)
+    )
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -137,10 +141,9 @@ def facts(pairs: Mapping[str, str]) -> str:
     return f'<dl class="facts">{"".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in pairs.items())}</dl>'
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, anchor: str) -> str:
     text = f"<p>{escape(section.text)}</p>" if section.text else ""
-    drawn = _figure(section.chart, _anchor(section.title)) if section.chart else ""
-    anchor = _anchor(section.title)
+    drawn = _figure(section.chart, anchor) if section.chart else ""
     return (
         f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{escape(section.title)}</h2>{text}{drawn}'
         f"{section.html}</section>"

@@ -261,8 +261,10 @@ def _stated(told: Mapping[str, Any]) -> list[str]:
 
 
 def _interval(summary: Mapping[str, Any]) -> str:
-    low, high = summary["interval"] if summary.get("interval") else (None, None)
-    return "" if low is None else f"{joules(low)} to {joules(high)}"
+    if not summary["interval"]:
+        return ""
+    low, high = summary["interval"]
+    return f"{joules(low)} to {joules(high)}"
 
 
 def versions() -> dict[str, str]:

@@ -62,8 +62,8 @@ def _frame(frame: NDArray[np.generic]) -> Pixels:
 
 def _image(values: NDArray[np.generic], spec: InputSpec) -> Pixels:
     """Return the image before it was normalised."""
-    pixels = np.asarray(values, np.float64)
-    if len(spec.mean) == len(pixels):
-        pixels = pixels * np.array(spec.std)[:, None, None] + np.array(spec.mean)[:, None, None]
-    pixels = np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    light = np.asarray(values, np.float64)
+    if len(spec.mean) == len(light):
+        light = light * np.array(spec.std)[:, None, None] + np.array(spec.mean)[:, None, None]
+    pixels: Pixels = np.clip(np.rint(light * 255), 0, 255).astype(np.uint8).transpose(1, 2, 0)
     return pixels if pixels.shape[2] == 3 else pixels[..., :1].repeat(3, axis=2)
