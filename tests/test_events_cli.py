@@ -221,7 +221,7 @@ def test_moving_picture(kind, tmp_path):
     path = _written(tmp_path / "a.bin", files.atis([0, 45_000, 119_000], [1, 2, 31], [4, 5, 31], [1, 0, 1]))
     call("events", path, f"--{kind}", tmp_path / f"out.{kind}")
     with Image.open(tmp_path / f"out.{kind}") as image:
-        assert (image.n_frames, image.info.get("duration")) == (3, 40)
+        assert image.n_frames == 3
         seen = []
         for i in range(3):
             image.seek(i)
@@ -230,6 +230,7 @@ def test_moving_picture(kind, tmp_path):
             red = ((pixels[:legend, :, 0] - pixels[:legend, :, 2]) > 100).any()
             blue = ((pixels[:legend, :, 2] - pixels[:legend, :, 0]) > 100).any()
             seen.append((bool(red), bool(blue)))
+            assert image.info["duration"] == 40
     assert seen == [(True, False), (False, True), (True, False)]
     assert "no file" in fails("events", path, f"--{kind}", "-")
 
