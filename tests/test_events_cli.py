@@ -226,7 +226,7 @@ def test_moving_picture(kind, tmp_path):
         for i in range(3):
             image.seek(i)
             pixels = np.asarray(image.convert("RGB"), np.int64)
-            legend = pixels.shape[0] - 40
+            legend = round(0.85 * pixels.shape[0])
             red = ((pixels[:legend, :, 0] - pixels[:legend, :, 2]) > 100).any()
             blue = ((pixels[:legend, :, 2] - pixels[:legend, :, 0]) > 100).any()
             seen.append((bool(red), bool(blue)))
