@@ -91,6 +91,7 @@ def compare(
     threads: int,
     allow_memory: str | None,
     json_file: str | None,
+    html_file: str | None,
 ) -> None:
     """Compare models, or one with another residual.
 
@@ -103,7 +104,7 @@ def compare(
     if evaluated:
         unheeded = {
             "source": source, "residual": residual, "counts": counts, "timesteps": timesteps,
-            "allow_memory": allow_memory, "threads": threads != 1,
+            "allow_memory": allow_memory, "threads": threads != 1, "html": html_file,
         }  # fmt: skip
         compare_evaluations(models, profile, json_file, unheeded, reading)
         return
@@ -112,7 +113,7 @@ def compare(
     compare_models(
         models, source, residual, counts,
         timesteps=timesteps, reading=reading, profile=profile, threads=threads, allow_memory=allow_memory,
-        json_file=json_file,
+        json_file=json_file, html_file=html_file,
     )  # fmt: skip
 
 

@@ -70,6 +70,7 @@ def energy(
     *,
     json_file: str | None,
     csv_file: str | None,
+    html_file: str | None,
 ) -> None:
     """Charge stored counts by any energy method and profile.
 
@@ -85,7 +86,7 @@ def energy(
     charge_and_print(
         Request(
             tuple(files), method, profile, by, against, sensitivity, traffic, e_ac, e_mac, time_ms, frequency_mhz,
-            tuple(settings or ()), json_file, csv_file,
+            tuple(settings or ()), json_file, csv_file, html_file,
         )
     )  # fmt: skip
 

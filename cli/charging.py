@@ -11,6 +11,7 @@ from pathlib import Path
 from evsim import countsfile
 from evsim.audit.accounts import DEFAULT, Account, Pricing, account
 from evsim.cli import output
+from evsim.cli.pages import check_page, command_line, write_page
 from evsim.counters import Counts
 from evsim.energy import Options, load_profile, profile_names
 from evsim.energy.charging import parsed
@@ -42,6 +43,7 @@ class Request:
     settings: tuple[str, ...]
     json_file: str | None
     csv_file: str | None
+    html_file: str | None
 
 
 def charge_and_print(request: Request) -> None:
@@ -51,15 +53,25 @@ def charge_and_print(request: Request) -> None:
     options = options.changed(**{key: value for key, value in times.items() if value is not None})
     if request.by not in (None, *KEYS):
         raise OptionError(f"`by` takes {', '.join(KEYS)}; got {request.by}")
-    check_outputs({"--json": request.json_file, "--csv": request.csv_file}, request.files)
+    check_page(request.html_file)
+    targets = {"--json": request.json_file, "--csv": request.csv_file, "--html": request.html_file}
+    check_outputs(targets, request.files)
     if request.sensitivity:
         _compare(request, options)
         return
     pricing = _pricing(request)
     methods, note = pricing.methods() if request.method is None else (_named(request.method), "")
-    accounts = [_account(path, request, methods, pricing, options) for path in request.files]
+    stored = [countsfile.load(path) for path in request.files]
+    accounts = [
+        _account(path, each.counts, request, methods, pricing, options)
+        for path, each in zip(request.files, stored, strict=True)
+    ]
     output.notes([note] if note else [])
     document = {"schema": SCHEMA, "counts": [energy_document(each) for each in accounts]}
+    if request.html_file:
+        from evsim.report.pages import energy_page
+
+        write_page(request.html_file, energy_page(stored, accounts, command_line()))
     if "-" in (request.json_file, request.csv_file):
         output.raw(energy_csv(accounts).rstrip("\n") if request.csv_file == "-" else json.dumps(document, indent=1))
     else:
@@ -74,7 +86,10 @@ def charge_and_print(request: Request) -> None:
 def _compare(request: Request, options: Options) -> None:
     if len(request.files) != 2:
         raise OptionError(f"`sensitivity` compares two counts files, got {len(request.files)}")
-    unheeded = {"by": request.by, "against": request.against, "traffic": request.traffic, "csv": request.csv_file}
+    unheeded = {
+        "by": request.by, "against": request.against, "traffic": request.traffic, "csv": request.csv_file,
+        "html": request.html_file,
+    }  # fmt: skip
     if idle := [f"`{option}`" for option, value in unheeded.items() if value]:
         raise OptionError(f"`sensitivity` goes with `method`, `profile` and `json`, not with {', '.join(idle)}")
     methods = None if request.method is None else _named(request.method)
@@ -93,8 +108,9 @@ def _named(method: str) -> Sequence[str] | None:
     return None if method == "all" else method.split(",")
 
 
-def _account(path: str, request: Request, methods: Sequence[str] | None, pricing: Pricing, options: Options) -> Account:
-    counts = _counts(path)
+def _account(
+    path: str, counts: Counts, request: Request, methods: Sequence[str] | None, pricing: Pricing, options: Options
+) -> Account:
     whole = account(path, counts, methods, pricing, options, request.against, request.traffic)
     output.notes(f"{method} cannot answer: {reason}" for method, reason in whole.silent.items())
     return whole

@@ -64,6 +64,7 @@ def evaluate(
     allow_memory: str | None,
     json_file: str | None,
     csv_file: str | None,
+    html_file: str | None,
 ) -> None:
     """Run a whole data set through a model: accuracy, counts, energy.
 
@@ -76,6 +77,7 @@ def evaluate(
         Request(
             model, data, out, resume, counts, tuple(tables or ()), pattern, part, outside, strict, precision, workers,
             dask, threads, detail, seed, nonspike, timesteps, reading, profile, allow_memory, json_file, csv_file,
+            html_file,
         )
     )  # fmt: skip
 

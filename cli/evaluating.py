@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from evsim.cli import output
+from evsim.cli.pages import check_page, command_line, write_page
 from evsim.cli.prices import operation_prices
 from evsim.converters import load_model
 from evsim.datasets import open_dataset
@@ -47,6 +48,7 @@ class Request:
     allow_memory: str | None
     json_file: str | None
     csv_file: str | None
+    html_file: str | None
 
 
 class Progress:
@@ -87,7 +89,9 @@ def evaluate_and_print(request: Request) -> None:
     check_workers(request.workers)
     targets = {
         "--out": request.out, "--counts": request.counts, "--json": request.json_file, "--csv": request.csv_file,
+        "--html": request.html_file,
     }  # fmt: skip
+    check_page(request.html_file)
     check_outputs(targets, [request.model, *request.tables])
     if request.out is not None:
         check_out(Path(request.out), resume=request.resume)
@@ -99,6 +103,12 @@ def evaluate_and_print(request: Request) -> None:
         request.data, network.labels, request.pattern, classes=network.classes,
         tables=request.tables, part=request.part, outside=request.outside,
     )  # fmt: skip
+    told: list[str] = []
+
+    def tell(note: str) -> None:
+        told.append(note)
+        output.notes([note])
+
     progress = Progress()
     try:
         outcome = evaluate(
@@ -107,7 +117,7 @@ def evaluate_and_print(request: Request) -> None:
             precision=request.precision,  # type: ignore[arg-type]
             options=request.options, detail=request.detail, strict=request.strict, profile=prices,
             nonspike=request.nonspike,  # type: ignore[arg-type]
-            seed=request.seed, progress=progress, tell=lambda note: output.notes([note]),
+            seed=request.seed, progress=progress, tell=tell,
         )  # fmt: skip
     finally:
         progress.close()
@@ -115,6 +125,10 @@ def evaluate_and_print(request: Request) -> None:
         outcome.save_counts(request.counts)
     if request.csv_file not in (None, "-"):
         write_whole(str(request.csv_file), evaluation_csv(outcome).encode())
-    kept = any((request.out, request.counts, request.csv_file not in (None, "-")))
+    if request.html_file:
+        from evsim.report.pages import evaluation_page
+
+        write_page(request.html_file, evaluation_page(outcome, (*model.notes, *told), command_line()))
+    kept = any((request.out, request.counts, request.html_file, request.csv_file not in (None, "-")))
     text = evaluation_csv(outcome).rstrip("\n") if request.csv_file == "-" else evaluation_report(outcome)
     output.show(text, outcome.to_dict(), request.json_file, kept=kept)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import audits, charges, evals, families, models, output, recordings, runs
+from evsim.cli import audits, charges, evals, families, models, output, plots, recordings, runs
 from evsim.cli.command import PlainGroup
 from evsim.cli.words import spell
 from evsim.errors import EvsimError, spelled
@@ -61,6 +61,7 @@ COMMANDS = (
     recordings.events,
     charges.energy,
     charges.profiles,
+    plots.plot,
 )
 """Every command, in the order of ``evsim --help``."""
 

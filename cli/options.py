@@ -23,6 +23,9 @@ SHARED: dict[str, Shared] = {
     "json_file": single(
         shared("json_file", str | None, option(f"write as JSON; {DASH}", OUTPUT, "--json", metavar="FILE"))
     ),
+    "html_file": single(
+        shared("html_file", str | None, option("write as a page to look at (.html)", OUTPUT, "--html", metavar="FILE"))
+    ),
     "csv_file": single(
         shared("csv_file", str | None, option(f"write as CSV; {DASH}", OUTPUT, "--csv", metavar="FILE"))
     ),

@@ -85,11 +85,14 @@ def record(
 @command(
     "evsim events recording.raw",
     "evsim events recording.aedat --start 1s --stop 2s --png frames.png",
+    "evsim events recording.aedat --gif recording.gif",
     panel=PANEL,
 )
 def events(
     file: Annotated[str, argument("FILE", "recording of any format", INPUT)],
-    png: Annotated[str | None, option("draw the first frames (.png)", OUTPUT, metavar="FILE")] = None,
+    png: Annotated[str | None, option("draw it, in eight slices of time (.png)", OUTPUT, metavar="FILE")] = None,
+    gif: Annotated[str | None, option("play it (.gif); needs the extra 'images'", OUTPUT, metavar="FILE")] = None,
+    webp: Annotated[str | None, option("play it (.webp), likewise", OUTPUT, metavar="FILE")] = None,
     to: Annotated[
         str | None,
         option("convert: write .aedat, .npz or .csv", OUTPUT, metavar="FILE"),
@@ -105,4 +108,4 @@ def events(
     """
     from evsim.cli.listing import list_recording
 
-    list_recording(file, recording, json_file, png, to, aedat)
+    list_recording(file, recording, json_file, png, {"gif": gif, "webp": webp}, to, aedat)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from evsim import api
 from evsim.cli import output
+from evsim.cli.pages import check_page, command_line, write_page
 from evsim.cli.prices import operation_prices
 from evsim.cli.words import typed
 from evsim.converters import load_model
+from evsim.document import document
+from evsim.energy import Profile
 from evsim.energy.paper import NonSpike
 from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
 from evsim.files import check_outputs, exists
 from evsim.network import Network
-from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
 from evsim.report.table import run_report
 
@@ -47,6 +50,17 @@ class Request:
     counts: str | None
     nonspike: NonSpike
     allow_memory: str | None = None
+    html_file: str | None = None
+
+    @property
+    def keeps_spikes(self) -> bool:
+        """Whether the spikes are wanted: in a file, or on a page."""
+        return self.record_spikes is not None or self.html_file is not None
+
+    @property
+    def detailed(self) -> bool:
+        """Whether what moves is wanted: in the counts, or on a page."""
+        return self.counts is not None or self.html_file is not None
 
 
 class Progress:
@@ -87,7 +101,9 @@ def run_and_print(request: Request) -> None:
         run.save_counts(request.counts)
     if request.save_frames:
         save_frames(sample, request.save_frames)
-    kept = any((request.record_spikes, request.counts, request.save_frames))
+    if request.html_file:
+        _save_page(request, run, profile, (*model.notes, *sample.notes))
+    kept = any((request.record_spikes, request.counts, request.save_frames, request.html_file))
     figures = document(run, profile, request.nonspike)
     text = run_report(run, profile, request.nonspike)
     if both:
@@ -105,8 +121,19 @@ def _check_outputs(request: Request) -> None:
         "--record-spikes": request.record_spikes,
         "--counts": request.counts,
         "--save-frames": request.save_frames,
+        "--html": request.html_file,
     }
     check_outputs(targets, [request.model, request.source])
+    check_page(request.html_file)
+
+
+def _save_page(request: Request, run: api.Run, profile: Profile, notes: Sequence[str]) -> None:
+    from evsim.report.runpage import run_page
+
+    assert request.html_file is not None
+    facts = (f"{fact}: {source}" for fact, source in run.network.provenance.items())
+    page = run_page(run, profile, request.nonspike, (*facts, *notes), command_line())
+    write_page(request.html_file, page)
 
 
 def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run:
@@ -117,8 +144,9 @@ def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run
         return api.run_on(
             simulator,
             sample,
-            record_spikes=request.record_spikes is not None,
-            detail=request.counts is not None,
+            record_spikes=request.keeps_spikes,
+            detail=request.detailed,
+            anytime=bool(request.html_file or request.json_file),
             observers=[progress],
         )
     finally:
@@ -135,8 +163,8 @@ def _in_both(request: Request, network: Network, sample: api.Sample) -> Precisio
         timesteps=request.timesteps,
         schedule=request.schedule,  # type: ignore[arg-type]
         threads=request.threads,
-        record_spikes=request.record_spikes is not None,
-        detail=request.counts is not None,
+        record_spikes=request.keeps_spikes,
+        detail=request.detailed,
     )
 
 

@@ -14,6 +14,7 @@ PANEL = "Runs"
 @command(
     "evsim run model.h5 --input recording.aedat",
     "evsim run model.h5 --input recording.aedat --json - --counts counts.h5",
+    "evsim run model.h5 --input recording.aedat --html report.html",
     "evsim run model.h5 --input recording.raw --split duration --duration 100ms",
     "evsim run model.h5 --input recording.aedat --precision both",
     panel=PANEL,
@@ -48,6 +49,7 @@ def run(
     threads: int,
     allow_memory: str | None,
     json_file: str | None,
+    html_file: str | None,
 ) -> None:
     """Run an input through a model: prediction, counts, energy."""
     from evsim.cli.running import Request, run_and_print
@@ -59,6 +61,7 @@ def run(
             counts,
             nonspike,  # type: ignore[arg-type]
             allow_memory,
+            html_file,
         )
     )  # fmt: skip
 

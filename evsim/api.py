@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evsim import countsfile
+from evsim.anytime import Answers, Anytime
 from evsim.converters import load_model
 from evsim.counters import Counts
 from evsim.energy import Energy, Options, Profile, charge
@@ -26,7 +28,11 @@ from evsim.kernels.threads import check_threads
 from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
+from evsim.spiketrains import SpikeTrains
 from evsim.traffic import TrafficMeter
+
+if TYPE_CHECKING:
+    from evsim.charts.plots import Plots
 
 __all__ = ["Run", "Sample", "check_run", "load", "read", "run_on", "simulate"]
 
@@ -57,7 +63,7 @@ class Sample:
     timesteps: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """Outcome of a simulation.
 
@@ -72,7 +78,9 @@ class Run:
     counts
         Every operation, exactly.
     spikes
-        LIF name to (packed spike train, shape), if recorded; see `SpikeRecorder`.
+        LIF name to its spikes, booleans [T, ...], if recorded.
+    answers
+        What would have been answered after each timestep, and for how many operations, if asked for.
     """
 
     network: Network
@@ -81,7 +89,42 @@ class Run:
     precision: str
     logits: NDArray[np.floating]
     counts: Counts
-    spikes: dict[str, tuple[NDArray[np.uint8], tuple[int, ...]]] = field(default_factory=dict)
+    spikes: SpikeTrains = field(default_factory=SpikeTrains)
+    answers: Answers | None = None
+
+    def __repr__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> list[str]:
+        """Return what ran on what, what it answered, and what that took."""
+        answer, name = self.prediction, self.label(self.prediction)
+        given = "" if name is None else f" ({name})"
+        source = self.sample.path or f"{self.sample.kind} {list(self.sample.values.shape)}"
+        energies = f"{self.exact().energy_mj:.3g} mJ exact, {self.paper().energy_mj:.3g} mJ by the paper"
+        return [
+            f"{self.network.name} on {source}, T = {self.timesteps}, {self.precision}",
+            f"prediction: class {answer}{given}",
+            f"{self.counts.sops:,} SOPs, {self.counts.macs:,} MACs; {energies}",
+        ]
+
+    def _repr_html_(self) -> str:
+        """Return a short card for a notebook."""
+        from evsim.charts.card import card
+
+        return card(self)
+
+    def to_dict(self, profile: Profile | None = None, nonspike: NonSpike = "binary-only") -> dict[str, Any]:
+        """Return the run as plain lists, dicts, numbers and texts, as ``evsim run --json`` writes it (docs/json.md)."""
+        from evsim.document import document
+
+        return document(self, profile, nonspike)
+
+    @property
+    def plot(self) -> Plots:
+        """Charts of the run, such as ``run.plot.energy().save("energy.pdf")``; see docs/report.md."""
+        from evsim.charts.plots import Plots
+
+        return Plots(self)
 
     @property
     def prediction(self) -> int:
@@ -207,6 +250,7 @@ def simulate(
     threads: int = 1,
     record_spikes: bool = False,
     detail: bool = False,
+    anytime: bool = False,
     observers: Sequence[Observer] = (),
 ) -> Run:
     """Run one sample through a network and count every operation.
@@ -224,6 +268,8 @@ def simulate(
         Whether to keep the spikes of every LIF layer.
     detail
         Whether to measure what moves in every layer too, for the energy method "counted-memory".
+    anytime
+        Whether to find out too what would have been answered after each timestep.
     observers
         Further observers.
 
@@ -234,7 +280,7 @@ def simulate(
     """
     taken = _sample(sample, network, timesteps)
     simulator = Simulator(network, taken.timesteps if timesteps is None else timesteps, precision, schedule, threads)
-    return run_on(simulator, taken, record_spikes=record_spikes, detail=detail, observers=observers)
+    return run_on(simulator, taken, record_spikes=record_spikes, detail=detail, anytime=anytime, observers=observers)
 
 
 def run_on(
@@ -243,6 +289,7 @@ def run_on(
     *,
     record_spikes: bool = False,
     detail: bool = False,
+    anytime: bool = False,
     observers: Sequence[Observer] = (),
 ) -> Run:
     """Run one sample on a simulator, which serves any number of samples; parameters and errors as `simulate`."""
@@ -250,21 +297,24 @@ def run_on(
     taken = _sample(sample, network, simulator.timesteps)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
     meter = TrafficMeter(network, simulator.timesteps) if detail else None
+    earlier = Anytime(simulator) if anytime else None
     watching: list[Observer] = [
         counter,
         *([recorder] if record_spikes else []),
         *([meter] if meter else []),
+        *([earlier] if earlier else []),
         *observers,
     ]
     try:
         logits = simulator.run(taken.values, watching)
     except (RecordingError, NetworkError) as error:
         raise type(error)(f"{taken.path}: {error}" if taken.path else str(error)) from error
-    spikes = recorder.trains if record_spikes else {}
+    spikes = SpikeTrains(recorder.trains if record_spikes else {})
     if closing := next(iter(network.closing), ""):
         taken = replace(taken, notes=(*taken.notes, f"the network has cycles ({closing}): run timestep by timestep"))
     counts = meter.attached(counter.counts()) if meter else counter.counts()
-    return Run(network, taken, simulator.timesteps, simulator.dtype.name, logits, counts, spikes)
+    answers = earlier.answers(logits, counts) if earlier else None
+    return Run(network, taken, simulator.timesteps, simulator.dtype.name, logits, counts, spikes, answers)
 
 
 def check_run(threads: int, timesteps: int | None = None) -> None:

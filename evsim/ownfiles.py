@@ -18,5 +18,5 @@ def own_kind(file: File) -> str:
     if isinstance(told, str) and told in OWN:
         return OWN[told]
     if {name for name in file.members if "/" not in name} == {"spikes"} and file.members["spikes"].group:
-        return "spikes that `record_spikes` wrote; no command reads them, docs/json.md tells their layout"
+        return "spikes that `record_spikes` wrote; evsim plot draws them, docs/json.md tells their layout"
     return ""

@@ -55,7 +55,7 @@ def check_plain(network, sample, spikes, logits):
     assert set(spikes) == set(run.spikes), "layers of neurons"
     for neurons, wanted in spikes.items():
         assert 0 < wanted.mean() < 1, f"{neurons} must fire, and not always, to be told from another"
-        packed, shape = run.spikes[neurons]
+        packed, shape = run.spikes.packed[neurons]
         mine = np.unpackbits(packed)[: np.prod(shape)].reshape(shape)
         assert mine.size == wanted.size, neurons
         steps, _, _, channels = wanted.shape
@@ -80,7 +80,7 @@ def check_golden(folder, network, tmp_path):
         np.testing.assert_allclose(run.logits, file["logits_float64"][()].reshape(-1), rtol=0, atol=1e-9)
         assert set(file["spikes_float64"]) == set(run.spikes), "layers of neurons"
         for neurons, spikes in file["spikes_float64"].items():
-            packed, shape = run.spikes[neurons]
+            packed, shape = run.spikes.packed[neurons]
             whole = spikes.attrs["shape"].tolist()  # some modules have squeezed their batch of one
             assert list(shape) in (whole, whole[:1] + whole[2:]), neurons
             assert np.array_equal(packed, spikes[()]), neurons
@@ -88,8 +88,8 @@ def check_golden(folder, network, tmp_path):
         assert np.array_equal(run.logits, other.logits)
         for row, again in zip(run.counts.layers, other.counts.layers, strict=True):
             assert (row.sops.tolist(), row.macs.tolist()) == (again.sops.tolist(), again.macs.tolist()), row.name
-        for neurons, (packed, _) in run.spikes.items():
-            assert np.array_equal(packed, other.spikes[neurons][0]), neurons
+        for neurons, (packed, _) in run.spikes.packed.items():
+            assert np.array_equal(packed, other.spikes.packed[neurons][0]), neurons
     check_counts(folder, run.counts)
     run.save_counts(tmp_path / "c.h5")
     check_counts(folder, countsfile.load(tmp_path / "c.h5").counts)

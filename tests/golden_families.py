@@ -34,7 +34,7 @@ def check(path, options, tmp_path):
             np.testing.assert_allclose(run.logits, golden["logits_float64"][()].reshape(-1), rtol=0, atol=1e-9)
             assert run.spikes.keys() == set(golden["spikes_float64"])
             for name, spikes in golden["spikes_float64"].items():
-                packed, shape = run.spikes[name]
+                packed, shape = run.spikes.packed[name]
                 whole = spikes.attrs["shape"].tolist()
                 assert list(shape) == whole[:1] + whole[2:], name
                 assert np.array_equal(packed, spikes[()]), name

@@ -135,7 +135,7 @@ def check(simulate, network, sample, oracle):
         np.testing.assert_allclose(run.logits, logits, rtol=0, atol=1e-9)
         assert run.spikes.keys() == spikes.keys()
         for name, train in spikes.items():
-            packed, shape = run.spikes[name]
+            packed, shape = run.spikes.packed[name]
             assert shape == train.shape, name
             assert np.array_equal(packed, np.packbits(train.astype(bool))), name
         for name, count in counts.items():

@@ -161,7 +161,7 @@ def same_as(plain, logits, run):
     np.testing.assert_allclose(run.logits, logits, rtol=0, atol=1e-9)
     assert run.spikes.keys() == plain.spikes.keys()
     for name, spikes in plain.spikes.items():
-        packed, shape = run.spikes[name]
+        packed, shape = run.spikes.packed[name]
         assert tuple(shape) == spikes.shape, name
         assert np.array_equal(packed, np.packbits(spikes)), name
     rates = [spikes.mean() for spikes in plain.spikes.values()]
@@ -180,7 +180,7 @@ def same_as_golden(network, folder):
     for each in runs:
         np.testing.assert_allclose(each.logits, logits, rtol=0, atol=1e-9)
         assert each.spikes.keys() == wanted.keys()
-        assert all(np.array_equal(each.spikes[name][0], spikes) for name, spikes in wanted.items())
+        assert all(np.array_equal(each.spikes.packed[name][0], spikes) for name, spikes in wanted.items())
         for row, first in zip(each.counts.layers, runs[0].counts.layers, strict=True):
             assert (row.sops.tolist(), row.macs.tolist()) == (first.sops.tolist(), first.macs.tolist()), row.name
     exact, unrolled = (json.loads((folder / f"{name}_counts.json").read_text()) for name in ("exact", "unrolled"))

@@ -120,7 +120,7 @@ def test_what_evsim_wrote_is_told_apart(tmp_path):
         (("info", counts), "is no model: it holds counts of a run; evsim energy charges them"),
         (("events", counts), "is no recording: it holds counts of a run; evsim energy charges them"),
         (("convert", counts, tmp_path / "m.h5"), "is no checkpoint: it holds counts of a run"),
-        (("info", spikes), "is no model: it holds spikes that --record-spikes wrote; no command reads them"),
+        (("info", spikes), "is no model: it holds spikes that --record-spikes wrote; evsim plot draws them"),
         (("events", spikes), "is no recording: it holds spikes that --record-spikes wrote"),
         (("energy", spikes), "is no file of counts: it holds spikes"),
         (("energy", demo.model_path()), "is no file of counts: it holds a model; evsim info lists it"),

@@ -120,7 +120,7 @@ def test_traffic_of_a_network_equals_dense_arrays():
     for one, other in zip(layer.counts.layers, time.counts.layers, strict=True):
         for name in one.traffic.__dataclass_fields__:
             assert np.array_equal(getattr(one.traffic, name), getattr(other.traffic, name)), (one.name, name)
-    for name, (packed, shape) in layer.spikes.items():
+    for name, (packed, shape) in layer.spikes.packed.items():
         spikes = np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape)
         row = layer.counts.layer(name)
         each, events = int(np.prod(shape[1:])), spikes.reshape(len(spikes), -1).sum(axis=1)

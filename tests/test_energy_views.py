@@ -115,7 +115,7 @@ def attention_by_hand(run, row):
     size, operands = row.geometry, []
     for letter in "qkv":
         name = row.name.replace(".ssa", f".{letter}_lif")
-        packed, shape = run.spikes[name]
+        packed, shape = run.spikes.packed[name]
         spikes = np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape).astype(int)
         tokens_first = run.network.node(name).layout == "rows"
         spikes = spikes if tokens_first else spikes.reshape(*spikes.shape[:2], -1).transpose(0, 2, 1)

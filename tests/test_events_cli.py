@@ -198,12 +198,41 @@ def test_picture(path, tmp_path):
     call("events", path, "--png", tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
         pixels = np.asarray(image)
-    size = 2 * 128
-    assert pixels.shape == (size + 2, 4 * (size + 2), 3)  # four events: four frames, each enlarged twice
-    first, second = pixels[1 + 2 * 9, 1 + 2 * 1], pixels[1 + 2 * 8, size + 3 + 2 * 2]
+    letters, size = 2, 2 * 128  # four events: four frames, each enlarged twice, and letters with them
+    left, top = 17 * letters + 4 * letters, 11 * letters  # "127" beside a frame, a line of time above it
+    across = left + size + 6 * letters
+    assert pixels.shape[1] == 4 * across
+    first = pixels[top + 1 + 2 * 9, left + 1 + 2 * 1]
+    second = pixels[top + 1 + 2 * 8, across + left + 1 + 2 * 2]
     assert first[0] > first[2]
     assert second[2] > second[0]
-    assert (pixels[1, 1] == 255).all()
+    assert (pixels[top + 1, left + 1] == 255).all()
+    assert not (pixels[:top] == 255).all(), "the time stands above"
+    assert not (pixels[:, : left - 1] == 255).all(), "rows have numbers"
+    legend = pixels[top + size :, :].reshape(-1, 3)
+    assert {(200, 30, 30), (30, 60, 200)} <= set(map(tuple, legend.tolist())), "ON and OFF"
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_moving_picture(kind, tmp_path):
+    """--gif and --webp play the recording: each frame's events are those of its time."""
+    from PIL import Image
+
+    path = _written(tmp_path / "a.bin", files.atis([0, 45_000, 119_000], [1, 2, 31], [4, 5, 31], [1, 0, 1]))
+    call("events", path, f"--{kind}", tmp_path / f"out.{kind}")
+    with Image.open(tmp_path / f"out.{kind}") as image:
+        assert image.n_frames == 3
+        seen = []
+        for i in range(3):
+            image.seek(i)
+            pixels = np.asarray(image.convert("RGB"), np.int64)
+            legend = round(0.85 * pixels.shape[0])
+            red = ((pixels[:legend, :, 0] - pixels[:legend, :, 2]) > 100).any()
+            blue = ((pixels[:legend, :, 2] - pixels[:legend, :, 0]) > 100).any()
+            seen.append((bool(red), bool(blue)))
+            assert image.info["duration"] == 40
+    assert seen == [(True, False), (False, True), (True, False)]
+    assert "no file" in fails("events", path, f"--{kind}", "-")
 
 
 def test_run_takes_the_options(tmp_path, model):

@@ -16,9 +16,9 @@ from evsim import api, modelfile
 from evsim.audit.sweep import SweepOptions, sweep
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.registry import PRESETS
+from evsim.document import document
 from evsim.energy import charge
 from evsim.errors import CheckpointError, OptionError
-from evsim.report.document import document
 from evsim.synthesis import skeleton, synthesize
 
 GOLDEN = golden_families.files_of("ms-resnet18-4")

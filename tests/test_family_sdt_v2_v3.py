@@ -64,7 +64,7 @@ def test_spikes_logits_and_counts_are_the_authors_own(name, fold, tmp_path):
             np.testing.assert_allclose(run.logits, golden["logits_float64"][()].reshape(-1), rtol=0, atol=1e-9)
             assert set(run.spikes) == set(golden["spikes_float64"])
             for neurons, spikes in golden["spikes_float64"].items():
-                packed, shape = run.spikes[neurons]
+                packed, shape = run.spikes.packed[neurons]
                 whole = tuple(int(n) for n in spikes.attrs["shape"])
                 assert tuple(shape) == whole[:1] + tuple(n for n in whole[1:] if n > 1), neurons
                 assert np.array_equal(packed, spikes[()]), neurons
@@ -185,7 +185,7 @@ def test_a_random_model_equals_a_plain_forward_pass(case, fold, tmp_path):
             wanted = unrolled.reshape(-1, *values.shape[1:])
         else:
             wanted = values
-        packed, shape = run.spikes[name]
+        packed, shape = run.spikes.packed[name]
         assert shape[0] == len(wanted)
         mine = np.unpackbits(packed)[: np.prod(shape)].astype(bool)
         assert np.array_equal(mine, wanted.transpose(0, 3, 1, 2).reshape(-1)), name

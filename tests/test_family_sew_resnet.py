@@ -191,7 +191,7 @@ def test_dvs_nets_of_any_numbering_equal_a_plain_pass(units, kind, connect, tmp_
     done = run(network, FRAMES)
     np.testing.assert_allclose(done.logits, logits, rtol=0, atol=1e-9)
     for name, spikes in plain.spikes.items():
-        assert np.array_equal(done.spikes[name][0], np.packbits(spikes)), name
+        assert np.array_equal(done.spikes.packed[name][0], np.packbits(spikes)), name
 
 
 def test_dvs_nets_say_what_they_assume(tmp_path):

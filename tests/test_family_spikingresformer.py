@@ -85,7 +85,7 @@ def test_goldens_are_met_to_the_spike(name, container, tmp_path):
         np.testing.assert_allclose(run.logits, file["logits_float64"][()].reshape(-1), rtol=0, atol=1e-9)
         assert list(run.spikes) == config["lif_order"]
         for neurons, spikes in file["spikes_float64"].items():
-            packed, shape = run.spikes[neurons]
+            packed, shape = run.spikes.packed[neurons]
             assert np.array_equal(packed, spikes[()]), neurons
             steps, _, *rest = spikes.attrs["shape"].tolist()
             assert list(shape) == [steps, *rest], neurons
@@ -121,7 +121,7 @@ def test_every_form_is_the_plain_forward_pass(form, tmp_path):
     np.testing.assert_allclose(run.logits, model.forward(sample), rtol=0, atol=1e-9)
     assert set(run.spikes) == set(model.spikes)
     for name, spikes in model.spikes.items():
-        packed, shape = run.spikes[name]
+        packed, shape = run.spikes.packed[name]
         assert shape == spikes.shape, name
         assert np.array_equal(packed, np.packbits(spikes)), name
         assert 0.005 < spikes.mean() < 0.9, name
@@ -327,7 +327,7 @@ def test_synthetic_models_fire_at_their_rate(neuron):
     assert [rate.name for rate in model.rates] == [node.name for node in neurons]
     run = api.simulate(model.network, model.sample, precision="float64", record_spikes=True)
     for rate in model.rates:
-        packed, shape = run.spikes[rate.name]
+        packed, shape = run.spikes.packed[rate.name]
         fired = np.unpackbits(packed)[: int(np.prod(shape))].mean()
         assert fired == pytest.approx(rate.reached, abs=1e-12)
         assert fired == pytest.approx(0.2, rel=0.01), rate.name

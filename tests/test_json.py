@@ -16,7 +16,7 @@ NAMES = ["spikingformer-dvs", "spikingformer-imagenet"]
 DOCUMENT = Path(__file__).parents[1] / "docs" / "json.md"
 INT, FLOAT, TEXT, NONE = int, float, str, type(None)
 
-TOP = ["schema", "model", "input", "prediction", "layers", "totals", "profile"]
+TOP = ["schema", "model", "input", "prediction", "layers", "totals", "profile", "anytime"]
 MODEL = {"name": [TEXT], "family": [TEXT], "timesteps": [INT], "precision": [TEXT]}
 INPUT = {"path": [TEXT], "kind": [TEXT], "events": [INT, NONE], "shape": [list]}
 PREDICTION = {"class": [INT], "label": [TEXT, NONE], "logits": [list]}

@@ -77,7 +77,7 @@ def agrees(network, run, maps, exact):
     spikes = {node.name: node for node in network.nodes if type(node).__name__ in firing and node.name not in silent}
     assert run.spikes.keys() == spikes.keys()
     for name, node in spikes.items():
-        packed, shape = run.spikes[name]
+        packed, shape = run.spikes.packed[name]
         got = np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape).astype(bool)
         assert np.array_equal(got, laid_out(unrolled(maps[name], node), node)), f"spikes of {name}"
     want = maps[network.nodes[-1].name][0, 0, 0]

@@ -79,7 +79,7 @@ def test_flips_ties_and_margins_are_those_of_a_dense_oracle(seed, threshold, tau
 
     current = naive.conv(np.moveaxis(frames, 1, -1).astype(float), weight.astype(float), (1, 1), (1, 1))
     v = potentials(current, tau, threshold)
-    packed, shape = outcome.single.spikes["lif"]
+    packed, shape = outcome.single.spikes.packed["lif"]
     single = np.moveaxis(np.unpackbits(packed, count=np.prod(shape)).reshape(shape), 1, -1).astype(bool)
     double = v >= threshold
     (layer,) = outcome.layers
@@ -155,7 +155,7 @@ def test_whole_models_are_compared_as_their_recorded_spikes_say(folder, schedule
     sample = api.Sample(np.load(folder / "input.npy"))
     outcome = compare_precisions(network, sample, schedule=schedule, threads=2)
     runs = [api.simulate(network, sample, precision=name, record_spikes=True) for name in ("float32", "float64")]
-    single, double = (run.spikes for run in runs)
+    single, double = (run.spikes.packed for run in runs)
     assert {layer.name for layer in outcome.layers} == set(single)
     for layer in outcome.layers:
         a, b = single[layer.name][0], double[layer.name][0]
@@ -248,7 +248,7 @@ def test_what_only_could_overflow_runs():
     simulator = Simulator(network)
     run = api.run_on(simulator, frames, record_spikes=True)
     assert simulator.apart
-    packed, shape = run.spikes["lif"]
+    packed, shape = run.spikes.packed["lif"]
     current = np.moveaxis(frames, 1, -1).sum(-1, keepdims=True) * np.full(2, 3e37)
     want = naive.lif(current, 2.0, 1e37)
     np.testing.assert_array_equal(np.unpackbits(packed, count=np.prod(shape)).reshape(shape), np.moveaxis(want, -1, 1))
@@ -280,7 +280,7 @@ def test_denormal_weights_are_computed_with(schedule, precision):
     run = api.simulate(network, frames, precision=precision, schedule=schedule, record_spikes=True)
     current = naive.conv(np.moveaxis(frames, 1, -1).astype(float), weight.astype(float), (1, 1), (0, 0))
     want = np.moveaxis(naive.lif(current, 2.0, 2.0**-122), -1, 1)
-    packed, shape = run.spikes["lif"]
+    packed, shape = run.spikes.packed["lif"]
     np.testing.assert_array_equal(np.unpackbits(packed, count=np.prod(shape)).reshape(shape), want)
     assert 0 < want.sum() < want.size
 

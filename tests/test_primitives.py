@@ -146,7 +146,7 @@ def test_integer_neurons(seed, up, integrates, levels, channels):
     row = result.counts.layer("n")
     assert (row.spikes == wanted.sum(axis=(1, 2, 3))).all()
     assert (row.nonzeros == (wanted > 0).sum(axis=(1, 2, 3))).all()
-    packed, shape = result.spikes["n"]
+    packed, shape = result.spikes.packed["n"]
     assert shape == (T * levels, channels, H, W)
     train = np.unpackbits(packed, count=np.prod(shape)).reshape(T, levels, channels, H, W)
     for d in range(levels):

@@ -11,9 +11,9 @@ from energy_cases import FOLDERS, golden_run, layer_c
 from evsim import countsfile
 from evsim.counters import Counts, Ints, RowCounts
 from evsim.countsfile import Origin
+from evsim.document import document
 from evsim.energy import METHODS, charge, load_profile, profile_names
 from evsim.errors import OptionError, ProfileError
-from evsim.report.document import document
 from evsim.report.table import run_report
 from evsim.report.traffic import traffic_document
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim import api
+from evsim.anytime import Anytime
 from evsim.engine import Simulator
 from evsim.errors import NetworkError, OptionError, RecordingError
-from evsim.evaluation.anytime import Anytime
 from evsim.evaluation.layout import FAILED, LONGEST_REASON, RAN, Layout, fill
 from evsim.events import ReadOptions
 from evsim.network import Network

@@ -5,16 +5,14 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from evsim import countsfile, hdf5
+from evsim import countsfile, spikesfile
 from evsim.api import Run, Sample
 from evsim.counters import Counts, merged
 from evsim.countsfile import Origin
 from evsim.files import OutputError, write_whole
-from evsim.workload import rows
 
 
 def save_spikes(run: Run, path: str | Path) -> None:
@@ -25,17 +23,7 @@ def save_spikes(run: Run, path: str | Path) -> None:
     OutputError
         If the file cannot be written.
     """
-    graded = {work.name for work, row in rows(run.network) if row.geometry.levels}
-
-    def fill(file: Any) -> None:
-        group = file.create_group("spikes")
-        for name, (packed, shape) in run.spikes.items():
-            dataset = group.create_dataset(name, data=packed)
-            dataset.attrs["shape"] = shape
-            if name in graded:
-                dataset.attrs["levels"] = shape[0] // run.counts.layer(name).steps
-
-    hdf5.write(path, fill)
+    spikesfile.save(path, run.spikes, run.network, run.counts)
 
 
 def save_frames(sample: Sample, path: str | Path) -> None:

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.errors import RecordingError
-from evsim.events.frames import to_frames
 from evsim.events.summary import Activity, Summary
-from evsim.events.types import Recording
-from evsim.files import write_whole
 
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN_HOT = 5
-PICTURE_FRAMES, PICTURE_COLUMNS, PICTURE_WIDTH = 8, 4, 1024
-"""Frames of a picture, how many stand in a row, and the greatest width that small sensors are enlarged to."""
-
-LARGEST_DRAWN = 1 << 21
-"""Pixels of a sensor that is drawn: those of 1920 x 1080, and no more, or the picture takes gigabytes."""
-
-LARGEST_SHEET = 1 << 24
-"""Pixels up to which a picture is enlarged: a sensor of one column would become gigabytes."""
-
-ON_COLOUR, OFF_COLOUR, EDGE_COLOUR = (200, 30, 30), (30, 60, 200), (128, 128, 128)
+ON_COLOUR, OFF_COLOUR = (200, 30, 30), (30, 60, 200)
 
 
 def summary_document(summary: Summary) -> dict[str, Any]:
@@ -82,34 +68,6 @@ def sparkline(values: NDArray[np.integer]) -> str:
     return "".join(BARS[min(int(value) * len(BARS) // top, len(BARS) - 1)] for value in values)
 
 
-def draw(recording: Recording, path: str | Path) -> None:
-    """Write a PNG of the recording cut into eight slices of equally many events: ON red, OFF blue.
-
-    Raises
-    ------
-    RecordingError
-        If there are no events, or the sensor is too large to draw.
-    OutputError
-        If the file cannot be written.
-    """
-    width, height = recording.width, recording.height
-    if width * height > LARGEST_DRAWN:
-        raise RecordingError(f"{recording.path}: a sensor of {width} x {height} is too large to draw; give `sensor`")
-    number = max(1, min(PICTURE_FRAMES, len(recording)))
-    counts = to_frames(recording, number, "number", height, width).counts
-    columns = min(number, PICTURE_COLUMNS)
-    rows = -(-number // columns)
-    room = int((LARGEST_SHEET / (rows * columns * width * height)) ** 0.5)
-    enlarged = max(1, min(PICTURE_WIDTH // (columns * width), room))
-    sheet = np.empty((rows * (height * enlarged + 2), columns * (width * enlarged + 2), 3), np.uint8)
-    sheet[:] = EDGE_COLOUR
-    for i in range(number):
-        tile = _coloured(counts[i]).repeat(enlarged, axis=0).repeat(enlarged, axis=1)
-        top, left = i // columns * (tile.shape[0] + 2) + 1, i % columns * (tile.shape[1] + 2) + 1
-        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-    write_whole(path, png(sheet))
-
-
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """Return an RGB image [H, W, 3] as a PNG file, so that no extra is needed for it."""
     height, width, _ = pixels.shape
@@ -123,8 +81,8 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def _coloured(frame: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """White where nothing happened; the more events, the nearer to the colour of the polarity that prevails."""
+def coloured(frame: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return counts [2, H, W] as a picture: white, and the more events, the nearer to their prevailing polarity's."""
     total = frame.sum(axis=0)
     strength = np.minimum(total / max(1.0, np.percentile(total[total > 0], 95) if total.any() else 1.0), 1.0)
     strength = np.where(total > 0, 0.25 + 0.75 * strength, 0.0)[..., None]

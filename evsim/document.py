@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from evsim.api import Run
+import numpy as np
+
+from evsim.anytime import Answers
 from evsim.counters import AttentionCounts, Counts, Ints, LayerCounts, NeuronCounts, SynapseCounts, unknown_row
-from evsim.energy import Profile, exact, load_profile, paper
+from evsim.energy import Profile, charge, exact, load_profile, paper
 from evsim.energy.paper import NonSpike
+
+if TYPE_CHECKING:
+    from evsim.api import Run
 
 SCHEMA = 1
 
@@ -16,8 +21,6 @@ SCHEMA = 1
 def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "binary-only") -> dict[str, Any]:
     """Return the run as plain lists, dicts, numbers and texts; `nonspike` as in `evsim.energy.paper.Options`."""
     profile = profile or load_profile()
-    counts, mine = run.counts, exact.layers_mj(run.counts, profile)
-    rows, theirs = paper.estimate(counts, nonspike), paper.layers_mj(counts, profile, nonspike)
     return {
         "schema": SCHEMA,
         "model": {
@@ -37,6 +40,17 @@ def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "bin
             "label": run.label(run.prediction),
             "logits": [float(v) for v in run.logits],
         },
+        **counted(run.counts, profile, nonspike),
+        **({} if run.answers is None else {"anytime": _moments(run.answers, profile)}),
+    }
+
+
+def counted(counts: Counts, profile: Profile | None = None, nonspike: NonSpike = "binary-only") -> dict[str, Any]:
+    """Return the part of a run's document that its counts alone decide: `layers`, `totals`, `profile`."""
+    profile = profile or load_profile()
+    mine = exact.layers_mj(counts, profile)
+    rows, theirs = paper.estimate(counts, nonspike), paper.layers_mj(counts, profile, nonspike)
+    return {
         "layers": [
             {
                 **_row(layer),
@@ -49,7 +63,7 @@ def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "bin
             "sops": counts.sops,
             "macs": counts.macs,
             "dense_macs": counts.dense_macs,
-            "energy_mj": run.exact(profile).energy_mj,
+            "energy_mj": charge(counts, "exact", profile).energy_mj,
             "paper": {**_paper_totals(counts, profile, nonspike), "nonspike": nonspike},
             "paper_by_nonspike": {setting: _paper_totals(counts, profile, setting) for setting in get_args(NonSpike)},
             "other": {
@@ -60,6 +74,25 @@ def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "bin
         },
         "profile": {"name": profile.name, "e_ac_pj": profile.e_ac_pj, "e_mac_pj": profile.e_mac_pj},
     }
+
+
+def _moments(answers: Answers, profile: Profile) -> list[dict[str, Any]]:
+    """Return what would have been answered after each timestep; class and logits are null where that is not known."""
+    moments = []
+    for t, logits in enumerate(answers.logits):
+        known = not np.isnan(logits[0])
+        sops, macs = int(answers.sops[t]), int(answers.macs[t])
+        moments.append(
+            {
+                "timestep": t + 1,
+                "class": int(logits.argmax()) if known else None,
+                "logits": [float(v) for v in logits] if known else None,
+                "sops": sops,
+                "macs": macs,
+                "energy_mj": paper.energy_mj(sops, macs, profile),
+            }
+        )
+    return moments
 
 
 def _paper_totals(counts: Counts, profile: Profile, nonspike: NonSpike) -> dict[str, float]:

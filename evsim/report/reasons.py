@@ -1,0 +1,26 @@
+"""Why the exact energy of a layer and the paper's differ, from its counts alone; docs/counting.md has the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NEAR = 1e-9
+"""Relative distance below which two energies are the same."""
+
+
+def reason(layer: Mapping[str, Any]) -> str:
+    """Return why the two energies of a row of a run's JSON differ, in a sentence."""
+    mine, theirs = layer["energy_mj"], layer["paper"]["energy_mj"]
+    if abs(mine - theirs) <= NEAR * max(mine, theirs):
+        return "the same: every spike is one accumulate per output in both"
+    if layer["kind"] == "attention":
+        return "the paper estimates which spikes meet from mean firing rates; exact counts those that do"
+    density = layer["input_nonzeros"] / max(1, layer["input_size"])
+    if layer["input_kind"] != "spikes" and layer["paper"]["acs"] > layer["paper"]["macs"]:
+        return f"the paper takes these values for spikes, as they happen to be 0 and 1; {density:.1%} are no 0"
+    if layer["input_kind"] != "spikes":
+        return f"the paper charges a MAC for every value and the padding; exact the {density:.1%} that are no 0"
+    if layer["paper"]["acs"] > layer["sops"]:
+        return "the paper also charges taps that fall into the padding, and biases by the firing rate"
+    return "the paper charges the mean rate at every position; spikes that reach more outputs cost more"
