@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from evsim.report.files import CountsFolder
 
 PANEL = "Audits"
-SHOWN_NOTES = 8
-"""Notes on inputs that are printed; a folder may give thousands."""
 
 
 @command("evsim check model.h5", "evsim check model.h5 --input recording.aedat --json check.json", panel=PANEL)
@@ -59,6 +57,7 @@ def check(
 @command(
     "evsim compare spikingformer.h5 spikformer.h5 qkformer.h5 --input recordings/",
     "evsim compare model.h5 --residual sew --input recording.aedat",
+    "evsim compare --eval spikingformer.audit.h5 spikformer.audit.h5",
     panel=PANEL,
 )
 def compare(
@@ -66,9 +65,17 @@ def compare(
         list[str], argument("MODELS", "A, B and so on: model.h5 or checkpoints; one alone with --residual", INPUT)
     ],
     source: Annotated[
-        str,
-        option("recording, frames or image, or a folder of them", INPUT, "--input", metavar="PATH"),
-    ] = ...,  # type: ignore[assignment]
+        str | None,
+        option(
+            "recording, frames or image, or a folder of them [required without --eval]",
+            INPUT,
+            "--input",
+            metavar="PATH",
+        ),
+    ] = None,
+    evaluated: Annotated[
+        bool, option("MODELS are audit.h5 of evsim eval on the same samples: paired differences", INPUT, "--eval")
+    ] = False,
     residual: Annotated[
         str | None,
         option("compare one model with itself, its residual placed so: spike-driven or sew", INPUT, metavar="PLACE"),
@@ -89,42 +96,24 @@ def compare(
 
     Operations and energy by stage, and predictions, side by side.
     """
-    from evsim.audit.compare import compare as compare_networks
-    from evsim.audit.compare import compare_residuals, letter
-    from evsim.audit.inputs import inputs_of
-    from evsim.cli.prices import operation_prices
-    from evsim.converters import load_model
+    from evsim.cli.comparing import compare_models
+    from evsim.cli.pairing import compare_evaluations
     from evsim.errors import OptionError
-    from evsim.files import check_outputs
-    from evsim.report.audit import skipped_note
-    from evsim.report.compare import compare_document, compare_report
-    from evsim.report.files import CountsFolder
 
-    if (len(models) == 1) == (residual is None):
-        raise OptionError("compare takes a second model or --residual, one of the two; with --residual one model alone")
-    check_outputs({"--json": json_file}, [*models, profile, *inputs_of(source)], counts, CountsFolder.SUFFIX)
-    prices = operation_prices(profile)
-    folder = CountsFolder(counts) if counts else None
-    keep = (lambda which, run: folder.add(f"{letter(which)}-{run.network.name}", run)) if folder else None
-    networks = []
-    for model in models:
-        loaded = load_model(model, allow_memory)
-        output.notes(loaded.notes)
-        networks.append(loaded.network)
-    if residual is not None:
-        outcome = compare_residuals(
-            networks[0], residual, source,
-            profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
-        )  # fmt: skip
-    else:
-        outcome = compare_networks(
-            networks, source, profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading
-        )
-    hidden = len(outcome.notes) - SHOWN_NOTES
-    more = (f"and {hidden} more on the inputs",) if hidden > 0 else ()
-    output.notes((*outcome.notes[:SHOWN_NOTES], *more, *skipped_note(outcome)))
-    _save(folder)
-    output.show(compare_report(outcome), compare_document(outcome), json_file, kept=bool(folder))
+    if evaluated:
+        unheeded = {
+            "source": source, "residual": residual, "counts": counts, "timesteps": timesteps,
+            "allow_memory": allow_memory, "threads": threads != 1,
+        }  # fmt: skip
+        compare_evaluations(models, profile, json_file, unheeded, reading)
+        return
+    if source is None:
+        raise OptionError("compare runs models on an input; give --input, or --eval for what evsim eval has run")
+    compare_models(
+        models, source, residual, counts,
+        timesteps=timesteps, reading=reading, profile=profile, threads=threads, allow_memory=allow_memory,
+        json_file=json_file,
+    )  # fmt: skip
 
 
 @command("evsim paper", "evsim paper --json paper.json", panel=PANEL)

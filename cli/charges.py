@@ -22,7 +22,9 @@ counts = typer.Typer(cls=PlainGroup, help="Files of counts.", no_args_is_help=Tr
     panel=PANEL,
 )
 def energy(
-    files: Annotated[list[str], argument("FILES", "counts.h5, from evsim run --counts", INPUT)],
+    files: Annotated[
+        list[str], argument("FILES", "counts.h5, from evsim run --counts; or audit.h5, from evsim eval", INPUT)
+    ],
     method: Annotated[
         str | None,
         option(

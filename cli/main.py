@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import audits, charges, families, models, output, recordings, runs
+from evsim.cli import audits, charges, evals, families, models, output, recordings, runs
 from evsim.cli.command import PlainGroup
 from evsim.cli.words import spell
 from evsim.errors import EvsimError, spelled
@@ -50,6 +50,7 @@ COMMANDS = (
     models.info,
     families.families,
     runs.run,
+    evals.evaluate,
     runs.demo,
     audits.check,
     audits.compare,

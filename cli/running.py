@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from evsim import api
@@ -15,7 +16,7 @@ from evsim.energy.paper import NonSpike
 from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
-from evsim.files import check_outputs
+from evsim.files import check_outputs, exists
 from evsim.network import Network
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
@@ -69,6 +70,9 @@ def run_and_print(request: Request) -> None:
     """Load, read, simulate, print and write what was asked for."""
     if request.nonspike not in get_args(NonSpike):
         raise OptionError(f"--nonspike must be {' or '.join(get_args(NonSpike))}, got {request.nonspike}")
+    if exists(request.source) and Path(request.source).is_dir():
+        line = typed("eval", request.model, request.source, "--out", "audit.h5")
+        raise OptionError(f"{request.source} is a folder; give a file, or evaluate the whole data set: {line}")
     _check_outputs(request)
     profile = operation_prices(request.profile)
     model = load_model(request.model, request.allow_memory)

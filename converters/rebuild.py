@@ -310,6 +310,8 @@ class Rebuilder:
         check_shape(self.path, shape)
         if not isinstance(kind, NumpyType) or type(shape) is not tuple:
             raise DamagedError("an array without a type")
+        if isinstance(raw, LongText | str):  # by Python 2, whose texts are bytes
+            raw = raw.raw if isinstance(raw, LongText) else raw.encode("utf-8", "surrogateescape")
         if type(raw) not in (bytes, memoryview, Encoded):
             return Tensor(self.path, kind.dtype if kind.dtype == "objects" else "objects", shape)
         held = _InPickle(self.path, raw)  # type: ignore[arg-type]

@@ -159,6 +159,12 @@ class Machine:
         raw = self.take(size)
         self.stack.append(LongText(raw) if size > LONG_TEXT else str(raw, "utf-8", "backslashreplace"))
 
+    def octets(self, size: int) -> None:
+        """Push a text of Python 2's, which may be bytes as well: a text where it is ASCII."""
+        raw = self.take(size)
+        whole = LongText(raw) if size > LONG_TEXT else bytes(raw)
+        self.stack.append(whole.decode("ascii") if isinstance(whole, bytes) and whole.isascii() else whole)
+
     def raw(self, size: int) -> None:
         """Push bytes; many of them as they stand in the file."""
         raw = self.take(size)
@@ -370,7 +376,8 @@ for _code, _operation in {
     "K": _plain(U1), "M": _plain(U2), "J": _plain(I4), "G": _plain(F8),
     "\x8a": lambda m: m.integer(m.take(m.number(U1))), "\x8b": lambda m: m.integer(m.take(m.number(I4))),
     "I": _integer_line, "L": _integer_line, "F": lambda m: m.stack.append(float(m.line())),
-    "X": _text(U4), "\x8c": _text(U1), "\x8d": _text(U8), "T": _text(I4), "U": _text(U1),
+    "X": _text(U4), "\x8c": _text(U1), "\x8d": _text(U8),
+    "T": lambda m: m.octets(m.number(I4)), "U": lambda m: m.octets(m.number(U1)),
     "V": lambda m: m.stack.append(m.line()), "S": _quoted,
     "B": _raw(U4), "C": _raw(U1), "\x8e": _raw(U8), "\x96": _raw(U8),
     "(": _mark, "0": _drop, "1": _forget, "2": lambda m: m.stack.append(m.top()),

@@ -20,6 +20,10 @@ writes the two files of this example:
     reads a recording of any format, frames or a picture as a network takes it; ``evsim.events.ReadOptions`` say how.
 ``simulate``
     runs what was read, a file, or an array: frames [T, 2, H, W] of event counts, or an image [C, H, W].
+``evaluate``
+    runs a whole data set, such as ``evsim.datasets.open_dataset`` lists, in as many processes as wanted.
+``Evaluation``
+    is what that brings: ``accuracy``, ``anytime``, ``energy(...)``, arrays by sample, ``to_dict``, ``to_dataframe``.
 ``Run``
     is the outcome: ``logits``, ``prediction``, ``counts``, ``exact()``, ``paper()``, ``energy(...)``, ``save_counts``.
 ``Network``
@@ -38,15 +42,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evsim.api import Run, load, read, simulate
     from evsim.converters import convert
+    from evsim.evaluation.evaluate import evaluate
+    from evsim.evaluation.outcome import Evaluation
     from evsim.network import Network
 
 __version__ = "0.1.0"
-__all__ = ["Network", "Run", "convert", "load", "read", "simulate"]
+__all__ = ["Evaluation", "Network", "Run", "convert", "evaluate", "load", "read", "simulate"]
 
 _HOMES = {
+    "Evaluation": "evsim.evaluation.outcome",
     "Network": "evsim.network",
     "Run": "evsim.api",
     "convert": "evsim.converters",
+    "evaluate": "evsim.evaluation.evaluate",
     "load": "evsim.api",
     "read": "evsim.api",
     "simulate": "evsim.api",

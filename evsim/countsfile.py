@@ -32,13 +32,14 @@ from evsim.countscheck import fault
 from evsim.errors import EvsimError, OptionError
 from evsim.files import check_input
 from evsim.geometry import Geometry, RowKind
+from evsim.hdf5_group import Group
 from evsim.origin import Origin, array_digest, network_digest, origin
 from evsim.primitives import Kind
 from evsim.schema import LARGEST, SchemaError, build, checked, is_of, parsed, printable, shown
 
 __all__ = [
-    "COUNTERS", "FORMAT", "SCALARS", "SCHEMA", "CountsError", "Origin", "Stored", "array_digest", "load", "merge",
-    "network_digest", "origin", "per_head", "save",
+    "COUNTERS", "FORMAT", "SCALARS", "SCHEMA", "CountsError", "Origin", "Stored", "array_digest", "fill", "load",
+    "merge", "network_digest", "origin", "per_head", "save", "stored",
 ]  # fmt: skip
 
 SCALARS: Mapping[str, Any] = {
@@ -95,26 +96,27 @@ def save(path: str | Path, counts: Counts, source: Origin) -> None:
     OutputError
         If the place cannot be written to.
     """
+    hdf5.write(path, lambda file: fill(file, counts, source), "latest")
+
+
+def fill(group: Any, counts: Counts, source: Origin) -> None:
+    """Write counts into a group of an open h5py file, or its root."""
     entries = [_entry(layer) for layer in counts.layers]
-
-    def fill(file: Any) -> None:
-        file.attrs["format"], file.attrs["schema"] = FORMAT, _oldest_schema(counts)
-        file.attrs["timesteps"], file.attrs["samples"] = counts.timesteps, counts.samples
-        file.create_dataset("origin", data=json.dumps(asdict(source)))
-        file.create_dataset("layers", data=json.dumps(entries))
-        other = file.create_group("other")
-        for key, values in counts.other.items():
-            other.create_dataset(key, data=values)
-        _write_arrays(file.create_group("counters"), COUNTERS, counts.layers)
-        for i, layer in enumerate(counts.layers):
-            if isinstance(layer, AttentionCounts):
-                for key, values in layer.operations.items():
-                    file.create_dataset(f"operations/{i}/{key}", data=values)
-        traffic = [layer.traffic for layer in counts.layers]
-        if all(row is not None for row in traffic):
-            _write_arrays(file.create_group("traffic"), [f.name for f in fields(Traffic)], traffic)
-
-    hdf5.write(path, fill, "latest")
+    group.attrs["format"], group.attrs["schema"] = FORMAT, _oldest_schema(counts)
+    group.attrs["timesteps"], group.attrs["samples"] = counts.timesteps, counts.samples
+    group.create_dataset("origin", data=json.dumps(asdict(source)))
+    group.create_dataset("layers", data=json.dumps(entries))
+    other = group.create_group("other")
+    for key, values in counts.other.items():
+        other.create_dataset(key, data=values)
+    _write_arrays(group.create_group("counters"), COUNTERS, counts.layers)
+    for i, layer in enumerate(counts.layers):
+        if isinstance(layer, AttentionCounts):
+            for key, values in layer.operations.items():
+                group.create_dataset(f"operations/{i}/{key}", data=values)
+    traffic = [layer.traffic for layer in counts.layers]
+    if all(row is not None for row in traffic):
+        _write_arrays(group.create_group("traffic"), [f.name for f in fields(Traffic)], traffic)
 
 
 def load(path: str | Path) -> Stored:
@@ -143,7 +145,7 @@ def load(path: str | Path) -> Stored:
                 raise CountsError(
                     f"{path} has schema {told['schema']}, this evsim reads up to {SCHEMA}; install a newer evsim"
                 )
-            return _stored(file, told)
+            return stored(file)
     except SchemaError as error:
         raise CountsError(f"{path} is damaged or no counts file ({error}); {again}") from error
 
@@ -229,8 +231,15 @@ class _Header(NamedTuple):
     samples: int
 
 
-def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
-    """Read everything; SchemaError where it is not what `save` writes."""
+def stored(file: hdf5.File | Group) -> Stored:
+    """Read counts from an open file, or a group of one.
+
+    Raises
+    ------
+    SchemaError
+        Where it is not what `save` writes.
+    """
+    told = file.attributes()
     head = _Header(*(_whole(told, name, 1) for name in ("timesteps", "samples")))
     _whole(told, "schema", 1)
     entries = parsed(file.text("layers"))
@@ -263,7 +272,7 @@ def _stored(file: hdf5.File, told: Mapping[str, Any]) -> Stored:
     return Stored(counts, _origin(parsed(file.text("origin"))))
 
 
-def _operations(file: hdf5.File, row: int, size: Geometry, steps: int) -> dict[str, Ints]:
+def _operations(file: hdf5.File | Group, row: int, size: Geometry, steps: int) -> dict[str, Ints]:
     """Return the operations of a row of attention, by name."""
     found: dict[str, Ints] = {}
     above = f"operations/{row}/"
@@ -343,7 +352,7 @@ def _whole_row(kind: type[Any], values: dict[str, Any]) -> Any:
 
 
 def _read_arrays(
-    file: hdf5.File, group: str, known: Sequence[str], sizes: Sequence[Geometry], steps: int
+    file: hdf5.File | Group, group: str, known: Sequence[str], sizes: Sequence[Geometry], steps: int
 ) -> list[dict[str, Any]]:
     """Return, for each row, name to array."""
     found: list[dict[str, Any]] = [{} for _ in sizes]

@@ -126,6 +126,11 @@ class Simulator:
         self._safe_up_to = -1.0  # largest magnitude of an input whose run is known to stay finite
 
     @property
+    def context(self) -> Context:
+        """What all its layers share."""
+        return self._context
+
+    @property
     def steps(self) -> int:
         """Number of stage steps in a run, for progress bars: what follows the mean over time runs once."""
         once = {self.network.input.name} if self.schedule == "layer" else set()

@@ -39,6 +39,10 @@ PATIENCE = 30.0
 """Seconds, beside one for every megabyte, after which an answer is no longer waited for."""
 
 
+Wanted = tuple[tuple[int, ...], np.dtype[Any]]
+"""Shape and type of an array."""
+
+
 @dataclass(frozen=True)
 class Member:
     """A group or dataset, as the file describes it.
@@ -59,6 +63,8 @@ class Member:
         Bytes of the blocks that it is compressed in.
     missing
         Number and name of each compression of it that is not installed.
+    lists
+        Type of the numbers of a dataset whose each element is a list of them, of any length; None for another.
     address
         Where its header lies in the file: members of one address are one thing by several names.
     """
@@ -71,6 +77,7 @@ class Member:
     offset: int | None = None
     chunk: int = 0
     missing: tuple[tuple[int, str], ...] = ()
+    lists: np.dtype[Any] | None = None
     address: int = 0
 
     @property
@@ -84,6 +91,7 @@ class Member:
 OWN = {
     "evsim-model": "a model; evsim info lists it, evsim run runs it",
     "evsim-counts": "counts of a run; evsim energy charges them",
+    "evsim-audit": "an audit of a data set; evsim energy charges it, evsim compare compares it with another by `eval`",
 }
 """What the files hold that evsim writes, and which command reads them, by their attribute `format`."""
 
@@ -200,6 +208,14 @@ class File:
         values: NDArray[Any] = self._ask(request, (shape, member.dtype))
         return values
 
+    def read_list(self, name: str, index: int) -> NDArray[Any]:
+        """Return one element of a dataset of lists of numbers, see `Member.lists`; errors as `read`."""
+        member = self._member(name)
+        if member.lists is None or member.shape is None or len(member.shape) != 1 or not 0 <= index < member.shape[0]:
+            self._damaged(f"{name} holds no list {index} of numbers")
+        values: NDArray[Any] = self._ask({"do": "list", "name": name, "begin": index}, member.lists)
+        return values
+
     def check_claims(self, names: Iterable[str], *, whole: bool = True) -> None:
         """Refuse datasets that claim more than the file justifies.
 
@@ -259,6 +275,7 @@ class File:
                 stored=facts.get("stored", 0),
                 chunk=facts.get("chunk", 0),
                 missing=missing,
+                lists=None if facts.get("lists") is None else np.dtype(facts["lists"]),
                 address=facts["address"],
             )
             offset = facts.get("offset")
@@ -267,11 +284,11 @@ class File:
             members[name] = member
         return members
 
-    def _ask(self, request: dict[str, Any], wanted: tuple[tuple[int, ...], np.dtype[Any]] | None = None) -> Any:
+    def _ask(self, request: dict[str, Any], wanted: Wanted | np.dtype[Any] | None = None) -> Any:
         with self._lock:
             return self._answer(request, wanted)
 
-    def _answer(self, request: dict[str, Any], wanted: tuple[tuple[int, ...], np.dtype[Any]] | None) -> Any:
+    def _answer(self, request: dict[str, Any], wanted: Wanted | np.dtype[Any] | None) -> Any:
         if self._child is None:
             self._start()
         assert self._child is not None
@@ -282,6 +299,8 @@ class File:
         reply = self._reply(request.get("bytes", self.size))
         if wanted is None:
             return reply
+        if isinstance(wanted, np.dtype):  # of any length, as the file says
+            wanted = (reply["bytes"] // wanted.itemsize,), wanted
         shape, dtype = wanted
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
         if reply["bytes"] != size:

@@ -95,6 +95,9 @@ class Reader:
             raise RefusedError(f"it is compressed by {said} (HDF5 filter {code}); to read it: pip install hdf5plugin")
         if request["do"] == "text":
             return Answer({"text": _text(dataset)})
+        if request["do"] == "list":
+            values = np.ascontiguousarray(dataset[request["begin"]])
+            return Answer({"bytes": values.nbytes}, values)
         shape, wanted = dataset.shape, slice(request["begin"], request["end"])
         if shape:
             shape = (len(range(*wanted.indices(shape[0]))), *shape[1:])
@@ -284,6 +287,9 @@ def _facts(name: str, dataset: Any) -> dict[str, Any]:
         return facts
     if dataset.shape is None or dtype.hasobject or dtype.subdtype:
         facts["text"] = h5py.check_string_dtype(dtype) is not None and dataset.shape is not None
+        inner = h5py.check_vlen_dtype(dtype)
+        if isinstance(inner, np.dtype) and inner.kind in "iuf":
+            facts |= {"lists": inner.str, "missing": list(_missing(settings)) if layout == h5d.CHUNKED else []}
         return facts
     facts |= {"dtype": described, "text": dtype.kind == "S"}
     if layout == h5d.CHUNKED:

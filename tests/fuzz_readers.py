@@ -14,6 +14,7 @@ from pathlib import Path
 
 import event_files as files
 import fuzz_checkpoints as checkpoints
+import fuzz_data_sets as data_sets
 import fuzz_mutate as mutate
 import h5py
 import numpy as np
@@ -374,5 +375,9 @@ READERS = {
                guided=True),
         Reader("trials.csv", _trials, read_trials, tokens=TEXT, guided=True),
         Reader("labels.txt", lambda: [b"cat\ndog\nhen\n"], read_labels, tokens=TEXT),
+        Reader("table.csv", data_sets.tables, data_sets.reads("events"), tokens=TEXT),
+        Reader("samples.npz", data_sets.arrays, data_sets.reads("images"), (mutate.within_zip,)),
+        Reader("test_batch", data_sets.batches, data_sets.reads("images"), (checkpoints.opcodes,)),
+        Reader("spikes.h5", data_sets.spikes, data_sets.reads("spikes"), library=hdf5_here),
     )
 }  # fmt: skip

@@ -26,7 +26,7 @@ def model():
 
 def test_names_are_those_of_the_library():
     """Each name is the one of its module, is listed for completion, and no other is promised."""
-    assert evsim.__all__ == ["Network", "Run", "convert", "load", "read", "simulate"]
+    assert evsim.__all__ == ["Evaluation", "Network", "Run", "convert", "evaluate", "load", "read", "simulate"]
     assert (evsim.load, evsim.read, evsim.simulate) == (api.load, api.read, api.simulate)
     assert (evsim.Run, evsim.Network, evsim.convert) == (api.Run, network.Network, converters.convert)
     assert set(evsim.__all__) <= set(dir(evsim))

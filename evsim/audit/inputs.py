@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evsim.api import read
+from evsim.datasets.listing import readable as known
 from evsim.errors import RecordingError
-from evsim.events import FORMATS, ReadOptions, head_of, images
-from evsim.events.arrays import MAGIC
+from evsim.events import ReadOptions
 from evsim.files import exists
 from evsim.network import Network
 
@@ -28,7 +28,7 @@ def readable(
         As `evsim.api.read`.
     """
     files = inputs_of(source)
-    paths = [path for path in files if path == Path(source) or _known(path)]
+    paths = [path for path in files if path == Path(source) or known(path)]
     if not paths:
         raise RecordingError(f"{source} holds no file of a format that evsim reads; give recordings or frames")
     specs = {network.spec: network for network in networks}
@@ -53,14 +53,3 @@ def inputs_of(source: str | Path) -> list[Path]:
             raise RecordingError(f"{path} holds no files; give a folder of recordings or frames")
         return files
     return [path]
-
-
-def _known(path: Path) -> bool:
-    """Whether a file has the suffix of a format, or begins like one."""
-    suffixes = {".npy", *(suffix for reader in FORMATS for suffix in reader.SUFFIXES)}
-    if path.suffix.lower() in suffixes:
-        return True
-    if not path.stat().st_size:
-        return False
-    head = head_of(path)
-    return head.startswith(MAGIC) or images.recognises(head) or any(reader.recognises(head) for reader in FORMATS)

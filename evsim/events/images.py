@@ -104,10 +104,38 @@ def read_picture(path: str | Path, spec: InputSpec) -> Picture:
         notes = (*_several(picture, Path(path)), *(notes if turned else ()))
         opaque, said = _opaque(picture, Path(path))
         values = _cropped(opaque.convert("RGB" if spec.channels == 3 else "L"), spec, Path(path))
+    return Picture(_normalised(values, spec), (*notes, *said))
+
+
+def of_pixels(path: str | Path, pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """Return a picture's pixels [H, W] or [H, W, 3] as `read_picture` does; Pillow is needed for another size alone.
+
+    Raises
+    ------
+    RecordingError
+        If the model takes no pictures of 1 or 3 channels, or Pillow is needed and absent.
+    """
+    if spec.channels not in (1, 3):
+        raise RecordingError(f"{path} holds pictures, but the model takes {spec.channels} channels")
+    alike = pixels.ndim == (3 if spec.channels == 3 else 2) and pixels.shape[:2] == (spec.height, spec.width)
+    if alike and spec.crop_pct == 1.0:
+        return _normalised(pixels, spec)
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise RecordingError(
+            f"{path}: to make {spec.size} of pictures of shape {list(pixels.shape)} install Pillow: pip install pillow"
+        ) from error
+    _refuse_large(Path(path), pixels.shape[1], pixels.shape[0], "decoded")
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    return _normalised(_cropped(picture.convert("RGB" if spec.channels == 3 else "L"), spec, Path(path)), spec)
+
+
+def _normalised(values: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """Divide pixels by 255 and normalise them; [C, H, W]."""
     scaled = values.reshape(spec.height, spec.width, spec.channels).astype(np.float32) / np.float32(255.0)
     mean, std = (np.array(numbers, np.float32) for numbers in (spec.mean, spec.std))
-    normal = np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
-    return Picture(normal, (*notes, *said))
+    return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
 
 
 def _turned(picture: Any) -> str:

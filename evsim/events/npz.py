@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,12 @@ HARMLESS = 64 << 20
 
 LARGEST_RATIO = 100
 """Beyond, arrays are a zip bomb: events compress to a fifth or so, nothing but zeros to a thousandth."""
+
+LARGEST_WHOLE = 2 << 30
+"""Bytes of a compressed array of samples that are held at a time."""
+
+LOCAL = struct.Struct("<4s5H3I2H")
+"""What stands before a member of a zip file; its last two numbers are the lengths of name and extra field."""
 
 FRAMES = "frames"
 """Name of the array of SpikingJelly's cached frames, and of what evsim was fed."""
@@ -58,7 +65,7 @@ def stream(path: Path, options: ReadOptions) -> Stream:
     OptionError
         If nothing tells what the columns of a table are.
     """
-    names = _names(path)
+    names = names_in(path)
     fields = matches(names)
     if not fields:
         return _table(path, names, options)
@@ -75,9 +82,18 @@ def stream(path: Path, options: ReadOptions) -> Stream:
     return Stream(NAME, path, None, pieces, notes, "" if unit else UNIT_WORDS[taken])
 
 
+def names_in(path: Path) -> list[str]:
+    """Return the names of the arrays in a file; RecordingError if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [item.filename.removesuffix(".npy") for item in archive.infolist() if item.filename.endswith(".npy")]
+    except DAMAGE as error:
+        raise RecordingError(f"{path} is a damaged .npz file ({error}); copy it again") from error
+
+
 def holds_frames(path: Path) -> bool:
     """Whether a file holds SpikingJelly's cached frames, or what evsim was fed; RecordingError if it is damaged."""
-    return FRAMES in _names(path)
+    return FRAMES in names_in(path)
 
 
 def read_frames(path: Path) -> NDArray[np.generic]:
@@ -99,6 +115,94 @@ def read_frames(path: Path) -> NDArray[np.generic]:
     return values.reshape(column.shape, order="F" if fortran else "C")
 
 
+class Stored:
+    """One array of a file, read row by row where it is not compressed, else as a whole when it is first asked for.
+
+    Parameters
+    ----------
+    path
+        The file.
+    name
+        Of the array.
+
+    Attributes
+    ----------
+    dtype, shape
+        Of the array.
+
+    Raises
+    ------
+    RecordingError
+        If there is no such array, it is damaged, or claims more than the file can hold.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        (self.dtype, self.shape), fortran = _headers(path, {name: name})[name]
+        if self.dtype.hasobject:
+            raise RecordingError(f"{path}: {name} holds objects of Python's, which are not read; give numbers")
+        self._order: Literal["C", "F"] = "F" if fortran else "C"
+        self._place = -1 if fortran else _place_of(path, name)
+        self._whole: NDArray[np.generic] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_whole": None}
+
+    def row(self, index: int) -> NDArray[np.generic]:
+        """Return what stands at an index of the first axis; errors as `whole`."""
+        if self._place < 0:
+            if self._whole is None:
+                self._whole = self.whole()
+            return np.asarray(self._whole[index])
+        number = int(np.prod(self.shape[1:], dtype=object))
+        with self._path.open("rb") as file:
+            file.seek(self._place + index * number * self.dtype.itemsize)
+            content = file.read(number * self.dtype.itemsize)
+        if len(content) < number * self.dtype.itemsize:
+            raise RecordingError(f"{self._path} is a damaged .npz file ({self._name} is cut short); copy it again")
+        return np.frombuffer(content, self.dtype).reshape(self.shape[1:])
+
+    def whole(self) -> NDArray[np.generic]:
+        """Return all of it.
+
+        Raises
+        ------
+        RecordingError
+            If it is damaged, or too large to be held.
+        """
+        number = int(np.prod(self.shape, dtype=object))
+        if number * self.dtype.itemsize > LARGEST_WHOLE:
+            raise RecordingError(
+                f"{self._path}: {self._name} is compressed and takes {number * self.dtype.itemsize >> 20} MB, over "
+                f"{LARGEST_WHOLE >> 20}; store it uncompressed (numpy.savez), so that it is read sample by sample"
+            )
+        try:
+            with zipfile.ZipFile(self._path) as archive, archive.open(f"{self._name}.npy") as member:
+                _header(self._path, self._name, member, archive.getinfo(f"{self._name}.npy").file_size)
+                return _exactly(member, self.dtype, number).reshape(self.shape, order=self._order)
+        except DAMAGE as error:
+            raise RecordingError(f"{self._path} is a damaged .npz file ({error}); copy it again") from error
+
+
+def _place_of(path: Path, name: str) -> int:
+    """Return where the values of an array begin in a file, -1 where they are compressed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            item = archive.getinfo(f"{name}.npy")
+            if item.compress_type != zipfile.ZIP_STORED:
+                return -1
+            with archive.open(item) as member:
+                _header(path, name, member, item.file_size)
+                within = member.tell()
+        with path.open("rb") as file:
+            file.seek(item.header_offset)
+            head = file.read(LOCAL.size)
+            names, extra = LOCAL.unpack(head)[-2:]
+    except (*DAMAGE, struct.error) as error:
+        raise RecordingError(f"{path} is a damaged .npz file ({error}); copy it again") from error
+    return int(item.header_offset + LOCAL.size + names + extra + within)
+
+
 def write(recording: Recording, path: str | Path) -> None:
     """Write a recording as SpikingJelly's loaders do.
 
@@ -109,15 +213,6 @@ def write(recording: Recording, path: str | Path) -> None:
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, t=recording.t, x=recording.x, y=recording.y, p=recording.p)
-
-
-def _names(path: Path) -> list[str]:
-    """Names of the arrays in a file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [item.filename.removesuffix(".npy") for item in archive.infolist() if item.filename.endswith(".npy")]
-    except DAMAGE as error:
-        raise RecordingError(f"{path} is a damaged .npz file ({error}); copy it again") from error
 
 
 def _table(path: Path, names: list[str], options: ReadOptions) -> Stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,6 +198,36 @@ def _joined(parts: list[NDArray[Number]], dtype: type[Number]) -> NDArray[Number
 def _trial(path: Path, options: ReadOptions) -> tuple[tuple[Bound, Bound], str]:
     """Range of a DVS128 Gesture trial, and a note that says which; events with start <= t < end, label = class - 1."""
     table = Path(options.trials) if options.trials else path.with_name(f"{path.stem}_labels.csv")
+    trials, named = read_trials(table)
+    assert options.trial is not None
+    if not 1 <= options.trial <= len(trials):
+        raise OptionError(f"`trial={options.trial}`: {table} holds trials 1 to {len(trials)}")
+    kind, start, end = trials[options.trial - 1]
+    note = f"trial {options.trial} of {len(trials)} in {table.name}: label {kind - 1}, {start} to {end} us"
+    if not named:
+        note += "; it has no line of names, so its first line is trial 1"
+    return (Bound(start, "us"), Bound(end, "us")), note
+
+
+def _is_whole(cell: str) -> bool:
+    return cell.strip().lstrip("+-").isdecimal()
+
+
+class Trials(NamedTuple):
+    """Class (from 1), first and last microsecond of each trial, and whether a first line names these columns."""
+
+    rows: list[tuple[int, ...]]
+    named: bool
+
+
+def read_trials(table: Path) -> Trials:
+    """Return what a DVS128 Gesture label csv holds.
+
+    Raises
+    ------
+    OptionError
+        If it is no such table.
+    """
     check_input(table, OptionError, "the label csv of the trials", "give it by `trials`")
     try:
         if table.stat().st_size > LONGEST_TABLE:
@@ -211,15 +241,4 @@ def _trial(path: Path, options: ReadOptions) -> tuple[tuple[Bound, Bound], str]:
         raise OptionError(f"{table} is no label csv of trials (class, start us, end us): {error}") from error
     if any(len(trial) != 3 or not 0 <= trial[1] <= trial[2] < 1 << 62 for trial in trials):
         raise OptionError(f"{table} is no label csv of trials: each line has class, start us, end us")
-    assert options.trial is not None
-    if not 1 <= options.trial <= len(trials):
-        raise OptionError(f"`trial={options.trial}`: {table} holds trials 1 to {len(trials)}")
-    kind, start, end = trials[options.trial - 1]
-    note = f"trial {options.trial} of {len(trials)} in {table.name}: label {kind - 1}, {start} to {end} us"
-    if not named:
-        note += "; it has no line of names, so its first line is trial 1"
-    return (Bound(start, "us"), Bound(end, "us")), note
-
-
-def _is_whole(cell: str) -> bool:
-    return cell.strip().lstrip("+-").isdecimal()
+    return Trials(trials, named)

@@ -1,0 +1,118 @@
+"""What ``evsim eval`` does, apart from parsing."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from evsim.cli import output
+from evsim.cli.prices import operation_prices
+from evsim.converters import load_model
+from evsim.datasets import open_dataset
+from evsim.energy.paper import NonSpike
+from evsim.errors import OptionError
+from evsim.evaluation.evaluate import check_out, evaluate
+from evsim.evaluation.pool import check_workers
+from evsim.events import ReadOptions
+from evsim.files import check_outputs, write_whole
+from evsim.report.evaluation import evaluation_csv, evaluation_report
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of ``evsim eval``."""
+
+    model: str
+    data: str
+    out: str | None
+    resume: bool
+    counts: str | None
+    tables: tuple[str, ...]
+    pattern: str | None
+    part: str | None
+    outside: bool
+    strict: bool
+    precision: str
+    workers: int
+    dask: str | None
+    threads: int | None
+    detail: bool
+    seed: int
+    nonspike: str
+    timesteps: int | None
+    options: ReadOptions
+    profile: str
+    allow_memory: str | None
+    json_file: str | None
+    csv_file: str | None
+
+
+class Progress:
+    """Samples, rate and time left on stderr; nothing where that is no terminal."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # no thread of its own: files of HDF5 are then read by a fork, not a new process
+        self._bar: tqdm[None] | None = None
+
+    def __call__(self, total: int, there: int) -> None:
+        """Show how many samples are there."""
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(
+                total=total, initial=there, unit="sample", leave=False, disable=None, file=sys.stderr, smoothing=0.1
+            )
+        self._bar.update(there - self._bar.n)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def evaluate_and_print(request: Request) -> None:
+    """Load, run the data set, print and write what was asked for."""
+    if request.nonspike not in get_args(NonSpike):
+        raise OptionError(f"--nonspike must be {' or '.join(get_args(NonSpike))}, got {request.nonspike}")
+    if request.seed < 0:
+        raise OptionError(f"--seed must be at least 0, got {request.seed}")
+    if request.resume and request.out is None:
+        raise OptionError("--resume goes on with the audit that --out names; give --out")
+    check_workers(request.workers)
+    targets = {
+        "--out": request.out, "--counts": request.counts, "--json": request.json_file, "--csv": request.csv_file,
+    }  # fmt: skip
+    check_outputs(targets, [request.model, *request.tables])
+    if request.out is not None:
+        check_out(Path(request.out), resume=request.resume)
+    prices = operation_prices(request.profile)
+    model = load_model(request.model, request.allow_memory)
+    network = model.network
+    output.notes(model.notes)
+    data = open_dataset(
+        request.data, network.labels, request.pattern, classes=network.classes,
+        tables=request.tables, part=request.part, outside=request.outside,
+    )  # fmt: skip
+    progress = Progress()
+    try:
+        outcome = evaluate(
+            network, data, out=request.out, resume=request.resume, workers=request.workers, dask=request.dask,
+            threads=request.threads, timesteps=request.timesteps,
+            precision=request.precision,  # type: ignore[arg-type]
+            options=request.options, detail=request.detail, strict=request.strict, profile=prices,
+            nonspike=request.nonspike,  # type: ignore[arg-type]
+            seed=request.seed, progress=progress, tell=lambda note: output.notes([note]),
+        )  # fmt: skip
+    finally:
+        progress.close()
+    if request.counts:
+        outcome.save_counts(request.counts)
+    if request.csv_file not in (None, "-"):
+        write_whole(str(request.csv_file), evaluation_csv(outcome).encode())
+    kept = any((request.out, request.counts, request.csv_file not in (None, "-")))
+    text = evaluation_csv(outcome).rstrip("\n") if request.csv_file == "-" else evaluation_report(outcome)
+    output.show(text, outcome.to_dict(), request.json_file, kept=kept)

@@ -1,0 +1,1 @@
+"""Whole data sets: accuracy, operations and energy of every sample, with their uncertainty."""

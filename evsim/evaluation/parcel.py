@@ -1,0 +1,172 @@
+"""A simulator on its way to other processes: weights folded and packed once, and read by all from the same memory.
+
+A parcel is two parts: the objects, pickled, and all packed weights behind each other, each on a cache line. Where the
+second part lies in shared memory, no process has a copy of it. Parcels go from this program to processes
+that it started, or to a Dask cluster that a person named; never are they read from files.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.engine import Simulator
+from evsim.errors import NetworkError
+from evsim.kernels.threads import CACHE_LINE, Workers, aligned
+from evsim.network import Origin
+from evsim.origin import network_digest
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A packed simulator.
+
+    Attributes
+    ----------
+    objects
+        Pickled, without the packed weights.
+    arrays
+        The packed weights of each layer.
+    """
+
+    objects: bytes
+    arrays: tuple[NDArray[np.floating], ...]
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where each array begins in one piece of memory."""
+        ends = itertools.accumulate((_up(array.nbytes) for array in self.arrays), initial=0)
+        return tuple(ends)[:-1]
+
+    @property
+    def size(self) -> int:
+        """Bytes of that piece."""
+        return sum(_up(array.nbytes) for array in self.arrays)
+
+    def joined(self) -> bytes:
+        """Return the arrays as one piece, for a network that takes bytes."""
+        return b"".join(bytes(array.data) + bytes(_up(array.nbytes) - array.nbytes) for array in self.arrays)
+
+
+def pack(simulator: Simulator) -> Parcel:
+    """Return a simulator as a parcel; its network's own weights stay behind where a file has them."""
+    stream = io.BytesIO()
+    pickler = _Pickler(stream, simulator)
+    pickler.dump(simulator)
+    return Parcel(stream.getvalue(), tuple(pickler.arrays))
+
+
+def unpack(objects: bytes, arrays: memoryview) -> Simulator:
+    """Return the simulator of a parcel.
+
+    Parameters
+    ----------
+    objects
+        As `Parcel` has them.
+    arrays
+        One piece of memory, which begins on a cache line: the packed weights are read from there, and never written.
+        It can be written all the same, for kernels are compiled for such.
+    """
+    simulator: Simulator = _Unpickler(io.BytesIO(objects), arrays).load()
+    return simulator
+
+
+def on_lines(content: bytes) -> memoryview:
+    """Return a copy of arrays in one piece that begins on a cache line."""
+    memory = aligned((max(1, len(content)),), np.uint8)
+    memory[: len(content)] = np.frombuffer(content, np.uint8)
+    return memory.data
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves behind what does not travel: threads, packed weights, and weights that the other side can read itself."""
+
+    def __init__(self, stream: io.BytesIO, simulator: Simulator) -> None:
+        super().__init__(stream, protocol=5)
+        network = simulator.network
+        self._weights, self._file = network.weights, network.file
+        self._digest = network_digest(network) if network.file else ""
+        packed = (getattr(stage.layer, "weights", None) for stage in simulator.stages)
+        self._packed = {id(array): array for array in packed if isinstance(array, np.ndarray)}
+        self._starts: dict[int, int] = {}
+        self._end = 0
+        self.arrays: list[NDArray[np.floating]] = []
+
+    def persistent_id(self, obj: object) -> object:
+        """Return what stands for an object that does not travel; None for one that does."""
+        if isinstance(obj, Workers):
+            return ("workers", obj.threads)
+        if obj is self._weights and self._file is not None:
+            return ("weights", self._file, self._digest)
+        if isinstance(obj, np.ndarray) and id(obj) in self._packed and obj.flags.c_contiguous:
+            if id(obj) not in self._starts:
+                self._starts[id(obj)] = self._end
+                self._end += _up(obj.nbytes)
+                self.arrays.append(obj)
+            return ("packed", self._starts[id(obj)], obj.shape, obj.dtype.str)
+        return None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO, memory: memoryview) -> None:
+        super().__init__(stream)
+        self._memory = memory
+
+    def persistent_load(self, pid: Any) -> object:
+        """Return what stands in the place of an object that did not travel."""
+        match pid:
+            case ("workers", threads):
+                return Workers(threads)
+            case ("weights", file, digest):
+                return Again(file, digest)
+            case ("packed", start, shape, dtype):
+                number = math.prod(shape)
+                return np.frombuffer(self._memory, np.dtype(dtype), number, start).reshape(shape)
+        raise pickle.UnpicklingError(f"{pid!r} stands for nothing")
+
+
+class Again(Mapping[str, NDArray[np.floating]]):
+    """The weights of a network, read again from its file if anybody asks: packed as they are, hardly anybody does.
+
+    Parameters
+    ----------
+    file
+        Where they lie.
+    digest
+        Of the network that they belong to.
+    """
+
+    def __init__(self, file: Origin, digest: str) -> None:
+        self._file, self._digest = file, digest
+        self._weights: Mapping[str, NDArray[np.floating]] | None = None
+
+    def __getitem__(self, key: str) -> NDArray[np.floating]:
+        return self._read()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def _read(self) -> Mapping[str, NDArray[np.floating]]:
+        if self._weights is None:
+            from evsim.api import load
+
+            network = load(self._file.path, allow_memory=self._file.allow_memory)
+            if network_digest(network) != self._digest:
+                raise NetworkError(f"{self._file.path} is not the model that was packed; give `workers=1`")
+            self._weights = network.weights
+        return self._weights
+
+
+def _up(size: int) -> int:
+    return -(-size // CACHE_LINE) * CACHE_LINE
