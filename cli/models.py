@@ -1,11 +1,14 @@
 """Commands about models: convert, synthesize, info."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from evsim.cli import output
 from evsim.cli.command import command
 from evsim.cli.shared import INPUT, MODEL, OUTPUT, argument, option
 from evsim.cli.words import typed
+
+if TYPE_CHECKING:
+    from evsim.cli.looks import Look
 
 PANEL = "Models"
 PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
@@ -70,7 +73,7 @@ def convert(
     from evsim.converters import convert as convert_checkpoint
     from evsim.files import check_outputs
     from evsim.modelfile import save
-    from evsim.report.table import facts
+    from evsim.report.model import facts
 
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
@@ -101,6 +104,8 @@ def synthesize(
         str | None,
         option("also write the input of the calibration (.npy)", OUTPUT, metavar="FILE"),
     ] = None,
+    *,
+    look: "Look",
 ) -> None:
     """Make a model of random weights that fires at published rates.
 
@@ -109,7 +114,7 @@ def synthesize(
     from evsim import synthesis
     from evsim.files import check_outputs
     from evsim.modelfile import save
-    from evsim.report.table import rates_report, rates_warning
+    from evsim.report.model import rates_report, rates_warning
 
     check_outputs({"--out": out, "--state-dict": state_dict, "--sample": sample})
     model = synthesis.synthesize(preset, rates, scale_rates, seed)
@@ -118,7 +123,7 @@ def synthesize(
         synthesis.save_state(model.state, state_dict)
     if sample:
         synthesis.save_sample(model.sample, sample)
-    output.say(rates_report(model.rates, model.rates_float32), kept=True)
+    output.tell(rates_report(model.rates, model.rates_float32), look, kept=True)
     if model.missed:
         output.warning(rates_warning(model.missed))
     facts = "\n".join(f"{fact}: {source}" for fact, source in model.network.provenance.items())
@@ -129,12 +134,15 @@ def synthesize(
 @command("evsim info model.h5", panel=PANEL)
 def info(
     model: Annotated[str, argument("MODEL", "model.h5, or a checkpoint", INPUT)],
+    *,
+    layers: bool,
+    look: "Look",
 ) -> None:
     """List a model's layers, and where its facts came from."""
     from evsim.converters import load_model
-    from evsim.report.table import network_report
+    from evsim.report.model import network_report
 
-    output.say(network_report(load_model(model).network))
+    output.tell(network_report(load_model(model).network, layers=layers), look)
 
 
 def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from evsim import api
 from evsim.cli import output
+from evsim.cli.looks import Look
 from evsim.cli.prices import operation_prices
 from evsim.cli.words import typed
 from evsim.converters import load_model
@@ -20,7 +21,7 @@ from evsim.files import check_outputs, exists
 from evsim.network import Network
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
-from evsim.report.table import run_report
+from evsim.report.run import demo_report, run_report
 
 if TYPE_CHECKING:
     from evsim.audit.precision import PrecisionComparison
@@ -47,6 +48,8 @@ class Request:
     counts: str | None
     nonspike: NonSpike
     allow_memory: str | None = None
+    layers: bool = False
+    look: Look = Look()
 
 
 class Progress:
@@ -89,13 +92,13 @@ def run_and_print(request: Request) -> None:
         save_frames(sample, request.save_frames)
     kept = any((request.record_spikes, request.counts, request.save_frames))
     figures = document(run, profile, request.nonspike)
-    text = run_report(run, profile, request.nonspike)
+    report = run_report(run, profile, request.nonspike, layers=request.layers)
     if both:
-        from evsim.report.precision import precision_document, precision_report
+        from evsim.report.precision import precision_document, precision_parts
 
-        text += f"\n{precision_report(both)}"
+        report = replace(report, parts=(*report.parts, *precision_parts(both)))
         figures["against_float64"] = precision_document(both)
-    output.show(text, figures, request.json_file, kept=kept)
+    output.show(report, figures, request.json_file, request.look, kept=kept)
 
 
 def _check_outputs(request: Request) -> None:
@@ -140,24 +143,18 @@ def _in_both(request: Request, network: Network, sample: api.Sample) -> Precisio
     )
 
 
-def demonstrate(save: str | None) -> None:
+def demonstrate(save: str | None, look: Look | None = None, *, layers: bool = False) -> None:
     """Run the bundled model on every bundled recording; print the first run whole and each outcome."""
     from evsim import demo
 
+    look = look or Look()
     if save is not None:
         model, sample = demo.save(save)
         line = typed("run", model, "--input", sample)
         output.say(f"wrote {model} and {sample}; now try: {line}", kept=True)
         return
     network = api.load(demo.model_path())
-    outcomes = []
-    for number, (digit, path) in enumerate(demo.recordings().items()):
-        run = api.simulate(network, api.read(path, network))
-        if not number:
-            output.say(run_report(run))
-        share = run.counts.sops / run.counts.dense_macs
-        outcomes.append(
-            f"digit {digit}: predicted {run.label(run.prediction)}, {run.counts.sops:,} SOPs "
-            f"({share:.1%} of the dense MACs), {run.exact().energy_mj:.6f} mJ"
-        )
-    output.say("\n" + "\n".join(outcomes))
+    runs = {}
+    for digit, path in demo.recordings().items():
+        runs[digit] = api.simulate(network, api.read(path, network))
+    output.tell(demo_report(runs, layers=layers), look)

@@ -6,6 +6,7 @@ from evsim.cli.command import command
 from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, argument, option
 
 if TYPE_CHECKING:
+    from evsim.cli.looks import Look
     from evsim.events import ReadOptions
 
 PANEL = "Runs"
@@ -48,6 +49,8 @@ def run(
     threads: int,
     allow_memory: str | None,
     json_file: str | None,
+    layers: bool,
+    look: "Look",
 ) -> None:
     """Run an input through a model: prediction, counts, energy."""
     from evsim.cli.running import Request, run_and_print
@@ -59,6 +62,8 @@ def run(
             counts,
             nonspike,  # type: ignore[arg-type]
             allow_memory,
+            layers,
+            look,
         )
     )  # fmt: skip
 
@@ -69,8 +74,11 @@ def demo(
         str | None,
         option("write model.h5 and dvs_sample.aedat into this folder", OUTPUT, metavar="FOLDER"),
     ] = None,
+    *,
+    layers: bool,
+    look: "Look",
 ) -> None:
     """Run the bundled model on bundled recordings of digits."""
     from evsim.cli.running import demonstrate
 
-    demonstrate(save)
+    demonstrate(save, look, layers=layers)
