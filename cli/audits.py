@@ -10,6 +10,7 @@ from evsim.cli.command import command
 from evsim.cli.shared import INPUT, MODEL, OUTPUT, argument, option
 
 if TYPE_CHECKING:
+    from evsim.cli.looks import Look
     from evsim.events import ReadOptions
     from evsim.report.files import CountsFolder
 
@@ -30,6 +31,7 @@ def check(
     threads: int,
     allow_memory: str | None,
     json_file: str | None,
+    look: "Look",
 ) -> None:
     """Name every layer that reads other values than spikes.
 
@@ -50,7 +52,7 @@ def check(
     sample = None if source is None else api.read(source, network, timesteps, reading)
     output.notes(sample.notes if sample else ())
     verdict = check_network(network, sample, prices, threads, timesteps)
-    output.show(check_report(verdict), check_document(verdict), json_file)
+    output.show(check_report(verdict), check_document(verdict), json_file, look)
     raise typer.Exit(0 if verdict.spike_driven else 1)
 
 
@@ -91,6 +93,7 @@ def compare(
     threads: int,
     allow_memory: str | None,
     json_file: str | None,
+    look: "Look",
 ) -> None:
     """Compare models, or one with another residual.
 
@@ -105,14 +108,14 @@ def compare(
             "source": source, "residual": residual, "counts": counts, "timesteps": timesteps,
             "allow_memory": allow_memory, "threads": threads != 1,
         }  # fmt: skip
-        compare_evaluations(models, profile, json_file, unheeded, reading)
+        compare_evaluations(models, profile, json_file, unheeded, reading, look)
         return
     if source is None:
         raise OptionError("compare runs models on an input; give --input, or --eval for what evsim eval has run")
     compare_models(
         models, source, residual, counts,
         timesteps=timesteps, reading=reading, profile=profile, threads=threads, allow_memory=allow_memory,
-        json_file=json_file,
+        json_file=json_file, look=look,
     )  # fmt: skip
 
 
@@ -120,6 +123,7 @@ def compare(
 def paper(
     *,
     json_file: str | None,
+    look: "Look",
 ) -> None:
     """Recompute the paper's energy table from its firing rates.
 
@@ -131,7 +135,7 @@ def paper(
 
     check_outputs({"--json": json_file})
     table = paper_table()
-    output.show(paper_report(table), paper_document(table), json_file)
+    output.show(paper_report(table), paper_document(table), json_file, look)
 
 
 @command(
@@ -158,6 +162,7 @@ def sweep(
     threads: int,
     csv_file: str | None,
     json_file: str | None,
+    look: "Look",
 ) -> None:
     """Run synthetic models of many depths and widths.
 
@@ -187,7 +192,7 @@ def sweep(
     _save(folder)
     text = sweep_csv(rows).rstrip("\n") if csv_file == "-" else sweep_report(rows)
     kept = bool(folder) or csv_file not in (None, "-")
-    output.show(text, sweep_document(rows), json_file, kept=kept)
+    output.show(text, sweep_document(rows), json_file, look, kept=kept)
 
 
 def _save(folder: "CountsFolder | None") -> None:

@@ -1,12 +1,15 @@
 """Commands about energy: energy, counts, profiles."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evsim.cli import output
 from evsim.cli.command import PlainGroup, command
 from evsim.cli.shared import INPUT, OUTPUT, PRICES, argument, option
+
+if TYPE_CHECKING:
+    from evsim.cli.looks import Look
 
 PANEL = "Energy"
 BREAKDOWN = "What is shown"
@@ -54,7 +57,7 @@ def energy(
     ] = None,
     by: Annotated[
         str | None,
-        option("layer, stage, block, head, timestep or cost [default: layer]", BREAKDOWN, metavar="KEY"),
+        option("layer, stage, block, head, timestep or cost [default: stage]", BREAKDOWN, metavar="KEY"),
     ] = None,
     against: Annotated[
         str | None,
@@ -70,6 +73,8 @@ def energy(
     *,
     json_file: str | None,
     csv_file: str | None,
+    layers: bool,
+    look: "Look",
 ) -> None:
     """Charge stored counts by any energy method and profile.
 
@@ -85,7 +90,7 @@ def energy(
     charge_and_print(
         Request(
             tuple(files), method, profile, by, against, sensitivity, traffic, e_ac, e_mac, time_ms, frequency_mhz,
-            tuple(settings or ()), json_file, csv_file,
+            tuple(settings or ()), json_file, csv_file, layers, look,
         )
     )  # fmt: skip
 
@@ -117,10 +122,12 @@ def profiles(
         str | None,
         option("only this one, bundled or a .toml file", PRICES, metavar="NAME"),
     ] = None,
+    *,
+    look: "Look",
 ) -> None:
     """List hardware profiles and energy methods."""
     from evsim.energy import load_profile, profile_names
     from evsim.report.breakdown import profiles_report
 
     chosen = [load_profile(name) for name in ([profile] if profile else profile_names())]
-    output.say(profiles_report(chosen, sources or profile is not None))
+    output.tell(profiles_report(chosen, sources or profile is not None), look)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from evsim import countsfile
 from evsim.audit.accounts import DEFAULT, Account, Pricing, account
 from evsim.cli import output
+from evsim.cli.looks import Look
 from evsim.counters import Counts
 from evsim.energy import Options, load_profile, profile_names
 from evsim.energy.charging import parsed
@@ -22,6 +22,7 @@ from evsim.evaluation.layout import RAN, summed
 from evsim.files import check_outputs, exists, write_whole
 from evsim.report.breakdown import SCHEMA, energy_csv, energy_document, energy_report
 from evsim.report.sensitivity import sensitivity_document, sensitivity_report
+from evsim.report.tables import together
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Request:
     settings: tuple[str, ...]
     json_file: str | None
     csv_file: str | None
+    layers: bool
+    look: Look
 
 
 def charge_and_print(request: Request) -> None:
@@ -51,6 +54,8 @@ def charge_and_print(request: Request) -> None:
     options = options.changed(**{key: value for key, value in times.items() if value is not None})
     if request.by not in (None, *KEYS):
         raise OptionError(f"`by` takes {', '.join(KEYS)}; got {request.by}")
+    if request.by and request.layers:
+        raise OptionError("`layers=True` is `by=layer`; give one of them")
     check_outputs({"--json": request.json_file, "--csv": request.csv_file}, request.files)
     if request.sensitivity:
         _compare(request, options)
@@ -60,11 +65,12 @@ def charge_and_print(request: Request) -> None:
     accounts = [_account(path, request, methods, pricing, options) for path in request.files]
     output.notes([note] if note else [])
     document = {"schema": SCHEMA, "counts": [energy_document(each) for each in accounts]}
-    if "-" in (request.json_file, request.csv_file):
+    if "-" in (request.json_file, request.csv_file) or request.look.format == "json":
         output.raw(energy_csv(accounts).rstrip("\n") if request.csv_file == "-" else json.dumps(document, indent=1))
     else:
-        bars, key = sys.stdout.isatty(), request.by or "layer"
-        output.say("\n\n".join(energy_report(each, key, bars) for each in accounts))
+        key = request.by or ("layer" if request.layers else "stage")
+        reports = [energy_report(each, key) for each in accounts]
+        output.tell(together(reports), request.look)
     if request.json_file not in (None, "-"):
         write_whole(str(request.json_file), json.dumps(document, indent=1).encode())
     if request.csv_file not in (None, "-"):
@@ -85,7 +91,8 @@ def _compare(request: Request, options: Options) -> None:
         profiles.append(own)
     names = (request.files[0], request.files[1])
     outcome = sensitivity(a, b, options, profiles, methods)
-    output.show(sensitivity_report(outcome, names), sensitivity_document(outcome, names), request.json_file)
+    report, document = sensitivity_report(outcome, names), sensitivity_document(outcome, names)
+    output.show(report, document, request.json_file, request.look)
 
 
 def _named(method: str) -> Sequence[str] | None:

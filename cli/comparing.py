@@ -8,6 +8,7 @@ from evsim.audit.compare import compare as compare_networks
 from evsim.audit.compare import compare_residuals, letter
 from evsim.audit.inputs import inputs_of
 from evsim.cli import output
+from evsim.cli.looks import Look
 from evsim.cli.prices import operation_prices
 from evsim.converters import load_model
 from evsim.errors import OptionError
@@ -33,6 +34,7 @@ def compare_models(
     threads: int,
     allow_memory: str | None,
     json_file: str | None,
+    look: Look,
 ) -> None:
     """Run models on the same inputs, print and write; parameters as ``evsim compare`` takes them."""
     if (len(models) == 1) == (residual is None):
@@ -59,4 +61,4 @@ def compare_models(
     more = (f"and {hidden} more on the inputs",) if hidden > 0 else ()
     output.notes((*outcome.notes[:SHOWN_NOTES], *more, *skipped_note(outcome)))
     output.notes(f"counts are in {path}" for path in (folder.save() if folder else []))
-    output.show(compare_report(outcome), compare_document(outcome), json_file, kept=bool(folder))
+    output.show(compare_report(outcome), compare_document(outcome), json_file, look, kept=bool(folder))

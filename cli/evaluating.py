@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from evsim.cli import output
+from evsim.cli.looks import Look
 from evsim.cli.prices import operation_prices
 from evsim.converters import load_model
 from evsim.datasets import open_dataset
@@ -47,6 +48,8 @@ class Request:
     allow_memory: str | None
     json_file: str | None
     csv_file: str | None
+    layers: bool
+    look: Look
 
 
 class Progress:
@@ -114,5 +117,6 @@ def evaluate_and_print(request: Request) -> None:
     if request.csv_file not in (None, "-"):
         write_whole(str(request.csv_file), evaluation_csv(outcome).encode())
     kept = any((request.out, request.counts, request.csv_file not in (None, "-")))
-    text = evaluation_csv(outcome).rstrip("\n") if request.csv_file == "-" else evaluation_report(outcome)
-    output.show(text, outcome.to_dict(), request.json_file, kept=kept)
+    report = evaluation_report(outcome, layers=request.layers)
+    text = evaluation_csv(outcome).rstrip("\n") if request.csv_file == "-" else report
+    output.show(text, outcome.to_dict(), request.json_file, request.look, kept=kept)

@@ -1,12 +1,15 @@
 """The command about families of models: families."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from evsim.cli import output
 from evsim.cli.command import command
 from evsim.cli.models import PANEL
 from evsim.cli.shared import ENGINE, INPUT, MODEL, argument, option
+
+if TYPE_CHECKING:
+    from evsim.cli.looks import Look
 
 TABLE = "Table of models"
 
@@ -30,6 +33,7 @@ def families(
     threads: Annotated[int, option("threads that share each layer's work", ENGINE)] = 1,
     *,
     json_file: str | None,
+    look: "Look",
 ) -> None:
     """List the families that evsim knows.
 
@@ -45,7 +49,7 @@ def families(
     check_outputs({"--json": json_file})
     chosen = audit.families(tuple(names or ()))
     if not table:
-        output.show(report.families_report(chosen), report.families_document(chosen), json_file)
+        output.show(report.families_report(chosen), report.families_document(chosen), json_file, look)
         return
     from tqdm import tqdm
 
@@ -53,7 +57,7 @@ def families(
     activity = audit.Rates(rates, scale_rates, seed, threads) if run else None
     todo = audit.figures(presets, activity)
     rows = tuple(tqdm(todo, total=len(presets), unit="model", leave=False, disable=None, file=sys.stderr))
-    output.show(report.figures_report(rows), report.figures_document(rows), json_file)
+    output.show(report.figures_report(rows), report.figures_document(rows), json_file, look)
 
 
 def _presets(models: str | None, known: list[str]) -> list[str]:

@@ -26,6 +26,8 @@ from evsim.report.run import demo_report, run_report
 if TYPE_CHECKING:
     from evsim.audit.precision import PrecisionComparison
 
+LOOK = Look()
+
 PATIENCE = 1.0
 """Seconds that a run lasts before a progress bar shows."""
 
@@ -49,7 +51,7 @@ class Request:
     nonspike: NonSpike
     allow_memory: str | None = None
     layers: bool = False
-    look: Look = Look()
+    look: Look = LOOK
 
 
 class Progress:

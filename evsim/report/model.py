@@ -79,9 +79,7 @@ def network_report(network: Network, *, layers: bool = False) -> Report:
 
 def rates_report(rates: Sequence[Rate], single: Sequence[Rate]) -> Report:
     """Return target and reached firing rate of every LIF of a synthetic model, in float64 and float32."""
-    rows = tuple(
-        (a.name, a.target, a.reached, a.error, b.reached, b.error) for a, b in zip(rates, single, strict=True)
-    )
+    rows = tuple((a.name, a.target, a.reached, a.error, b.reached, b.error) for a, b in zip(rates, single, strict=True))
     worst = max(abs(rate.error) for rate in (*rates, *single))
     note = f"rates after the max-pool that reads the neurons; worst error {worst:.2%}"
     return Report((), (Table(RATES, rows), note))

@@ -9,8 +9,8 @@ from evsim.audit.precision import Flip, PrecisionComparison
 from evsim.report.tables import Column, Table
 
 COLUMNS = (
-    Column("neurons"), Column("flips", "whole"), Column("of", "whole", drop=1), Column("spikes float32", "whole", drop=2),
-    Column("float64", "whole", drop=2), Column("on the threshold", "whole"),
+    Column("neurons"), Column("flips", "whole"), Column("of", "whole", drop=1),
+    Column("spikes float32", "whole", drop=2), Column("float64", "whole", drop=2), Column("on the threshold", "whole"),
 )  # fmt: skip
 
 

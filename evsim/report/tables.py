@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,10 +120,34 @@ class Report:
         return shown(self, View())
 
 
-def plain(rows: Sequence[tuple[str, ...]], title: str = "", drops: Iterable[int] = ()) -> Table:
-    """Return rows of texts as a table, the first row its headings; `drops` as `Column.drop`, by column."""
-    order = dict(enumerate(drops))
-    columns = tuple(Column(name, drop=order.get(i, 0)) for i, name in enumerate(rows[0]))
+def together(reports: Sequence[Report]) -> Report:
+    """Return reports as one: its headline is theirs."""
+    if len(reports) == 1:
+        return reports[0]
+    parts: list[str | Table] = []
+    for report in reports:
+        parts += [report.headline[0], *report.parts]
+    return Report(tuple(line for report in reports for line in report.headline), tuple(parts))
+
+
+def plain(rows: Sequence[tuple[str, ...]], left: int = 1, drops: Sequence[int] = (), title: str = "") -> Table:
+    """Return rows of texts as a table, the first row its headings.
+
+    Parameters
+    ----------
+    rows
+        The texts.
+    left
+        Columns of words, which stand before those of numbers.
+    drops
+        As `Column.drop`, by column; 0 for what it does not reach.
+    title
+        As `Table.title`.
+    """
+    columns = tuple(
+        Column(name, "text" if i < left else "number", drop=drops[i] if i < len(drops) else 0)
+        for i, name in enumerate(rows[0])
+    )
     return Table(columns, tuple(rows[1:]), title)
 
 

@@ -95,9 +95,9 @@ def drawn(table: Table, view: View) -> str:
     least = sum(min(_width(texts, i, whole=False), FLOOR if not texts.numeric[i] else UNBOUND) + GAP for i in kept)
     lines = _render(rich, view, max(view.width or UNBOUND, least))
     if table.title:
-        lines = [printable(table.title), *lines]
+        lines = [_lines(table.title, view.width), *lines]
     if left_out:
-        lines.append(f"(too narrow for: {', '.join(left_out)}; `wide=True` shows all)")
+        lines.append(_lines(f"(too narrow for: {', '.join(left_out)}; `wide=True` shows all)", view.width))
     return "\n".join(lines)
 
 
