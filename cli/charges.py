@@ -10,6 +10,7 @@ from evsim.cli.shared import INPUT, OUTPUT, PRICES, argument, option
 
 if TYPE_CHECKING:
     from evsim.cli.looks import Look
+    from evsim.events import ReadOptions
 
 PANEL = "Energy"
 BREAKDOWN = "What is shown"
@@ -93,6 +94,39 @@ def energy(
             tuple(settings or ()), json_file, csv_file, layers, look,
         )
     )  # fmt: skip
+
+
+@command(
+    "evsim traffic counts.h5 --fps 30",
+    "evsim traffic model.h5 --input recording.aedat --fps 30",
+    "evsim traffic counts.h5 --csv traffic.csv",
+    panel=PANEL,
+)
+def traffic(
+    file: Annotated[str, argument("FILE", "counts.h5 or audit.h5; with --input model.h5 or a checkpoint", INPUT)],
+    source: Annotated[
+        str | None, option("recording, frames or image to run the model on", INPUT, "--input", metavar="FILE")
+    ] = None,
+    fps: Annotated[float | None, option("inferences per second, for the bandwidth", BREAKDOWN)] = None,
+    *,
+    timesteps: int | None,
+    reading: "ReadOptions",
+    profile: str,
+    threads: int,
+    allow_memory: str | None,
+    csv_file: str | None,
+    json_file: str | None,
+    look: "Look",
+) -> None:
+    """Tell what a chip must hold and move: peaks, buffers, bandwidth.
+
+    --csv writes every counter per layer, timestep and head.
+    """
+    from evsim.cli.moving import Request, measure_and_print
+
+    measure_and_print(
+        Request(file, source, fps, timesteps, reading, profile, threads, allow_memory, csv_file, json_file, look)
+    )
 
 
 @command("evsim counts merge a.counts.h5 b.counts.h5 --out sum.h5")

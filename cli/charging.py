@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from evsim import countsfile
 from evsim.audit.accounts import DEFAULT, Account, Pricing, account
 from evsim.cli import output
+from evsim.cli.counted import counts_of
 from evsim.cli.looks import Look
-from evsim.counters import Counts
 from evsim.energy import Options, load_profile, profile_names
 from evsim.energy.charging import parsed
 from evsim.energy.result import KEYS
 from evsim.energy.sensitivity import sensitivity
 from evsim.errors import OptionError
-from evsim.evaluation.auditfile import finished, is_audit
-from evsim.evaluation.layout import RAN, summed
-from evsim.files import check_outputs, exists, write_whole
+from evsim.files import check_outputs, write_whole
 from evsim.report.breakdown import SCHEMA, energy_csv, energy_document, energy_report
 from evsim.report.sensitivity import sensitivity_document, sensitivity_report
 from evsim.report.tables import together
@@ -84,7 +80,7 @@ def _compare(request: Request, options: Options) -> None:
     if idle := [f"`{option}`" for option, value in unheeded.items() if value]:
         raise OptionError(f"`sensitivity` goes with `method`, `profile` and `json`, not with {', '.join(idle)}")
     methods = None if request.method is None else _named(request.method)
-    a, b = (_counts(path) for path in request.files)
+    a, b = (counts_of(path) for path in request.files)
     profiles = [load_profile(name) for name in profile_names()]
     own = _pricing(request).of(DEFAULT)
     if not own.bundled:
@@ -101,18 +97,10 @@ def _named(method: str) -> Sequence[str] | None:
 
 
 def _account(path: str, request: Request, methods: Sequence[str] | None, pricing: Pricing, options: Options) -> Account:
-    counts = _counts(path)
+    counts = counts_of(path)
     whole = account(path, counts, methods, pricing, options, request.against, request.traffic)
     output.notes(f"{method} cannot answer: {reason}" for method, reason in whole.silent.items())
     return whole
-
-
-def _counts(path: str) -> Counts:
-    """Return the counts of a counts.h5, or those of all samples of an audit.h5 added up."""
-    if not exists(path) or not Path(path).is_file() or not is_audit(path):
-        return countsfile.load(path).counts
-    audit = finished(path)
-    return summed(audit.layout, audit.arrays, audit.arrays["status"] == RAN)
 
 
 def _pricing(request: Request) -> Pricing:

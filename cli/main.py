@@ -59,6 +59,7 @@ COMMANDS = (
     recordings.record,
     recordings.events,
     charges.energy,
+    charges.traffic,
     charges.profiles,
 )
 """Every command, in the order of ``evsim --help``."""

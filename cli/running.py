@@ -19,9 +19,12 @@ from evsim.errors import OptionError
 from evsim.events import ReadOptions
 from evsim.files import check_outputs, exists
 from evsim.network import Network
+from evsim.report.activity import activity_fields, checked_parts
 from evsim.report.document import document
 from evsim.report.files import save_frames, save_spikes
+from evsim.report.perfetto import save_trace
 from evsim.report.run import demo_report, run_report
+from evsim.timeline import Timeline
 
 if TYPE_CHECKING:
     from evsim.audit.precision import PrecisionComparison
@@ -52,6 +55,8 @@ class Request:
     allow_memory: str | None = None
     layers: bool = False
     look: Look = LOOK
+    include: str | None = None
+    trace: str | None = None
 
 
 class Progress:
@@ -78,13 +83,19 @@ def run_and_print(request: Request) -> None:
     if exists(request.source) and Path(request.source).is_dir():
         line = typed("eval", request.model, request.source, "--out", "audit.h5")
         raise OptionError(f"{request.source} is a folder; give a file, or evaluate the whole data set: {line}")
+    parts = checked_parts(request.include)
+    if parts and request.json_file is None and request.look.format != "json":
+        raise OptionError("`include` adds to the JSON of a run; give `json` too")
+    if request.trace and request.precision == "both":
+        raise OptionError("`trace` is of one run, `precision=both` makes two; give one precision")
     _check_outputs(request)
     profile = operation_prices(request.profile)
     model = load_model(request.model, request.allow_memory)
     network = model.network
     sample = api.read(request.source, network, request.timesteps, request.options)
     both = _in_both(request, network, sample) if request.precision == "both" else None
-    run = both.single if both else _simulate(request, network, sample)
+    timeline = Timeline() if request.trace else None
+    run = both.single if both else _simulate(request, network, sample, timeline)
     output.notes((*model.notes, *sample.notes))
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
@@ -92,8 +103,10 @@ def run_and_print(request: Request) -> None:
         run.save_counts(request.counts)
     if request.save_frames:
         save_frames(sample, request.save_frames)
-    kept = any((request.record_spikes, request.counts, request.save_frames))
-    figures = document(run, profile, request.nonspike)
+    if timeline is not None:
+        save_trace(run, timeline, str(request.trace))
+    kept = any((request.trace, request.record_spikes, request.counts, request.save_frames))
+    figures = {**document(run, profile, request.nonspike), **activity_fields(run, parts)}
     report = run_report(run, profile, request.nonspike, layers=request.layers)
     if both:
         from evsim.report.precision import precision_document, precision_parts
@@ -110,11 +123,12 @@ def _check_outputs(request: Request) -> None:
         "--record-spikes": request.record_spikes,
         "--counts": request.counts,
         "--save-frames": request.save_frames,
+        "--trace": request.trace,
     }
     check_outputs(targets, [request.model, request.source])
 
 
-def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run:
+def _simulate(request: Request, network: Network, sample: api.Sample, timeline: Timeline | None) -> api.Run:
     timesteps = sample.timesteps if request.timesteps is None else request.timesteps
     simulator = Simulator(network, timesteps, request.precision, request.schedule, request.threads)  # type: ignore[arg-type]
     progress = Progress(simulator.steps)
@@ -122,12 +136,17 @@ def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run
         return api.run_on(
             simulator,
             sample,
-            record_spikes=request.record_spikes is not None,
+            record_spikes=_records(request),
             detail=request.counts is not None,
             observers=[progress],
+            timeline=timeline,
         )
     finally:
         progress.close()
+
+
+def _records(request: Request) -> bool:
+    return request.record_spikes is not None or "spikes" in checked_parts(request.include)
 
 
 def _in_both(request: Request, network: Network, sample: api.Sample) -> PrecisionComparison:
@@ -140,7 +159,7 @@ def _in_both(request: Request, network: Network, sample: api.Sample) -> Precisio
         timesteps=request.timesteps,
         schedule=request.schedule,  # type: ignore[arg-type]
         threads=request.threads,
-        record_spikes=request.record_spikes is not None,
+        record_spikes=_records(request),
         detail=request.counts is not None,
     )
 

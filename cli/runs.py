@@ -38,6 +38,13 @@ def run(
         str | None,
         option("write every counter (.h5), for evsim energy", OUTPUT, metavar="FILE"),
     ] = None,
+    include: Annotated[
+        str | None,
+        option("add to the JSON: activity (per timestep), spikes (their trains)", OUTPUT, metavar="PART,..."),
+    ] = None,
+    trace: Annotated[
+        str | None, option("write the event queue over time (.json), for Perfetto", OUTPUT, metavar="FILE")
+    ] = None,
     nonspike: Annotated[
         str,
         option("integers in the paper's estimate: binary-only or integer-as-events", PRICES, metavar="RULE"),
@@ -64,6 +71,8 @@ def run(
             allow_memory,
             layers,
             look,
+            include,
+            trace,
         )
     )  # fmt: skip
 

@@ -28,6 +28,7 @@ from evsim.kernels.threads import check_threads
 from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
+from evsim.timeline import Timeline
 from evsim.traffic import TrafficMeter
 
 __all__ = ["Run", "Sample", "check_run", "load", "read", "run_on", "simulate"]
@@ -251,8 +252,12 @@ def run_on(
     record_spikes: bool = False,
     detail: bool = False,
     observers: Sequence[Observer] = (),
+    timeline: Timeline | None = None,
 ) -> Run:
-    """Run one sample on a simulator, which serves any number of samples; parameters and errors as `simulate`."""
+    """Run one sample on a simulator, which serves any number of samples; parameters and errors as `simulate`.
+
+    A `timeline` takes the time of every step.
+    """
     network = simulator.network
     taken = _sample(sample, network, simulator.timesteps)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
@@ -264,7 +269,7 @@ def run_on(
         *observers,
     ]
     try:
-        logits = simulator.run(taken.values, watching)
+        logits = simulator.run(taken.values, watching, timeline)
     except (RecordingError, NetworkError) as error:
         raise type(error)(f"{taken.path}: {error}" if taken.path else str(error)) from error
     spikes = recorder.trains if record_spikes else {}

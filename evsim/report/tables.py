@@ -41,7 +41,7 @@ class Column:
     quantity
         What its values are; energies are held in mJ, shares as parts of 1.
     unit
-        Behind the heading of a plain number.
+        Of a plain number, or of a count behind its prefix.
     drop
         Its place in the order in which columns leave a narrow terminal: 1 goes first, 0 never.
     signed
@@ -174,10 +174,10 @@ def energy(value_mj: float) -> str:
     return f"{significant(value_mj / ENERGIES[unit])} {unit}"
 
 
-def count(value: float) -> str:
-    """Return a count with its prefix: 13.8 M."""
+def count(value: float, unit: str = "") -> str:
+    """Return a count with its prefix and unit: 13.8 M, 1.2 kbit."""
     prefix = _prefix([value])
-    return f"{significant(value / COUNTS[prefix])} {prefix}".rstrip()
+    return f"{significant(value / COUNTS[prefix])} {prefix}{unit}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Cells:
         Texts of all rows, the total last.
     numeric
         Whether each column holds numbers.
-    units, prefixes
+    units, scales
         Of each column: the unit as it is shown, and how many of the held one it is.
     """
 
@@ -216,8 +216,8 @@ def cells(table: Table) -> Cells:
             case "share":
                 unit, scale = "%", 0.01
             case "count":
-                unit = _prefix(_numbers(table, i))
-                scale = COUNTS[unit]
+                prefix = _prefix(_numbers(table, i))
+                unit, scale = prefix + column.unit, COUNTS[prefix]
             case _:
                 unit, scale = column.unit, 1.0
         units.append(unit)
