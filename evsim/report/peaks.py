@@ -47,7 +47,7 @@ def peaks_report(outcome: Peaks, title: str) -> Report:
         for layer in outcome.layers
     )  # fmt: skip
     columns = (
-        Column("layer"), Column("events / step", "count", drop=4), Column("operations / step", "count", drop=3),
+        Column("layer"), Column("events", "count", drop=4), Column("operations", "count", drop=3),
         Column("at", "whole", drop=1), Column("buffer", drop=2), Column("size", "count", BIT),
         Column("weights", "count", BIT, drop=5), Column("moved", "count", BIT), Column("rate", "count", RATE),
     )  # fmt: skip
@@ -56,9 +56,10 @@ def peaks_report(outcome: Peaks, title: str) -> Report:
     if outcome.fps is None:
         columns, rows, total = columns[:-1], tuple(row[:-1] for row in rows), total[:-1]
     note = (
-        f"per inference, by the widths of {outcome.profile}. moved: weights that an event of a timestep needs, once per timestep; maps in the "
-        "cheapest of three codes; potentials read and written; attention's buffer. Means over the samples, but for "
-        "events, the most of any."
+        "events, operations: of the step with most, which for operations is at. size: of its largest buffer. moved: "
+        f"per inference, by the widths of {outcome.profile}: weights that an event of a timestep needs, once per "
+        "timestep; maps in the cheapest of three codes; potentials read and written; attention's buffer. Means over "
+        "the samples, but for events, the most of any."
     )
     return Report(tuple(headline), (Table(columns, rows, "", total, bar="moved", bar_drop=1), note))
 

@@ -146,7 +146,6 @@ def _fitted(table: Table, texts: Cells, width: int | None) -> tuple[list[int], i
             break
         if bar and place == table.bar_drop:
             bar = 0
-            continue
         left_out += [table.columns[i].name for i in kept if table.columns[i].drop == place]
         kept = [i for i in kept if table.columns[i].drop != place]
     room = width - _needed(texts, kept, whole=True) - GAP
