@@ -40,6 +40,7 @@ def check(
     from evsim import api
     from evsim.audit.check import check as check_network
     from evsim.cli.prices import operation_prices
+    from evsim.cli.progress import Progress
     from evsim.converters import load_model
     from evsim.files import check_outputs
     from evsim.report.audit import check_document, check_report
@@ -51,7 +52,8 @@ def check(
     output.notes(loaded.notes)
     sample = None if source is None else api.read(source, network, timesteps, reading)
     output.notes(sample.notes if sample else ())
-    verdict = check_network(network, sample, prices, threads, timesteps)
+    with Progress(len(network.nodes)) as progress:
+        verdict = check_network(network, sample, prices, threads, timesteps, [progress])
     output.show(check_report(verdict), check_document(verdict), json_file, look)
     raise typer.Exit(0 if verdict.spike_driven else 1)
 
@@ -173,6 +175,7 @@ def sweep(
     from evsim.audit.sweep import SweepOptions
     from evsim.audit.sweep import sweep as sweep_sizes
     from evsim.cli.prices import operation_prices
+    from evsim.cli.progress import announce_compiling
     from evsim.files import check_outputs, write_whole
     from evsim.report.audit import sweep_csv, sweep_document, sweep_report, sweep_warnings
     from evsim.report.files import CountsFolder
@@ -183,6 +186,7 @@ def sweep(
     folder = CountsFolder(counts) if counts else None
     keep = (lambda run: folder.add(run.network.name, run)) if folder else None
     todo = sweep_sizes(depths, dims, options, operation_prices(profile), keep)
+    announce_compiling()
     bar = tqdm(todo, total=len(depths) * len(dims), unit="model", leave=False, disable=None, file=sys.stderr)
     rows = tuple(bar)
     for warning in sweep_warnings(rows):

@@ -10,6 +10,7 @@ from evsim.audit.inputs import inputs_of
 from evsim.cli import output
 from evsim.cli.looks import Look
 from evsim.cli.prices import operation_prices
+from evsim.cli.progress import Progress
 from evsim.converters import load_model
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
@@ -48,15 +49,17 @@ def compare_models(
         loaded = load_model(model, allow_memory)
         output.notes(loaded.notes)
         networks.append(loaded.network)
-    if residual is not None:
-        outcome = compare_residuals(
-            networks[0], residual, source,
-            profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
-        )  # fmt: skip
-    else:
-        outcome = compare_networks(
-            networks, source, profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading
-        )
+    with Progress(unit="run") as progress:
+        if residual is not None:
+            outcome = compare_residuals(
+                networks[0], residual, source,
+                profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading, progress=progress,
+            )  # fmt: skip
+        else:
+            outcome = compare_networks(
+                networks, source,
+                profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading, progress=progress,
+            )  # fmt: skip
     hidden = len(outcome.notes) - SHOWN_NOTES
     more = (f"and {hidden} more on the inputs",) if hidden > 0 else ()
     output.notes((*outcome.notes[:SHOWN_NOTES], *more, *skipped_note(outcome)))

@@ -10,6 +10,7 @@ from typing import get_args
 from evsim.cli import output
 from evsim.cli.looks import Look
 from evsim.cli.prices import operation_prices
+from evsim.cli.progress import announce_compiling
 from evsim.converters import load_model
 from evsim.datasets import open_dataset
 from evsim.energy.paper import NonSpike
@@ -100,6 +101,7 @@ def evaluate_and_print(request: Request) -> None:
         request.data, network.labels, request.pattern, classes=network.classes,
         tables=request.tables, part=request.part, outside=request.outside,
     )  # fmt: skip
+    announce_compiling()
     progress = Progress()
     try:
         outcome = evaluate(

@@ -53,8 +53,11 @@ def families(
         return
     from tqdm import tqdm
 
+    from evsim.cli.progress import announce_compiling
+
     presets = _presets(models, [preset for family in chosen for preset in family.presets])
     activity = audit.Rates(rates, scale_rates, seed, threads) if run else None
+    announce_compiling()
     todo = audit.figures(presets, activity)
     rows = tuple(tqdm(todo, total=len(presets), unit="model", leave=False, disable=None, file=sys.stderr))
     output.show(report.figures_report(rows), report.figures_document(rows), json_file, look)

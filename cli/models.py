@@ -112,12 +112,14 @@ def synthesize(
     It is for benchmarks, sweeps and tests, and predicts nothing.
     """
     from evsim import synthesis
+    from evsim.cli.progress import Progress
     from evsim.files import check_outputs
     from evsim.modelfile import save
     from evsim.report.model import rates_report, rates_warning
 
     check_outputs({"--out": out, "--state-dict": state_dict, "--sample": sample})
-    model = synthesis.synthesize(preset, rates, scale_rates, seed)
+    with Progress(unit="node") as progress:
+        model = synthesis.synthesize(preset, rates, scale_rates, seed, progress)
     save(model.network, out)
     if state_dict:
         synthesis.save_state(model.state, state_dict)

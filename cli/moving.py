@@ -9,7 +9,7 @@ from evsim.audit.peaks import peaks
 from evsim.cli import output
 from evsim.cli.counted import counts_of
 from evsim.cli.looks import Look
-from evsim.cli.running import Progress
+from evsim.cli.progress import Progress
 from evsim.converters import load_model
 from evsim.counters import Counts
 from evsim.energy import load_profile
@@ -68,8 +68,5 @@ def _counted(request: Request) -> Counts:
     output.notes((*model.notes, *sample.notes))
     timesteps = sample.timesteps if request.timesteps is None else request.timesteps
     simulator = Simulator(model.network, timesteps, threads=request.threads)
-    progress = Progress(simulator.steps)
-    try:
+    with Progress(simulator.steps) as progress:
         return api.run_on(simulator, sample, detail=True, observers=[progress]).counts
-    finally:
-        progress.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -11,6 +10,7 @@ from evsim import api
 from evsim.cli import output
 from evsim.cli.looks import Look
 from evsim.cli.prices import operation_prices
+from evsim.cli.progress import Progress
 from evsim.cli.words import typed
 from evsim.converters import load_model
 from evsim.energy.paper import NonSpike
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from evsim.audit.precision import PrecisionComparison
 
 LOOK = Look()
-
-PATIENCE = 1.0
-"""Seconds that a run lasts before a progress bar shows."""
 
 
 @dataclass(frozen=True)
@@ -57,23 +54,6 @@ class Request:
     look: Look = LOOK
     include: str | None = None
     trace: str | None = None
-
-
-class Progress:
-    """Progress bar on stderr for runs of more than a second or so; none where stderr is no terminal."""
-
-    def __init__(self, total: int) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, unit="layer", leave=False, delay=PATIENCE, disable=None, file=sys.stderr)
-
-    def observe(self, *_: object) -> None:
-        """Advance by one step of a layer."""
-        self._bar.update()
-
-    def close(self) -> None:
-        """Remove the bar."""
-        self._bar.close()
 
 
 def run_and_print(request: Request) -> None:
@@ -131,8 +111,7 @@ def _check_outputs(request: Request) -> None:
 def _simulate(request: Request, network: Network, sample: api.Sample, timeline: Timeline | None) -> api.Run:
     timesteps = sample.timesteps if request.timesteps is None else request.timesteps
     simulator = Simulator(network, timesteps, request.precision, request.schedule, request.threads)  # type: ignore[arg-type]
-    progress = Progress(simulator.steps)
-    try:
+    with Progress(simulator.steps) as progress:
         return api.run_on(
             simulator,
             sample,
@@ -141,8 +120,6 @@ def _simulate(request: Request, network: Network, sample: api.Sample, timeline: 
             observers=[progress],
             timeline=timeline,
         )
-    finally:
-        progress.close()
 
 
 def _records(request: Request) -> bool:
@@ -153,15 +130,17 @@ def _in_both(request: Request, network: Network, sample: api.Sample) -> Precisio
     """Run in float32, what is shown and written, and in float64."""
     from evsim.audit.precision import compare_precisions
 
-    return compare_precisions(
-        network,
-        sample,
-        timesteps=request.timesteps,
-        schedule=request.schedule,  # type: ignore[arg-type]
-        threads=request.threads,
-        record_spikes=_records(request),
-        detail=request.counts is not None,
-    )
+    with Progress(2, "run") as progress:
+        return compare_precisions(
+            network,
+            sample,
+            timesteps=request.timesteps,
+            schedule=request.schedule,  # type: ignore[arg-type]
+            threads=request.threads,
+            record_spikes=_records(request),
+            detail=request.counts is not None,
+            progress=progress,
+        )
 
 
 def demonstrate(save: str | None, look: Look | None = None, *, layers: bool = False) -> None:
@@ -175,7 +154,9 @@ def demonstrate(save: str | None, look: Look | None = None, *, layers: bool = Fa
         output.say(f"wrote {model} and {sample}; now try: {line}", kept=True)
         return
     network = api.load(demo.model_path())
-    runs = {}
-    for digit, path in demo.recordings().items():
-        runs[digit] = api.simulate(network, api.read(path, network))
+    runs, recordings = {}, demo.recordings()
+    with Progress(len(recordings), "digit") as progress:
+        for digit, path in recordings.items():
+            runs[digit] = api.simulate(network, api.read(path, network))
+            progress.observe()
     output.tell(demo_report(runs, layers=layers), look)

@@ -141,15 +141,20 @@ class _Section:
 
     def add(self, layer: LayerCounts, paper_acs: float, exact_mj: float, paper_mj: float) -> None:
         """Add a layer."""
+        match layer:
+            case NeuronCounts():
+                self.spikes += int(layer.spikes.sum())
+                self.neurons += int(layer.input_size.sum()) * max(1, layer.geometry.levels)
+            case SynapseCounts() | AttentionCounts():
+                pass
+            case _:
+                raise unknown_row(layer, "the table of a run", "it has no columns for it")
         self.dense += layer.dense_macs
         self.sops += int(layer.sops.sum())
         self.macs += int(layer.macs.sum())
         self.paper_acs += paper_acs
         self.exact_mj += exact_mj
         self.paper_mj += paper_mj
-        if isinstance(layer, NeuronCounts):
-            self.spikes += int(layer.spikes.sum())
-            self.neurons += int(layer.input_size.sum()) * max(1, layer.geometry.levels)
 
     def row(self, name: str) -> tuple[str | int | float | None, ...]:
         """Return a row of `SECTIONS`."""

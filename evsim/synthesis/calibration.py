@@ -37,7 +37,7 @@ from evsim.layers.pool import Pool
 from evsim.layers.synapses import Synapses
 from evsim.network import LIF, Conv2d, Linear, Network, Node, SpikingSelfAttention
 from evsim.spikes import Packet, RealMap, SpikeMap
-from evsim.synthesis.graph import RUNNING, Graph, rate_of, running
+from evsim.synthesis.graph import RUNNING, Graph, Progress, rate_of, running
 from evsim.synthesis.moments import moments
 from evsim.synthesis.philox import GRID, Philox, quantile
 from evsim.synthesis.products import fitted_scale
@@ -93,6 +93,7 @@ def calibrate(
     targets: Mapping[str, float],
     sample: NDArray[np.floating],
     random: Philox,
+    progress: Progress | None = None,
 ) -> tuple[Rate, ...]:
     """Set every BatchNorm of `state`, from which the network reads its weights, and return the rates reached.
 
@@ -108,8 +109,10 @@ def calibrate(
         Image [C, H, W] or event counts [T, 2, H, W].
     random
         Draws gains, offsets and profiles.
+    progress
+        Called with the number of nodes, and how many are done with.
     """
-    return _Walk(network, state, targets, random).run(sample)
+    return _Walk(network, state, targets, random).run(sample, progress)
 
 
 class _Walk:
@@ -131,7 +134,7 @@ class _Walk:
         self.levers: dict[str, str] = {}
         self.rates: dict[str, Rate] = {}
 
-    def run(self, sample: NDArray[np.floating]) -> tuple[Rate, ...]:
+    def run(self, sample: NDArray[np.floating], progress: Progress | None) -> tuple[Rate, ...]:
         """Walk; rates come in the order of the nodes."""
         last_use = self.graph.last_uses()
         source, timesteps = self.network.input, self.network.spec.timesteps
@@ -140,6 +143,8 @@ class _Walk:
         for rank, node in enumerate(self.network.nodes[: self.graph.end]):
             if node is not source:
                 self._visit(node)
+            if progress:
+                progress(self.graph.end, rank + 1)
             for name in [name for name in self.packets if last_use[name] <= rank]:
                 del self.packets[name]
         return tuple(self.rates[name] for name in self.graph.neurons)

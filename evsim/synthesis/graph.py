@@ -32,6 +32,9 @@ RUNNING: Mapping[type[Node], Callable[[Any, Shape, Context], Layer]] = {
 }
 """Running form of the nodes that have neither weights nor a rate: they pass on what they are given."""
 
+Progress = Callable[[int, int], None]
+"""Takes the number of steps, and how many are over."""
+
 
 def _read(node: AveragePool, shape: Shape) -> Shape:
     """Return the least map that an average pool makes this one of; what is left over beside it, no window reads."""

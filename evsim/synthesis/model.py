@@ -24,7 +24,7 @@ from evsim.converters.registry import find_family, find_preset
 from evsim.errors import OptionError
 from evsim.network import Network
 from evsim.synthesis.calibration import calibrate
-from evsim.synthesis.graph import Graph
+from evsim.synthesis.graph import Graph, Progress
 from evsim.synthesis.philox import GRID, LARGEST_SEED, Philox
 from evsim.synthesis.rates import Rate, measure, published_rate, source_of_rates
 from evsim.synthesis.sample import make_sample
@@ -68,7 +68,11 @@ class Synthetic:
 
 
 def synthesize(
-    model: str | Preset, rates: str | float = "published", scale_rates: float = 1.0, seed: int = 0
+    model: str | Preset,
+    rates: str | float = "published",
+    scale_rates: float = 1.0,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Synthetic:
     """Make a model with random weights that fires at given rates.
 
@@ -82,6 +86,8 @@ def synthesize(
         Factor on all rates; none goes beyond 0.9.
     seed
         Of weights and input, 0 to 2^64 - 1. The same seed gives the same bits on every computer.
+    progress
+        Called with the number of nodes to calibrate, and how many are; what misses its rates is drawn again.
 
     Raises
     ------
@@ -105,7 +111,7 @@ def synthesize(
         name: min(HIGHEST_RATE, scale_rates * (rate or published_rate(name, preset, family)))
         for name in Graph(network).neurons
     }
-    reached, single = _calibrated(network, state, targets, sample, random)
+    reached, single = _calibrated(network, state, targets, sample, random, progress)
     source = "published rates" if rate is None else f"rate {rate}"
     calibrated = f"calibrated to {source} x {scale_rates:g}"
     provenance = {
@@ -138,6 +144,7 @@ def _calibrated(
     targets: Mapping[str, float],
     sample: NDArray[np.float32],
     random: Philox,
+    progress: Progress | None,
 ) -> tuple[tuple[Rate, ...], tuple[Rate, ...]]:
     """Calibrate, and return the rates reached in float64 and float32.
 
@@ -149,7 +156,7 @@ def _calibrated(
     best: tuple[float, tuple[tuple[Rate, ...], tuple[Rate, ...]]] | None = None
     kept: dict[str, NDArray[Any]] = {}
     for attempt in range(ATTEMPTS):
-        rates = calibrate(network, state, targets, sample, random)
+        rates = calibrate(network, state, targets, sample, random, progress)
         single = measure(network, targets, sample, "float32")
         error = max(abs(rate.error) for rate in (*rates, *single))
         if best is None or error < best[0]:
