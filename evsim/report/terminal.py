@@ -225,13 +225,14 @@ def _on_the_point(texts: Sequence[str]) -> list[str]:
 
 
 def _render(rich: RichTable, view: View, width: int) -> list[str]:
+    from rich.color import ColorSystem
     from rich.console import Console
 
-    stream = io.StringIO()
-    console = Console(
-        file=stream, width=width, force_terminal=view.colour, no_color=not view.colour,
-        color_system="standard" if view.colour else None, legacy_windows=False, highlight=False, emoji=False,
-        markup=False, _environ={},
-    )  # fmt: skip
-    console.print(rich, crop=False)
-    return [line.rstrip() for line in stream.getvalue().rstrip("\n").split("\n")]
+    console = Console(file=io.StringIO(), width=width, legacy_windows=False, _environ={})
+    system = ColorSystem.STANDARD if view.colour else None
+    lines = console.render_lines(rich, pad=False)
+    texts = (
+        "".join(part.style.render(part.text, color_system=system) if part.style else part.text for part in line)
+        for line in lines
+    )
+    return [text.rstrip() for text in texts]
