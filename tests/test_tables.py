@@ -136,7 +136,8 @@ def test_latex_compiles(tmp_path):
     )
     (tmp_path / "t.tex").write_text(document, encoding="utf-8")
     line = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    run = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
+    own = {**os.environ, "TEXMFVAR": str(tmp_path / "var"), "TEXMFCONFIG": str(tmp_path / "config")}
+    run = subprocess.run(line, cwd=tmp_path, env=own, capture_output=True, text=True, check=False, errors="replace")
     assert run.returncode == 0, run.stdout[-2000:]
     assert (tmp_path / "t.pdf").stat().st_size > 1000
 

@@ -105,6 +105,10 @@ def peaks(counts: Counts, profile: Profile, fps: float | None = None) -> Peaks:
         raise OptionError(f"`fps` is the number of inferences per second, above 0; got {fps:g}")
     if not counts.layers:
         raise OptionError("the counts hold no layers, so nothing moves; count a network that has some")
+    if any(layer.traffic is None for layer in counts.layers):
+        raise OptionError(
+            "the counts lack what moved; count again by a run with `detail=True`, or give model and `input`"
+        )
     return Peaks(tuple(_layer(layer, profile) for layer in counts.layers), fps, profile.name)
 
 

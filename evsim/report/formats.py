@@ -31,7 +31,7 @@ UNITS = {
 
 NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 
-NEEDS = r"% needs \usepackage{booktabs,siunitx}, and textcomp in a LaTeX older than 2020"
+NEEDS = r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs,siunitx}"
 
 
 def formatted(tables: Sequence[Table], name: str) -> str:
