@@ -14,7 +14,7 @@ from evsim.audit.compare import Comparison
 from evsim.audit.paper import Implied, PaperTable, Recomputed
 from evsim.audit.sweep import SweepRow
 from evsim.report.published import published_parts
-from evsim.report.tables import Column, Report, Table, Tone, energy, plain, significant
+from evsim.report.tables import Column, Report, Table, Tone, energy, plain
 from evsim.synthesis import TOLERANCE
 
 SCHEMA = 1
@@ -192,7 +192,7 @@ def _check_table(title: str, layers: Sequence[LayerCheck], tone: Tone) -> list[T
         (
             layer.name,
             layer.kind + (", 0/1 here" if layer.values and layer.values.binary else ""),
-            f"{significant(layer.values.low)}..{significant(layer.values.high)}" if layer.values else "",
+            f"{layer.values.low:.3g}..{layer.values.high:.3g}" if layer.values else "",
             *(layer.share[view] for view in views),
         )
         for layer in layers
