@@ -138,11 +138,11 @@ def sweep_report(rows: Sequence[SweepRow]) -> Report:
     """Return a sweep as a table."""
     graded = any(row.paper_events_mj != row.paper_mj for row in rows)
     columns = (
-        Column("model"), Column("heads", "whole", drop=1), Column("parameters", "count", drop=4),
-        Column("dense MACs", "count", drop=3), Column("SOPs", "count"), Column("MACs", "count", drop=5),
+        Column("model"), Column("heads", "whole", drop=1), Column("parameters", "count", drop=5),
+        Column("dense MACs", "count", drop=4), Column("SOPs", "count"), Column("MACs", "count", drop=6),
         Column("exact", "energy"), Column("paper", "energy"),
-        *((Column("as events", "energy", drop=6),) if graded else ()),
-        Column("time", "number", "ms", drop=2), Column("worst rate error", "share", drop=1, signed=True),
+        *((Column("as events", "energy", drop=7),) if graded else ()),
+        Column("time", "number", "ms", drop=3), Column("worst rate error", "share", drop=1, signed=True),
     )  # fmt: skip
     table = tuple(
         (
@@ -153,7 +153,7 @@ def sweep_report(rows: Sequence[SweepRow]) -> Report:
     )  # fmt: skip
     cheapest = min(rows, key=lambda row: row.exact_mj)
     headline = f"{len(rows)} sizes; {cheapest.model} needs least: {energy(cheapest.exact_mj)}"
-    return Report((headline,), (Table(columns, table, bar="exact", bar_drop=7),))
+    return Report((headline,), (Table(columns, table, bar="exact", bar_drop=2),))
 
 
 def sweep_warnings(rows: Sequence[SweepRow]) -> list[str]:
