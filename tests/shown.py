@@ -27,3 +27,9 @@ def tables(text):
 def narrow(report, width=80):
     """Return a report as a terminal of that width shows it."""
     return shown(report, View(width=width))
+
+
+def joules(millijoules):
+    """Return an energy in the unit in which it is at least 1."""
+    units = (("J", 1e-3), ("mJ", 1), ("uJ", 1e3), ("nJ", 1e6), ("pJ", 1e9))
+    return next(f"{three(millijoules * scale)} {unit}" for unit, scale in units if millijoules * scale >= 1)

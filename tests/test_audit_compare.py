@@ -10,7 +10,7 @@ import naive
 import numpy as np
 import pytest
 from commands import evsim
-from shown import tables, three
+from shown import joules, tables, three
 
 from evsim import countsfile, modelfile
 from evsim.api import Sample, simulate
@@ -390,7 +390,7 @@ def test_run_shows_both_settings(tmp_path):
     outcome = evsim(*arguments)
     assert outcome.code == 0
     text = outcome.out
-    assert all(f"{three(1e3 * view.energy_mj)} uJ" in text for view in views.values())
+    assert all(f"{joules(view.energy_mj)}" in text for view in views.values())
     for setting, view in views.items():
         outcome = evsim(*arguments, "--nonspike", setting, "--json", "-")
         assert outcome.code == 0
@@ -405,7 +405,7 @@ def test_run_shows_both_settings(tmp_path):
         assert outcome.code == 0
         text = outcome.out
         assert f"by {other} (--set nonspike={other}) it is {views[other].energy_mj:.6f} mJ" in text
-        assert f"paper         : {three(1e3 * view.energy_mj)} uJ" in text
+        assert f"paper         : {joules(view.energy_mj)}" in text
     outcome = evsim(*arguments, "--nonspike", "guess")
     assert outcome.code == 2
     assert "--nonspike must be" in outcome.err

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from beside import SHARED, needed
 from commands import evsim, refused
-from shown import tables, three
+from shown import joules, tables, three
 
 from evsim import demo
 from evsim.cli import progress
@@ -94,8 +94,8 @@ def test_run_prints_prediction_table_and_totals(model):
         assert float(own["exact (mJ)"]) == row["energy_mj"]
         assert float(own["paper (mJ)"]) == row["paper"]["energy_mj"]
     totals = run["totals"]
-    assert f"energy, exact: {three(1e3 * totals['energy_mj'])} uJ" in outcome.out
-    assert f"energy, paper: {three(1e3 * totals['paper']['energy_mj'])} uJ" in outcome.out
+    assert f"energy, exact: {joules(totals['energy_mj'])}" in outcome.out
+    assert f"energy, paper: {joules(totals['paper']['energy_mj'])}" in outcome.out
     assert f"({totals['sops']:,} SOPs x 0.9 pJ + {totals['macs']:,} MACs x 4.6 pJ)" in outcome.out
     assert int(rows["total"]["SOPs"]) == totals["sops"]
     assert float(rows["total"]["exact (mJ)"]) == totals["energy_mj"]
