@@ -68,7 +68,7 @@ def announce_compiling() -> None:
         return
     from numba.core import event
 
-    class Once(event.Listener):  # type: ignore[misc] - Numba has no types
+    class Once(event.Listener):  # type: ignore[misc]
         told = False
 
         def on_start(self, _: object) -> None:

@@ -155,7 +155,7 @@ def compare(
     benches = [Bench(network, threads, timesteps) for network in networks]
     paths, skipped = readable(source, networks, timesteps, options)
     sums: list[dict[str, Totals]] = [{} for _ in networks]
-    predictions = []
+    predictions: list[tuple[int, ...]] = []
     notes: dict[str, None] = {}
     for path in paths:
         classes = []

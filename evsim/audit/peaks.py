@@ -125,7 +125,7 @@ def _layer(layer: LayerCounts, profile: Profile) -> LayerPeaks:
             weights_moved = int(traffic.rows_touched.sum()) * size.row * profile.weight_bits / samples
             spikes = int(traffic.least_bits.sum()) / samples
             if layer.input_kind == "real":
-                spikes = np.count_nonzero(layer.input_size) * inputs * profile.activation_bits
+                spikes = float(np.count_nonzero(layer.input_size) * inputs * profile.activation_bits)
             events, operations = layer.input_nonzeros, layer.sops + layer.macs
         case AttentionCounts():
             buffer, held = "input map", inputs * _width(layer.input_kind, traffic, profile)

@@ -14,7 +14,7 @@ from evsim.audit.compare import Comparison
 from evsim.audit.paper import Implied, PaperTable, Recomputed
 from evsim.audit.sweep import SweepRow
 from evsim.report.published import published_parts
-from evsim.report.tables import Column, Report, Table, Tone, energy, plain
+from evsim.report.tables import Column, Report, Table, Tone, Value, energy, plain
 from evsim.synthesis import TOLERANCE
 
 SCHEMA = 1
@@ -188,7 +188,7 @@ def _check_table(title: str, layers: Sequence[LayerCheck], tone: Tone) -> list[T
         Column("values"),
         *(Column(f"of {v}", "share", drop=len(views) - i) for i, v in enumerate(views)),
     )
-    rows = tuple(
+    rows: tuple[tuple[Value, ...], ...] = tuple(
         (
             layer.name,
             layer.kind + (", 0/1 here" if layer.values and layer.values.binary else ""),

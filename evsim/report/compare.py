@@ -57,7 +57,12 @@ def compare_report(comparison: Comparison) -> Report:
         "charged as k accumulates (integer-as-events). The two are equal where no layer reads integers. Stages are "
         "summed over blocks; JSON has each."
     )
-    parts = ("\n".join([*models, f"on {inputs}"]), *_totals(names, comparison.totals), *stages, legend)
+    parts: tuple[str | Table, ...] = (
+        "\n".join([*models, f"on {inputs}"]),
+        *_totals(names, comparison.totals),
+        *stages,
+        legend,
+    )
     return Report(headline, parts)
 
 

@@ -138,8 +138,8 @@ def _sections(outcome: Evaluation) -> Table:
         part = sums.setdefault(name, [0.0] * len(FIGURES))
         for n, key in enumerate(FIGURES):
             part[n] += outcome.summaries[key][i].mean
-    total = ("total", *(outcome.summaries[key][-1].mean for key in FIGURES))
-    rows = tuple((name, *part) for name, part in sums.items())
+    total: tuple[Value, ...] = ("total", *(outcome.summaries[key][-1].mean for key in FIGURES))
+    rows: tuple[tuple[Value, ...], ...] = tuple((name, *part) for name, part in sums.items())
     return Table((Column("section"), *LAYERS[3:]), rows, "", total, bar="exact", bar_drop=1)
 
 

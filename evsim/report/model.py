@@ -42,23 +42,30 @@ def network_report(network: Network, *, layers: bool = False) -> Report:
     layers
         Whether the table has a row for each node instead of each section.
     """
-    rows = []
+    rows: list[tuple[str, str, str, int, int]] = []
     for node, work in zip(network.nodes, workload(network).values(), strict=True):
         dense = work.row.dense_macs if work.row and work.row.synaptic else 0
         shape = str(network.shapes[node.name])
-        rows.append((node.name, type(node).__name__, shape, work.parameters or None, dense or None))
-    parameters, macs = (sum(row[i] or 0 for row in rows) for i in (3, 4))
+        rows.append((node.name, type(node).__name__, shape, work.parameters, dense))
+    parameters, macs = sum(row[3] for row in rows), sum(row[4] for row in rows)
     total = ("total", "", "", parameters, macs)
     if layers:
-        table = Table(NODES, tuple(rows), "", total, bar=PER_TIMESTEP, bar_drop=1)
+        table = Table(
+            NODES,
+            tuple((*row[:3], row[3] or None, row[4] or None) for row in rows),
+            "",
+            total,
+            bar=PER_TIMESTEP,
+            bar_drop=1,
+        )
     else:
         names = dict.fromkeys(place(row[0], "block") for row in rows)
         key = "block" if len(names) <= MOST_SECTIONS else "stage"
-        parts: dict[str, list[tuple[str, str, str, int | None, int | None]]] = {}
+        parts: dict[str, list[tuple[str, str, str, int, int]]] = {}
         for row in rows:
             parts.setdefault(place(row[0], key), []).append(row)
         sections = tuple(
-            (name, len(part), part[-1][2], *(sum(row[i] or 0 for row in part) or None for i in (3, 4)))
+            (name, len(part), part[-1][2], sum(row[3] for row in part) or None, sum(row[4] for row in part) or None)
             for name, part in parts.items()
         )
         table = Table(SECTIONS, sections, "", ("total", len(rows), "", parameters, macs), bar=PER_TIMESTEP, bar_drop=2)

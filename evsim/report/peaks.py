@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evsim.audit.peaks import LayerPeaks, Peaks
-from evsim.report.tables import Column, Report, Table, count
+from evsim.report.tables import Column, Report, Table, Value, count
 
 SCHEMA = 1
 
@@ -39,20 +39,20 @@ def peaks_report(outcome: Peaks, title: str) -> Report:
         _moved(outcome),
         title,
     ]
-    rows = tuple(
+    rows: tuple[tuple[Value, ...], ...] = tuple(
         (
             layer.name, layer.events, layer.operations, layer.operations_at, layer.buffer, layer.buffer_bits,
             layer.weight_bits or None, layer.moved, outcome.bandwidth(layer.moved),
         )
         for layer in outcome.layers
     )  # fmt: skip
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("layer"), Column("events", "count", drop=4), Column("operations", "count", drop=3),
         Column("at", "whole", drop=1), Column("buffer", drop=2), Column("size", "count", BIT),
         Column("weights", "count", BIT, drop=5), Column("moved", "count", BIT), Column("rate", "count", RATE),
     )  # fmt: skip
     moved = outcome.moved
-    total = ("total", None, None, None, None, None, everything, moved, outcome.bandwidth(moved))
+    total: tuple[Value, ...] = ("total", None, None, None, None, None, everything, moved, outcome.bandwidth(moved))
     if outcome.fps is None:
         columns, rows, total = columns[:-1], tuple(row[:-1] for row in rows), total[:-1]
     note = (
@@ -65,7 +65,7 @@ def peaks_report(outcome: Peaks, title: str) -> Report:
 
 
 def peaks_document(outcome: Peaks, title: str) -> dict[str, Any]:
-    """Return the peaks as plain lists, dicts, numbers and texts; docs/audit.md explains them."""
+    """Return the peaks as plain lists, dicts, numbers and texts; docs/tables.md explains them."""
     return {
         "schema": SCHEMA,
         "counts": title,
