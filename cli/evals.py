@@ -15,8 +15,8 @@ PANEL = "Runs"
 
 @command(
     "evsim eval model.h5 recordings/ --out audit.h5",
-    "evsim eval model.h5 recordings/ --out audit.h5 --resume --workers 8 --json eval.json",
-    "evsim eval model.h5 nmnist/ --table test.txt --pattern '{id}.bs2' --csv samples.csv",
+    "evsim eval model.h5 recordings/ --out audit.h5 --resume --workers 8",
+    "evsim eval model.h5 nmnist/ --table test.txt --pattern '{id}.bs2' --json -",
     "evsim eval model.h5 imagenet/ --out audit.h5 --dask tcp://head:8786",
     panel=PANEL,
 )

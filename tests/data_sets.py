@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import event_files
 import numpy as np
@@ -59,3 +60,47 @@ def picture(seed, side=SIDE):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return pixels, buffer.getvalue()
+
+
+def python_two(content):
+    """Return a pickle as Python 2 writes it: protocol 2, in which texts are bytes."""
+    out = io.BytesIO()
+
+    def put(value):
+        if isinstance(value, dict):
+            out.write(b"}(")
+            for key, item in value.items():
+                put(key)
+                put(item)
+            out.write(b"u")
+        elif isinstance(value, list):
+            out.write(b"](")
+            for item in value:
+                put(item)
+            out.write(b"e")
+        elif isinstance(value, np.ndarray):
+            out.write(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01")
+            put(tuple(value.shape))
+            out.write(
+                b"cnumpy\ndtype\nU\x02"
+                + value.dtype.str[1:].encode()
+                + b"K\x00K\x01\x87R(K\x03U\x01"
+                + value.dtype.str[:1].encode()
+                + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+            )
+            put(value.tobytes())
+            out.write(b"tb")
+        elif isinstance(value, tuple):
+            for item in value:
+                put(item)
+            out.write({1: b"\x85", 2: b"\x86"}[len(value)])
+        elif isinstance(value, int):
+            out.write(b"J" + struct.pack("<i", value))
+        else:
+            raw = value.encode() if isinstance(value, str) else value
+            out.write(b"T" + struct.pack("<i", len(raw)) + raw if len(raw) > 255 else b"U" + bytes([len(raw)]) + raw)
+
+    out.write(b"\x80\x02")
+    put(content)
+    out.write(b".")
+    return out.getvalue()

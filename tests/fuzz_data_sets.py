@@ -7,7 +7,7 @@ import io
 import event_files
 import h5py
 import numpy as np
-from test_datasets_arrays import python_two
+from data_sets import python_two
 
 from evsim.datasets import open_dataset
 from evsim.inputspec import InputSpec

@@ -7,6 +7,7 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 
+import data_sets
 import h5py
 import numpy as np
 import pytest
@@ -270,6 +271,14 @@ def test_large_arrays_in_pickles_are_read(tmp_path):
     values = np.random.default_rng(1).normal(size=(300, 700)).astype(np.float32)
     path = write_checkpoint(tmp_path / "c.pth", {"conv.weight": values})
     np.testing.assert_array_equal(read_checkpoint(path).tensors["conv.weight"], values)
+
+
+@pytest.mark.parametrize("number", [3, 30_000])
+def test_arrays_that_python_2_pickled_are_read(number, tmp_path):
+    """Python 2 writes the bytes of an array as a text: short or long, they come out as they went in."""
+    values = np.random.default_rng(2).normal(size=(2, number)).astype(np.float32)
+    (tmp_path / "c.pkl").write_bytes(data_sets.python_two({"conv.weight": values}))
+    np.testing.assert_array_equal(read_checkpoint(tmp_path / "c.pkl").tensors["conv.weight"], values)
 
 
 @pytest.mark.parametrize(("first", "what"), NOT_CHECKPOINTS.items())

@@ -142,6 +142,24 @@ def test_parts_of_a_data_set_are_not_classes(tmp_path):
         open_dataset(tmp_path / "test", part="test")
 
 
+def test_one_folder_called_as_a_part_is_a_class(tmp_path):
+    """A train is a vehicle, too: beside other classes it is one; beside another part, others are passed over."""
+    assert labels_of(open_dataset(classes(tmp_path / "a", "train", "car", each=1))) == {
+        "car/0.npz": 0,
+        "train/0.npz": 1,
+    }
+    data = open_dataset(classes(tmp_path / "b", "train/0", "test/0", "scripts", each=1))
+    assert labels_of(data) == {"0/0.npz": 0}
+    assert any("scripts" in note for note in data.notes)
+
+
+def test_positions_among_fewer_names_than_classes_are_said(tmp_path):
+    """Names of a part of the classes do not tell their places among all: a note says so."""
+    root = classes(tmp_path, "ant", "bee", each=1)
+    assert not any("trained on" in note for note in open_dataset(root, classes=2).notes)
+    assert any("2 names of classes, the model 3 classes" in note for note in open_dataset(root, classes=3).notes)
+
+
 def test_files_without_folders_have_no_labels(tmp_path):
     """A folder of recordings alone is a data set without labels, and says so."""
     for seed in range(3):

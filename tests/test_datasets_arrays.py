@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import pickle
-import struct
 
 import data_sets
 import event_files
@@ -131,47 +129,7 @@ def test_arrays_of_objects_and_cut_files_are_refused(tmp_path):
             open_dataset(tmp_path / "cut.npz")
 
 
-def python_two(content):
-    """Return a pickle as Python 2 writes it: protocol 2, in which texts are bytes."""
-    out = io.BytesIO()
-
-    def put(value):
-        if isinstance(value, dict):
-            out.write(b"}(")
-            for key, item in value.items():
-                put(key)
-                put(item)
-            out.write(b"u")
-        elif isinstance(value, list):
-            out.write(b"](")
-            for item in value:
-                put(item)
-            out.write(b"e")
-        elif isinstance(value, np.ndarray):
-            out.write(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01")
-            put(tuple(value.shape))
-            out.write(
-                b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
-            )
-            put(value.tobytes())
-            out.write(b"tb")
-        elif isinstance(value, tuple):
-            for item in value:
-                put(item)
-            out.write({1: b"\x85", 2: b"\x86"}[len(value)])
-        elif isinstance(value, int):
-            out.write(b"J" + struct.pack("<i", value))
-        else:
-            raw = value.encode() if isinstance(value, str) else value
-            out.write(b"T" + struct.pack("<i", len(raw)) + raw if len(raw) > 255 else b"U" + bytes([len(raw)]) + raw)
-
-    out.write(b"\x80\x02")
-    put(content)
-    out.write(b".")
-    return out.getvalue()
-
-
-def cifar(root, number=4, hundred=False, writer=python_two, seed=0):
+def cifar(root, number=4, hundred=False, writer=data_sets.python_two, seed=0):
     """Write the batches of CIFAR for Python; return pixels [n, 3072] and labels of the test batch."""
     rng = np.random.default_rng(seed)
     root.mkdir(parents=True, exist_ok=True)
@@ -189,7 +147,7 @@ def cifar(root, number=4, hundred=False, writer=python_two, seed=0):
 
 @pytest.mark.parametrize("number", [4, 40])  # their pixels are short texts of the pickle, and long ones
 @pytest.mark.parametrize("hundred", [False, True])
-@pytest.mark.parametrize("writer", [python_two, pickle.dumps])
+@pytest.mark.parametrize("writer", [data_sets.python_two, pickle.dumps])
 def test_cifar_for_python(tmp_path, number, hundred, writer):
     """The batches as published (by Python 2) and as anyone may pickle them again: the test batch is held out."""
     pixels, labels = cifar(tmp_path / "set", number, hundred, writer)
@@ -238,9 +196,9 @@ class Bomb:
 @pytest.mark.parametrize("content", [
     pickle.dumps({"data": Bomb(), "labels": [1]}), b"\x80\x02}.", b"\x80\x02",
     b"\x80\x02K\x01.", b"\x80\x02X\xff\xff\xff\xff",
-    python_two({"data": np.zeros((2, 3072), np.uint8), "labels": [1]}),
-    python_two({"data": np.zeros((2, 3072), np.uint8)[:, :3000], "labels": [1, 2]}),
-    python_two({"data": np.zeros((2, 3072), np.uint8), "labels": [1, 2]})[:-2000],
+    data_sets.python_two({"data": np.zeros((2, 3072), np.uint8), "labels": [1]}),
+    data_sets.python_two({"data": np.zeros((2, 3072), np.uint8)[:, :3000], "labels": [1, 2]}),
+    data_sets.python_two({"data": np.zeros((2, 3072), np.uint8), "labels": [1, 2]})[:-2000],
 ])  # fmt: skip
 def test_hostile_and_damaged_batches_are_one_line(tmp_path, content):
     """Nothing in a pickle runs; what is no batch is refused by its name."""

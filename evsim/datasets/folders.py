@@ -61,12 +61,17 @@ def listing(path: Path, choice: Choice) -> Listing:
 
 
 def _part(path: Path, part: str | None) -> tuple[Path, tuple[str, ...]]:
-    """Return the folder whose folders are the classes: where all are parts of a data set, the one asked for."""
+    """Return the folder whose folders are the classes: where there are parts of a data set, the one asked for.
+
+    Two parts tell it, or one that is alone: a class may be called train, the vehicle.
+    """
     names = folders_in(path)
     parts = [name for name in names if name.lower() in PARTS]
-    if not parts or len(parts) < len(names):
+    if (len(parts) < 2 and parts != names) or not parts:
         if part is not None:
             chosen(path, [], part)
         return path, ()
     name, notes = chosen(path, parts, part)
+    if others := [folder for folder in names if folder not in parts]:
+        notes = (*notes, f"{path}: {len(others)} folders beside its parts are passed over: {', '.join(others[:3])}")
     return path / name, notes

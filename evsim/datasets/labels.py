@@ -86,6 +86,11 @@ def resolve(
     notes = []
     if placed:
         notes.append(_said(path, sorted(placed), meaning, len(names)))
+        if number is not None and len(positions) != number:
+            notes.append(
+                f"{path} has {len(positions)} names of classes, the model {number} classes: positions "
+                "are its classes only if these are all the names that it was trained on; else label by class index"
+            )
     if missing := sum(index is None for index in indices):
         notes.append(f"{path}: {missing} of {len(indices)} samples have no label")
     return Labels(indices, classes, tuple(notes))

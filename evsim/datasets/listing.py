@@ -19,6 +19,10 @@ PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 """Suffixes of pictures, whose beginning need not be looked at."""
 
 
+KNOWN = frozenset({*PICTURES, *(suffix for reader in FORMATS for suffix in reader.SUFFIXES)})
+"""Suffixes of all that evsim reads as one sample."""
+
+
 @dataclass(frozen=True)
 class Files:
     """Reads samples that are files.
@@ -41,8 +45,7 @@ class Files:
 
 def readable(path: Path) -> bool:
     """Whether a file has the suffix of a format, or begins like one."""
-    suffixes = {".npy", *PICTURES, *(suffix for reader in FORMATS for suffix in reader.SUFFIXES)}
-    if path.suffix.lower() in suffixes:
+    if path.suffix.lower() in KNOWN:
         return True
     try:
         head = begins(path)

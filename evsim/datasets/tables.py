@@ -256,7 +256,7 @@ def _places(path: Path, tables: Sequence[str]) -> tuple[Path, list[Path]]:
     held = _tables_in(path)
     if len(held) > 1:
         raise OptionError(
-            f"{path} holds several tables of labels ({', '.join(held[:4])}); give one of them as DATA, or by `table`"
+            f"{path} holds several tables of labels ({', '.join(held[:4])}); give one of them as DATA, or by `tables`"
         )
     solution = _solution(path)
     return path, [path / held[0]] if held else [solution] if solution else []

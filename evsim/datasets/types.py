@@ -74,8 +74,7 @@ class Choice:
         """Refuse options that a kind of data set has no use for; OptionError if one is there."""
         for name in names:
             if getattr(self, name):
-                option = name.removesuffix("s") if name == "tables" else name
-                raise OptionError(f"{path} is {kind}, which has no use for `{option}`; leave it out")
+                raise OptionError(f"{path} is {kind}, which has no use for `{name}`; leave it out")
 
 
 @dataclass(frozen=True)

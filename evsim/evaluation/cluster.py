@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -66,7 +66,7 @@ class Cluster:
         job = (uuid.uuid4().hex, parcel.objects, parcel.joined(), trials.samples, trials.settings)
         (self._job,) = self._client.scatter([(*job, trials.layout)], broadcast=True)
 
-    def run(self, chunks: Sequence[tuple[int, Sequence[int]]]) -> Iterator[tuple[int, Arrays]]:
+    def run(self, chunks: Sequence[tuple[int, Sequence[int]]]) -> Generator[tuple[int, Arrays], None, None]:
         """Yield the number and columns of each chunk as they come.
 
         Raises
@@ -113,7 +113,7 @@ def distributed() -> Any:
     try:
         return import_module("distributed")
     except ImportError:
-        raise OptionError("`dask` needs Dask's distributed scheduler; install it: pip install 'evsim[dask]'") from None
+        raise OptionError("`dask` needs Dask's distributed scheduler; install it: pip install distributed") from None
 
 
 _arrays: dict[str, memoryview] = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,7 +45,7 @@ class Runner(Protocol):
     def start(self) -> None:
         """Get ready."""
 
-    def run(self, chunks: list[tuple[int, range]]) -> Iterator[tuple[int, Arrays]]:
+    def run(self, chunks: list[tuple[int, range]]) -> Generator[tuple[int, Arrays], None, None]:
         """Yield number and columns of each chunk as they come."""
         ...
 
@@ -195,14 +196,15 @@ class _Job:
         there = len(header.samples) - number
         try:
             self._show(there)
-            for chunk, columns in runner.run(todo):
-                span = header.span(chunk)
-                if journal is not None:
-                    journal.write(chunk, columns)
-                for name, values in columns.items():
-                    arrays[name][span.start : span.stop] = values
-                there += len(span)
-                self._show(there)
+            with closing(runner.run(todo)) as answers:  # whatever goes wrong here, the workers stop at once
+                for chunk, columns in answers:
+                    span = header.span(chunk)
+                    if journal is not None:
+                        journal.write(chunk, columns)
+                    for name, values in columns.items():
+                        arrays[name][span.start : span.stop] = values
+                    there += len(span)
+                    self._show(there)
         finally:
             if journal is not None:
                 journal.close()

@@ -168,24 +168,24 @@ class Evaluation:
             arrays = {name: values[self.ran] for name, values in arrays.items()}
         return costs(self.audit.layout, arrays, self.nonspike)
 
-    @property
+    @cached_property
     def sops(self) -> Ints:
         """Synaptic operations: int64 [samples]."""
         total: Ints = self.costs.sops.sum(axis=1)
         return total
 
-    @property
+    @cached_property
     def macs(self) -> Ints:
         """Multiply-accumulates: int64 [samples]."""
         total: Ints = self.costs.macs.sum(axis=1)
         return total
 
-    @property
+    @cached_property
     def energy_mj(self) -> Floats:
         """Exact energy: float64 [samples]."""
         return self.costs.exact_mj(self.profile)
 
-    @property
+    @cached_property
     def paper_energy_mj(self) -> Floats:
         """The paper's estimate: float64 [samples]."""
         return self.costs.paper_mj(self.profile)

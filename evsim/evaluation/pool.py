@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -61,7 +61,7 @@ class Here:
     def start(self) -> None:
         """Nothing needs to be started."""
 
-    def run(self, chunks: Sequence[tuple[int, Sequence[int]]]) -> Iterator[tuple[int, Arrays]]:
+    def run(self, chunks: Sequence[tuple[int, Sequence[int]]]) -> Generator[tuple[int, Arrays], None, None]:
         """Yield the number and columns of each chunk, a number and its samples."""
         for number, chosen in chunks:
             yield number, self._trials.run(chosen)
@@ -104,7 +104,7 @@ class Pool:
             assert process is not None
             process.wait()
 
-    def run(self, chunks: Sequence[tuple[int, Sequence[int]]]) -> Iterator[tuple[int, Arrays]]:
+    def run(self, chunks: Sequence[tuple[int, Sequence[int]]]) -> Generator[tuple[int, Arrays], None, None]:
         """Yield the number and columns of each chunk as they come; errors as `Trials.run`, and WorkerError."""
         todo: queue.SimpleQueue[tuple[int, Sequence[int]]] = queue.SimpleQueue()
         for chunk in chunks:

@@ -60,7 +60,7 @@ def nmnist() -> Small:
         paths = [NMNIST / f"{number}.bs2" for number in numbers]
         counts = [to_frames(events.read(path), TIMESTEPS, "number", SIDE, SIDE).counts for path in paths]
         parts += [np.stack(counts).astype(np.float32), labels]
-    return Small(*parts, epochs=8, shift=2)
+    return Small(*parts, epochs=4, shift=2)
 
 
 def write_held_out(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from fused_lif import FusedLIF
 from models import SpikingTransformer
 from parts import Config
-from small_data import DATA, Small
+from small_data import DATA, NMNIST, Small
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -144,6 +145,9 @@ def main() -> None:
     numba.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.data.split(","):
+        if name == "nmnist" and not NMNIST.exists():
+            print(f"{NMNIST} is absent: nothing is trained on it", file=sys.stderr)
+            continue
         data = DATA[name]()
         for seed in map(int, options.seeds.split(",")):
             for model in options.models.split(","):
@@ -152,7 +156,7 @@ def main() -> None:
                     continue
                 net = train(model, data, name, seed, options.epochs or data.epochs)
                 state = {key: value.clone() for key, value in net.state_dict().items()}
-                np.save(path.with_suffix(".npy"), answers(net, data.held_out))
+                np.save(path.with_name(path.name.removesuffix(".pth.tar") + ".npy"), answers(net, data.held_out))
                 net.float().load_state_dict(state)
                 save(path, net, model, name)
 
