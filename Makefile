@@ -10,13 +10,15 @@ LOCKING = UV_CUSTOM_COMPILE_COMMAND='make lock' $(TOOLS)/uv pip compile \
 	--quiet --upgrade --generate-hashes --python-version 3.11
 
 # Tests that must give the same under any NumPy, and those that every CPU must pass
-NUMPY_TESTS ?= $(wildcard tests/test_kernel*.py) tests/test_exactness.py tests/test_spikformer.py \
+KERNEL_TESTS := $(wildcard tests/test_kernel*.py) tests/test_membrane.py
+NUMPY_TESTS ?= $(KERNEL_TESTS) tests/test_exactness.py tests/test_spikformer.py \
 	tests/test_synthetic.py tests/test_philox.py
 CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
-	test-avx2 test-boundscheck test-faults fuzz fuzz-figures fuzz-guided test-networks bench bench-quick bench-eval experiments clean
+	test-avx2 test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures fuzz-guided test-networks bench bench-quick \
+	bench-eval experiments clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,7 +41,7 @@ demo: $(BIN)/.installed
 
 test: $(BIN)/.dev
 	$(BIN)/python -m pytest
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(wildcard tests/test_kernel*.py)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(KERNEL_TESTS)
 
 # converters/ and cli/ are evsim.converters and evsim.cli once installed: types and floors are checked on such a copy;
 # build/lib goes first, or setuptools would pack modules that are gone from the source
@@ -148,6 +150,14 @@ test-faults: $(BIN)/.dev
 	EVSIM_FAULTS=$(FAULTS) $(BIN)/python -m pytest -q tests/test_faults.py \
 		tests/test_evaluation_cli.py::test_kills_at_random_moments \
 		tests/test_evaluation_file.py::test_changed_bytes_never_crash
+
+# networks of SpikingJelly (three releases), snnTorch, Norse and sinabs, traced: each library in an environment of its own
+LIBRARIES ?=
+test-reach: $(BIN)/.dev
+	$(BIN)/python tests/reach/environments.py $(LIBRARIES)
+
+test-reach-short: $(BIN)/.dev
+	$(BIN)/python tests/reach/environments.py --short
 
 # dense PyTorch is the opponent: only benchmarks need it (spikingjelly's own list of needs is for training)
 $(BIN)/.bench: $(BIN)/.dev

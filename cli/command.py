@@ -20,7 +20,7 @@ from evsim.errors import OptionError
 OPTIONS = "Options"
 """Heading of the options that belong to no panel."""
 
-PLACES = ("OUT", "FILE", "FOLDER")
+PLACES = ("OUT", "GRAPH", "FILE", "FOLDER")
 """What stands for the value of an option or argument that says where something is written."""
 
 TERM = 22

@@ -14,11 +14,11 @@ from evsim.cli.progress import announce_compiling
 from evsim.converters import load_model
 from evsim.datasets import open_dataset
 from evsim.energy.paper import NonSpike
-from evsim.errors import OptionError
+from evsim.errors import OptionError, RecordingError
 from evsim.evaluation.evaluate import check_out, evaluate
 from evsim.evaluation.pool import check_workers
 from evsim.events import ReadOptions
-from evsim.files import check_outputs, write_whole
+from evsim.files import check_input, check_outputs, write_whole
 from evsim.report.evaluation import evaluation_csv, evaluation_report
 
 
@@ -86,6 +86,8 @@ def evaluate_and_print(request: Request) -> None:
         raise OptionError(f"--seed must be at least 0, got {request.seed}")
     if request.resume and request.out is None:
         raise OptionError("--resume goes on with the audit that --out names; give --out")
+    if request.options.trials is not None:
+        check_input(request.options.trials, RecordingError, "a label csv", "give it by `trials`")
     check_workers(request.workers)
     targets = {
         "--out": request.out, "--counts": request.counts, "--json": request.json_file, "--csv": request.csv_file,

@@ -18,6 +18,7 @@ TABLE = "Table of models"
     "evsim families",
     "evsim families sew-resnet ms-resnet --table",
     "evsim families sdt-v1 qkformer --table --run --rates 0.2 --json table.json",
+    "evsim families --ways",
     panel=PANEL,
 )
 def families(
@@ -26,6 +27,10 @@ def families(
     models: Annotated[str | None, option("only these models in the table", TABLE, metavar="NAME,NAME,...")] = None,
     run: Annotated[
         bool, option("run a synthetic model of each size, and count: minutes for a large one", TABLE, "--run")
+    ] = False,
+    ways: Annotated[
+        bool,
+        option("what each way around other values than spikes costs, at equal rates: minutes", TABLE, "--ways"),
     ] = False,
     rates: Annotated[str, option("published, or one rate for every LIF", MODEL, metavar="RATE")] = "published",
     scale_rates: Annotated[float, option("factor on all rates; none goes beyond 0.9", MODEL)] = 1.0,
@@ -37,7 +42,8 @@ def families(
 ) -> None:
     """List the families that evsim knows.
 
-    With key patterns, published models and sources; --table puts the models' figures side by side.
+    With key patterns, published models and sources; --table puts the models' figures side by side, --ways runs models
+    of one size that differ in how their blocks join what they compute with what they read.
     """
     from evsim.audit import families as audit
     from evsim.errors import OptionError
@@ -46,6 +52,11 @@ def families(
 
     if not table and (models or run):
         raise OptionError(f"{'--models' if models else '--run'} is about the table; give --table too")
+    if ways:
+        if names or table or rates != "published" or scale_rates != 1.0:
+            raise OptionError("--ways has models and rates of its own; leave out FAMILY, --table and rates")
+        _show_ways(seed, threads, json_file, look)
+        return
     check_outputs({"--json": json_file})
     chosen = audit.families(tuple(names or ()))
     if not table:
@@ -61,6 +72,19 @@ def families(
     todo = audit.figures(presets, activity)
     rows = tuple(tqdm(todo, total=len(presets), unit="model", leave=False, disable=None, file=sys.stderr))
     output.show(report.figures_report(rows), report.figures_document(rows), json_file, look)
+
+
+def _show_ways(seed: int, threads: int, json_file: str | None, look: "Look") -> None:
+    from tqdm import tqdm
+
+    from evsim.audit import ways as audit
+    from evsim.files import check_outputs
+    from evsim.report.ways import ways_document, ways_report
+
+    check_outputs({"--json": json_file})
+    todo, total = audit.costs(audit.WAYS, seed, threads), sum(len(way.cases) for way in audit.WAYS)
+    costs = tuple(tqdm(todo, total=total, unit="model", leave=False, disable=None, file=sys.stderr))
+    output.show(ways_report(costs), ways_document(costs), json_file, look)
 
 
 def _presets(models: str | None, known: list[str]) -> list[str]:

@@ -46,6 +46,7 @@ def _options(
 
 COMMANDS = (
     models.convert,
+    models.export,
     models.synthesize,
     models.info,
     families.families,

@@ -9,6 +9,8 @@ from evsim.cli.words import typed
 
 if TYPE_CHECKING:
     from evsim.cli.looks import Look
+    from evsim.cli.tracing import Program
+    from evsim.converters import NirOptions
 
 PANEL = "Models"
 PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
@@ -17,18 +19,17 @@ PUBLISHED = "published model, e.g. spikingformer-8-512-imagenet"
 @command(
     "evsim convert checkpoint.pth.tar model.h5",
     "evsim convert state_dict.h5 model.h5 --preset spikingformer-8-512-imagenet",
+    "evsim convert --from-torch module.py:factory --input-shape 3,224,224 model.h5",
+    "evsim convert graph.nir model.h5 --timestep 1ms",
     panel=PANEL,
 )
 def convert(
     checkpoint: Annotated[
-        str, argument("CHECKPOINT", "weights as .pth, .pt, .pth.tar, .ckpt, .safetensors, .pkl or .h5", INPUT)
+        str, argument("CHECKPOINT", "weights as .pth, .pt, .pth.tar, .ckpt, .safetensors, .pkl or .h5; .nir", INPUT)
     ],
-    out: Annotated[str, argument("OUT", "model.h5 to write", OUTPUT)],
+    out: Annotated[str | None, argument("OUT", "model.h5 to write", OUTPUT)] = None,
     preset: Annotated[str | None, option(PUBLISHED, MODEL, metavar="NAME")] = None,
-    family: Annotated[
-        str | None,
-        option("{families}, where the keys cannot tell", MODEL, metavar="NAME"),
-    ] = None,
+    family: Annotated[str | None, option("{families}, where the keys cannot tell", MODEL, metavar="NAME")] = None,
     variant: Annotated[
         str | None,
         option("standard, cml (max-pool before the neurons), plain or basic (blocks)", MODEL, metavar="NAME"),
@@ -38,20 +39,14 @@ def convert(
     timesteps: Annotated[int | None, option("timesteps T of the training", MODEL)] = None,
     tau: Annotated[float | None, option("membrane time constant of every LIF", MODEL)] = None,
     image_size: Annotated[int | None, option("height and width of the input", MODEL)] = None,
-    mean: Annotated[
-        str | None,
-        option("mean per channel, e.g. 0.485,0.456,0.406", MODEL, metavar="X,X,X"),
-    ] = None,
+    mean: Annotated[str | None, option("mean per channel, e.g. 0.485,0.456,0.406", MODEL, metavar="X,X,X")] = None,
     std: Annotated[str | None, option("standard deviation per channel", MODEL, metavar="X,X,X")] = None,
     labels: Annotated[str | None, option("text file, one class name per line", MODEL, metavar="FILE")] = None,
     orientation: Annotated[
         str | None,
         option("of DVS128 recordings: spikingjelly, jaer or raw", MODEL, metavar="NAME"),
     ] = None,
-    frames: Annotated[
-        str | None,
-        option("how events become frames: number or time", MODEL, metavar="RULE"),
-    ] = None,
+    frames: Annotated[str | None, option("how events become frames: number or time", MODEL, metavar="RULE")] = None,
     crop_pct: Annotated[float | None, option("share of a picture that the centre crop keeps", MODEL)] = None,
     interpolation: Annotated[
         str | None,
@@ -64,29 +59,35 @@ def convert(
     keys: Annotated[str | None, option("map of renamed keys (.toml)", MODEL, metavar="FILE")] = None,
     *,
     own: dict[str, Any],
+    program: "Program",
+    graph: "NirOptions",
 ) -> None:
-    """Convert a PyTorch checkpoint into a model.h5, without PyTorch.
+    """Make a model.h5 of a PyTorch checkpoint or NIR graph.
 
-    Facts are read from the checkpoint; an option gives one that it lacks.
+    PyTorch is not needed. Facts are read from the file; an option gives one that it lacks.
     """
+    from evsim.cli.graphs import chosen
     from evsim.converters import ConvertOptions
     from evsim.converters import convert as convert_checkpoint
     from evsim.files import check_outputs
     from evsim.modelfile import save
     from evsim.report.model import facts
 
+    out = program.target(checkpoint, out)
     options = ConvertOptions(
         family, variant, tokenizer, heads, timesteps, tau, image_size, _numbers(mean, "--mean"),
         _numbers(std, "--std"), labels, orientation, frames, preset,
         crop_pct, interpolation, weights, keys, **own,
     )  # fmt: skip
+    if program.source is not None:
+        return program.convert(out, options)
     check_outputs({"OUT": out}, [checkpoint, labels, keys])
-    converted = convert_checkpoint(checkpoint, options)
+    converted = convert_checkpoint(checkpoint, chosen(checkpoint, options, graph))
     save(converted.network, out)
     for line in (*facts(converted.network), *(f"note: {note}" for note in converted.notes)):
         output.say(line, kept=True)
     size = f"{converted.network.name}, {len(converted.network.nodes)} nodes"
-    output.say(f"wrote {out}: {size}; now try: {typed('info', out)}", kept=True)
+    return output.say(f"wrote {out}: {size}; now try: {typed('info', out)}", kept=True)
 
 
 @command("evsim synthesize spikingformer-8-512-imagenet --out model.h5", panel=PANEL)
@@ -104,8 +105,10 @@ def synthesize(
         str | None,
         option("also write the input of the calibration (.npy)", OUTPUT, metavar="FILE"),
     ] = None,
+    timesteps: Annotated[int | None, option("timesteps T, if not the published model's", MODEL)] = None,
     *,
     look: "Look",
+    own: dict[str, Any],
 ) -> None:
     """Make a model of random weights that fires at published rates.
 
@@ -119,7 +122,8 @@ def synthesize(
 
     check_outputs({"--out": out, "--state-dict": state_dict, "--sample": sample})
     with Progress(unit="node") as progress:
-        model = synthesis.synthesize(preset, rates, scale_rates, seed, progress)
+        told = {"timesteps": timesteps, **own}
+        model = synthesis.synthesize(preset, rates, scale_rates, seed, told, progress=progress)
     save(model.network, out)
     if state_dict:
         synthesis.save_state(model.state, state_dict)
@@ -145,6 +149,33 @@ def info(
     from evsim.report.model import network_report
 
     output.tell(network_report(load_model(model).network, layers=layers), look)
+
+
+@command("evsim export model.h5 graph.nir", panel=PANEL)
+def export(
+    model: Annotated[str, argument("MODEL", "model.h5, or a checkpoint", INPUT)],
+    graph: Annotated[str, argument("GRAPH", "graph.nir to write", OUTPUT)],
+    timestep: Annotated[
+        str | None, option("length of a timestep [default: the model's, else 1ms]", MODEL, metavar="TIME")
+    ] = None,
+) -> None:
+    """Write a model as a NIR graph.
+
+    The package nir writes it. What NIR cannot say is refused by the node's name.
+    """
+    from evsim.cli.graphs import seconds
+    from evsim.converters import load_model
+    from evsim.converters.nir.export import export as export_graph
+    from evsim.files import check_outputs
+
+    check_outputs({"GRAPH": graph}, [model])
+    loaded = load_model(model)
+    output.notes(loaded.notes)
+    written = export_graph(loaded.network, graph, None if timestep is None else seconds(timestep))
+    output.notes(written.notes)
+    options = [part for name, value in written.habits.items() for part in (f"--{name.replace('_', '-')}", value)]
+    again = typed("convert", graph, "model.h5", "--timestep", f"{written.timestep * 1e6:.12g}us", *options)
+    output.say(f"wrote {graph}: {written.nodes} nodes; the same network again by: {again}", kept=True)
 
 
 def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:

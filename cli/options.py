@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evsim.cli import facts, looks, reading
+from evsim.cli import facts, graphs, looks, reading, tracing
 from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, Shared, option, shared, single
 
 DASH = "- for stdout alone"
@@ -14,6 +14,8 @@ SHARED: dict[str, Shared] = {
     "reading": reading.AS_A_NETWORK_TAKES_IT,
     "recording": reading.AS_IT_IS,
     "own": facts.OWN,
+    "program": tracing.PROGRAM,
+    "graph": graphs.GRAPH,
     "timesteps": single(shared("timesteps", int | None, option("timesteps T, if not the model's own", INPUT))),
     "threads": single(shared("threads", int, option("threads that share each layer's work", ENGINE), 1)),
     "allow_memory": single(shared("allow_memory", str | None, option(ALLOW, ENGINE, metavar="SIZE"))),

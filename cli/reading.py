@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 AXES = "axes of jAER's recordings: spikingjelly, jaer or raw"
 TIMES = "1500, 1.5ms, 2s"
-SPLITS = "how events become frames: number, time, duration or duration-0.0.0.0.12"
+SPLITS = "how events become frames: number, time, duration, duration-0.0.0.0.12 or bin"
 FITS = "a sensor larger than the model's input: error, crop or bin"
 
 RECORDING = (
@@ -32,6 +32,7 @@ RECORDING = (
         option("unit of times that the file does not fix: ns, us, ms or s", READING, metavar="UNIT"),
     ),
     shared("camera", str | None, option("which recording of a file of several, e.g. left", READING, metavar="NAME")),
+    shared("crop", str | None, option("read a part of the sensor, e.g. 34x34+10+20", READING, metavar="WxH+X+Y")),
     shared("columns", str | None, option("the columns of a nameless table, e.g. xytp", READING, metavar="NAMES")),
 )
 """What decides which events a recording holds, and where."""
@@ -41,6 +42,13 @@ FRAMES = (
     shared(
         "duration", str | None, option("length of a frame for --split duration, e.g. 100ms", READING, metavar="TIME")
     ),
+    shared("bin", str | None, option("length of a timestep, from time 0 or --start on", READING, metavar="TIME")),
+    shared(
+        "polarity",
+        str | None,
+        option("channels of a model without space: first, last or merged", READING, metavar="ORDER"),
+    ),
+    shared("sample", int | None, option("which sample of a file of spike trains, from 0", READING)),
     shared("fit", str | None, option(f"{FITS} [default: error]", READING, metavar="RULE")),
     shared("orientation", str | None, option(f"{AXES} [default: the model's]", READING, metavar="NAME")),
     shared("axis", str | None, option("first axis of an array of images: batch or time", READING, metavar="NAME")),

@@ -76,7 +76,7 @@ def run_and_print(request: Request) -> None:
     both = _in_both(request, network, sample) if request.precision == "both" else None
     timeline = Timeline() if request.trace else None
     run = both.single if both else _simulate(request, network, sample, timeline)
-    output.notes((*model.notes, *sample.notes))
+    output.notes((*model.notes, *run.sample.notes))
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
     if request.counts:

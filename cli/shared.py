@@ -15,7 +15,8 @@ READING = "Reading of recordings"
 PRICES = "Energy"
 ENGINE = "Engine"
 OUTPUT = "Output"
-PANELS = (INPUT, MODEL, READING, OUTPUT, PRICES, ENGINE)
+GRAPH = "Facts of a NIR graph"
+PANELS = (INPUT, MODEL, GRAPH, READING, OUTPUT, PRICES, ENGINE)
 """Headings of a command's help, in their order; a command's own come behind them."""
 
 

@@ -19,6 +19,7 @@ ALIASES = {
     "dims": "--dim",
     "e_ac_pj": "--e-ac",
     "e_mac_pj": "--e-mac",
+    "bin_us": "--bin",
     "duration_us": "--duration",
     "folder": "--save",
     "method": "--method",
@@ -54,7 +55,7 @@ def speak_for(parameters: Iterable[Any]) -> None:
         typed = words[0] if words else parameter.metavar or parameter.name.upper()
         _own[parameter.name] = typed
         for word in words:
-            _own[word.removeprefix("--").replace("-", "_")] = word
+            _own.setdefault(word.removeprefix("--").replace("-", "_"), word)
 
 
 def spell(name: str, value: str) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 from evsim.converters.checkpoint import Checkpoint, check_file, is_checkpoint, read_checkpoint
 from evsim.converters.facts import ConvertOptions, Facts
 from evsim.converters.family import Family
+from evsim.converters.nir.convert import convert as convert_graph
+from evsim.converters.nir.graph import is_graph
+from evsim.converters.nir.options import NirOptions
 from evsim.converters.parts import Builder, Weights
 from evsim.converters.registry import BUILT_IN, families_of_others, find_family, find_preset
 from evsim.converters.renames import fitted, unknown
@@ -21,7 +24,7 @@ from evsim.network import Network, Origin
 NEAR = 0.5
 """Share of a family's layers from which on a checkpoint is called one of this family that lacks the others."""
 
-__all__ = ["Conversion", "ConvertOptions", "Family", "build", "convert", "load_model"]
+__all__ = ["Conversion", "ConvertOptions", "Family", "NirOptions", "build", "convert", "is_graph", "load_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,26 +35,34 @@ class Conversion:
     notes: tuple[str, ...]
 
 
-def convert(path: str | Path, options: ConvertOptions | None = None) -> Conversion:
-    """Read a checkpoint and build its network.
+def convert(path: str | Path, options: ConvertOptions | NirOptions | None = None) -> Conversion:
+    """Read a checkpoint or a NIR graph and build its network.
 
     Parameters
     ----------
     path
-        PyTorch's checkpoint, a pickle of arrays, safetensors or HDF5; `checkpoint.READ` lists the forms.
+        PyTorch's checkpoint, a pickle of arrays, safetensors or HDF5 (`checkpoint.READ` lists the forms); a NIR graph.
     options
-        What the file cannot tell, or tells wrongly.
+        What the file cannot tell, or tells wrongly; of a NIR graph `NirOptions`.
 
     Raises
     ------
     CheckpointError, OptionError, NetworkError
         If the file cannot be read, a fact is unknown or two contradict each other, or the weights do not fit.
+    GraphError
+        If it is a NIR graph that cannot be run.
     PluginError
         If no family of evsim fits, and a package that brings another is broken.
     """
     check_file(Path(path))
     if is_model(path):
         raise CheckpointError(f"{path} is a model.h5 already; show it by: evsim info {path}")
+    if is_graph(path):
+        if isinstance(options, ConvertOptions):
+            raise OptionError(f"{path} is a NIR graph, which takes other options: evsim.converters.NirOptions")
+        return _of_graph(path, options or NirOptions())
+    if isinstance(options, NirOptions):
+        raise OptionError(f"{path} is no NIR graph, for which alone are NirOptions; give ConvertOptions")
     options = options or ConvertOptions()
     converted = build(read_checkpoint(path, options.weights), options)
     return replace(converted, network=replace(converted.network, file=Origin(str(path), Path(path).stat().st_size)))
@@ -74,6 +85,12 @@ def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     provenance = {"checkpoint": f"{checkpoint.path.name} (sha256 {checkpoint.digest})", **facts.sources}
     notes = (*checkpoint.notes, *builder.notes, *_precision(checkpoint, network))
     return Conversion(replace(network, labels=labels, provenance=provenance), notes)
+
+
+def _of_graph(path: str | Path, options: NirOptions) -> Conversion:
+    network, notes = convert_graph(path, options)
+    labels = _labels(options.labels, network.classes) if options.labels else ()
+    return Conversion(replace(network, labels=labels), notes)
 
 
 def load_model(path: str | Path, allow_memory: int | str | None = None) -> Conversion:
@@ -112,7 +129,8 @@ def _load(path: Path) -> Conversion:
     except OptionError as error:
         raise OptionError(f"{error}; convert it first: evsim convert {path} model.h5 (and the option)") from error
     assumed = ", ".join(f"{k} {v}" for k, v in conversion.network.provenance.items() if "assumed" in v)
-    note = f"{path} is a checkpoint: converted on the fly" + (f"; {assumed}" if assumed else "")
+    kind = "NIR graph" if conversion.network.family == "nir" else "checkpoint"
+    note = f"{path} is a {kind}: converted on the fly" + (f"; {assumed}" if assumed else "")
     return Conversion(conversion.network, (note, *conversion.notes))
 
 

@@ -20,7 +20,7 @@ from typing import Literal
 from evsim.converters import literature
 from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.family import Family
-from evsim.converters.inputs import input_spec
+from evsim.converters.inputs import Published, input_spec
 from evsim.converters.neurons import find_neurons
 from evsim.converters.parts import Builder
 from evsim.converters.presets import Preset
@@ -141,6 +141,9 @@ NETS: dict[str, Net] = {
 }
 """Form of the key table to the network."""
 
+FIRST = {net.stages[0].neurons for net in NETS.values()}
+"""Neurons behind the first convolution."""
+
 
 def _graph(builder: Builder, facts: Facts) -> Network:
     sizes, net = builder.sizes, NETS[builder.form.name]
@@ -167,7 +170,7 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     first = _first_conv(facts, net, tokenizer)
     side = isqrt(sizes["flat"] // max(sizes[f"width{depth}"], 1))
     size = _published_size(facts, tokenizer, side, sum(pooled))
-    spec = input_spec(facts, tokenizer, sizes["channels"], size, STATISTICS.get(tokenizer))
+    spec = input_spec(facts, tokenizer, sizes["channels"], Published({tokenizer: size}, STATISTICS.get(tokenizer)))
     if spec.height >> sum(pooled) != side:
         raise OptionError(
             f"of an image of {spec.height} x {spec.height} the pools leave {spec.height >> sum(pooled)} x "
@@ -261,6 +264,11 @@ def _shared(net: Net) -> str:
     return "" if net.naming in ("conv_fc", "static") else "an ANN of such layers"
 
 
+def _fires_like(neurons: str) -> str:
+    """Return the neurons of Spikingformer's tokenizer whose rate is assumed: its first, for all others its last."""
+    return f"patch_embed.proj{1 if neurons in FIRST else 4}_lif"
+
+
 FAMILY = Family(
     name=NAME,
     title="CSNN of SpikingJelly",
@@ -276,4 +284,5 @@ FAMILY = Family(
         "first_conv": CHOICES["first_conv"],
         "v_threshold": (),
     },
+    fires_like=_fires_like,
 )

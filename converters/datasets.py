@@ -13,6 +13,7 @@ from evsim.converters.choose import renamed
 from evsim.converters.tensors import Tensor, dtype_of_numpy
 from evsim.converters.values import shown
 from evsim.errors import CheckpointError
+from evsim.ownfiles import own_kind
 
 MODEL = {"nodes", "weights"}
 """What a model.h5 holds at its top."""
@@ -49,7 +50,7 @@ def read_hdf5(path: Path, notes: list[str]) -> dict[str, Tensor]:
             f"{path} is laid out as a model.h5, but says that it is something else, of no family that evsim knows; "
             "make it again by: evsim convert CHECKPOINT"
         )
-    if kind := hdf5.own_kind(file):
+    if kind := own_kind(file):
         raise CheckpointError(f"{path} is no checkpoint: it holds {kind}")
     tensors: dict[str, Tensor] = {}
     texts: list[str] = []

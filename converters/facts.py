@@ -257,6 +257,11 @@ class Facts:
         self.sources[fact] = f"{_text(value)} ({spelled(source, _stored)})"
 
 
+def told_by(option: str) -> str:
+    """Return "from --option", as model.h5 has it, for a fact that an option told."""
+    return spelled(f"from `{option}`", _stored)
+
+
 def _stored(name: str, value: str) -> str:
     """Spell an option as model.h5 has stored it since schema 1."""
     return f"--{name.replace('_', '-')} {value}".rstrip()

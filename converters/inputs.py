@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 from evsim.converters.facts import CHOICES, Facts
@@ -16,18 +17,38 @@ SIZES: Mapping[str, int] = {"cifar": 32, "dvs": 128}
 """Image size of the published models, by tokenizer; those of ImageNet come in several."""
 
 
-def input_spec(
-    facts: Facts,
-    tokenizer: str,
-    channels: int,
-    size: int | None = None,
-    published: Statistics | None = None,
-    resizing: tuple[float, str] | None = None,
-    sizes: Mapping[str, int] = SIZES,
-    crop: Callable[[int], float] | None = None,
-    timesteps: int | None = None,
-    resized: bool = False,
-) -> InputSpec:
+@dataclass(frozen=True)
+class Published:
+    """What is published of the input of a family's models, where it is not what all of their tokenizer have.
+
+    Attributes
+    ----------
+    sizes
+        Image size by tokenizer, where all models have one.
+    statistics
+        Mean and standard deviation; None: those of ImageNet or CIFAR-10.
+    crop
+        Share of a picture that the authors' evaluation keeps, or image size to that share; None: all, as timm has it.
+    interpolation
+        How the evaluation resizes pictures; None: bicubic, as timm has it.
+    evaluation
+        Where crop and interpolation come from.
+    timesteps
+        T of all models of the family; None: it is asked for.
+    resized
+        Whether frames of events are resized to the model's size, bilinearly, and so become real values.
+    """
+
+    sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
+    statistics: Statistics | None = None
+    crop: float | Callable[[int], float] | None = None
+    interpolation: str | None = None
+    evaluation: str = "as the authors' scripts"
+    timesteps: int | None = None
+    resized: bool = False
+
+
+def input_spec(facts: Facts, tokenizer: str, channels: int, published: Published | None = None) -> InputSpec:
     """Return how the model's input is made.
 
     Parameters
@@ -38,44 +59,36 @@ def input_spec(
         "imagenet", "cifar" or "dvs".
     channels
         Input channels.
-    size, published, resizing
-        What is published of image size, mean and std, `crop_pct` and interpolation, where it is not the tokenizer's.
-    sizes
-        Image size of the family's published models by tokenizer, where all have one.
-    crop
-        Image size to the share of a picture that the authors' evaluation keeps, where `resizing` says none; None: all.
-    timesteps
-        T of all models of the family; None: it is asked for.
-    resized
-        Whether frames of events are resized to the model's size, bilinearly, and so become real values.
+    published
+        What the family's models have of their own.
 
     Raises
     ------
     OptionError
         If a fact is unknown or makes no sense, or an option means nothing for such a model.
     """
-    events = tokenizer == "dvs"
+    published = published or Published()
     timesteps = facts.find(
-        "timesteps", "time_step", "time_steps", anyway=("T",), constant=timesteps, reason="that of all such models",
-        check=is_count,
+        "timesteps", "time_step", "time_steps", anyway=("T",), constant=published.timesteps,
+        reason="that of all such models", check=is_count,
     )  # fmt: skip
     size = facts.find(
         "image_size", "img_size", "input_size",
-        constant=size or sizes.get(tokenizer), reason=f"size of the published {tokenizer} models",
+        constant=published.sizes.get(tokenizer), reason=f"size of the published {tokenizer} models",
         check=is_count,
     )  # fmt: skip
-    if events:
-        return _of_events(facts, channels, size, timesteps, resized)
+    if tokenizer == "dvs":
+        return _of_events(facts, channels, size, timesteps, published.resized)
     facts.refuse("means nothing for a model of images", "frames", "orientation")
-    published = published or (IMAGENET if tokenizer == "imagenet" else CIFAR10)
+    statistics = published.statistics or (IMAGENET if tokenizer == "imagenet" else CIFAR10)
     mean, std = (
         facts.find(
             fact, fact, constant=value,
             reason=f"that of the published {tokenizer} models", check=partial(_per_channel, channels, fact),
         )
-        for fact, value in (("mean", published[0]), ("std", published[1]))
+        for fact, value in zip(("mean", "std"), statistics, strict=True)
     )  # fmt: skip
-    crop_pct, interpolation = _resizing(facts, resizing, crop(size) if crop else CROP_PCT, tokenizer)
+    crop_pct, interpolation = _resizing(facts, published, size)
     return InputSpec("image", channels, size, size, timesteps, mean, std, crop_pct, interpolation=interpolation)
 
 
@@ -102,23 +115,21 @@ def mae_crop(size: int) -> float:
     return 0.875 if size <= 224 else 1.0
 
 
-def _resizing(facts: Facts, published: tuple[float, str] | None, crop: float, tokenizer: str) -> tuple[float, str]:
-    """Return how pictures are cut to size, as timm's `crop_pct` and `interpolation` say; noted where something says it.
+def _resizing(facts: Facts, published: Published, size: int) -> tuple[float, str]:
+    """Return how pictures are cut to size, as timm's `crop_pct` and `interpolation` say.
 
-    What neither an option nor the arguments tell is as the published models have it: `crop` of the picture, bicubic, or
-    what the family says, which is noted too.
+    Each is noted where something says it: an option, the arguments, or what is published of the family.
     """
-    crop_pct, interpolation = published or (crop, INTERPOLATIONS[0])
-    reason = "as the authors' scripts"
-    if published or facts.speaks_of("crop_pct"):
+    own = published.crop(size) if callable(published.crop) else published.crop
+    crop_pct, interpolation = CROP_PCT if own is None else own, published.interpolation or INTERPOLATIONS[0]
+    if own is not None or facts.speaks_of("crop_pct"):
         crop_pct = facts.find(
-            "crop_pct", "crop_pct", constant=crop_pct, reason=reason, check=lambda share: 0.0 < share <= 1.0
-        )
-    elif crop != CROP_PCT:
-        facts.note("crop_pct", crop, f"assumed: that of the published {tokenizer} models")
-    if published or facts.speaks_of("interpolation"):
+            "crop_pct", "crop_pct", constant=crop_pct, reason=published.evaluation,
+            check=lambda share: 0.0 < share <= 1.0,
+        )  # fmt: skip
+    if published.interpolation or facts.speaks_of("interpolation"):
         interpolation = facts.find(
-            "interpolation", "interpolation", constant=interpolation, reason=reason,
+            "interpolation", "interpolation", constant=interpolation, reason=published.evaluation,
             check=lambda name: name in INTERPOLATIONS,
         )  # fmt: skip
     return float(crop_pct), interpolation

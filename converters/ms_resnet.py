@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
-from evsim.converters.inputs import input_spec
+from evsim.converters.inputs import Published, input_spec
 from evsim.converters.parts import Builder
 from evsim.converters.presets import IMAGENET, Preset
 from evsim.converters.table import Form, Row
@@ -26,7 +26,7 @@ NAME = "ms-resnet"
 DECAY, THRESHOLD = 0.25, 0.5
 STAGES = (2, 3, 4, 5)
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 104: (3, 8, 32, 8)}
-RESIZING = (0.875, "bilinear")
+EVALUATION = Published(crop=0.875, interpolation="bilinear")
 """The authors resize to 256 and cut out 224."""
 
 
@@ -64,7 +64,7 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     decay = facts.find("decay", constant=DECAY, reason=reason, check=lambda d: 0.0 <= d <= 1.0)
     threshold = facts.find("v_threshold", constant=THRESHOLD, reason=reason, check=lambda v: 0.0 < v < math.inf)
     facts.note("neuron", "v = decay v (1 - s) + x, a spike where v > v_threshold", f"assumed: {reason}")
-    spec = input_spec(facts, "imagenet", sizes["channels"], resizing=RESIZING)
+    spec = input_spec(facts, "imagenet", sizes["channels"], EVALUATION)
 
     def fire(name: str, source: str) -> str:
         """Append the neurons that the authors call mem_update."""
@@ -116,6 +116,12 @@ def _preset(depth: int, timesteps: int, assumed: tuple[str, ...] = ()) -> Preset
     return Preset("imagenet", 64, depth, 0, timesteps, 1000, 224, NAME, "standard", mean, std, assumed)
 
 
+def _fires_like(lif: str) -> str:
+    """Return the neurons of Spikingformer's tokenizer whose rate is assumed: of the same stage."""
+    stage = lif[4] if lif.startswith("conv") else "5"
+    return f"patch_embed.proj{int(stage) - 1}_lif"
+
+
 FAMILY = Family(
     name=NAME,
     title="MS-ResNet",
@@ -130,4 +136,5 @@ FAMILY = Family(
         f"{NAME}-104-imagenet": _preset(104, 5),
     },
     choices={"variant": ("standard",), "tokenizer": ("imagenet",), "decay": (), "v_threshold": ()},
+    fires_like=_fires_like,
 )

@@ -149,7 +149,7 @@ class Builder:
         if shape not in ((), (1,)):
             has = "lacks" if shape is None else f"has shape {list(shape)} for"
             raise CheckpointError(f"{path} {has} {key}, the learned time constant of its PLIF neurons, one number")
-        w = float(Weights(self.checkpoint, {})._read(key).reshape(-1)[0])  # noqa: SLF001 - of this file
+        w = float(_read(self.checkpoint, key).reshape(-1)[0])
         if not abs(w) < LARGEST_W:
             raise CheckpointError(f"{path}: {key} is {w}, no time constant that was learned; use a sound checkpoint")
         self._sources[f"{name}.w"] = (key,)
@@ -289,12 +289,12 @@ class Weights(Mapping[str, NDArray[np.floating]]):
 
     def __getitem__(self, key: str) -> NDArray[np.floating]:
         if key in self.recipes:
-            tensors = {name: self._read(name).astype(np.float64) for name in self.sources[key]}
+            tensors = {name: _read(self._checkpoint, name).astype(np.float64) for name in self.sources[key]}
             with np.errstate(over="ignore", invalid="ignore"):
                 computed = self.recipes[key](tensors)
             self._check(computed, key)
             return np.ascontiguousarray(computed)
-        parts = [self._read(name) for name in self.sources[key]]
+        parts = [_read(self._checkpoint, name) for name in self.sources[key]]
         parameter = key.rsplit(".", 1)[1]
         if parameter == "weight":
             (weight,) = parts
@@ -330,14 +330,16 @@ class Weights(Mapping[str, NDArray[np.floating]]):
                 "they are stored; use a checkpoint of sound weights"
             )
 
-    def _read(self, name: str) -> NDArray[np.floating]:
-        values = self._checkpoint.tensors[name]
-        if values.dtype.kind != "f":
-            raise CheckpointError(f"{self._checkpoint.path}: {name} holds {values.dtype}, not real numbers")
-        if not np.isfinite(values).all():
-            raise CheckpointError(
-                f"{self._checkpoint.path}: {name} holds NaN or infinite values; use a checkpoint from before that"
-            )
-        if name.endswith(".running_var") and (values.astype(np.float64) + BATCH_NORM_EPS <= 0.0).any():
-            raise CheckpointError(f"{self._checkpoint.path}: {name} holds negative variances; train or copy it again")
-        return values  # type: ignore[return-value]
+
+def _read(checkpoint: Checkpoint, name: str) -> NDArray[np.floating]:
+    """Return a tensor's values; CheckpointError where they are not real, finite and of sense."""
+    values = checkpoint.tensors[name]
+    if values.dtype.kind != "f":
+        raise CheckpointError(f"{checkpoint.path}: {name} holds {values.dtype}, not real numbers")
+    if not np.isfinite(values).all():
+        raise CheckpointError(
+            f"{checkpoint.path}: {name} holds NaN or infinite values; use a checkpoint from before that"
+        )
+    if name.endswith(".running_var") and (values.astype(np.float64) + BATCH_NORM_EPS <= 0.0).any():
+        raise CheckpointError(f"{checkpoint.path}: {name} holds negative variances; train or copy it again")
+    return values  # type: ignore[return-value]

@@ -7,13 +7,13 @@ in Spikformer, so convolutions behind it read small integers. Every max-pool sta
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
-from evsim.converters.inputs import input_spec, is_count
+from evsim.converters.inputs import Published, input_spec, is_count, mae_crop
+from evsim.converters.neurons import find_neurons
 from evsim.converters.parts import Builder
 from evsim.converters.presets import CIFAR10, IMAGENET, Preset
 from evsim.converters.table import Form, Row
@@ -22,7 +22,6 @@ from evsim.network import Network
 from evsim.primitives import Add, HeadSum, Input, Mask, SpikingSelfAttention, TimeMean, TokenMean
 
 NAME = "qkformer"
-TAU = 2.0
 ATTENTION_THRESHOLD = 0.5
 SCALE = 0.125
 
@@ -106,8 +105,8 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     ratio = sizes[f"hidden{stages}"] / dim
     facts.agree("mlp_ratio", int(ratio) if ratio.is_integer() else ratio)
     heads = _heads(facts, form, dim)
-    tau = facts.find("tau", constant=TAU, reason=f"constant of {NAME}", check=lambda t: 1.0 <= t < math.inf)
-    spec = input_spec(facts, form, channels, crop=_crop if form == "imagenet" else None)
+    tau = find_neurons(facts, builder, "lif", "as in all published models").tau
+    spec = input_spec(facts, form, channels, Published(crop=mae_crop if form == "imagenet" else None))
     facts.note("scale", SCALE, f"assumed: constant of {NAME}")
     facts.note("v_threshold", f"1.0, attn_lif {ATTENTION_THRESHOLD}", f"assumed: constants of {NAME}")
     kind = "integers" if form == "dvs" else "real"
@@ -129,11 +128,6 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     builder.layer("head", x)
     weights = builder.finish(FAMILY.unused)
     return Network(f"{NAME}-{depth}-{dim}", NAME, "standard", spec, tuple(builder.nodes), weights)
-
-
-def _crop(size: int) -> float:
-    """Return what the authors' evaluation on ImageNet keeps of a picture: 224 of 256 pixels, beyond 224 all."""
-    return 224 / 256 if size <= 224 else 1.0
 
 
 def _heads(facts: Facts, form: str, dim: int) -> int:
@@ -244,7 +238,7 @@ FAMILY = Family(
     sizes=_sizes,
     presets={f"{NAME}-{name}": preset for name, preset in _presets()},
     models=dict.fromkeys((NAME, *(f"{NAME}_10_{dim}" for dim in IMAGENET_HEADS)), False),
-    choices={"variant": ("standard",), "tokenizer": tuple(WIDTHS)},
+    choices={"variant": ("standard",), "tokenizer": tuple(WIDTHS), "neuron": ("lif", "plif")},
     fires_like=_fires_like,
     residual_rate=RESIDUAL_RATE,
 )

@@ -6,28 +6,28 @@ There are the authors' keys and SpikingJelly's. The latter are torchvision's, wh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
-from evsim.converters.facts import Facts
-from evsim.converters.inputs import input_spec
+from evsim.converters.facts import CHOICES, Facts
+from evsim.converters.inputs import Published, input_spec
+from evsim.converters.neurons import find_neurons
 from evsim.converters.parts import Builder
 from evsim.converters.presets import IMAGENET, Preset
 from evsim.converters.table import Form, Row
 from evsim.errors import OptionError
-from evsim.inputspec import InputSpec
-from evsim.network import LIF, Input, Network, TimeMean, TokenMean
-
-NEURONS = ("if", "lif", "plif")
-FIRST_CONV = ("once", "every-step")
+from evsim.network import Input, Network, TimeMean, TokenMean
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Layers with weights, shortcuts left out, to the blocks of each stage; from 50 on blocks are bottlenecks."""
 
 BOTTLENECK, EXPANSION = 50, 4
-RESIZE = 224 / 256
-"""Share that the centre crop keeps: resize to 256, crop 224."""
+EVALUATION = Published(
+    crop=224 / 256,
+    interpolation="bilinear",
+    evaluation="resize 256 and crop 224, bilinear, as the authors' evaluation",
+)
 
 SHARED = "every ResNet of torchvision's keys, spiking or not"
 
@@ -181,14 +181,15 @@ def resnet(builder: Builder, facts: Facts, name: str, block: Callable[[Body, str
     facts.find("variant", constant="standard", reason="its only one on images", check=lambda v: v == "standard")
     facts.refuse(f"means nothing for {name}", "heads")
     events = sizes["channels"] == 2
-    spec = input_spec(facts, "dvs" if events else "imagenet", sizes["channels"])
+    spec = input_spec(facts, "dvs" if events else "imagenet", sizes["channels"], EVALUATION)
     once = False
     if events:
         facts.refuse("means nothing for a model of events", "first_conv")
     else:
         reason = "the authors' code and SpikingJelly 0.0.0.0.12 repeat its result, newer SpikingJelly the image"
-        once = facts.find("first_conv", constant="once", reason=reason, check=FIRST_CONV.__contains__) == "once"
-        spec = _resized(facts, spec)
+        once = (
+            facts.find("first_conv", constant="once", reason=reason, check=CHOICES["first_conv"].__contains__) == "once"
+        )
     kind = "integers" if events else "real"
     x = builder.add(Input("input", (), spec.channels, spec.height, spec.width, kind))  # type: ignore[arg-type]
     body = Body(builder, fire, once)
@@ -220,36 +221,18 @@ def refuse_other(facts: Facts, prefix: str, family: str) -> None:
         raise OptionError(f"the checkpoint's args.model is {model}, which is no {family}; mend `family`")
 
 
-def _resized(facts: Facts, spec: InputSpec) -> InputSpec:
-    """Cut pictures to size as the authors' evaluation does, where nothing says otherwise."""
-    reason = "resize 256 and crop 224, bilinear, as the authors' evaluation"
-    found = {}
-    for fact, constant in (("crop_pct", RESIZE), ("interpolation", "bilinear")):
-        if facts.speaks_of(fact):
-            found[fact] = getattr(spec, fact)  # found, checked and noted with the spec
-        else:
-            found[fact] = facts.find(fact, constant=constant, reason=reason)
-    return replace(spec, **found)
-
-
 def neurons_of(builder: Builder, facts: Facts) -> Callable[[str, str], str]:
-    """Return what appends neurons, by name and source: as the keys tell, else as the option `neuron` says.
+    """Return what appends neurons, by name and source; IF where neither keys nor options tell; errors as there."""
+    neurons = find_neurons(facts, builder, "if", "as the authors' nets on ImageNet")
+    return partial(neurons.append, builder)
 
-    Raises
-    ------
-    OptionError
-        If an option contradicts the keys, or makes no sense.
+
+def fires_like(neurons: str) -> str:
+    """Return the neurons of Spikingformer's tokenizer whose rate is assumed: of the same stage, of DVS nets the last.
+
+    The neurons of the stem and those of the first stage are alike.
     """
-    facts.note("v_threshold", 1.0, "assumed: constant of the authors' code and of SpikingJelly")
-    if any(key.endswith(".w") for key in builder.checkpoint.shapes):
-        facts.agree("neuron", "plif")
-        facts.refuse("is learned by these neurons", "tau")
-        return builder.plif
-    if facts.stated("neuron")[0] == "plif":
-        raise OptionError("`neuron=plif` contradicts the checkpoint, whose neurons have no w; give if or lif")
-    reason = "as the authors' nets on ImageNet"
-    if facts.find("neuron", constant="if", reason=reason, check=NEURONS.__contains__) == "lif":
-        tau = facts.find("tau", constant=2.0, reason="SpikingJelly's own", check=lambda t: 1.0 <= t < math.inf)
-        return lambda name, x: builder.lif(name, x, tau)
-    facts.refuse("means nothing for neurons without a leak", "tau")
-    return lambda name, x: builder.add(LIF(name, (x,), decay_input=False, decay=1.0))
+    if neurons.startswith("conv."):
+        return "patch_embed.proj4_lif"
+    stage = neurons[5] if neurons.startswith("layer") else "1"
+    return f"patch_embed.proj{stage}_lif"

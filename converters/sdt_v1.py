@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
-from evsim.converters.inputs import input_spec
+from evsim.converters.inputs import Published, input_spec
 from evsim.converters.parts import Builder
 from evsim.converters.presets import CIFAR10, IMAGENET, Preset, vision_sizes
 from evsim.converters.table import Form, Row, named
@@ -76,8 +76,8 @@ def _graph(builder: Builder, facts: Facts) -> Network:
         tau = facts.find("tau", constant=TAU, reason=f"constant of {NAME}", check=lambda t: 1.0 <= t < math.inf)
     else:
         facts.refuse("means nothing for PLIF neurons, whose time constants are trained", "tau")
-    crop = (lambda _: IMAGENET_CROP) if tokenizer == "imagenet" else None
-    spec = input_spec(facts, tokenizer, channels, crop=crop, sizes=SIZES)
+    crop = IMAGENET_CROP if tokenizer == "imagenet" else None
+    spec = input_spec(facts, tokenizer, channels, Published(SIZES, crop=crop))
     facts.note("v_threshold", f"1.0, talking_heads_lif {ATTENTION_THRESHOLD}", f"assumed: constants of {NAME}")
     kind = "integers" if tokenizer == "dvs" else "real"
     x = builder.add(Input("input", (), channels, spec.height, spec.width, kind))  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from evsim.converters.affine import normalised, parts_of
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.folding import average, stack, weighted
-from evsim.converters.inputs import input_spec, is_count, mae_crop
+from evsim.converters.inputs import Published, input_spec, is_count, mae_crop
 from evsim.converters.parts import Builder
 from evsim.converters.presets import IMAGENET, Preset
 from evsim.converters.table import Form, Row
@@ -100,7 +100,7 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     facts.note("head", "mean of head and head_kd" if kd else "one", "from the keys")
     heads = facts.find("heads", "num_heads", check=is_count)
     tau = facts.find("tau", constant=TAU, reason=f"constant of {NAME}", check=lambda t: 1.0 <= t < math.inf)
-    spec = input_spec(facts, "imagenet", channels, crop=mae_crop)
+    spec = input_spec(facts, "imagenet", channels, Published(crop=mae_crop))
     facts.note("scale", SCALE, f"assumed: constant of {NAME}")
     facts.note("v_threshold", f"1.0, attn_lif {ATTENTION_THRESHOLD}", f"assumed: constants of {NAME}")
     fold = facts.folds()

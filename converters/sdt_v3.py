@@ -8,6 +8,7 @@ timesteps, and its neurons keep what they did not emit.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,7 @@ from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
 from evsim.converters.folding import stack, weighted
-from evsim.converters.inputs import input_spec, is_count
+from evsim.converters.inputs import Published, input_spec, is_count
 from evsim.converters.parts import Builder
 from evsim.converters.presets import IMAGENET, Preset
 from evsim.converters.sdt_v2 import DEPTHS, MLP_RATIO, STEM, WIDTHS, downsampling
@@ -240,9 +241,9 @@ def _spec(facts: Facts, form: str, channels: int) -> InputSpec:
     """Return the input: an image at one timestep, or frames of events over several."""
     if form == "har-dvs":
         facts.agree("tokenizer", "dvs")
-        return input_spec(facts, "dvs", channels, sizes={})
+        return input_spec(facts, "dvs", channels, Published({}))
     facts.agree("tokenizer", "imagenet")
-    spec = input_spec(facts, "imagenet", channels, crop=_crop, timesteps=1)
+    spec = input_spec(facts, "imagenet", channels, Published(crop=_crop, timesteps=1))
     if spec.timesteps != 1:
         raise OptionError(
             f"{NAME} sees an image once, for its integers stand for time, but timesteps is {spec.timesteps}; "
@@ -309,6 +310,26 @@ BASE = {
 }
 """Widths of the base form by the letter of its published models."""
 
+PLACES = {"attn.head": "attn.proj", "mlp.fc1": "mlp.mlp1", "mlp.fc2": "mlp.mlp2"}
+"""Neurons of a block to Spikingformer's at the same place, where the names differ."""
+
+STEM_PLACES = {"1_1": 1, "1_2": 2, "2": 3, "2_1": 3, "2_2": 3, "3": 4, "4": 4}
+
+
+def _fires_like(neurons: str) -> str:
+    """Return the neurons of Spikingformer at the same place: the integers' mean, in their greatest, is its rate."""
+    block, _, rest = neurons.partition(".")
+    number, _, place = rest.partition(".")
+    if not rest:  # the readout
+        return f"block.{sum(DEPTHS) - 1}.mlp.mlp1_lif"
+    if not block.startswith("block"):
+        return f"patch_embed.proj{STEM_PLACES[block.removeprefix('ConvBlock').removeprefix('downsample')]}_lif"
+    if place.startswith("conv."):
+        return "patch_embed.proj4_lif"
+    place = re.sub("_(spike|lif)$", "", place)
+    return f"block.{int(number) + (DEPTHS[0] if block == 'block4' else 0)}.{PLACES.get(place, place)}_lif"
+
+
 FAMILY = Family(
     name=NAME,
     title="Spike-driven Transformer V3",
@@ -327,4 +348,5 @@ FAMILY = Family(
     },
     models={**{f"efficient_spiking_transformer_{letter}": False for letter in BASE}, "spikformer12_768": False},
     choices={"variant": ("base", "large", "har-dvs"), "tokenizer": ("imagenet", "dvs"), "levels": (), "norm": ()},
+    fires_like=_fires_like,
 )

@@ -12,15 +12,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from evsim.converters import literature
-from evsim.converters.facts import Facts
+from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.family import Family
 from evsim.converters.inputs import input_spec
 from evsim.converters.parts import Builder
 from evsim.converters.presets import Preset
 from evsim.converters.resnet import (
-    FIRST_CONV,
-    NEURONS,
     Body,
+    fires_like,
     neurons_of,
     refuse_other,
     resnet,
@@ -237,6 +236,8 @@ FAMILY = Family(
     },
     models=resnet_models("sew_"),
     choices={
-        "variant": ("standard", "plain", "basic"), "connect": JOINS, "neuron": NEURONS, "first_conv": FIRST_CONV,
+        "variant": ("standard", "plain", "basic"), "connect": JOINS, "neuron": CHOICES["neuron"],
+        "first_conv": CHOICES["first_conv"],
     },
+    fires_like=fires_like,
 )  # fmt: skip

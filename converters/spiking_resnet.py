@@ -7,13 +7,12 @@ a convolution with a BatchNorm and no neurons. So every convolution but the firs
 from __future__ import annotations
 
 from evsim.converters import literature
-from evsim.converters.facts import Facts
+from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.family import Family
 from evsim.converters.parts import Builder
 from evsim.converters.resnet import (
-    FIRST_CONV,
-    NEURONS,
     Body,
+    fires_like,
     refuse_other,
     resnet,
     resnet_forms,
@@ -46,5 +45,6 @@ FAMILY = Family(
     sizes=resnet_sizes,
     presets=resnet_presets(NAME),
     models=resnet_models("spiking_"),
-    choices={"variant": ("standard",), "neuron": NEURONS, "first_conv": FIRST_CONV},
+    choices={"variant": ("standard",), "neuron": CHOICES["neuron"], "first_conv": CHOICES["first_conv"]},
+    fires_like=fires_like,
 )

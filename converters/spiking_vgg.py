@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from evsim.converters import literature
 from evsim.converters.facts import CHOICES, Facts
 from evsim.converters.family import Family
-from evsim.converters.inputs import input_spec
+from evsim.converters.inputs import Published, input_spec
 from evsim.converters.neurons import find_neurons
 from evsim.converters.parts import Builder
 from evsim.converters.presets import IMAGENET, Preset
@@ -28,7 +28,7 @@ SIDE = 7
 """Of the map that the classifier reads, whatever the image's size."""
 
 SHARED = "an ANN of torchvision"
-RESIZING = (0.875, "bilinear")
+EVALUATION = Published(crop=0.875, interpolation="bilinear")
 CROPPED = 224
 """The size at which SpikingJelly's ImageNet script cuts a picture out of 256; smaller pictures are taken whole."""
 
@@ -85,9 +85,8 @@ def _graph(builder: Builder, facts: Facts) -> Network:
         check=lambda rule: rule in CHOICES["first_conv"],
     )  # fmt: skip
     size, _ = facts.stated("image_size")
-    spec = input_spec(
-        facts, "imagenet", sizes["channels"], resizing=RESIZING if size is None or size >= CROPPED else None
-    )
+    whole = size is not None and size < CROPPED
+    spec = input_spec(facts, "imagenet", sizes["channels"], None if whole else EVALUATION)
     x = builder.add(Input("input", (), spec.channels, spec.height, spec.width, "real"))
     for number, pooled in _places(depth, norm):
         x = builder.layer(f"features.{number}", x, padding=1, repeated=number == 0 and first == "once")
@@ -128,6 +127,11 @@ def _presets() -> dict[str, Preset]:
     }  # fmt: skip
 
 
+def _fires_like(neurons: str) -> str:
+    """Return the neurons of Spikingformer's tokenizer whose rate is assumed: its first, for all others its last."""
+    return f"patch_embed.proj{1 if neurons in ('features.1', 'features.2') else 4}_lif"
+
+
 FAMILY = Family(
     name=NAME,
     title="spiking VGG of SpikingJelly",
@@ -144,4 +148,5 @@ FAMILY = Family(
         "first_conv": CHOICES["first_conv"],
         "v_threshold": (),
     },
+    fires_like=_fires_like,
 )

@@ -8,7 +8,6 @@ training measured and left in the checkpoint, one per head, so the keys tell the
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from evsim.converters import literature
 from evsim.converters.facts import Facts
 from evsim.converters.family import Family
-from evsim.converters.inputs import Statistics, input_spec, is_count
+from evsim.converters.inputs import Published, Statistics, input_spec, is_count
+from evsim.converters.neurons import find_neurons
 from evsim.converters.parts import Builder
 from evsim.converters.presets import IMAGENET, Preset
 from evsim.converters.table import Form, Row, Shapes, named
@@ -29,7 +29,6 @@ from evsim.network import Network
 from evsim.primitives import Add, HeadProduct, Input, TimeMean, TokenMean
 
 NAME = "spikingresformer"
-TAU = 2.0
 WIDE = 7
 STEMS = (WIDE, 3)
 """Kernels of the first convolution: ImageNet's is the wide one, of stride 2, behind which a max-pool follows."""
@@ -83,7 +82,10 @@ def _down(path: str, i: int, _: int) -> list[Row]:
 def _dssa(path: str, i: int, _: int) -> list[Row]:
     plane, rates = f"plane{i}", ("firing_rate_x", "firing_rate_attn")
     return [
-        *(Row(f"{path}.{rate}", (1, 1, f"heads{i}", 1, 1), key=path, part=rate, initial=RATE) for rate in rates),
+        *(
+            Row(f"{path}.{rate}", (1, 1, f"heads{i}", 1, 1), key=path, part=rate, initial=RATE, buffer=True)
+            for rate in rates
+        ),
         Row(f"{path}.W", (f"twice{i}", plane, f"patch{i}", f"patch{i}"), "norm.bn"),
         Row(f"{path}.Wproj", (plane, plane, 1, 1), "norm_proj.bn"),
     ]
@@ -146,7 +148,7 @@ def _graph(builder: Builder, facts: Facts) -> Network:
     facts.agree("heads", sizes.get(f"heads{len(planes) - 1}"))
     heads = tuple(sizes[f"heads{i}"] for i in range(len(planes)) if f"heads{i}" in sizes)
     facts.note("heads", heads, "from the keys, whose firing rates are per head; by stage")
-    tau = _neuron(facts, parametric)
+    tau = find_neurons(facts, builder, "lif", "as in all published models without learned time constants").tau
     spec = _input(facts, sizes, parametric)
     reason = "the authors' script builds a model for the size of its images"
     built = facts.find("built_size", constant=spec.height, reason=reason, check=is_count)
@@ -210,20 +212,6 @@ def _check(builder: Builder, facts: Facts, stages: tuple[Blocks, ...]) -> bool:
     return not lacking
 
 
-def _neuron(facts: Facts, parametric: bool) -> float:
-    """Note which neurons there are; return tau, of which PLIF neurons have their own."""
-    facts.note("v_threshold", 1.0, f"assumed: constant of {NAME}")
-    if parametric:
-        facts.agree("neuron", "plif")
-        facts.refuse("means nothing for PLIF neurons, whose own are in the checkpoint", "tau")
-        return TAU
-    if facts.stated("neuron")[0] == "plif":
-        raise OptionError("`neuron=plif` contradicts the checkpoint, which has no trained time constants (keys `.w`)")
-    facts.find("neuron", constant="lif", reason="as in all published models without trained time constants")
-    tau: float = facts.find("tau", constant=TAU, reason=f"constant of {NAME}", check=lambda t: 1.0 <= t < math.inf)
-    return tau
-
-
 def _input(facts: Facts, sizes: Mapping[str, int], parametric: bool) -> InputSpec:
     """Return how the input is made: of pictures, or of events, whose frames get the sum of both as a third channel."""
     wide = sizes["stem"] == WIDE
@@ -231,11 +219,13 @@ def _input(facts: Facts, sizes: Mapping[str, int], parametric: bool) -> InputSpe
     why = f"as the published models with {'PLIF neurons' if parametric else 'such a first convolution'}"
     tokenizer = facts.find("tokenizer", constant=usual, reason=f"{why}; the keys cannot tell pictures from events")
     if tokenizer == "imagenet":
-        return input_spec(facts, tokenizer, sizes["channels"], None, IMAGENET, (0.95, "bicubic"))
+        return input_spec(facts, tokenizer, sizes["channels"], Published(crop=0.95, interpolation="bicubic"))
     if tokenizer == "cifar":
-        published = CIFAR100 if sizes["classes"] == 100 else CIFAR10
-        return input_spec(facts, tokenizer, sizes["channels"], 128 if wide else 32, published)
-    return input_spec(facts, tokenizer, sizes["channels"], 128 if wide else 64, resized=True)
+        statistics = CIFAR100 if sizes["classes"] == 100 else CIFAR10
+        published = Published({tokenizer: 128 if wide else 32}, statistics)
+    else:
+        published = Published({tokenizer: 128 if wide else 64}, resized=True)
+    return input_spec(facts, tokenizer, sizes["channels"], published)
 
 
 def _attention(builder: Builder, path: str, x: str, tau: float, heads: int, patch: int, side: int, rows: int) -> str:
@@ -337,6 +327,26 @@ def _preset(
     )
 
 
+PLACES = {
+    "activation_in": "attn.proj_lif",
+    "activation_attn": "attn.v_lif",
+    "activation_out": "attn.attn_lif",
+    "up": "mlp.mlp1_lif",
+}
+"""Neurons of an attention or feed-forward module to those of Spikingformer's block whose rate is assumed; all others
+are within a wide layer, as those of `mlp.mlp2_lif`."""
+
+
+def _fires_like(neurons: str) -> str:
+    """Return the neurons of Spikingformer whose rate is assumed: at the same place, blocks counted over all stages."""
+    _, stage, module, place, *_ = neurons.split(".")
+    if place == "activation":
+        return f"patch_embed.proj{2 + int(stage)}_lif"
+    before = sum(blocks.count("dssa") for blocks in PUBLISHED[: int(stage)])
+    block = before + (int(module) - (stage != "0")) // 2
+    return f"block.{block}.{PLACES.get(place, 'mlp.mlp2_lif')}"
+
+
 FAMILY = Family(
     name=NAME,
     title="SpikingResformer",
@@ -353,4 +363,5 @@ FAMILY = Family(
         "variant": ("standard",), "tokenizer": ("imagenet", "cifar", "dvs"), "neuron": ("lif", "plif"),
         "built_size": (),
     },
+    fires_like=_fires_like,
 )  # fmt: skip

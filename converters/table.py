@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 from evsim.errors import CheckpointError
@@ -45,6 +46,8 @@ class Row:
         What a model of random weights has there, where that is no random number.
     outer
         A second BatchNorm behind the first, by its whole key; "" if there is none.
+    buffer
+        Whether the tensor is no parameter, but was measured in training.
     """
 
     node: str
@@ -55,6 +58,7 @@ class Row:
     part: str = "weight"
     initial: float | None = None
     outer: str = ""
+    buffer: bool = False
 
     @property
     def counter(self) -> str:
@@ -67,7 +71,7 @@ class Row:
         node, key, outer = (COUNTER.sub(str(index), text) for text in (self.node, self.key or self.node, self.outer))
         parent = key.rpartition(".")[0]
         norm = f"{parent}.{self.norm}" if parent and self.norm else self.norm
-        return Layer(node, key, self.shape, norm, self.bias, self.part, self.initial, outer)
+        return Layer(node, key, self.shape, norm, self.bias, self.part, self.initial, outer, self.buffer)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Layer:
     part: str = "weight"
     initial: float | None = None
     outer: str = ""
+    buffer: bool = False
 
     @property
     def weight(self) -> str:
@@ -139,6 +144,15 @@ class Form:
             for index in range(sizes[counter]):
                 layers = (row.at(index) for row in rows)
                 yield from (layer for layer in layers if layer.key not in fixed)
+
+    def parameters(self, sizes: Sizes) -> int:
+        """Return how many parameters a PyTorch model has: weights, biases, gains and shifts of BatchNorm."""
+        total = 0
+        for layer in self.layers(sizes):
+            if not layer.buffer:
+                shape = layer.sized(sizes)
+                total += prod(shape) + sum(shape[:1]) * (layer.bias + 2 * len(layer.norms))
+        return total
 
     def kinds(self) -> Iterator[str]:
         """Yield every key that a checkpoint of this form always has, with N for the block's number."""

@@ -16,6 +16,8 @@ writes the two files of this example:
     reads a model.h5, or converts a PyTorch checkpoint on the fly, without PyTorch and without running code from it.
 ``convert``
     converts a checkpoint with facts of yours, ``evsim.converters.ConvertOptions``, and says where each came from.
+``from_torch``
+    makes a network of a module of PyTorch in memory, whatever its code, and proves it on an example.
 ``read``
     reads a recording of any format, frames or a picture as a network takes it; ``evsim.events.ReadOptions`` say how.
 ``simulate``
@@ -45,9 +47,10 @@ if TYPE_CHECKING:
     from evsim.evaluation.evaluate import evaluate
     from evsim.evaluation.outcome import Evaluation
     from evsim.network import Network
+    from evsim.tracing import from_torch
 
 __version__ = "0.1.0"
-__all__ = ["Evaluation", "Network", "Run", "convert", "evaluate", "load", "read", "simulate"]
+__all__ = ["Evaluation", "Network", "Run", "convert", "evaluate", "from_torch", "load", "read", "simulate"]
 
 _HOMES = {
     "Evaluation": "evsim.evaluation.outcome",
@@ -55,6 +58,7 @@ _HOMES = {
     "Run": "evsim.api",
     "convert": "evsim.converters",
     "evaluate": "evsim.evaluation.evaluate",
+    "from_torch": "evsim.tracing",
     "load": "evsim.api",
     "read": "evsim.api",
     "simulate": "evsim.api",

@@ -16,13 +16,11 @@ from evsim.energy import Energy, Options, Profile, charge
 from evsim.energy.paper import NonSpike
 from evsim.engine import Precision, Schedule, Simulator
 from evsim.errors import NetworkError, OptionError, RecordingError
-from evsim.events import ReadOptions, arrays, head_of, images, npz, open_stream, ready
+from evsim.events import ReadOptions, arrays, head_of, images, npz, open_stream, ready, trains
 from evsim.events import read as read_recording
-from evsim.events.frames import to_frames
-from evsim.events.options import BY_DURATION, Split
-from evsim.events.resizing import to_real_frames
-from evsim.events.types import Recording
-from evsim.inputspec import InputSpec
+from evsim.events.framing import counted, framed, split_of, steps_of, with_defaults
+from evsim.events.options import BY_DURATION
+from evsim.events.reading import collect
 from evsim.intake import check_timesteps
 from evsim.kernels.threads import check_threads
 from evsim.needs import check_needs
@@ -181,28 +179,23 @@ def read(
     if timesteps is not None:
         check_timesteps(timesteps)
     check_needs(network, timesteps)
-    prepared = _ready(path, network, timesteps or spec.timesteps, options)
+    prepared = _ready(path, network, timesteps or (None if spec.open_time else spec.timesteps), options)
     if prepared is not None:
         return prepared
+    if spec.flat and spec.kind == "events" and trains.holds_trains(path, head_of(path)):
+        return _of_trains(path, network, timesteps, options)
     if spec.kind == "frames" and not spec.reads_recordings:
         raise RecordingError(f"{path} is no array; the model takes frames of real values {spec.size}, as .npy")
     if spec.kind == "image":
         kind = open_stream(path, options).format
         raise RecordingError(f"{path} is a recording of events ({kind}), but the model takes images; give a picture")
-    if spec.channels not in (2, 3):
-        raise RecordingError(
-            f"{path} gives frames of 2 channels (OFF, ON), or of 3 with their sum; the model takes {spec.channels}"
-        )
-    split = options.split or spec.frames
+    split = split_of(spec, options)
     if split in BY_DURATION and timesteps is not None:
         raise OptionError(f"`timesteps` and `split={split}` both decide T; give one of them")
-    recording = read_recording(path, replace(options, orientation=options.orientation or spec.orientation))
-    values, notes = _framed(recording, timesteps or spec.timesteps, split, spec, options)
-    steps = None
-    if split in BY_DURATION:
-        steps = len(values)
-        notes += (f"T = {steps}: frames of {options.duration_us} us; the model was trained with {spec.timesteps}",)
-    return Sample(values, str(path), recording.format, len(recording), (*recording.notes, *notes), steps)
+    recording = read_recording(path, with_defaults(options, spec))
+    values, notes = framed(recording, timesteps, split, spec, options)
+    steps, said = steps_of(values, timesteps, split, spec, options)
+    return Sample(values, str(path), recording.format, len(recording), (*recording.notes, *notes, *said), steps)
 
 
 def simulate(
@@ -273,6 +266,8 @@ def run_on(
     except (RecordingError, NetworkError) as error:
         raise type(error)(f"{taken.path}: {error}" if taken.path else str(error)) from error
     spikes = recorder.trains if record_spikes else {}
+    if closing := next(iter(network.closing), ""):
+        taken = replace(taken, notes=(*taken.notes, f"the network has cycles ({closing}): run timestep by timestep"))
     counts = meter.attached(counter.counts()) if meter else counter.counts()
     return Run(network, taken, simulator.timesteps, simulator.dtype.name, logits, counts, spikes)
 
@@ -294,6 +289,7 @@ def _sample(source: Sample | ArrayLike | str | Path, network: Network, timesteps
     """Return whatever stands for an input as a sample."""
     if isinstance(source, Sample):
         return source
+    open_time = network.spec.open_time and timesteps is None
     if isinstance(source, str | Path):
         return read(source, network, timesteps)
     name = type(source).__name__
@@ -305,34 +301,27 @@ def _sample(source: Sample | ArrayLike | str | Path, network: Network, timesteps
         raise RecordingError(
             f"the input, a {name}, holds values of type {values.dtype}; give an array of real numbers, or a file's path"
         )
-    return Sample(values)
+    return Sample(values, timesteps=len(values) if open_time and values.ndim == 4 else None)
 
 
 def _line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
-def _framed(
-    recording: Recording, timesteps: int, split: Split, spec: InputSpec, options: ReadOptions
-) -> tuple[NDArray[np.generic], tuple[str, ...]]:
-    """Return the frames of a recording as the network takes them, counts or resized, and what to say of them."""
-    values: NDArray[np.generic]
-    if spec.kind == "frames":
-        real = to_real_frames(
-            recording, timesteps, split, spec.height, spec.width, duration_us=options.duration_us, fit=options.fit
-        )
-        values, notes = real.values, real.notes
-    else:
-        frames = to_frames(
-            recording, timesteps, split, spec.height, spec.width, duration_us=options.duration_us, fit=options.fit
-        )
-        values, notes = frames.counts, frames.notes
-    if spec.channels == 3:
-        values = np.concatenate([values, values.sum(axis=1, keepdims=True, dtype=values.dtype)], axis=1)
-    return values, notes
+def _of_trains(path: str | Path, network: Network, timesteps: int | None, options: ReadOptions) -> Sample:
+    """Read spike trains, for a network without space, as counts per timestep and channel."""
+    spec, split = network.spec, split_of(network.spec, options)
+    if split in BY_DURATION and timesteps is not None:
+        raise OptionError(f"`timesteps` and `split={split}` both decide T; give one of them")
+    recording = collect(trains.stream(path, head_of(path), spec.channels, options), options)
+    frames = counted(recording, timesteps, split, spec, options, (1, spec.channels))
+    values = np.ascontiguousarray(frames.counts[:, 0, 0, :, np.newaxis, np.newaxis])
+    steps, said = steps_of(values, timesteps, split, spec, options)
+    notes = (*recording.notes, *frames.notes, *said)
+    return Sample(values, str(path), recording.format, len(recording), notes, steps)
 
 
-def _ready(path: str | Path, network: Network, timesteps: int, options: ReadOptions) -> Sample | None:
+def _ready(path: str | Path, network: Network, timesteps: int | None, options: ReadOptions) -> Sample | None:
     """Read a picture or an array as the network takes it; None for what is to be read as a recording of events."""
     head, spec = head_of(path), network.spec
     frames = None
@@ -349,4 +338,4 @@ def _ready(path: str | Path, network: Network, timesteps: int, options: ReadOpti
         values, notes = images.read_picture(path, spec)
         return Sample(values, str(path), "picture", notes=notes)
     values, notes = ready.fitted(path, frames, network, timesteps, options, stated=kind == "npz frames")
-    return Sample(values, str(path), kind, notes=notes)
+    return Sample(values, str(path), kind, notes=notes, timesteps=len(values) if timesteps is None else None)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Never
 import numpy as np
 
 from evsim.errors import OptionError
-from evsim.geometry import Geometry, RowKind, dense_macs
+from evsim.geometry import VIRTUAL, Geometry, RowKind, dense_macs
 from evsim.movement import Ints, Traffic, is_maximum
 from evsim.primitives import Kind
 
@@ -195,13 +195,23 @@ class NeuronCounts(RowCounts):
 
     @property
     def neuron(self) -> str:
-        """Kind of neuron: lif, plif, if; i-lif and i-if emit integers."""
+        """Kind of neuron, see `evsim.primitives.NeuronKind`; i-lif and i-if emit integers."""
         return self.geometry.neuron or "lif"
 
     @property
     def graded(self) -> bool:
         """Whether they emit integers."""
         return self.geometry.levels > 0
+
+    @property
+    def virtual(self) -> bool:
+        """Whether their integers stand for spikes in virtual timesteps, and not for several at once."""
+        return self.neuron in VIRTUAL
+
+    @property
+    def silent(self) -> bool:
+        """Whether they emit potentials, and no spikes."""
+        return self.neuron in ("li", "cuba-li", "integrator")
 
     @property
     def sops(self) -> Ints:
@@ -264,7 +274,8 @@ class Counts:
     other
         What has no row: int64 [T] each. ``residual_adds`` (additions of the residual stream), ``pool_comparisons``
         (max-pooling, window taps inside the map less one), ``mean_adds`` (additions of token and time means, of
-        votes); where there is any, ``pool_adds`` (average and sum pooling) and ``spike_gates`` (And, IAnd, Mask).
+        votes); where there is any, ``pool_adds`` (average and sum pooling), ``spike_gates`` (And, IAnd, Mask),
+        ``scale_multiplies`` and ``scale_adds`` (constants of a Scale).
     samples
         Number of samples summed here.
     """

@@ -55,7 +55,7 @@ def _faults(layer: LayerCounts) -> Iterator[str]:
     """Say one by one what a row cannot have: first of its sizes, then of what was counted."""
     size = layer.geometry
     sides = (size.in_channels, size.out_channels, size.in_height, size.in_width, size.out_height, size.out_width)
-    if min(*sides, *size.kernel, *size.stride, size.groups) < 1:
+    if min(*sides, *size.kernel, *size.stride, *size.dilation, size.groups) < 1:
         yield "has a size of 0"
     inputs = size.in_channels * size.tokens
     weights = size.weights if isinstance(layer, SynapseCounts) else 0

@@ -34,6 +34,7 @@ from evsim.files import check_input
 from evsim.geometry import Geometry, RowKind
 from evsim.hdf5_group import Group
 from evsim.origin import Origin, array_digest, network_digest, origin
+from evsim.ownfiles import own_kind
 from evsim.primitives import Kind
 from evsim.schema import LARGEST, SchemaError, build, checked, is_of, parsed, printable, shown
 
@@ -135,7 +136,7 @@ def load(path: str | Path) -> Stored:
     try:
         with hdf5.File(path, CountsError, again) as file:
             told = file.attributes()
-            if told.get("format") != FORMAT and (kind := hdf5.own_kind(file)):
+            if told.get("format") != FORMAT and (kind := own_kind(file)):
                 raise CountsError(f"{path} is no file of counts: it holds {kind}")
             if told.get("format") != FORMAT:
                 raise CountsError(

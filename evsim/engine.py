@@ -8,6 +8,7 @@ and biases act.
 
 Both orders give identical results and counts. By timestep, every layer sees the first timestep before any sees the
 second, as a chip would; by layer, a packet carries all timesteps and each tile of weights is loaded once for all.
+A delay addresses its packet to a later timestep. Where that closes a cycle, only the order by timestep can run.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from evsim.kernels.threads import Workers, check_threads
 from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
 from evsim.layers.ranges import could_overflow, find_fault
+from evsim.layers.time import Delaying
 from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Observer
@@ -80,7 +82,8 @@ class Simulator:
     precision
         "float32" or "float64", of weights, sums and membrane potentials.
     schedule
-        Order of events, see the module.
+        Order of events, see the module. A network with cycles runs by timestep, whatever is asked for: the attribute
+        `schedule` says so.
     threads
         Threads that share each layer's work; no result depends on it.
     apart
@@ -113,7 +116,8 @@ class Simulator:
         self.network = network
         self.timesteps = network.spec.timesteps if timesteps is None else timesteps
         check_timesteps(self.timesteps)
-        self.schedule, self.threads = schedule, threads
+        self.schedule: Schedule = "time" if network.closing else schedule
+        schedule, self.threads = self.schedule, threads
         self.dtype = np.dtype(precision)
         self.apart = apart
         check_needs(network, self.timesteps, precision, schedule, threads, apart=apart)
@@ -185,6 +189,10 @@ class Simulator:
         for packet in packets:
             self._send(queue, self.network.input.name, packet)
         packets.clear()
+        for stage in self.stages:
+            if isinstance(stage.layer, Delaying):
+                for packet in stage.layer.beginnings():
+                    self._send(queue, stage.name, packet)
         while queue:
             event = queue.pop()
             stage = self.stages[event.rank]
@@ -232,9 +240,9 @@ class Simulator:
 
     def _connect(self) -> dict[str, list[tuple[int, int]]]:
         """Return, for each node whose output travels, the (rank, port) of all inputs that take it."""
-        readers: dict[str, list[tuple[int, int]]] = {self.network.input.name: []}
+        names = [self.network.input.name, *(stage.name for stage in self.stages)]
+        readers: dict[str, list[tuple[int, int]]] = {name: [] for name in names}
         for rank, stage in enumerate(self.stages):
-            readers[stage.name] = []
             for port, name in enumerate(stage.sources):
                 readers[name].append((rank, port))
         return readers

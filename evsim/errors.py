@@ -50,6 +50,10 @@ class CheckpointError(EvsimError):
     """A PyTorch checkpoint cannot be read or does not fit any known model family."""
 
 
+class GraphError(EvsimError):
+    """A NIR graph cannot be read, or holds what evsim cannot run."""
+
+
 class ModelFileError(EvsimError):
     """A ``model.h5`` is damaged, newer than this evsim, or no model at all."""
 

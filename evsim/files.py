@@ -20,11 +20,12 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "counts": (".h5", ".hdf5"),
     "save_frames": (".npz",),
     "out": (".h5", ".hdf5"),
+    "graph": (".nir",),
     "state_dict": (".h5", ".hdf5"),
     "sample": (".npy",),
     "png": (".png",),
 }
-"""Outputs, by the option that asks for one (`OUT` is an argument): suffixes that fit what is written."""
+"""Outputs, by the option that asks for one (`OUT` and `GRAPH` are arguments): suffixes that fit what is written."""
 
 TELLING = (
     ".h5", ".hdf5", ".npz", ".npy", ".json", ".csv", ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp",

@@ -14,7 +14,10 @@ from evsim.primitives import Order
 RowKind = Literal["conv", "linear", "attention", "lif"]
 """Kinds of rows that counts have: convolution, linear layer, attention, neurons."""
 
-LATER = ("groups", "value_dim", "attention", "neuron", "levels")
+VIRTUAL = ("i-lif", "i-if")
+"""Neurons whose integers stand for spikes in virtual timesteps, and not for several at once."""
+
+LATER = ("groups", "dilation", "value_dim", "attention", "neuron", "levels")
 """Fields of `Geometry` that schema 1 of counts.h5 does not know."""
 
 
@@ -51,6 +54,7 @@ class Geometry:
     attention: str = ""
     neuron: str = ""
     levels: int = 0
+    dilation: tuple[int, int] = (1, 1)
 
     @property
     def tokens(self) -> int:
@@ -157,7 +161,8 @@ def fan_out(size: Geometry) -> NDArray[np.int64]:
     """Return how many outputs an input at each position reaches, padding not counted: int64 [P] (conv and linear)."""
     axes = []
     for i, (inner, outer) in enumerate(((size.in_height, size.out_height), (size.in_width, size.out_width))):
-        reached = np.arange(outer)[:, np.newaxis] * size.stride[i] - size.padding[i] + np.arange(size.kernel[i])
+        taps = np.arange(size.kernel[i]) * size.dilation[i]
+        reached = np.arange(outer)[:, np.newaxis] * size.stride[i] - size.padding[i] + taps
         inside = reached[(reached >= 0) & (reached < inner)]
         axes.append(np.bincount(inside, minlength=inner))
     return np.multiply.outer(axes[0], axes[1]).reshape(-1).astype(np.int64) * size.row

@@ -88,24 +88,6 @@ class Member:
         return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
 
 
-OWN = {
-    "evsim-model": "a model; evsim info lists it, evsim run runs it",
-    "evsim-counts": "counts of a run; evsim energy charges them",
-    "evsim-audit": "an audit of a data set; evsim energy charges it, evsim compare compares it with another by `eval`",
-}
-"""What the files hold that evsim writes, and which command reads them, by their attribute `format`."""
-
-
-def own_kind(file: File) -> str:
-    """Say what a file holds that evsim wrote, and which command reads it; "" of all others."""
-    told = file.attributes().get("format")
-    if isinstance(told, str) and told in OWN:
-        return OWN[told]
-    if {name for name in file.members if "/" not in name} == {"spikes"} and file.members["spikes"].group:
-        return "spikes that `record_spikes` wrote; no command reads them, docs/json.md tells their layout"
-    return ""
-
-
 class File:
     """An HDF5 file, open for reading.
 
@@ -179,6 +161,10 @@ class File:
         if not self._member(name).text:
             self._damaged(f"{name} is no text")
         return str(self._ask({"do": "text", "name": name})["text"])
+
+    def texts(self, name: str) -> list[str]:
+        """Return a dataset of texts, its axes rolled into one; their number follows from the member's shape."""
+        return [str(text) for text in self._ask({"do": "texts", "name": name})["texts"]]
 
     def read(self, name: str, begin: int | None = None, end: int | None = None) -> NDArray[Any]:
         """Return a dataset, or a range along its first axis.

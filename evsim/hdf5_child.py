@@ -95,6 +95,8 @@ class Reader:
             raise RefusedError(f"it is compressed by {said} (HDF5 filter {code}); to read it: pip install hdf5plugin")
         if request["do"] == "text":
             return Answer({"text": _text(dataset)})
+        if request["do"] == "texts":
+            return Answer({"texts": _texts(dataset)})
         if request["do"] == "list":
             values = np.ascontiguousarray(dataset[request["begin"]])
             return Answer({"bytes": values.nbytes}, values)
@@ -334,6 +336,19 @@ def _text(dataset: Any) -> str:
         raise RefusedError(f"{dataset.name} is not one text")
     value = dataset[()] if dataset.shape == () else dataset[0]
     return _decoded(value)
+
+
+def _texts(dataset: Any) -> list[str]:
+    """Return a dataset of texts, row by row."""
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        raise RefusedError(f"{dataset.name} holds no texts")
+    number = int(np.prod(dataset.shape, dtype=object))
+    if number > 2 * MOST_MEMBERS or number * dataset.dtype.itemsize > LARGEST_TEXT:
+        raise RefusedError(f"{dataset.name} holds more than {2 * MOST_MEMBERS} texts, or longer ones than any name")
+    texts = [_decoded(value) for value in np.asarray(dataset[()]).ravel()]
+    if sum(map(len, texts)) > LARGEST_TEXT:
+        raise RefusedError(f"{dataset.name} holds texts of more than {LARGEST_TEXT} letters")
+    return texts
 
 
 def _missing(settings: Any) -> Iterator[tuple[int, str]]:

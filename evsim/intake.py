@@ -157,14 +157,25 @@ def _attended(size: Geometry, q: int, k: int, v: int) -> int:
     return first + q * k * v * size.tokens**2 * size.head_dim * width
 
 
+MOST_ROUNDS = 100
+"""Ways round the cycles of a network until the largest integers are known; those that still grow have no bound."""
+
+
 def largest_integers(network: Network, count: int) -> dict[str, int]:
     """Return, for each node that emits integers, the largest that it can emit where the input holds up to `count`."""
     bounds: dict[str, int] = {}
-    for node in network.nodes:
-        if network.shapes[node.name].kind == "integers":
-            sources = tuple(bounds.get(name, 1) for name in node.inputs)  # spikes are at most 1
-            shapes = tuple(network.shapes[name] for name in node.inputs)
-            bounds[node.name] = node.largest(sources, shapes) if sources else count
+    for _ in range(MOST_ROUNDS if network.closing else 1):
+        before = dict(bounds)
+        for node in network.nodes:
+            if network.shapes[node.name].kind == "integers":
+                sources = tuple(bounds.get(name, 1) for name in node.inputs)  # spikes are at most 1
+                shapes = tuple(network.shapes[name] for name in node.inputs)
+                bounds[node.name] = node.largest(sources, shapes) if sources else count
+        if bounds == before or max(bounds.values(), default=0) > LARGEST_COUNT:
+            return bounds
+    if network.closing:
+        rising = [name for name in bounds if bounds[name] != before[name]]
+        bounds |= dict.fromkeys(rising, LARGEST_COUNT + 1)
     return bounds
 
 

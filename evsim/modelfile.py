@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 from evsim import hdf5
 from evsim.errors import ModelFileError, NetworkError
 from evsim.files import check_input
-from evsim.inputspec import INTERPOLATIONS, InputSpec
+from evsim.inputspec import INTERPOLATIONS, LATER, InputSpec
 from evsim.network import NODE_TYPES, Network, Node, Origin, attributes, oldest_schema
+from evsim.ownfiles import own_kind
 from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
 
 SCHEMA = 2
@@ -81,12 +81,13 @@ def save(network: Network, path: str | Path) -> None:
 
 def schema_of(network: Network) -> int:
     """Return the oldest schema that can hold a network; its readers refuse what they would take for something else."""
-    return 2 if "interpolation" in _fields(network.spec) else oldest_schema(network)
+    told, newer = _fields(network.spec), ("interpolation", *LATER)
+    return 2 if any(name in told for name in newer) or told["frames"] == "bin" else oldest_schema(network)
 
 
 def _fields(spec: InputSpec) -> dict[str, Any]:
     """Return an input specification as JSON has it; what came after schema 1 only where it is not the default."""
-    values = asdict(spec)
+    values = spec.told()
     if spec.interpolation == INTERPOLATIONS[0]:
         del values["interpolation"]
     return values
@@ -128,7 +129,7 @@ def load(path: str | Path) -> Network:
 
 def _loaded(path: Path, file: hdf5.File) -> Network:
     told = file.attributes()
-    if told.get("format") != FORMAT and (kind := hdf5.own_kind(file)):
+    if told.get("format") != FORMAT and (kind := own_kind(file)):
         raise ModelFileError(f"{path} is no model: it holds {kind}")
     _check_version(path, told)
     meta, spec = parsed(_text(told, "network")), build(InputSpec, parsed(_text(told, "input")))

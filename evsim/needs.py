@@ -22,7 +22,7 @@ from evsim.kernels.lists import TILE_WORDS
 from evsim.kernels.quads import LISTS, QUAD
 from evsim.kernels.vector import BLOCK, padded
 from evsim.layers.plan import Group, groups
-from evsim.layers.synapses import SUMS_BYTES
+from evsim.layers.synapses import JOINED_CHANNELS, SUMS_BYTES
 from evsim.network import Network
 from evsim.observers import TOGETHER
 from evsim.primitives import (
@@ -30,14 +30,20 @@ from evsim.primitives import (
     AdaptiveAveragePool,
     Add,
     AveragePool,
+    Concatenate,
     Conv2d,
+    Delay,
     HeadProduct,
     Linear,
     MultiSpike,
+    Neuron,
+    Scale,
     Shape,
+    Slice,
     SpikingSelfAttention,
     SumPool,
     TimeMean,
+    TimeReduction,
 )
 from evsim.tallies import COLUMNS
 from evsim.workload import rows
@@ -50,6 +56,16 @@ FACTOR = 4
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Z]*)\s*")
+CHANGING = (LIF, MultiSpike, Neuron, Delay, TimeMean, TimeReduction)
+"""What does not emit the same at each timestep, though it reads the same."""
+
+COPYING = (
+    Neuron, Scale, Concatenate, Slice, Delay, MultiSpike, AveragePool, AdaptiveAveragePool, SumPool,
+)  # fmt: skip
+"""What works on copies of its inputs as numbers."""
+MOST = 2**31 - 1
+"""Largest integer on the way."""
+
 INDEX, START = 2, 8
 """Bytes of an entry of a list, and of the number where a list starts."""
 
@@ -107,7 +123,8 @@ def needs(
     """
     steps = network.spec.timesteps if timesteps is None else timesteps
     image = network.spec.kind == "image" if static is None else static
-    measure = _Measure(network, steps, np.dtype(precision).itemsize, schedule == "time", threads, image, apart)
+    streaming = schedule == "time" or bool(network.closing)
+    measure = _Measure(network, steps, np.dtype(precision).itemsize, streaming, threads, image, apart)
     maps, at = measure.maps()
     return Needs(measure.weights(), maps, measure.counters(), at)
 
@@ -220,13 +237,13 @@ class _Measure:
 
     def maps(self) -> tuple[int, str]:
         """Return the most that is alive at the same time, and where."""
-        static = self._static_nodes()
+        static, planes = self._static_nodes(), self._planes()
         planned = groups(self.network, self.streaming, apart=self.apart)
         last_read = {name: rank for rank, group in enumerate(planned) for name in group.sources}
         ends: dict[int, int] = {}
         source = self.network.input.name
         whole = 1 if self.image else self.timesteps
-        alive = self._map(self.network.shapes[source], whole)
+        alive = self._map(self.network.shapes[source], whole, planes.get(source, 1))
         if self.network.input.kind == "real":  # not padded
             alive = alive * self.network.input.channels // padded(self.network.input.channels)
         ends[last_read.get(source, 0)] = alive
@@ -235,7 +252,7 @@ class _Measure:
         for rank, group in enumerate(planned):
             name = group.nodes[-1].name
             steps = 1 if self.streaming or name in static or group.nodes[-1].once else self.timesteps
-            output = self._map(self.network.shapes[name], steps)
+            output = self._map(self.network.shapes[name], steps, planes.get(name, 1))
             alive += output
             here = alive + self._working(group, static)
             if here > most:
@@ -269,7 +286,7 @@ class _Measure:
             return set()
         static = {self.network.input.name}
         for node in self.network.nodes[1:]:
-            if not isinstance(node, LIF | MultiSpike | TimeMean) and static.issuperset(node.inputs):
+            if not isinstance(node, CHANGING) and static.issuperset(node.inputs):
                 static.add(node.name)
         return static
 
@@ -281,8 +298,12 @@ class _Measure:
             return size if self.streaming else 0
         if isinstance(last, MultiSpike):
             return size if last.integrates else 0
-        if isinstance(last, TimeMean):
+        if isinstance(last, TimeMean | TimeReduction):
             return 2 * size
+        if isinstance(last, Neuron):  # currents, potentials, where they start, and constants by neuron
+            return size * (3 + len(last.by_neuron))
+        if isinstance(last, Delay):
+            return self._map(self.network.shapes[last.name], min(last.steps, self.timesteps))
         reals = isinstance(first, Conv2d | Linear) and self.network.shapes[group.sources[0]].kind == "real"
         return size * (1 if self.streaming or first.name in static else self.timesteps) if reals else 0
 
@@ -299,8 +320,9 @@ class _Measure:
             product = 8 * self.threads * (shapes[0].channels // first.heads) * width
             return 5 * values + 8 * steps * out.positions * out.channels + product
         if isinstance(first, HeadProduct):
-            return self.item * values + 2 * values
-        if isinstance(first, MultiSpike | AveragePool | AdaptiveAveragePool | SumPool):
+            block, spans = BLOCK[np.dtype(f"f{self.item}")], shapes[0].channels // first.heads // 64 + 1
+            return self.threads * (self.item * block * (64 * spans + out.positions) + 8 * spans * out.positions)
+        if isinstance(first, COPYING):
             return 3 * self.item * (values + steps * out.positions * out.channels) + 2 * values
         if isinstance(first, SpikingSelfAttention):
             size = shapes[0].channels // first.heads
@@ -310,6 +332,8 @@ class _Measure:
         if isinstance(first, Conv2d | Linear):
             block = self.item * BLOCK[np.dtype(f"f{self.item}")]
             scratch = self.threads * max(SUMS_BYTES, steps * block)
+            if isinstance(first, Conv2d) and first.groups > 1:  # rows of the map side by side
+                scratch += self.threads * first.kernel[0] * (out.width + 16) * (16 * self.item + 8 * _words(shapes[0]))
             reals = shapes[0].kind == "real"
             copies = self.item * times[0] * shapes[0].positions * shapes[0].channels if reals else 0
             if isinstance(last, Add):  # the stream padded, and for each timestep where spikes are added to it
@@ -329,7 +353,18 @@ class _Measure:
     def _real(self, shape: Shape, steps: int) -> int:
         return self.item * steps * shape.positions * padded(shape.channels)
 
-    def _map(self, shape: Shape, steps: int) -> int:
+    def _planes(self) -> dict[str, int]:
+        """Return how many bits the integers of each node can have."""
+        bounds: dict[str, int] = {}
+        for node in self.network.nodes:
+            if self.network.shapes[node.name].kind == "integers":
+                later = {name: MOST for name in node.inputs if self.network.shapes[name].kind == "integers"}
+                sources = tuple(bounds.get(name, later.get(name, 1)) for name in node.inputs)
+                shapes = tuple(self.network.shapes[name] for name in node.inputs)
+                bounds[node.name] = min(node.largest(sources, shapes) if sources else MOST, MOST)
+        return {name: bound.bit_length() for name, bound in bounds.items()}
+
+    def _map(self, shape: Shape, steps: int, planes: int = 1) -> int:
         """Return the bytes of a map of `steps` timesteps, with its lists where layers may ask for some."""
         places = steps * shape.positions
         if shape.kind == "real":
@@ -339,7 +374,9 @@ class _Measure:
         lists = INDEX * places * shape.channels + START * starts
         if shape.kind == "spikes":
             return 8 * places * _words(shape) + lists
-        return (4 + self.item) * places * shape.channels + lists
+        if shape.channels <= JOINED_CHANNELS or self.item == 8:
+            return (4 + self.item) * places * shape.channels + lists
+        return 4 * places * shape.channels + planes * (lists + 8 * places * _words(shape))
 
 
 def _words(shape: Shape) -> int:

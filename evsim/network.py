@@ -32,6 +32,7 @@ from evsim.primitives import (
     TimeMean,
     TokenMean,
 )
+from evsim.primitives.order import inferred
 
 __all__ = [
     "INPUT_KINDS", "LIF", "NODE_TYPES", "Add", "Conv2d", "Input", "Kind", "Layout", "Linear", "MaxPool", "Network",
@@ -70,7 +71,8 @@ class Network:
     spec
         How its input is made.
     nodes
-        In order of execution; the first is the `Input`, the last emits the logits, once, behind a `TimeMean`.
+        In order of execution; the first is the `Input`, the last emits the logits, once, behind a `TimeMean` or a
+        `TimeReduction`.
     weights
         ``"<node>.<parameter>"`` to array: float32 as the checkpoint has them, float64 where several layers were folded
         into one, BatchNorm's ``bn_scale`` and ``bn_shift`` float64. May read from disk on access: fetch each once.
@@ -101,17 +103,8 @@ class Network:
     _by_name: Mapping[str, Node] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        shapes: dict[str, Shape] = {}
-        for node in self.nodes:
-            if node.name in shapes:
-                raise NetworkError(f"two nodes bear the name {node.name}")
-            if len(node.inputs) != node.arity:
-                got = ", ".join(node.inputs) or "none"
-                raise NetworkError(f"{node.name} takes {node.arity} inputs, got {len(node.inputs)}: {got}")
-            for source in node.inputs:
-                if source not in shapes:
-                    raise NetworkError(f"{node.name} reads {source}, which is no earlier node: a typo or a cycle")
-            shapes[node.name] = node.infer(tuple(shapes[source] for source in node.inputs))
+        self._check_edges()
+        shapes = inferred(self.nodes)
         for node in self.nodes:
             if unknown := [name for name in node.mentions() if name not in shapes]:
                 raise NetworkError(f"{node.name} counts {', '.join(unknown)}, which are no nodes")
@@ -124,6 +117,24 @@ class Network:
         self._check_time()
         self._check_weights()
 
+    def _check_edges(self) -> None:
+        """Refuse names that repeat, and edges that lead nowhere, or back other than through a delay."""
+        names = {node.name for node in self.nodes}
+        seen: set[str] = set()
+        for node in self.nodes:
+            if node.name in seen:
+                raise NetworkError(f"two nodes bear the name {node.name}")
+            if len(node.inputs) != node.arity:
+                got = ", ".join(node.inputs) or "none"
+                raise NetworkError(f"{node.name} takes {node.arity} inputs, got {len(node.inputs)}: {got}")
+            for source in node.inputs:
+                if source not in seen and not (node.lag and source in names and source != node.name):
+                    cycle = (
+                        "a typo or a cycle" if source not in names else "a cycle without a Delay, or the wrong order"
+                    )
+                    raise NetworkError(f"{node.name} reads {source}, which is no earlier node: {cycle}")
+            seen.add(node.name)
+
     def node(self, name: str) -> Node:
         """Return the node of that name; KeyError if there is none."""
         return self._by_name[name]
@@ -134,6 +145,13 @@ class Network:
         first = self.nodes[0]
         assert isinstance(first, Input)
         return first
+
+    @property
+    def closing(self) -> Mapping[str, str]:
+        """Delays that read a node that comes later, and so close a cycle, and the node that each reads."""
+        places = {node.name: place for place, node in enumerate(self.nodes)}
+        lagging = [node for node in self.nodes if node.lag]
+        return {node.name: node.inputs[0] for node in lagging if places[node.inputs[0]] > places[node.name]}
 
     @property
     def classes(self) -> int:
@@ -182,7 +200,9 @@ class Network:
         """Refuse a graph that takes a mean over time twice, mixes what follows one with timesteps, or ends without."""
         once: dict[str, bool] = {}
         for node in self.nodes:
-            times = {once[source]: source for source in node.inputs}
+            times = {once[source]: source for source in node.inputs if source in once}  # others close a cycle
+            if node.lag and True in times:
+                raise NetworkError(f"{node.name} delays {times[True]}, which comes once")
             if len(times) > 1:
                 raise NetworkError(
                     f"{node.name} reads {times[True]}, which comes once, and {times[False]}, at each timestep"
@@ -190,6 +210,9 @@ class Network:
             if node.once and True in times:
                 raise NetworkError(f"{node.name} is a mean over time of {times[True]}, which comes once")
             once[node.name] = node.once or True in times
+        for name, source in self.closing.items():
+            if once[source]:
+                raise NetworkError(f"{name} delays {source}, which comes once")
         last = self.nodes[-1].name
         shape = self.shapes[last]
         if not once[last] or shape.kind != "real" or shape.positions > 1:

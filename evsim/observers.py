@@ -14,7 +14,7 @@ from evsim.counters import Counts, Ints
 from evsim.kernels.counting import spikes_per_position
 from evsim.layers.plan import Stage
 from evsim.network import Network
-from evsim.spikes import IntegerMap, Packet, SpikeMap
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 from evsim.tallies import (
     COLUMNS,
     AttentionTally,
@@ -23,9 +23,13 @@ from evsim.tallies import (
     RowsTally,
     SumsTally,
     SynapsesTally,
+    by_position,
     tally_of,
 )
 from evsim.workload import UNROWED, Row, rows, workload
+
+MOST_UNROLLED = 64
+"""Levels of integer neurons that are recorded in as many virtual timesteps, whatever they emit."""
 
 TOGETHER = 128
 """Steps that are counted at once: one at a time, between kernels that fill the caches, costs twice as much."""
@@ -84,9 +88,11 @@ class Counter:
                 named.add(when, inputs[0])
             case NeuronsTally() as neurons if isinstance(output, IntegerMap):
                 neurons.emit(when, output)
+            case NeuronsTally() as neurons if isinstance(output, RealMap):
+                neurons.seen[when] = True  # potentials: nothing was fired
         if isinstance(output, IntegerMap):
             for counted in self._watched.get(stage.name, ()):
-                counted[when] += output.values.sum(axis=(1, 2), dtype=np.int64)
+                counted[when] += by_position(output)[1].sum(axis=1)
         spikes = [self._keep(p) for p in (*inputs, output) if isinstance(p, SpikeMap)]
         self._pending.append((when, stage, spikes, isinstance(output, SpikeMap)))
         if len(self._pending) == TOGETHER:
@@ -170,7 +176,10 @@ class SpikeRecorder:
     def _pack(self, row: Row, parts: list[SpikeMap | IntegerMap]) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
         first = parts[0]
         ordered = sorted(parts, key=lambda part: part.start)
-        spikes = np.concatenate([_unrolled(part, row.geometry.levels) for part in ordered])
+        levels = row.geometry.levels
+        if levels > MOST_UNROLLED:  # as many virtual timesteps as the most spikes at once ask for
+            levels = max(1, *(int(part.values.max()) for part in ordered if isinstance(part, IntegerMap)))
+        spikes = np.concatenate([_unrolled(part, levels) for part in ordered])
         if row.layout != "rows":
             spikes = spikes.transpose(0, 2, 1)
         if row.view:

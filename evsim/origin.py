@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def origin(network: Network, values: NDArray[np.generic], path: str = "", precis
 def network_digest(network: Network) -> str:
     """Return the SHA-256 of a network's nodes, input and weights; how the file lays them out does not matter."""
     nodes = [[type(node).__name__, node.name, node.inputs, attributes(node)] for node in network.nodes]
-    digest = hashlib.sha256(json.dumps([nodes, asdict(network.spec)], default=str).encode())
+    digest = hashlib.sha256(json.dumps([nodes, network.spec.told()], default=str).encode())
     for key in sorted(network.weights):
         digest.update(f"{key} {array_digest(network.weights[key])}".encode())
     return digest.hexdigest()

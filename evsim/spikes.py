@@ -36,13 +36,14 @@ class Segments:
     tile
         Channels per tile, a multiple of 64.
     values
-        None for spikes; for integers the value of each entry, in the precision of the run.
+        None for spikes and for integers in `planes` of bits; else each entry's value, in the precision of the run.
     """
 
     index: NDArray[np.uint16]
     starts: NDArray[np.int64]
     tile: int
     values: NDArray[np.floating] | None = None
+    planes: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +100,8 @@ class IntegerMap:
         int32 [T, P, channels], none negative.
     unit
         What 1 stands for, for those who read them as real numbers.
+    counted
+        Empty, or how many values of each position are not 0, and their sums, once somebody has counted.
     """
 
     start: int
@@ -107,6 +110,7 @@ class IntegerMap:
     width: int
     unit: float = 1.0
     lists: dict[tuple[str, str], Segments] = field(default_factory=dict, repr=False)
+    counted: list[NDArray[np.int64]] = field(default_factory=list, repr=False)
 
     @property
     def steps(self) -> int:

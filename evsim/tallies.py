@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.counters import AttentionCounts, Ints, NeuronCounts, SynapseCounts, SynapseKind
-from evsim.kernels.counting import attention_operations, tally_values
+from evsim.kernels.counting import attention_operations, count_values, spikes_per_head, sum_integers
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 from evsim.workload import Geometry, Row, Work, fan_out
-
-Reals = NDArray[np.float64]
 
 COLUMNS = 6
 NONZEROS, SUM, SOPS, MACS, ACS, SPIKES = range(COLUMNS)
@@ -47,13 +45,17 @@ class SynapsesTally:
                 return
             when = slice(0, 1)
         self.seen[when] = True
-        counts = np.zeros((4, packet.values.shape[0]), np.int64)
-        self.binary &= bool(tally_values(packet.values, packet.channels, fan_out(self.geometry), counts))
-        self.values[NONZEROS, when] += counts[0]
-        self.values[MACS, when] += counts[1]
+        reach = fan_out(self.geometry)
         if isinstance(packet, IntegerMap):
-            self.values[SUM, when] += counts[2]
-            self.values[ACS, when] += counts[3]
+            nonzeros, sums = by_position(packet)
+            self.values[SUM, when] += sums.sum(axis=1)
+            self.values[ACS, when] += sums @ reach
+            self.binary &= bool((sums == nonzeros).all())
+        else:
+            nonzeros = np.empty(packet.values.shape[:2], np.int64)
+            self.binary &= bool(count_values(packet.values, packet.channels, nonzeros))
+        self.values[NONZEROS, when] += nonzeros.sum(axis=1)
+        self.values[MACS, when] += nonzeros @ reach
 
     def counts(self, input_size: Ints, bias_adds: Ints, _updates: Ints) -> SynapseCounts:
         """Return the counts in their final form."""
@@ -90,7 +92,12 @@ class AttentionTally:
         size = self.geometry
         self.seen[when] = True
         attention_operations(
-            size.heads, size.head_dim, *(packet.words for packet in packets), self.kv[when], self.qk[when]
+            size.heads,
+            size.head_dim,
+            size.head_dim,
+            *(packet.words for packet in packets),
+            self.kv[when],
+            self.qk[when],
         )
         self.operands[:, when] += by_step
 
@@ -110,8 +117,9 @@ class NeuronsTally:
     def emit(self, when: slice, output: IntegerMap) -> None:
         """Count what integer neurons emitted: k is k spikes."""
         self.seen[when] = True
-        self.spikes[when] += output.values.sum(axis=(1, 2), dtype=np.int64)
-        self.nonzeros[when] += np.count_nonzero(output.values, axis=(1, 2))
+        nonzeros, sums = by_position(output)
+        self.spikes[when] += sums.sum(axis=1)
+        self.nonzeros[when] += nonzeros.sum(axis=1)
 
     def fire(self, when: slice, by_step: Ints) -> None:
         """Count spikes."""
@@ -146,27 +154,29 @@ class IntegersTally:
         self.graded = work.input_kind == "integers"
 
     def multiply(self, when: slice, packets: tuple[Packet, ...]) -> None:
-        """Count both orders by nonzeros, per head, and the declared one by values."""
-        self.seen[when] = True
-        heads, first = self.geometry.heads, when.start
-        for t in range(packets[0].steps):
-            frames = [_frame(packet, t) for packet in packets]
-            self.operands[:, first + t] += [np.count_nonzero(frame) for frame in frames]
-            for h in range(heads):
-                q, k, v = (np.split(frame, heads, axis=1)[h] for frame in frames)
-                self._pairs(first + t, h, q, k, v)
+        """Count both orders by nonzeros, per head, and the declared one by values.
 
-    def _pairs(self, t: int, h: int, q: Reals, k: Reals, v: Reals) -> None:
-        """Count one head at one timestep; sums of whole numbers, exact below 2^53."""
-        q_on, k_on, v_on = (np.sign(values) for values in (q, k, v))
-        kv, qk = k_on.T @ v_on, q_on @ k_on.T
-        self.kv[t, h] += _whole(kv.sum() + q_on.sum(axis=0) @ (kv > 0).sum(axis=1))
-        self.qk[t, h] += _whole(qk.sum() + (qk > 0).sum(axis=0) @ v_on.sum(axis=1))
-        pairs = _whole(q.sum(axis=0) @ k.sum(axis=0))
-        both = _whole((q @ (k.T @ v)).sum())
-        self.weighted[:, t] += pairs, both
-        first = pairs if self.geometry.order == "(qk)v" else _whole(k.sum(axis=1) @ v.sum(axis=1))
-        self.unrolled[t, h] += first + both
+        With values as weights no product is needed either: the sum of q (k^T v) over tokens and channels is that of q's
+        sums over tokens times k^T times v's sums over channels.
+        """
+        self.seen[when] = True
+        heads = self.geometry.heads
+        words = [_nonzeros(packet) for packet in packets]
+        sizes = [packet.channels // heads for packet in packets[1:]]
+        attention_operations(heads, *sizes, *(each.words for each in words), self.kv[when], self.qk[when])
+        for row, each in zip(self.operands, words, strict=True):
+            row[when] += np.bitwise_count(each.words).sum(axis=(1, 2), dtype=np.int64)
+        for t in range(packets[0].steps):
+            self._weigh(when.start + t, *(_frame(packet, t, heads) for packet in packets))
+
+    def _weigh(self, t: int, q: Ints, k: Ints, v: Ints) -> None:
+        """Count one timestep by values; all [N, heads, C]."""
+        of_q, of_v = q.sum(axis=0), v.sum(axis=2)
+        pairs = (of_q * k.sum(axis=0)).sum(axis=1)
+        both = (of_q * (k * of_v[..., np.newaxis]).sum(axis=0)).sum(axis=1)
+        first = pairs if self.geometry.order == "(qk)v" else (k.sum(axis=2) * of_v).sum(axis=0)
+        self.weighted[:, t] += pairs.sum(), both.sum()
+        self.unrolled[t] += first + both
 
     def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
         """Return the counts in their final form."""
@@ -212,7 +222,10 @@ class RowsTally:
     def add(self, when: slice, spikes: SpikeMap) -> None:
         """Count by the spikes of each head."""
         self.seen[when] = True
-        by_head = _by_head(spikes.dense(), self.geometry)
+        size = self.geometry
+        counts = np.empty((*spikes.words.shape[:2], size.heads), np.int64)
+        spikes_per_head(spikes.words, spikes.channels // size.heads, counts)
+        by_head = counts.sum(axis=1)
         self.sops[when] += by_head * self.geometry.width
         self.operands[0, when] += by_head.sum(axis=1)
 
@@ -220,6 +233,17 @@ class RowsTally:
         """Return the counts in their final form."""
         counts = _attention_counts(self.work, self.geometry, input_size, self.sops, None, self.operands)
         return replace(counts, operations={"accumulates": self.sops})
+
+
+def by_position(packet: IntegerMap) -> tuple[Ints, Ints]:
+    """Return how many values of each position are not 0, and their sums, [T, P] each; counted once for all readers."""
+    if not packet.counted:
+        nonzeros, sums = np.empty((2, *packet.values.shape[:2]), np.int64)
+        count_values(packet.values, packet.channels, nonzeros)
+        sum_integers(packet.values, sums)
+        packet.counted.extend((nonzeros, sums))
+    nonzeros, sums = packet.counted
+    return nonzeros, sums
 
 
 def _by_order(size: Geometry, kv: Ints, qk: Ints) -> tuple[Ints, Ints]:
@@ -251,17 +275,22 @@ def _attention_counts(
     )
 
 
-def _frame(packet: Packet, t: int) -> NDArray[np.float64]:
-    """Return the values of one timestep [N, C] as numbers."""
+def _nonzeros(packet: Packet) -> SpikeMap:
+    """Return where a map of spikes or integers is not 0, as spikes."""
     if isinstance(packet, SpikeMap):
-        one = SpikeMap(0, packet.words[t : t + 1], packet.channels, packet.height, packet.width)
-        spikes: NDArray[np.float64] = one.dense()[0].astype(np.float64)
-        return spikes
-    return np.asarray(packet.values[t], np.float64)
+        return packet
+    return SpikeMap.from_dense(packet.values != 0, packet.height, packet.width)
 
 
-def _whole(value: np.floating) -> int:
-    return round(float(value))
+def _frame(packet: Packet, t: int, heads: int) -> Ints:
+    """Return one timestep's spikes or integers as int64 [N, heads, C]."""
+    if isinstance(packet, SpikeMap):
+        packet = SpikeMap(0, packet.words[t : t + 1], packet.channels, packet.height, packet.width)
+        values: NDArray[np.generic] = packet.dense()[0]
+    else:
+        values = packet.values[t]
+    whole: Ints = values.astype(np.int64).reshape(len(values), heads, -1)
+    return whole
 
 
 Tally: TypeAlias = SynapsesTally | AttentionTally | IntegersTally | SumsTally | RowsTally | NeuronsTally

@@ -53,7 +53,7 @@ class TrafficMeter:
                     assert isinstance(output, RealMap)
                     meter.attention(when, inputs, output)
                 case "lif":
-                    assert isinstance(output, SpikeMap | IntegerMap)
+                    assert output is not None
                     # neurons fused behind their layer: its outputs that a nonzero input reached; else nonzero currents
                     touched = reached if reached is not None else _nonzeros(inputs[0]).sum(axis=1)
                     meter.neurons(when, output, touched)
@@ -86,7 +86,7 @@ class _Meter:
             when = slice(0, 1)
         size, words = self.size, _words(packet)
         shape = ((size.in_height, size.in_width), (size.out_height, size.out_width))
-        layout = (*shape, size.kernel, size.stride, size.padding)
+        layout = (*shape, size.kernel, size.stride, size.padding, size.dilation)
         touched = np.zeros((len(words), *self.once.shape), np.uint64)
         touched_rows(words, *layout, touched)
         self.once |= np.bitwise_or.reduce(touched, axis=0)
@@ -101,10 +101,11 @@ class _Meter:
         self._coded(when, packet, words)
         return reached * size.row
 
-    def neurons(self, when: slice, output: SpikeMap | IntegerMap, touched: Ints) -> None:
+    def neurons(self, when: slice, output: Packet, touched: Ints) -> None:
         """Measure a layer of neurons by its output, and by how many of them anything reached."""
         self.figures["neurons"][when] += touched
-        self._coded(when, output, _words(output))
+        if not isinstance(output, RealMap):  # potentials are no events
+            self._coded(when, output, _words(output))
 
     def sums(self, when: slice, packet: Packet, output: Packet | None) -> None:
         """Measure attention that adds up spikes, or the rows that they name: its spikes, the most in one sum."""

@@ -8,10 +8,10 @@ it), so all that follows from sizes alone is a function of a row's kind and its 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
-from typing import Any, Literal, TypeVar, assert_never
+from typing import Any, TypeVar, assert_never
 
 import numpy as np
 
@@ -24,137 +24,38 @@ from evsim.primitives import (
     Add,
     And,
     AveragePool,
+    Concatenate,
     Conv2d,
+    Delay,
     Flatten,
     HeadProduct,
     HeadSum,
     IAnd,
     Input,
-    Kind,
-    Layout,
     Linear,
     Mask,
     MaxPool,
     MultiSpike,
+    Neuron,
     Node,
     Pad,
+    Scale,
     Shape,
+    Slice,
     SpikingSelfAttention,
     SumPool,
     TimeMean,
+    TimeReduction,
     TokenMean,
     TokenSum,
     Vote,
 )
+from evsim.works import UNROWED, Nature, Role, Row, Work
 
 __all__ = [
     "HANDLERS", "UNROWED", "Geometry", "Nature", "Role", "Row", "RowKind", "Work", "dense_macs", "dense_operations",
     "fan_out", "rows", "work", "workload",
 ]  # fmt: skip
-
-Role = Literal["first", "hidden", "head"]
-"""What a node reads: the network's input, another layer's output, or a mean over tokens or timesteps."""
-
-Nature = Literal["input", "layer", "neurons", "sum", "gate", "pool", "mean", "passage"]
-"""What a node is to those that read it: "neurons" emit integers, a "gate" lets spikes through, a "pool" averages or
-adds up neighbours; a "passage", such as max-pooling, is looked through: its source counts."""
-
-UNROWED = ("residual_adds", "pool_comparisons", "mean_adds")
-"""Operations without a row that every run counts, be they none."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is counted of a node under its own name.
-
-    Attributes
-    ----------
-    kind, geometry
-        Which row, and its sizes.
-    input_size, bias_adds, neuron_updates
-        Of each timestep: values of the input, additions of a shift, membrane potentials updated.
-    layout, view
-        Neurons: axis order and shape of the PyTorch module's output, see `evsim.primitives.LIF`.
-    unit
-        Attention: its output is so many times integers.
-    operations
-        Attention of sums and masks: names of its operations and of the nodes whose spikes they count.
-    """
-
-    kind: RowKind
-    geometry: Geometry
-    input_size: int
-    bias_adds: int = 0
-    neuron_updates: int = 0
-    layout: Layout = "map"
-    unit: float = 1.0
-    view: tuple[int, ...] = ()
-    operations: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def synaptic(self) -> bool:
-        """Whether it multiplies its input by weights."""
-        return self.kind in ("conv", "linear")
-
-    @property
-    def dense_macs(self) -> int:
-        """Multiply-accumulates of a dense implementation per timestep, see the function `dense_macs`."""
-        return dense_macs(self.kind, self.geometry)
-
-    @property
-    def dense_operations(self) -> int:
-        """Dense operations per timestep as the paper's tool counts them, see the function `dense_operations`."""
-        return dense_operations(self.kind, self.geometry)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a node does at every timestep, and where it stands.
-
-    Attributes
-    ----------
-    nature
-        What it is to those that read it.
-    row
-        What is counted under its name; None where it has no row.
-    other
-        Operations that have no row: name to number per timestep.
-    name, parameters
-        Of the node; how many trainable parameters it has.
-    source
-        The node whose values it reads: its first input, passages looked through.
-    input_kind
-        What its first input emits, by declaration.
-    role
-        What it reads, by the nature of its source.
-    once, gathers
-        Whether it runs once for all timesteps, behind a node that emits once after the last; whether it is that node.
-    repeated
-        Whether it runs at the first timestep alone, and its output is repeated.
-    """
-
-    nature: Nature
-    row: Row | None = None
-    other: Mapping[str, int] = field(default_factory=dict)
-    name: str = ""
-    parameters: int = 0
-    source: str = ""
-    input_kind: Kind = "real"
-    role: Role = "hidden"
-    once: bool = False
-    gathers: bool = False
-    repeated: bool = False
-
-    @property
-    def runs_once(self) -> bool:
-        """Whether it runs at one timestep alone, at the first or after the last."""
-        return self.once or self.repeated
-
-    @property
-    def reads_input(self) -> bool:
-        """Whether it reads image or frames, with at most max-poolings in between."""
-        return self.role == "first"
-
 
 Handler = Callable[[Any, Shape, Shape], Work]
 N = TypeVar("N", bound=Node)
@@ -201,7 +102,7 @@ def workload(network: Network) -> Mapping[str, Work]:
             )
         first = network.shapes[node.inputs[0]] if node.inputs else target
         source = node.inputs[0] if node.inputs else ""
-        while source and works[source].nature == "passage":
+        while source in works and works[source].nature == "passage":
             source = works[source].source
         works[node.name] = replace(
             HANDLERS[type(node)](node, first, target),
@@ -209,8 +110,8 @@ def workload(network: Network) -> Mapping[str, Work]:
             parameters=sum(prod(shape) for shape in node.parameters().values()),
             source=source,
             input_kind=first.kind,
-            role=_role(works[source].nature) if source else "hidden",
-            once=any(works[name].once or works[name].gathers for name in node.inputs),
+            role=_role(works[source].nature) if source in works else "hidden",
+            once=any(works[name].once or works[name].gathers for name in node.inputs if name in works),
         )
     return works
 
@@ -248,8 +149,9 @@ def _input(node: Input, source: Shape, target: Shape) -> Work:  # noqa: ARG001 -
 def _conv(node: Conv2d, source: Shape, target: Shape) -> Work:
     sizes = _sizes(source, target)
     size = Geometry(
-        node.module, *sizes, node.kernel, node.stride, node.padding, node.bias, node.batch_norm, groups=node.groups
-    )
+        node.module, *sizes, node.kernel, node.stride, node.padding, node.bias, node.batch_norm, groups=node.groups,
+        dilation=node.dilation,
+    )  # fmt: skip
     row = Row("conv", size, _values(source), bias_adds=size.outputs * size.shifted)
     return Work("layer", row, repeated=node.repeated)
 
@@ -316,6 +218,18 @@ def _multi_spike(node: MultiSpike, source: Shape, target: Shape) -> Work:
     return Work("neurons", Row("lif", size, values, neuron_updates=size.outputs, layout=node.layout, view=node.view))
 
 
+@work(Neuron)
+def _neuron(node: Neuron, source: Shape, target: Shape) -> Work:
+    neuron = "" if node.neuron == "lif" else node.neuron
+    threshold = 0.0 if node.silent or "v_threshold" in node.arrays else max(0.0, node.v_threshold)
+    size = Geometry(
+        "Neuron", *_sizes(source, target), tau=max(0.0, node.tau), v_threshold=threshold, neuron=neuron,
+        levels=0 if node.silent else node.levels,
+    )  # fmt: skip
+    row = Row("lif", size, _values(source), neuron_updates=size.outputs, layout=node.layout, view=node.view)
+    return Work("neurons" if node.levels and not node.silent else "layer", row)
+
+
 @shared(And, IAnd, Mask)
 def _gate(node: And | IAnd | Mask, source: Shape, target: Shape) -> Work:  # noqa: ARG001
     return Work("gate", other={"spike_gates": _values(target)})
@@ -324,9 +238,9 @@ def _gate(node: And | IAnd | Mask, source: Shape, target: Shape) -> Work:  # noq
 def _window_taps(node: MaxPool | AveragePool | SumPool, height: int, width: int, target: tuple[int, int]) -> int:
     """Return the taps inside the map of all windows of a channel."""
     taps = 1
-    for inner, outer in ((height, target[0]), (width, target[1])):
-        begin = np.arange(outer) * node.stride - node.padding
-        taps *= int((np.minimum(begin + node.kernel, inner) - np.maximum(begin, 0)).sum())
+    for (kernel, stride, padding), inner, outer in zip(node.axes, (height, width), target, strict=True):
+        begin = np.arange(outer) * stride - padding
+        taps *= int((np.minimum(begin + kernel, inner) - np.maximum(begin, 0)).sum())
     return taps
 
 
@@ -355,8 +269,8 @@ def _adaptive_pool(node: AdaptiveAveragePool, source: Shape, target: Shape) -> W
     return Work("pool", other={"pool_adds": (rows * columns - target.positions) * target.channels})
 
 
-@shared(Pad, Flatten)
-def _passage(node: Pad | Flatten, source: Shape, target: Shape) -> Work:  # noqa: ARG001
+@shared(Pad, Flatten, Slice, Delay)
+def _passage(node: Pad | Flatten | Slice | Delay, source: Shape, target: Shape) -> Work:  # noqa: ARG001
     return Work("passage")
 
 
@@ -370,6 +284,17 @@ def _add(node: Add, source: Shape, target: Shape) -> Work:  # noqa: ARG001
     return Work("sum", other={"residual_adds": _values(target)})
 
 
+@work(Concatenate)
+def _concatenate(node: Concatenate, source: Shape, target: Shape) -> Work:  # noqa: ARG001
+    return Work("layer")
+
+
+@work(Scale)
+def _scale(node: Scale, source: Shape, target: Shape) -> Work:  # noqa: ARG001
+    does = {"scale_multiplies": node.scales, "scale_adds": node.shifts}
+    return Work("layer", other={name: _values(target) for name, asked in does.items() if asked})
+
+
 @work(TokenMean)
 def _token_mean(node: TokenMean, source: Shape, target: Shape) -> Work:  # noqa: ARG001
     return Work("mean", other={"mean_adds": (source.positions - 1) * source.channels})
@@ -378,3 +303,10 @@ def _token_mean(node: TokenMean, source: Shape, target: Shape) -> Work:  # noqa:
 @work(TimeMean)
 def _time_mean(node: TimeMean, source: Shape, target: Shape) -> Work:  # noqa: ARG001
     return Work("mean", other={"mean_adds": _values(source)}, gathers=True)
+
+
+@work(TimeReduction)
+def _time_reduction(node: TimeReduction, source: Shape, target: Shape) -> Work:  # noqa: ARG001
+    names = {"sum": "mean_adds", "max": "pool_comparisons"}
+    other = {names[node.reduction]: _values(source)} if node.reduction in names else {}
+    return Work("mean", other=other, gathers=True)

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 SHARED = Path(__file__).parents[2] / "shared"
+ABSENT = "../shared absent"
+"""The reason that all such tests give: conftest.py tells them in one line."""
 
 
 def needed(path: Path) -> Path:
-    """Return a path, or skip the test that needs it: at this one place, so that pytest counts them all in one line."""
+    """Return a path, or skip the test that needs it."""
     if SHARED in path.parents and not path.exists():
-        pytest.skip("data beside the checkout (../shared) is absent")
+        pytest.skip(ABSENT)
     return path
 
 

@@ -8,12 +8,10 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from beside import ABSENT, SHARED
 from strays import Strays
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
-ABSENT = "../shared absent"
-"""The reason that tests give which need the data beside the checkout."""
 
 strays = pytest.StashKey[Strays]()
 lines = pytest.StashKey[list[str]]()

@@ -36,6 +36,15 @@ def run(network, source, timesteps, dtype=np.float64):
         Name of neurons to the least distance of a potential to the threshold, or to where rounding turns.
     """
     maps, margins, units = {}, {}, {}
+    places = {node.name: place for place, node in enumerate(network.nodes)}
+    closes = any(places[name] > places[node.name] for node in network.nodes for name in node.inputs)
+    for _ in range(timesteps + 1 if closes else 1):  # each time, one timestep more is right
+        _once(network, source, timesteps, dtype, maps, margins, units)
+    return maps, margins
+
+
+def _once(network, source, timesteps, dtype, maps, margins, units):
+    """Run every node once for all timesteps, on what came of those before it, and in the last pass of those behind."""
     for node in network.nodes:
         kind = type(node).__name__
         if kind == "Input":
@@ -44,12 +53,15 @@ def run(network, source, timesteps, dtype=np.float64):
             units[node.name] = 1.0
             continue
         own = {key: network.weights[f"{node.name}.{key}"].astype(dtype) for key in node.parameters()}
-        of_sources = [units[name] for name in node.inputs]
+        of_sources = [units.get(name, 1.0) for name in node.inputs]
         context = SimpleNamespace(weights=own, dtype=dtype, margins=margins, units=of_sources)
+        if not maps.keys() >= set(node.inputs):  # nothing came round the cycle yet
+            shape = network.shapes[node.name]
+            of_kind = {"spikes": bool, "integers": np.int64, "real": dtype}[shape.kind]
+            maps[node.inputs[0]] = np.zeros((timesteps, shape.height, shape.width, shape.channels), of_kind)
         maps[node.name] = FORWARD[kind](node, context, *(maps[name] for name in node.inputs))
-        units[node.name] = 1.0 / node.norm if kind == "MultiSpike" else of_sources[0]
+        units[node.name] = {"MultiSpike": 1.0 / getattr(node, "norm", 1.0), "Neuron": 1.0}.get(kind, of_sources[0])
         units[node.name] = units[node.name] if maps[node.name].dtype.kind == "i" else 1.0
-    return maps, margins
 
 
 def _real(context, x, port=0):
@@ -68,7 +80,9 @@ def _conv(node, context, x):
     seen = x[:1] if node.repeated else x
     inputs, outputs = np.split(seen, node.groups, axis=3), np.split(weight, node.groups, axis=3)
     pairs = zip(inputs, outputs, strict=True)
-    sums = np.concatenate([naive.conv(*pair, node.stride, node.padding) for pair in pairs], axis=3)
+    sums = np.concatenate(
+        [naive.conv(*pair, node.stride, node.padding, node.dilation, node.padding_after) for pair in pairs], axis=3
+    )
     return np.repeat(_affine(sums, context.weights), len(x) // len(seen), axis=0)
 
 
@@ -116,9 +130,49 @@ def _multi_spike(node, context, x):
     return np.stack(emitted)
 
 
+def _constants(node, context, *names):
+    """Return constants of a node: one number, or one by channel or by position and channel."""
+    return {name: context.weights.get(name, context.dtype(getattr(node, name))) for name in names}
+
+
+def _neuron(node, context, x):
+    names = ("syn", "gain", "leak", "v_leak", "v_start", "v_threshold", "v_reset", "v_floor")
+    constants = _constants(node, context, *names)
+    spikes, potentials, compared = naive.membrane(_real(context, x), node, constants)
+    threshold = constants["v_threshold"]
+    near = np.abs(compared - threshold)
+    if node.levels:
+        near = np.abs(compared - threshold * np.clip(np.rint(compared / threshold), 1, node.levels))
+    context.margins[node.name] = float(near.min()) if node.emits == "spikes" or node.reset != "none" else np.inf
+    return potentials if node.emits == "potential" else spikes.astype(np.int64 if node.levels else bool)
+
+
+def _scale(node, context, x):
+    own = _constants(node, context, "scale", "shift")
+    return _real(context, x) * own["scale"] + own["shift"]
+
+
+def _concatenate(node, context, left, right):  # noqa: ARG001
+    if left.dtype.kind in "bi" and right.dtype.kind in "bi" and len(set(context.units)) == 1:
+        return np.concatenate([left, right], axis=3)
+    return np.concatenate([_real(context, left), _real(context, right, 1)], axis=3)
+
+
+def _delay(node, context, x):  # noqa: ARG001
+    steps = min(node.steps, len(x))
+    return np.concatenate([np.zeros_like(x[:steps]), x[: len(x) - steps]])
+
+
+def _time_reduction(node, context, x):
+    values = _real(context, x)
+    if node.reduction == "sum":
+        return values.sum(axis=0, keepdims=True)
+    return values.max(axis=0, keepdims=True) if node.reduction == "max" else values[-1:]
+
+
 def _max_pool(node, context, x):  # noqa: ARG001
     if not node.heads:
-        return naive.max_pool(x, node.kernel, node.stride, node.padding)
+        return naive.max_pool(x, node.kernel, node.stride, node.padding, node.columns)
     steps, height, width, channels = x.shape
     planes = [part.reshape(steps, height * width, -1, 1) for part in np.split(x, node.heads, axis=3)]
     pooled = [naive.max_pool(plane, node.kernel, node.stride, node.padding) for plane in planes]
@@ -127,12 +181,12 @@ def _max_pool(node, context, x):  # noqa: ARG001
 
 def _sum_pool(node, context, x):  # noqa: ARG001
     values = x.astype(np.int64) if x.dtype == bool else x
-    return naive.window_sums(values, node.kernel, node.stride, node.padding)
+    return naive.window_sums(values, node.kernel, node.stride, node.padding, node.columns)
 
 
 def _average_pool(node, context, x):
-    sums = naive.window_sums(_real(context, x), node.kernel, node.stride, node.padding)
-    return sums / context.dtype(node.kernel**2)
+    sums = naive.window_sums(_real(context, x), node.kernel, node.stride, node.padding, node.columns)
+    return sums / context.dtype(node.kernel * (node.columns or (node.kernel,))[0])
 
 
 def spans(inner, outer):
@@ -232,6 +286,12 @@ FORWARD = {
     "Linear": _linear,
     "LIF": _lif,
     "MultiSpike": _multi_spike,
+    "Neuron": _neuron,
+    "Scale": _scale,
+    "Concatenate": _concatenate,
+    "Slice": lambda node, context, x: x[..., node.start : node.stop],  # noqa: ARG005
+    "Delay": _delay,
+    "TimeReduction": _time_reduction,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
     "SumPool": _sum_pool,

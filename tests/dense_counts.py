@@ -47,14 +47,14 @@ def _full(x, amount):
 
 def _synapses(node, out, x):
     kernel, stride, padding = getattr(node, "kernel", (1, 1)), getattr(node, "stride", (1, 1)), (0, 0)
-    padding = getattr(node, "padding", padding)
-    ones, groups = np.ones((*kernel, 1, 1)), getattr(node, "groups", 1)
+    padding, after = getattr(node, "padding", padding), getattr(node, "padding_after", ())
+    ones, groups, apart = np.ones((*kernel, 1, 1)), getattr(node, "groups", 1), getattr(node, "dilation", (1, 1))
     if getattr(node, "repeated", False):  # it runs once, at the first timestep
         x = np.concatenate([x[:1], np.zeros_like(x[1:])])
     runs = np.arange(len(x)) < (1 if getattr(node, "repeated", False) else len(x))
     whole = x if x.dtype.kind in "bi" else np.zeros_like(x)
     reach = lambda values: (  # noqa: E731 - (input, output position) pairs, each as often as its value, times outputs
-        _each(naive.conv(values.sum(axis=-1, keepdims=True).astype(float), ones, stride, padding))
+        _each(naive.conv(values.sum(axis=-1, keepdims=True).astype(float), ones, stride, padding, apart, after))
         * node.out_channels
         // groups
     )
@@ -134,6 +134,17 @@ def _lif_counts(node, out, x):
     return _neuron_counts("plif" if node.parametric else kind, out, x) | {"nonzeros": None}
 
 
+def _any_neuron_counts(node, out, x):
+    leaks = node.charge != "decay" or "leak" in node.by_channel + node.by_neuron or node.leak != 1.0
+    silent = node.emits == "potential"
+    kind = ("li" if leaks else "integrator") if silent else "lif" if leaks else "if"
+    if node.synapse != "none":
+        kind = "cuba-li" if silent else "cuba-lif"
+    emitted = np.zeros_like(x, int) if node.emits == "potential" else out
+    graded = node.levels and not silent
+    return _neuron_counts(kind, emitted, x) | {"nonzeros": _each(emitted > 0) if graded else None}
+
+
 def _multi_spike_counts(node, out, x):
     return _neuron_counts("i-if" if node.integrates else "i-lif", out, x) | {"nonzeros": _each(out > 0)}
 
@@ -156,14 +167,17 @@ COUNTS = {
     "HeadProduct": _head_product_counts,
     "LIF": _lif_counts,
     "MultiSpike": _multi_spike_counts,
+    "Neuron": _any_neuron_counts,
 }
 """What is counted in the row of a primitive: node, the map that it emits, and those of its sources."""
 
 
 def _less_one(node, inner, outer):
     """Return the taps inside a map of all windows of a channel, less one for each window."""
-    window = np.ones((node.kernel, node.kernel, 1, 1))
-    taps = naive.conv(np.ones((1, *inner, 1)), window, (node.stride,) * 2, (node.padding,) * 2).sum()
+    axes = zip((node.kernel, node.stride, node.padding), node.columns or (node.kernel, node.stride, node.padding),
+               strict=True)  # fmt: skip
+    kernel, stride, padding = axes
+    taps = naive.conv(np.ones((1, *inner, 1)), np.ones((*kernel, 1, 1)), stride, padding).sum()
     return int(taps) - outer[0] * outer[1]
 
 
@@ -186,6 +200,18 @@ def _adaptive_adds(node, out, x):
     return {"pool_adds": _full(out, adds * x.shape[3])}
 
 
+def _scaled(node, out, x):  # noqa: ARG001
+    arrays = node.by_channel + node.by_neuron
+    scales, shifts = "scale" in arrays or node.scale != 1, "shift" in arrays or node.shift != 0
+    each = _full(out, out[0].size)
+    return ({"scale_multiplies": each} if scales else {}) | ({"scale_adds": each} if shifts else {})
+
+
+def _reduced(node, out, x):  # noqa: ARG001
+    key = {"sum": "mean_adds", "max": "pool_comparisons", "last": None}[node.reduction]
+    return {key: _full(x, x[0].size)} if key else {}
+
+
 def _gates(node, out, *sources):  # noqa: ARG001
     return {"spike_gates": _full(out, out[0].size)}
 
@@ -197,6 +223,11 @@ OTHER = {
     "AdaptiveAveragePool": _adaptive_adds,
     "Pad": lambda node, out, x: {},  # noqa: ARG005
     "Flatten": lambda node, out, x: {},  # noqa: ARG005
+    "Slice": lambda node, out, x: {},  # noqa: ARG005
+    "Delay": lambda node, out, x: {},  # noqa: ARG005
+    "Concatenate": lambda node, out, *sources: {},  # noqa: ARG005
+    "Scale": _scaled,
+    "TimeReduction": _reduced,
     "And": _gates,
     "IAnd": _gates,
     "Mask": _gates,

@@ -120,11 +120,7 @@ def check_counts(folder, counts):
 def parameters(family, name):
     """Return how many parameters a preset's PyTorch model has: weights, biases, gains and shifts of BatchNorm."""
     form, sizes = family.sizes(family.presets[name])
-    total = 0
-    for layer in family.form(form).layers(sizes):
-        shape = layer.sized(sizes)
-        total += int(np.prod(shape)) + shape[0] * (layer.bias + 2 * bool(layer.norm))
-    return total
+    return family.form(form).parameters(sizes)
 
 
 def seen(preset):

@@ -17,7 +17,9 @@ from evsim.primitives import (
     Add,
     And,
     AveragePool,
+    Concatenate,
     Conv2d,
+    Delay,
     Flatten,
     HeadProduct,
     HeadSum,
@@ -27,10 +29,14 @@ from evsim.primitives import (
     Mask,
     MaxPool,
     MultiSpike,
+    Neuron,
     Pad,
+    Scale,
+    Slice,
     SpikingSelfAttention,
     SumPool,
     TimeMean,
+    TimeReduction,
     TokenMean,
     TokenSum,
     Vote,
@@ -38,6 +44,7 @@ from evsim.primitives import (
 
 SIZE = 6
 CHANNELS = 4
+POSITIVE = ("v_threshold", "leak")
 
 
 @cache
@@ -107,11 +114,39 @@ def later_network():
     return _network("later", nodes)
 
 
+@cache
+def framework_network():
+    """Return a network of what other frameworks compute: neurons of their equations, a cycle, parts of maps."""
+    n = CHANNELS
+    nodes = (
+        Input("input", (), 2, SIZE, SIZE, "integers"),
+        Conv2d("conv", ("input",), 2, n, (3, 3), (1, 1), (2, 2), dilation=(2, 2)),
+        Delay("back", ("fires",), 1, n, SIZE, SIZE),
+        Linear("recurrent", ("back",), n, n),
+        Add("current", ("conv", "recurrent")),
+        Neuron(
+            "fires", ("current",), "add-decay", syn=0.5, leak=0.75, reset="subtract", reset_at="after-charge",
+        ),
+        Neuron(
+            "many", ("conv",), "none", "relax", levels=3, reset="subtract", floored=True, v_floor=-1.0,
+            channels=n, height=SIZE, width=SIZE, by_channel=("leak",), by_neuron=("v_threshold",),
+        ),
+        Scale("scaled", ("many",), channels=n, by_channel=("scale",), shift=0.5),
+        Concatenate("both", ("scaled", "fires")),
+        Slice("part", ("both",), 1, n + 2),
+        Neuron("potential", ("part",), charge="drain", leak=0.25, reset="none", emits="potential"),
+        TimeReduction("last", ("potential",), "last"),
+        TokenMean("mean", ("last",)),
+        Linear("head", ("mean",), n + 1, 3),
+    )  # fmt: skip
+    return _network("framework", nodes)
+
+
 def _network(name, nodes):
     """Return the network of those nodes, with random weights."""
     rng = np.random.default_rng(1)
     weights = {
-        f"{node.name}.{key}": np.abs(values) if key == "v_threshold" else values
+        f"{node.name}.{key}": np.abs(values) if key in POSITIVE else values
         for node in nodes
         for key, shape in node.parameters().items()
         for values in [rng.standard_normal(shape).astype("f8" if key.startswith("bn") else "f4")]
@@ -120,7 +155,7 @@ def _network(name, nodes):
     return Network(name, "test", "standard", spec, nodes, weights, ("a", "b", "c"), {"heads": "2, an option"})
 
 
-MODELS = (small_network, later_network)
+MODELS = (small_network, later_network, framework_network)
 
 
 @cache

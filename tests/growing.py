@@ -51,6 +51,13 @@ class Builder:
             self.images.add(node.name)
         return node.name
 
+    def add_closing(self, kind, source, shape, /, **fields):
+        """Add a node that reads one that comes later, whose shape is known, and return its name."""
+        node = kind(f"n{len(self.nodes)}_{kind.__name__.lower()}", (source,), **fields)
+        self.shapes[node.name] = shape
+        self.nodes.append(node)
+        return node.name
+
     def source(self, fits=lambda shape: True):  # noqa: ARG005 - any shape
         """Return the name of a node that emits what fits, the latest most often; None if there is none."""
         names = [name for name in self.shapes if fits(self.shapes[name])]
@@ -106,9 +113,12 @@ class Builder:
         return self.draw(st.sampled_from([(), (), *views]))
 
     def loose(self):
-        """Return the names of all nodes that nobody reads."""
-        read = {name for node in self.nodes for name in node.inputs}
+        """Return the names of all nodes that nobody behind them reads."""
+        read = {name for node in self.nodes for name in node.inputs if self.nodes.index(node) > self._place(name)}
         return [node.name for node in self.nodes if node.name not in read]
+
+    def _place(self, name):
+        return [node.name for node in self.nodes].index(name)
 
     def flags(self):
         """Draw whether a layer has a bias, and BatchNorm."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 
-def conv(x, weight, stride=(1, 1), padding=(0, 0)):
+def conv(x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), after=()):
     """Convolve maps x [T, H, W, C_in] with weight [kH, kW, C_in, C_out], tap by tap."""
     steps, height, width, _ = x.shape
     kh, kw, _, channels = weight.shape
-    padded = np.pad(x, ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)))
-    out_h = (height + 2 * padding[0] - kh) // stride[0] + 1
-    out_w = (width + 2 * padding[1] - kw) // stride[1] + 1
+    after = after or padding
+    padded = np.pad(x, ((0, 0), (padding[0], after[0]), (padding[1], after[1]), (0, 0)))
+    out_h = (height + padding[0] + after[0] - (kh - 1) * dilation[0] - 1) // stride[0] + 1
+    out_w = (width + padding[1] + after[1] - (kw - 1) * dilation[1] - 1) // stride[1] + 1
     out = np.zeros((steps, out_h, out_w, channels), weight.dtype)
-    for y in range(kh):
-        for z in range(kw):
+    for tap_y in range(kh):
+        for tap_x in range(kw):
+            y, z = tap_y * dilation[0], tap_x * dilation[1]
             seen = padded[:, y : y + out_h * stride[0] : stride[0], z : z + out_w * stride[1] : stride[1]]
-            out += seen[:, :out_h, :out_w] @ weight[y, z]
+            out += seen[:, :out_h, :out_w] @ weight[tap_y, tap_x]
     return out
 
 
@@ -38,16 +40,17 @@ def lif(current, tau, threshold):
     return np.stack(spikes)
 
 
-def max_pool(x, window, stride, padding):
-    """Pool maps x [T, H, W, C]; taps outside the map do not take part."""
+def max_pool(x, window, stride, padding, columns=None):
+    """Pool maps x [T, H, W, C]; taps outside the map do not take part. `columns`: window, stride, padding there."""
     steps, height, width, channels = x.shape
+    across = columns or (window, stride, padding)
     out_h = (height + 2 * padding - window) // stride + 1
-    out_w = (width + 2 * padding - window) // stride + 1
+    out_w = (width + 2 * across[2] - across[0]) // across[1] + 1
     out = np.zeros((steps, out_h, out_w, channels), x.dtype)
     for y in range(out_h):
         for z in range(out_w):
-            top, left = y * stride - padding, z * stride - padding
-            seen = x[:, max(0, top) : top + window, max(0, left) : left + window]
+            top, left = y * stride - padding, z * across[1] - across[2]
+            seen = x[:, max(0, top) : top + window, max(0, left) : left + across[0]]
             out[:, y, z] = seen.max(axis=(1, 2))
     return out
 
@@ -109,13 +112,68 @@ def integers(current, levels, up=False, integrates=False):
     return np.stack(emitted).astype(np.int32)
 
 
-def window_sums(x, kernel, stride, padding):
-    """Sum maps x [T, H, W, C] over windows, positions outside the map as zeros."""
-    padded = np.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
-    out_h, out_w = ((n + 2 * padding - kernel) // stride + 1 for n in x.shape[1:3])
+def window_sums(x, kernel, stride, padding, columns=None):
+    """Sum maps x [T, H, W, C] over windows, positions outside the map as zeros; `columns` as of `max_pool`."""
+    axes = ((kernel, stride, padding), columns or (kernel, stride, padding))
+    padded = np.pad(x, ((0, 0), *((axis[2],) * 2 for axis in axes), (0, 0)))
+    out_h, out_w = ((n + 2 * pad - size) // step + 1 for n, (size, step, pad) in zip(x.shape[1:3], axes, strict=True))
     out = np.zeros((len(x), out_h, out_w, x.shape[3]), x.dtype)
     for y in range(out_h):
         for z in range(out_w):
-            top, left = y * stride, z * stride
-            out[:, y, z] = padded[:, top : top + kernel, left : left + kernel].sum(axis=(1, 2))
+            top, left = y * stride, z * axes[1][1]
+            out[:, y, z] = padded[:, top : top + kernel, left : left + axes[1][0]].sum(axis=(1, 2))
     return out
+
+
+def membrane(currents, own, constants):
+    """Run neurons of any equation on currents [T, ...]; `own` says which, `constants` holds its numbers as arrays.
+
+    Returns spikes per timestep and neuron, potentials at each timestep's end, and all potentials that were compared.
+    """
+    of = constants
+    v = np.zeros_like(currents[0]) + of["v_start"]
+    i = np.zeros_like(currents[0])
+    count = lambda v: (  # noqa: E731
+        np.where(v > 0, np.minimum(np.floor(v / of["v_threshold"]), own.levels), 0) if own.levels
+        else (v > of["v_threshold"] if own.strict else v >= of["v_threshold"])
+    ).astype(currents.dtype)  # fmt: skip
+    amount = lambda k: (  # noqa: E731
+        k.astype(np.float32) * np.float32(of["v_threshold"]) if own.single else k * of["v_threshold"]
+    )
+    rest = lambda v, k: {  # noqa: E731
+        "value": np.where(k != 0, of["v_reset"], v), "subtract": v - amount(k), "none": v
+    }[own.reset]  # fmt: skip
+    spikes, potentials, compared = [], [], []
+    for x in currents:
+        r = count(v) if own.reset_at != "now" else np.zeros_like(v)
+        compared += [v] if own.reset_at != "now" else []
+        v = rest(v, r) if own.reset_at == "before-charge" else v
+        if own.synapse == "decay-add":
+            i = s = of["syn"] * i + x
+        elif own.synapse == "add-decay":
+            i = s = of["syn"] * (i + x)
+        elif own.synapse == "jump":
+            s = i + x
+            i = s - of["syn"] * s
+        else:
+            s = x
+        d = of["gain"] * s
+        by = (lambda change: change / of["leak"]) if own.divides else (lambda change: of["leak"] * change)
+        if own.charge == "decay":
+            v = of["leak"] * v + d
+        elif own.charge == "relax":
+            v = v + by((of["v_leak"] - v) + d)
+        elif own.charge == "box":
+            v = v + by((d + of["v_leak"]) - v)
+        else:
+            v = (v - by(v - of["v_leak"])) + d
+        v = rest(v, r) if own.reset_at in ("after-charge", "both") else v
+        compared.append(v)
+        k = count(v)
+        if own.reset_at in ("now", "both"):
+            v = rest(v, k - r)
+        if own.floored:
+            v = np.maximum(v - of["v_floor"], 0) + of["v_floor"]
+        spikes.append(k)
+        potentials.append(v)
+    return np.stack(spikes), np.stack(potentials), np.stack(compared)

@@ -26,19 +26,29 @@ def conv(builder):
     draw = builder.draw
     kernel = draw(st.sampled_from([(1, 1), (1, 1), (3, 3), (3, 3), (2, 3), (5, 1), (7, 7)]))
     stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 2), (3, 1)]))
-    half = draw(st.booleans())
-    padding = tuple(size // 2 if half else draw(st.integers(0, size)) for size in kernel)
-    spans = lambda shape: zip((shape.height, shape.width), kernel, padding, strict=True)  # noqa: E731
-    fits = lambda shape: all(size + 2 * pad >= extent for size, extent, pad in spans(shape))  # noqa: E731
+    half, apart = draw(st.booleans()), draw(st.sampled_from([(1, 1), (1, 1), (1, 1), (2, 2), (1, 2), (3, 1)]))
+    extents = tuple((size - 1) * step + 1 for size, step in zip(kernel, apart, strict=True))
+    padding = tuple(size // 2 if half else draw(st.integers(0, size)) for size in extents)
+    after = tuple(draw(st.integers(0, size)) for size in extents) if draw(st.integers(0, 4)) == 0 else ()
+    pads = tuple(sum(pair) for pair in zip(padding, after or padding, strict=True))
+    spans = lambda shape: zip((shape.height, shape.width), extents, pads, strict=True)  # noqa: E731
+    fits = lambda shape: all(size + pad >= extent for size, extent, pad in spans(shape))  # noqa: E731
     images = sorted(name for name in builder.images if fits(builder.shapes[name]))
     name = draw(st.sampled_from(images)) if images and draw(st.booleans()) else builder.source(fits)
     if name is None:
         return
     shape, width = builder.shapes[name], draw(WIDTHS)
-    values = width * prod((size + 2 * pad - extent) // step + 1
+    values = width * prod((size + pad - extent) // step + 1
                           for (size, extent, pad), step in zip(spans(shape), stride, strict=True))  # fmt: skip
     width = width if values <= MOST_VALUES else 2
-    fields = {"kernel": kernel, "stride": stride, "padding": padding, **builder.flags()}
+    fields = {
+        "kernel": kernel,
+        "stride": stride,
+        "padding": padding,
+        "dilation": apart,
+        "padding_after": after,
+        **builder.flags(),
+    }
     if draw(st.booleans()):
         if values <= MOST_VALUES and values // width * shape.channels <= MOST_VALUES:
             width = shape.channels  # so that it can be depthwise
@@ -87,11 +97,23 @@ def max_pool(builder):
     if builder.draw(st.integers(0, 3)) == 0:
         return _pool_by_head(builder)
     kernel, stride = builder.draw(st.sampled_from([(3, 2), (2, 2), (2, 1), (3, 1), (1, 1), (1, 2), (4, 3)]))
-    padding = builder.draw(st.integers(0, kernel // 2))
-    name = builder.source(lambda shape: min(shape.height, shape.width) + 2 * padding >= kernel)
-    if name is not None:
-        builder.add(MaxPool, name, kernel=kernel, stride=stride, padding=padding)
+    _pool(builder, MaxPool, kernel, stride)
     return None
+
+
+def _pool(builder, kind, kernel, stride):
+    """Add a pool of windows, which are not square now and then."""
+    draw = builder.draw
+    padding, columns = draw(st.integers(0, kernel // 2)), ()
+    if draw(st.integers(0, 3)) == 0:
+        wide = draw(st.integers(1, 4))
+        columns = (wide, draw(st.integers(1, 3)), draw(st.integers(0, wide // 2)))
+    across = columns or (kernel, stride, padding)
+    name = builder.source(
+        lambda shape: shape.height + 2 * padding >= kernel and shape.width + 2 * across[2] >= across[0]
+    )
+    if name is not None:
+        builder.add(kind, name, kernel=kernel, stride=stride, padding=padding, columns=columns)
 
 
 def _pool_by_head(builder):
@@ -105,10 +127,7 @@ def window_pool(kind):
 
     def pool(builder):
         kernel, stride = builder.draw(st.sampled_from([(2, 2), (3, 2), (3, 1), (2, 1), (1, 1), (1, 2), (4, 3)]))
-        padding = builder.draw(st.integers(0, kernel // 2))
-        name = builder.source(lambda shape: min(shape.height, shape.width) + 2 * padding >= kernel)
-        if name is not None:
-            builder.add(kind, name, kernel=kernel, stride=stride, padding=padding)
+        _pool(builder, kind, kernel, stride)
 
     return pool
 

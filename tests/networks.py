@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import network_layers as layers
+import network_times as times
 import numpy as np
 from growing import MOST_VALUES, Builder
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from evsim.primitives import (
     MultiSpike,
     SpikingSelfAttention,
     TimeMean,
+    TimeReduction,
     TokenMean,
     TokenSum,
 )
@@ -138,6 +140,12 @@ PRIMITIVES = {
     "Linear": (layers.linear, 2),
     "LIF": (layers.lif, 6),
     "MultiSpike": (layers.multi_spike, 3),
+    "Neuron": (times.neuron, 6),
+    "Delay": (times.delay, 3),
+    "TimeReduction": (times.reduction, 1),
+    "Scale": (times.scale, 1),
+    "Concatenate": (times.concatenate, 1),
+    "Slice": (times.slice_of, 1),
     "MaxPool": (layers.max_pool, 2),
     "AveragePool": (layers.average_pool, 1),
     "SumPool": (layers.sum_pool, 2),
@@ -184,8 +192,10 @@ def _join(builder, classes):
     """Bring every loose end to logits, and add them up."""
     ends = []
     for name in builder.loose():
-        for kind in builder.draw(st.permutations([TokenMean, TimeMean])):
-            if kind is not TimeMean or name not in builder.once:
+        for kind in builder.draw(
+            st.permutations([TokenMean, builder.draw(st.sampled_from([TimeMean, TimeReduction]))])
+        ):
+            if kind is TokenMean or name not in builder.once:
                 name = builder.add(kind, name)  # noqa: PLW2901 - the end moves on
         channels = builder.shapes[name].channels
         ends.append(builder.add(Linear, name, in_channels=channels, out_channels=classes, **builder.flags()))
@@ -212,6 +222,7 @@ def _weights(builder, rng):
                 values = rng.choice([0.5, 1.0, 2.0, -1.0], shape) if builder.plain else values
             if key == "v_threshold":
                 values = rng.choice([0.25, 0.5, 1.0, 2.0], shape) if builder.plain else np.abs(values) + 0.1
+            values = times.constant(node, key, values, rng, plain=builder.plain)
             if key == "w" and builder.plain:
                 values = np.zeros(shape)  # a rate of one half
             weights[f"{node.name}.{key}"] = values.astype(np.float64 if key.startswith("bn") else np.float32)

@@ -35,6 +35,7 @@ import numpy as np
 from evsim.kernels.compiling import kernel
 from evsim.kernels.lists import OCTETS
 from evsim.kernels.vector import *
+from evsim.kernels.windows import *
 
 def reals(size): return np.ones(size, np.float32)
 index, starts = np.zeros(8, np.uint16), np.zeros(8, np.int64)
@@ -77,8 +78,21 @@ def few(index, at):
 @kernel
 def ahead(weights, at):
     prefetch(weights, at)
+@kernel
+def window(out, at, source, source_at, weights, weight_at, shift, shift_at):
+    gather_window(out, at, 16, 8, source, source_at, 0, 1, weights, weight_at, 16, shift, shift_at, 0, 1, 3)
+@kernel
+def runs(sums, at, weights, base, values, start):
+    add_scaled_runs(sums, at, weights, base, values, start, start + 1, 1, 64)
+@kernel
+def taken(values, at):
+    return bits_at(values, at, 3)
+@kernel
+def given(values, at):
+    add_bits(values, at, word)
 
 a, b = reals(256), reals(256)
+out, masks, taps, whole = reals(128), np.ones(10, np.uint16), reals(48), np.zeros(64, np.int32)
 room = np.zeros(64, np.uint16)
 RIGHT = [
     (rows, a, 192, b, 192, index, 8), (quad, a, 0, b, 192, index, starts, 0), (bits, a, 192, b, 192, word),
@@ -86,6 +100,8 @@ RIGHT = [
     (scaled, a, 192, b, 192, reals(8), 7, 8), (lif, a, 192, reals(64), 0, reals(64), 0),
     (maps, a, 192, b, 192, reals(64), 0, reals(64), 0, True), (maps, a, 192, b, 192, reals(64), 0, reals(0), 0, False),
     (some, room, 0), (few, room, 59), (ahead, a, 100_000),
+    (window, out, 0, masks, 0, taps, 0, reals(16), 0), (window, out, 0, reals(25), 0, taps, 0, reals(16), 0),
+    (runs, a, 0, b, 192, reals(8), 4), (taken, whole, 0), (given, whole, 0),
 ]
 WRONG = [
     (rows, a, 193, b, 192, index, 8), (rows, a, 192, b, 193, index, 8), (rows, a, -1, b, 0, index, 8),
@@ -100,6 +116,10 @@ WRONG = [
     (lif, a, 0, reals(64), 0, reals(64), 1), (maps, a, 193, b, 0, reals(64), 0, reals(64), 0, True),
     (maps, a, 0, b, 193, reals(64), 0, reals(64), 0, True), (maps, a, 0, b, 0, reals(64), 1, reals(64), 0, True),
     (maps, a, 0, b, 0, reals(64), 0, reals(64), 1, True), (some, room, 33 if COMPRESSES else 57), (few, room, 60),
+    (window, out, 1, masks, 0, taps, 0, reals(16), 0), (window, out, 0, masks, 1, taps, 0, reals(16), 0),
+    (window, out, 0, masks, 0, taps, 1, reals(16), 0), (window, out, 0, masks, 0, taps, 0, reals(16), 1),
+    (window, out, 0, reals(25), 1, taps, 0, reals(16), 0), (runs, a, 1, b, 0, reals(8), 4),
+    (runs, a, 0, b, 193, reals(8), 4), (runs, a, 0, b, 0, reals(8), 5), (taken, whole, 1), (given, whole, -1),
 ]
 for function, *arguments in RIGHT:
     function(*arguments)
@@ -115,7 +135,7 @@ for function, *arguments in WRONG:
 
 def test_every_intrinsic_is_checked(tmp_path):
     """At the last place of its arrays each intrinsic works; one element further, or before, it raises."""
-    assert run(INTRINSICS, tmp_path) == ["30"]
+    assert run(INTRINSICS, tmp_path) == ["40"]
 
 
 FIRING = """

@@ -46,7 +46,7 @@ def spelled_for(name, text):
         ("run", "by `nonspike=binary-only`", "by --nonspike binary-only"),
         ("run", "by `detail=True`", "by --counts FILE"),
         ("run", "mend `json_file`, `json`", "mend --json, --json"),
-        ("check", "give `sample` or `source`", "give --input or --input"),
+        ("check", "give `sample` or `source`", "give --sample or --input"),
         ("energy", "by `nonspike=binary-only`", "by --set nonspike=binary-only"),
         ("energy", "or `sram=fit`, `sram`", "or --set sram=fit, --set sram=VALUE"),
         ("energy", "give `time_ms` and `method=chip`", "give --time-ms and --method chip"),

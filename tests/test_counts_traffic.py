@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from energy_cases import FOLDERS, golden_run
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from evsim import api
@@ -26,17 +26,20 @@ def layers(draw):
     height, width, channels, steps = (draw(st.integers(1, n)) for n in (5, 5, 70, 2))
     kernel = (draw(st.integers(1, min(3, height))), draw(st.integers(1, min(3, width))))
     stride, padding = (draw(st.integers(1, 2)), draw(st.integers(1, 2))), (draw(st.integers(0, 1)),) * 2
-    out = tuple((n + 2 * p - k) // s + 1 for n, p, k, s in zip((height, width), padding, kernel, stride, strict=True))
+    apart = (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+    spans = zip((height, width), padding, kernel, stride, apart, strict=True)
+    out = tuple((n + 2 * p - (k - 1) * d - 1) // s + 1 for n, p, k, s, d in spans)
+    assume(min(out) > 0)
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     values = random.poisson(draw(st.sampled_from([0.0, 0.02, 0.4])), (steps, height, width, channels))
-    return values, out, kernel, stride, padding
+    return values, out, kernel, stride, padding, apart
 
 
 @settings(max_examples=60, deadline=None)
 @given(case=layers())
 def test_rows_and_windows(case):
     """Rows touched, the greatest sum into one output and the outputs reached equal loops over every tap."""
-    values, out, kernel, stride, padding = case
+    values, out, kernel, stride, padding, apart = case
     steps, height, width, channels = values.shape
     rows, sums = set(), np.zeros((steps, *out), int)
     for t in range(steps):
@@ -44,13 +47,13 @@ def test_rows_and_windows(case):
             for ox in range(out[1]):
                 for dy in range(kernel[0]):
                     for dx in range(kernel[1]):
-                        y, x = oy * stride[0] - padding[0] + dy, ox * stride[1] - padding[1] + dx
+                        y, x = oy * stride[0] - padding[0] + dy * apart[0], ox * stride[1] - padding[1] + dx * apart[1]
                         if 0 <= y < height and 0 <= x < width:
                             sums[t, oy, ox] += values[t, y, x].sum()
                             rows |= {(t, dy, dx, c) for c in np.flatnonzero(values[t, y, x])}
     flat = values.reshape(steps, height * width, channels)
     words = words_of(flat > 0)
-    layout = ((height, width), out, kernel, stride, padding)
+    layout = ((height, width), out, kernel, stride, padding, apart)
     touched = np.zeros((steps, kernel[0] * kernel[1], words.shape[2]), np.uint64)
     touched_rows(words, *layout, touched)
     counted = np.bitwise_count(touched).sum(axis=(1, 2))

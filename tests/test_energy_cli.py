@@ -188,7 +188,7 @@ def test_profiles(evsim):
     ("words", "says"),
     [
         (("missing.h5",), "missing.h5 does not exist"),
-        (("model.h5",), "model.h5 is an HDF5 file but holds no counts"),
+        (("model.h5",), "model.h5 is no file of counts: it holds a model"),
         (("counts.h5", "--model", "spikesim"), "a crossbar holds weights"),
         (("counts.h5", "--model", "nonsense"), "no energy method is named nonsense"),
         (("counts.h5", "--model", "affine", "--profile", "odin", "--time-ms", "2"), "--frequency-mhz"),

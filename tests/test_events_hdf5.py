@@ -47,8 +47,10 @@ def test_one_place_opens_hdf5():
         for path in (ROOT / room).rglob("*.py")
         if re.search(r"^\s*(import|from) h5py|importlib.*h5py", path.read_text(), re.MULTILINE)
     }
-    assert using == {"evsim/hdf5.py", "evsim/hdf5_child.py"}
-    assert (ROOT / "evsim" / "hdf5.py").read_text().count("h5py.File(") == 1, "to write, in memory"
+    assert using == {"evsim/hdf5.py", "evsim/hdf5_child.py", "evsim/hdf5_space.py"}
+    for name in ("hdf5.py", "hdf5_space.py"):
+        opened = re.findall(r"h5py\.File\((\w+), \"(\w+)\"", (ROOT / "evsim" / name).read_text())
+        assert [mode for _, mode in opened] == ["w"], "to write, in memory"
 
 
 @pytest.mark.parametrize("compression", [None, "gzip"])

@@ -64,13 +64,13 @@ def test_frames_are_those_of_the_whole_sensor():
     events = recording(EVENTS, 8, 6)
     made = to_real_frames(events, 3, "number", 3, 4)
     whole = to_frames(events, 3, "number", 6, 8)
-    assert np.array_equal(made.values, resized(whole.counts, 3, 4))
+    assert np.array_equal(made.counts, resized(whole.counts, 3, 4))
     assert "frames of 8 x 6 pixels are resized to the model's 4 x 3" in made.notes[-1]
     alike = to_real_frames(events, 3, "number", 6, 8)
-    assert np.array_equal(alike.values, whole.counts)
+    assert np.array_equal(alike.counts, whole.counts)
     assert alike.notes == whole.notes
     binned = to_real_frames(events, 3, "number", 3, 4, fit="bin")
-    assert np.array_equal(binned.values, to_frames(events, 3, "number", 3, 4, fit="bin").counts)
+    assert np.array_equal(binned.counts, to_frames(events, 3, "number", 3, 4, fit="bin").counts)
 
 
 def test_an_unknown_sensor_is_not_resized():

@@ -29,11 +29,14 @@ def test_the_document_shows_the_kept_figures():
 
     figures, text = json.loads(FIGURES.read_text()), DOCUMENT.read_text()
     assert written(text, figures) == text
-    for name in ("digits", "nmnist"):
+    assert "digits" in figures
+    for name in figures:
         assert all(row["apart"] < 1e-9 for row in figures[name]["models"].values())
         for model, row in figures[name]["models"].items():
             assert f"| {model} | {row['parameters']:,} | {', '.join(map(str, row['right']))} |" in text
-            assert sum(row["right"]) / 3 / figures[name]["samples"] == pytest.approx(row["means"]["correct"][0])
+            assert sum(row["right"]) / len(row["right"]) / figures[name]["samples"] == pytest.approx(
+                row["means"]["correct"][0]
+            )
 
 
 @pytest.mark.usefixtures("reference")

@@ -175,7 +175,7 @@ def test_options_that_repeat_what_the_keys_say_are_taken(tmp_path):
     outcome = evsim("convert", path, tmp_path / "m.h5", *said, *given)
     assert (outcome.code, outcome.err) == (0, "")
     assert "no forward pass reads them: 2 tensors" in outcome.out
-    assert " 0.95 (assumed: that of the published imagenet models)" in outcome.out
+    assert " 0.95 (assumed: as the authors' scripts)" in outcome.out
 
 
 @pytest.mark.parametrize(

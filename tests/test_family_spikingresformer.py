@@ -187,7 +187,7 @@ def test_what_the_keys_tell_is_told_and_the_rest_asked_or_assumed(tmp_path):
     ("options", "text"),
     [
         ({"heads": 2}, "`heads=2` contradicts the checkpoint, whose weights say 3"),
-        ({"neuron": "plif"}, "`neuron=plif` contradicts the checkpoint, which has no trained time constants"),
+        ({"neuron": "plif"}, "`neuron=plif` contradicts the checkpoint, which has no learned time constants"),
         ({"neuron": "if"}, "`neuron` must be one of lif, plif, got if"),
         ({"variant": "cml"}, "`variant` must be one of standard"),
         ({"family": "spikformer"}, "its keys are those of spikingresformer, not of spikformer"),

@@ -329,3 +329,20 @@ def test_hostile_files_are_one_line(path, tmp_path):
         assert outcome.code in (0, 2)
         assert outcome.code == 0 or (outcome.err.startswith("evsim: ") and outcome.err.count("\n") == 1), outcome
         assert (outcome.out + outcome.err).replace("\n", "").isprintable()
+
+
+def test_texts_are_read_as_a_list(tmp_path):
+    """Texts of any axes come row by row; numbers, and more of them than any file needs, are refused."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        pairs = np.array([["a", "b"], ["c", "\u00e4"]], dtype=object)
+        file.create_dataset("pairs", data=pairs, dtype=h5py.string_dtype())
+        file["fixed"] = np.array([b"x", b"yz"])
+        file["numbers"] = np.arange(3)
+        file.create_dataset("many", (200_001,), h5py.string_dtype())
+    with File(tmp_path / "a.h5", ModelFileError) as file:
+        assert file.texts("pairs") == ["a", "b", "c", "\u00e4"]
+        assert file.texts("fixed") == ["x", "yz"]
+        with pytest.raises(ModelFileError, match="holds no texts"):
+            file.texts("numbers")
+        with pytest.raises(ModelFileError, match="more than 200000 texts"):
+            file.texts("many")

@@ -203,7 +203,7 @@ def test_attention_counts_equal_the_products_entries(given_operands):
     steps, _, count = qkv[0].shape
     words = [as_spikes(x[:, np.newaxis]).words for x in qkv]
     got = np.zeros((2, steps, heads), np.int64)
-    attention_operations(heads, count // heads, *words, *got)
+    attention_operations(heads, count // heads, count // heads, *words, *got)
     assert (got == naive.attention_counts(*qkv, heads)).all()
 
 

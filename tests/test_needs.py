@@ -34,6 +34,7 @@ from evsim.network import (
     TimeMean,
     TokenMean,
 )
+from evsim.primitives import Concatenate, Delay, Neuron, Scale, Slice, TimeReduction
 
 GOLDEN = sorted((Path(__file__).parent / "data" / "golden").glob("spikingformer-*"))
 SLACK = 500_000
@@ -109,6 +110,41 @@ def test_no_run_takes_more_than_it_was_said_to_need(network, precision, schedule
     source = np.ones(shape if spec.kind == "image" else (spec.timesteps, *shape), np.float32)
     need = needs(network, None, precision, schedule, threads).total
     held = measured(network, source, precision=precision, schedule=schedule, threads=threads)
+    assert held <= need + SLACK
+    assert need <= 8 * held + SLACK
+
+
+BY_NEURON = ("leak", "v_start", "v_reset")
+CONV = Conv2d("conv", ("input",), 33, 70, (3, 3), (1, 1), (1, 1), batch_norm=False)
+LOW = {"v_threshold": 1e-3}
+LATE = {
+    "neurons": [CONV, Neuron("lif", ("conv",), by_neuron=BY_NEURON, channels=70, height=20, width=20, **LOW)],
+    "currents": [CONV, Neuron("lif", ("conv",), synapse="jump", syn=0.5, levels=9, **LOW)],
+    "potentials": [CONV, Neuron("li", ("conv",), emits="potential", reset="none")],
+    "delay": [CONV, LIF("lif", ("conv",), 2.0, 1e-3), Delay("late", ("lif",), 4)],
+    "delay of reals": [CONV, Delay("late", ("conv",), 2), Scale("scaled", ("late",), scale=0.5)],
+    "parts": [CONV, LIF("lif", ("conv",), 2.0, 1e-3), Slice("part", ("lif",), 0, 50),
+              Concatenate("two", ("lif", "part"))],
+    "cycle": [CONV, Delay("back", ("lif",), 3), replace(CONV, name="rec", inputs=("back",), in_channels=70),
+              Add("both", ("conv", "rec")), Neuron("lif", ("both",), **LOW)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("schedule", ["layer", "time"])
+@pytest.mark.parametrize("name", LATE)
+def test_neurons_delays_and_cycles_take_no_more(name, schedule, precision):
+    """The same for what keeps more than a potential, for what waits in the queue, and for copies of maps."""
+    body = LATE[name]
+    ends = [TokenMean("tokens", (body[-1].name,)), TimeReduction("sum", ("tokens",))]
+    nodes = (Input("input", (), 33, 20, 20, "integers"), *body, *ends)
+    weights = {
+        f"{node.name}.{key}": np.ones(shape, np.float32) for node in nodes for key, shape in node.parameters().items()
+    }
+    network = Network("late", "test", "standard", InputSpec("events", 33, 20, 20, 6), nodes, weights)
+    source = np.ones((6, 33, 20, 20), np.float32)
+    need = needs(network, None, precision, schedule).total
+    held = measured(network, source, precision=precision, schedule=schedule)
     assert held <= need + SLACK
     assert need <= 8 * held + SLACK
 

@@ -72,7 +72,9 @@ def simulated(network, source, maps, **options):
 
 def agrees(network, run, maps, exact):
     """Hold a run against the oracle."""
-    spikes = {node.name: node for node in network.nodes if type(node).__name__ in ("LIF", "MultiSpike")}
+    firing = ("LIF", "MultiSpike", "Neuron")
+    silent = {node.name for node in network.nodes if getattr(node, "emits", "") == "potential"}
+    spikes = {node.name: node for node in network.nodes if type(node).__name__ in firing and node.name not in silent}
     assert run.spikes.keys() == spikes.keys()
     for name, node in spikes.items():
         packed, shape = run.spikes[name]
@@ -104,7 +106,8 @@ def unrolled(values, node):
     """Return spikes [T, H, W, C] as they are, and of integers k of them in so many steps for each timestep."""
     if values.dtype == bool:
         return values
-    return np.stack([values > d for d in range(node.levels)], axis=1).reshape(-1, *values.shape[1:])
+    levels = node.levels if node.levels <= 64 else max(1, int(values.max()))
+    return np.stack([values > d for d in range(levels)], axis=1).reshape(-1, *values.shape[1:])
 
 
 def laid_out(spikes, node):

@@ -17,7 +17,21 @@ from evsim.counters import merged
 from evsim.countsfile import CountsError
 from evsim.errors import ModelFileError
 from evsim.network import attributes, oldest_schema
-from evsim.primitives import FIRST_TYPES, LIF, NODE_TYPES, Conv2d, HeadSum, Mask, MaxPool, MultiSpike, SumPool
+from evsim.primitives import (
+    FIRST_TYPES,
+    LIF,
+    NODE_TYPES,
+    Conv2d,
+    Delay,
+    HeadSum,
+    Mask,
+    MaxPool,
+    MultiSpike,
+    Neuron,
+    Scale,
+    Slice,
+    SumPool,
+)
 
 FIRST_FIELDS = {
     "Input": "channels height width kind",
@@ -73,6 +87,10 @@ def test_the_fields_of_schema_one_are_all_there_are_but_the_later():
         LIF("n", ("x",), strict=True), LIF("n", ("x",), soft_reset=True), LIF("n", ("x",), view=(6 * H * W,)),
         MaxPool("n", ("x",), 3, 1, 1, 2), MultiSpike("n", ("x",)), SumPool("n", ("x",)),
         Conv2d("n", ("x",), 6, 6, groups=3, batch_norm=False), HeadSum("n", ("x",), 2, (("x_spikes", "x"),)),
+        Conv2d("n", ("x",), 6, 6, (2, 2), dilation=(1, 2), batch_norm=False),
+        MaxPool("n", ("x",), 2, columns=(3, 1, 0)), Neuron("n", ("x",), synapse="jump", syn=0.5, emits="potential"),
+        Neuron("n", ("x",), by_neuron=("leak",), channels=6, height=H, width=W),
+        Scale("n", ("x",), by_channel=("shift",), channels=6), Slice("n", ("x",), 1, 6), Delay("n", ("x",), 3),
     ],
     ids=lambda node: type(node).__name__,
 )  # fmt: skip

@@ -186,7 +186,7 @@ def session(tmp_path, *arguments):
     """Run a session of its own on a file of tests that leave things; return exit code and output."""
     folder = tmp_path / "checkout" / "tests"
     folder.mkdir(parents=True)
-    for name in ("conftest.py", "strays.py"):
+    for name in ("conftest.py", "beside.py", "strays.py"):
         (folder / name).write_text((ROOT / "tests" / name).read_text())
     (folder / "test_outside.py").write_text(OUTSIDE)
     (tmp_path / "elsewhere").mkdir()

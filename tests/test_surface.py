@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import evsim
-from evsim import api, converters, demo, network
+from evsim import api, converters, demo, network, tracing
 from evsim.errors import EvsimError, RecordingError
 
 RECORDING = next(iter(demo.recordings().values()))
@@ -26,9 +26,12 @@ def model():
 
 def test_names_are_those_of_the_library():
     """Each name is the one of its module, is listed for completion, and no other is promised."""
-    assert evsim.__all__ == ["Evaluation", "Network", "Run", "convert", "evaluate", "load", "read", "simulate"]
+    assert evsim.__all__ == [
+        "Evaluation", "Network", "Run", "convert", "evaluate", "from_torch", "load", "read", "simulate",
+    ]  # fmt: skip
     assert (evsim.load, evsim.read, evsim.simulate) == (api.load, api.read, api.simulate)
     assert (evsim.Run, evsim.Network, evsim.convert) == (api.Run, network.Network, converters.convert)
+    assert evsim.from_torch is tracing.from_torch
     assert set(evsim.__all__) <= set(dir(evsim))
     assert "import_module" not in dir(evsim)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

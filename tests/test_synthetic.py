@@ -19,7 +19,8 @@ from evsim.errors import OptionError
 from evsim.network import LIF, MaxPool
 from evsim.observers import Counter, SpikeRecorder
 from evsim.synthesis import synthesize
-from evsim.synthesis.calibration import MARGIN, calibrate
+from evsim.synthesis.calibration import calibrate
+from evsim.synthesis.fitting import MARGIN
 from evsim.synthesis.graph import Graph
 
 SMALL = Preset("imagenet", 64, 2, 4, 4, 10, 64, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from evsim.api import Run, Sample, check_run, simulate
 from evsim.energy import Energy, Profile, exact, load_profile, paper
+from evsim.geometry import VIRTUAL
 from evsim.layers.plan import Stage
 from evsim.network import Kind, Network
 from evsim.observers import Observer
@@ -220,8 +221,7 @@ def _cause(works: Mapping[str, Work], summands: Mapping[str, int], work: Work) -
         case "sum":
             cause = _of_sum(source.name, summands[source.name], graded)
         case "neurons":
-            levels = source.row.geometry.levels if source.row else 0
-            cause = f"integer neurons {source.name} emit values up to {levels}, as spikes in {levels} virtual timesteps"
+            cause = _of_neurons(source)
         case "pool":
             cause = f"reads {'sums' if graded else 'means'} over windows ({source.name})"
         case "layer" | "gate" | "passage":
@@ -229,6 +229,15 @@ def _cause(works: Mapping[str, Work], summands: Mapping[str, int], work: Work) -
         case _:
             assert_never(source.nature)
     return cause
+
+
+def _of_neurons(source: Work) -> str:
+    """Say what integers neurons emit: what stands for spikes in virtual timesteps, or several spikes at once."""
+    size = source.row.geometry if source.row else None
+    levels = size.levels if size else 0
+    if size and size.neuron in VIRTUAL:
+        return f"integer neurons {source.name} emit values up to {levels}, as spikes in {levels} virtual timesteps"
+    return f"neurons {source.name} fire several times at once, up to {levels} times"
 
 
 def _of_sum(name: str, trains: int, graded: bool) -> str:

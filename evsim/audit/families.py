@@ -110,6 +110,8 @@ class Row:
         Its name, its family, what the family's residual adds, and the energy method of its paper.
     timesteps, parameters
         T, and how many parameters run: of folded convolutions those of the one that they become.
+    trained
+        How many parameters the authors' model has.
     dense_operations
         Multiply-accumulates of a dense implementation over all timesteps, attention included.
     not_spike_driven
@@ -129,6 +131,7 @@ class Row:
     rule: str
     timesteps: int
     parameters: int
+    trained: int
     dense_operations: int
     not_spike_driven: Mapping[str, int]
     published: Figures = field(default_factory=Figures)
@@ -210,10 +213,16 @@ def _row(name: str, family: Family, run: Rates | None, profile: Profile) -> Row:
     return Row(
         name, family.name, literature.residual, literature.rule, network.spec.timesteps,
         sum(work.parameters for work in workload(network).values()),
+        _trained(name, family),
         sum((1 if work.runs_once else network.spec.timesteps) * row.dense_macs for work, row in rows(network)),
         Counter(_plain(layer) for layer in _inside(network)),
         literature.figures.get(name, Figures()), activity, missing,
     )  # fmt: skip
+
+
+def _trained(name: str, family: Family) -> int:
+    form, sizes = family.sizes(family.presets[name])
+    return family.form(form).parameters(sizes)
 
 
 def _inside(network: Network) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from evsim.api import Run, Sample, run_on
 from evsim.engine import Schedule, Simulator
 from evsim.errors import OptionError
+from evsim.layers.membrane import Neurons
 from evsim.layers.neurons import IntegerNeurons, NeuronLayer
 from evsim.layers.plan import Stage
 from evsim.network import Network
@@ -140,7 +141,7 @@ def compare_precisions(
     ------
     RecordingError, OptionError, NetworkError
         As `evsim.api.simulate`; OptionError too if neurons emit integers, which are rounded, not compared with a
-        threshold.
+        threshold, or are of another equation than a LIF's.
     """
     neurons = [work.name for work, row in rows(network) if row.kind == "lif"]
     watcher = _Spikes(frozenset(neurons))
@@ -150,6 +151,11 @@ def compare_precisions(
         if isinstance(stage.layer, IntegerNeurons):
             raise OptionError(
                 f"`precision=both` compares spikes, and {stage.name} emits integers; run each precision apart"
+            )
+        if isinstance(stage.layer, Neurons):
+            raise OptionError(
+                f"`precision=both` knows the potentials of LIF layers, and {stage.name} is a Neuron of another "
+                "equation; run each precision apart"
             )
     single = run_on(
         Simulator(network, steps, "float32", schedule, threads),

@@ -18,7 +18,7 @@ from evsim import workload
 from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
 from evsim.energy.affine import charge_power
 from evsim.energy.method import Method
-from evsim.energy.operations import Floats, charge_events, dense_macs, unrolled
+from evsim.energy.operations import Floats, charge_events, dense_macs, firing, unrolled
 from evsim.energy.options import checked
 from evsim.energy.profile import Price, Profile
 from evsim.energy.result import Energy, Ledger
@@ -66,8 +66,8 @@ def _by_events(counts: Counts, profile: Profile, options: Options) -> Energy:
             case SynapseCounts() | AttentionCounts():
                 charge_events(ledger, layer, e_sop)
             case NeuronCounts():
-                ledger.charge(layer, "neuron updates", layer.spikes, active)
-                ledger.charge(layer, "neuron updates", unrolled(ledger, layer) - layer.spikes, inactive)
+                ledger.charge(layer, "neuron updates", firing(layer), active)
+                ledger.charge(layer, "neuron updates", unrolled(ledger, layer) - firing(layer), inactive)
                 ledger.charge(layer, "spikes moved", options.packets_per_spike * layer.spikes, way)
             case _:
                 raise ledger.refusal(layer)

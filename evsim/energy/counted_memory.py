@@ -21,7 +21,7 @@ import numpy as np
 from evsim.counters import AttentionCounts, Counts, Ints, NeuronCounts, RowCounts, SynapseCounts, Traffic
 from evsim.energy.baseline import dense_ledger, once
 from evsim.energy.method import Method
-from evsim.energy.operations import Floats, active, keeps, leaks
+from evsim.energy.operations import Floats, active, keeps, leaks, states
 from evsim.energy.options import checked, choices
 from evsim.energy.profile import GREATEST_WIDTH, MissingPriceError, Price, Profile
 from evsim.energy.result import Energy, Ledger
@@ -67,6 +67,10 @@ class Options:
                 raise OptionError(f"{key} is a whole number of bits, 1 to {GREATEST_WIDTH}, got {bits:g}")
 
 
+SCALED = "scale_multiplies"
+"""Operations without a row that are products, where all others are additions or comparisons."""
+
+
 def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
     """Charge operations and traffic.
 
@@ -91,7 +95,10 @@ def energy(counts: Counts, profile: Profile, options: Options) -> Energy:
                 _neurons(ledger, layer, measured(layer), prices, counts.timesteps)
             case _:
                 raise ledger.refusal(layer)
-    additions = sum((values for values in counts.other.values()), np.zeros(counts.timesteps, np.int64))
+    if counts.other.get(SCALED, np.zeros(1)).any():
+        ledger.charge(None, "MAC", counts.other[SCALED], profile.price("e_mac_pj"))
+        ledger.note("(no layer): products of constant scales")
+    additions = sum((v for key, v in counts.other.items() if key != SCALED), np.zeros(counts.timesteps, np.int64))
     if additions.any():
         ledger.charge(None, "AC", additions, profile.price("e_ac_pj"))
         ledger.note("(no layer): additions of the residual stream and of means, comparisons of max-pooling")
@@ -266,7 +273,7 @@ def _neurons(ledger: Ledger, layer: NeuronCounts, traffic: Traffic, prices: _Pri
     if multiplies:
         price = prices.multiply_add(profile.potential_bits, profile.operand_bits)
         ledger.charge(layer, "neuron updates", updates, price)
-    ledger.charge(layer, "potentials read and written", 2 * updates * bits, potential_price)
+    ledger.charge(layer, "potentials read and written", 2 * states(ledger, layer) * updates * bits, potential_price)
 
 
 def _attention(ledger: Ledger, layer: AttentionCounts, traffic: Traffic, prices: _Prices) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
 from evsim.energy.baseline import dense_ledger, once
 from evsim.energy.method import Method
-from evsim.energy.operations import active, leaks, refuse_integers
+from evsim.energy.operations import active, leaks, refuse_integers, states
 from evsim.energy.options import checked
 from evsim.energy.profile import MissingPriceError, Price, Profile
 from evsim.energy.result import Energy, Ledger
@@ -150,7 +150,8 @@ def _neurons(ledger: Ledger, layer: NeuronCounts, prices: _Prices) -> None:
     ledger.charge(layer, "neuron updates", layer.spikes, prices.add)
     if leaks(layer):
         ledger.charge(layer, "neuron updates", layer.neuron_updates, prices.mac)
-    ledger.charge(layer, "potentials read and written", 2 * layer.neuron_updates, prices.access(layer.geometry.outputs))
+    moved = 2 * states(ledger, layer) * layer.neuron_updates
+    ledger.charge(layer, "potentials read and written", moved, prices.access(layer.geometry.outputs))
     ledger.charge(layer, "spikes moved", layer.spikes, prices.access(FIFO_MESSAGES))
 
 

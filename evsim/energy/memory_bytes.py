@@ -10,7 +10,7 @@ from __future__ import annotations
 from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
 from evsim.energy.baseline import dense_ledger, once
 from evsim.energy.method import Method
-from evsim.energy.operations import active, dense_macs, keeps
+from evsim.energy.operations import active, dense_macs, keeps, states
 from evsim.energy.options import NoOptions
 from evsim.energy.profile import Profile
 from evsim.energy.result import Energy, Ledger
@@ -38,7 +38,7 @@ def energy(counts: Counts, profile: Profile, options: NoOptions) -> Energy:  # n
             case NeuronCounts() if not keeps(layer):
                 ledger.note("integer neurons without state have no potentials to move")
             case NeuronCounts():
-                moved = 2 * WORD_BYTES * layer.neuron_updates
+                moved = 2 * WORD_BYTES * states(ledger, layer) * layer.neuron_updates
                 ledger.charge(layer, "potentials read and written", moved, e_byte)
             case _:
                 raise ledger.refusal(layer)

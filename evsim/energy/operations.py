@@ -28,11 +28,27 @@ def dense_macs(layer: SynapseCounts) -> Ints:
 
 
 def unrolled(ledger: Ledger, layer: NeuronCounts) -> Ints:
-    """Return the updates of neurons had integers been spikes: of integer neurons one in each of their levels, [T]."""
-    if not layer.graded:
+    """Return the updates of neurons had integers been spikes: of integer neurons one in each of their levels, [T].
+
+    Neurons that fire several times at once are updated once.
+    """
+    if not layer.virtual:
         return layer.neuron_updates
     ledger.note("integer neurons are charged as neurons of spikes in as many virtual timesteps as they have levels")
     return layer.neuron_updates * layer.geometry.levels
+
+
+def firing(layer: NeuronCounts) -> Ints:
+    """Return at how many updates a neuron fired, [T]: several spikes at once are of one update."""
+    return layer.spikes if layer.nonzeros is None or layer.virtual else layer.nonzeros
+
+
+def states(ledger: Ledger, layer: NeuronCounts) -> int:
+    """Return how many numbers each neuron keeps: its potential, and a synaptic current where it has one."""
+    if not layer.neuron.startswith("cuba"):
+        return 1
+    ledger.note("neurons with a synaptic current keep two numbers, which are both read and written")
+    return 2
 
 
 def keeps(layer: NeuronCounts) -> bool:
@@ -49,8 +65,9 @@ def refuse_integers(layer: NeuronCounts, method: str) -> None:
 
 
 def leaks(layer: NeuronCounts) -> bool:
-    """Whether the potentials decay (a tau of 0 or infinity says that they do not)."""
-    return 0 < layer.geometry.tau < math.inf
+    """Whether the potentials decay: tau says so (0 or infinity: no), or the kind, where each neuron has its own."""
+    by_kind = layer.geometry.module == "Neuron" and layer.neuron not in ("if", "integrator")
+    return by_kind or 0 < layer.geometry.tau < math.inf
 
 
 def charge_events(ledger: Ledger, layer: SynapseCounts | AttentionCounts, price: Price) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from evsim.errors import OptionError, RecordingError
 from evsim.events.options import BY_DURATION, Fit, Split
 from evsim.events.types import PIECE, Recording
+from evsim.inputspec import LARGEST_TIMESTEPS
 
 LARGEST = 256 << 20
 """Bytes that the frames of one recording may take."""
@@ -20,9 +22,12 @@ Columns = tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8], NDArr
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Event counts [T, 2, H, W] int32, channel 0 = OFF, 1 = ON, and what a person should know."""
+    """Event counts [T, 2, H, W], channel 0 = OFF, 1 = ON, and what a person should know.
 
-    counts: NDArray[np.int32]
+    They are int32; those of frames that were resized are real values, float32.
+    """
+
+    counts: NDArray[np.int32 | np.float32]
     notes: tuple[str, ...] = ()
 
 
@@ -34,6 +39,7 @@ def to_frames(
     width: int,
     *,
     duration_us: int | None = None,
+    begin_us: int | None = None,
     fit: Fit = "error",
 ) -> Frames:
     """Count the events of each pixel in slices of the recording.
@@ -43,16 +49,19 @@ def to_frames(
     recording
         At least one event.
     timesteps
-        Number of slices T; not used by split "duration".
+        Number of slices T; not used by split "duration"; 0 for as many bins as the recording spans.
     split
         "number": slices of N // T events in the order of the file; "time": slices of (t[-1] - t[0]) // T microseconds;
         "duration": slices of `duration_us`, as many as the recording gives. The last slice takes the remainder in all
         three. "duration-0.0.0.0.12": each slice begins at the event behind the last one, and holds what is at most
-        `duration_us` later, as SpikingJelly 0.0.0.0.12 has it. All but "number" take events in order of time.
+        `duration_us` later, as SpikingJelly 0.0.0.0.12 has it. "bin": slices of `duration_us` from `begin_us` on; what
+        comes later is left out. All but "number" take events in order of time.
     height, width
         Size of the frames.
     duration_us
-        For split "duration".
+        For split "duration" and "bin".
+    begin_us
+        When the first bin begins; None for time 0.
     fit
         What becomes of a larger sensor: "error"; "crop" keeps its middle; "bin" sums square blocks of pixels.
 
@@ -61,8 +70,8 @@ def to_frames(
     RecordingError
         If there are no events, some lie outside the frames, or the frames would be too many.
     """
-    n, where = len(recording), recording.path or "the recording"
-    if n == 0:
+    where = recording.path or "the recording"
+    if not len(recording):
         raise RecordingError(f"{where} holds no events; give another recording or range")
     (x, y, p, t), notes = _fitted(recording, height, width, fit, where)
     if split != "number":
@@ -72,30 +81,43 @@ def to_frames(
         if not duration_us:
             raise OptionError(f"`split={split}` needs the length of a frame; give `duration`, e.g. 100ms")
         timesteps = max(1, -(-int(t[-1] - t[0]) // duration_us))
-    if split == "duration-0.0.0.0.12":
+    edges: list[tuple[int, int]] = []
+    if split == "bin":
+        edges, said = _of_bins(t, timesteps, duration_us or 0, begin_us or 0, where)
+        notes += said
+    elif split == "duration-0.0.0.0.12":
         edges = _from_event_to_event(t, duration_us or 0, LARGEST // (8 * height * width))
-        timesteps = len(edges)
+    timesteps = len(edges) or timesteps
+    _refuse_many(timesteps, height, width, where)
+    n = len(t)
+    if n < timesteps and split == "number":
+        notes.append(f"{n} events are fewer than {timesteps} frames: all fall into the last, as in SpikingJelly")
+    edges = edges or _edges(t, timesteps, split, duration_us or 0)
+    _refuse_empty(edges, t, where)
+    counts = np.zeros((timesteps, 2, height, width), np.int32)
+    for i, (begin, end) in enumerate(edges):
+        if end > begin:
+            _count(counts[i], x[begin:end], y[begin:end], p[begin:end])
+    notes += [] if split == "bin" else _empty_notes(edges, n, split)  # bins of a millisecond often are
+    return Frames(counts, tuple(notes))
+
+
+def _refuse_many(timesteps: int, height: int, width: int, where: str) -> None:
+    """Refuse frames that take too much memory."""
     if 8 * timesteps * height * width > LARGEST:
         raise RecordingError(
             f"{where} would become {timesteps} frames of {width} x {height}, over {LARGEST >> 20} MB; "
             "give fewer, longer frames"
         )
-    n = len(t)
-    if n < timesteps and split == "number":
-        notes.append(f"{n} events are fewer than {timesteps} frames: all fall into the last, as in SpikingJelly")
-    if split != "duration-0.0.0.0.12":
-        edges = _edges(t, timesteps, split, duration_us or 0)
+
+
+def _refuse_empty(edges: list[tuple[int, int]], t: NDArray[np.int64], where: str) -> None:
+    """Refuse frames that no event falls into."""
     if all(end <= begin for begin, end in edges):
         raise RecordingError(
-            f"{where} spans {int(t[-1] - t[0])} us, too little for {timesteps} windows of time: no event would be in "
+            f"{where} spans {int(t[-1] - t[0])} us, too little for {len(edges)} windows of time: no event would be in "
             "any frame; give `split=number`"
         )
-    counts = np.zeros((timesteps, 2, height, width), np.int32)
-    for i, (begin, end) in enumerate(edges):
-        if end > begin:
-            _count(counts[i], x[begin:end], y[begin:end], p[begin:end])
-    notes += _empty_notes(edges, n, split)
-    return Frames(counts, tuple(notes))
 
 
 def _in_order(
@@ -111,6 +133,41 @@ def _in_order(
         "of its time; SpikingJelly, which does not, would count some twice or not at all"
     )
     return (x[order], y[order], p[order], t[order]), [note]
+
+
+def bins(t: NDArray[np.int64], begin: int, length: int, where: str) -> int:
+    """Return how many bins reach to the last event.
+
+    Raises
+    ------
+    RecordingError
+        If they are more than any run has timesteps.
+    """
+    number = max(1, (int(t[-1]) - begin) // length + 1)
+    if number > LARGEST_TIMESTEPS:
+        raise RecordingError(
+            f"{where} spans {number} bins of {length} us from {begin} us on, over {LARGEST_TIMESTEPS}; "
+            "give `timesteps`, a longer `bin`, or a range by `start` (`start=0ev` for the first event)"
+        )
+    return number
+
+
+def _of_bins(
+    t: NDArray[np.int64], timesteps: int, length: int, begin: int, where: str
+) -> tuple[list[tuple[int, int]], list[str]]:
+    """Return first event and end of each bin, and what to say of events in none."""
+    timesteps = timesteps or bins(t, begin, length, where)
+    places = np.searchsorted(t, begin + length * np.arange(timesteps + 1, dtype=np.int64), side="left").tolist()
+    before, behind = places[0], len(t) - places[-1]
+    if before + behind == len(t):
+        raise RecordingError(
+            f"{where} holds no event in {timesteps} bins of {length} us from {begin} us on; its events are at "
+            f"{int(t[0])} to {int(t[-1])} us: give `start`, `start=0ev` for the first event"
+        )
+    notes = [f"{before} events before {begin} us are in no bin"] if before else []
+    if behind:
+        notes.append(f"{behind} of {len(t)} events come after {timesteps} bins of {length} us and are left out")
+    return list(pairwise(places)), notes
 
 
 def _from_event_to_event(t: NDArray[np.int64], duration: int, most: int) -> list[tuple[int, int]]:

@@ -26,7 +26,8 @@ from evsim.events.columns import (
 from evsim.events.options import ReadOptions
 from evsim.events.tables import is_table, table
 from evsim.events.types import PIECE, Piece, Size, Stream, empty_piece
-from evsim.hdf5 import MAGIC, File, Member, own_kind
+from evsim.hdf5 import MAGIC, File, Member
+from evsim.ownfiles import own_kind
 from evsim.schema import printable
 
 NAME = "hdf5"

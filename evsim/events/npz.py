@@ -115,6 +115,28 @@ def read_frames(path: Path) -> NDArray[np.generic]:
     return values.reshape(column.shape, order="F" if fortran else "C")
 
 
+def read_columns(path: Path, members: dict[str, str]) -> dict[str, NDArray[np.generic]]:
+    """Read some columns of numbers of one length, by the names of their arrays.
+
+    Raises
+    ------
+    RecordingError
+        If the file is damaged, or one is no list of numbers, or of another length.
+    """
+    headers = _headers(path, members)
+    shapes = {column.shape for column, _ in headers.values()}
+    if len(shapes) > 1 or len(shapes.copy().pop()) != 1 or any(c.dtype.kind not in "iuf" for c, _ in headers.values()):
+        told = ", ".join(
+            f"{members[key]} {list(column.shape)} of {column.dtype}" for key, (column, _) in headers.items()
+        )
+        raise RecordingError(f"{path}: {told}; wanted lists of numbers of one length")
+    blocks = list(_blocks(path, members))
+    return {
+        key: np.concatenate([block[place] for block in blocks]) if blocks else np.empty(0, headers[key][0].dtype)
+        for place, key in enumerate(members)
+    }
+
+
 class Stored:
     """One array of a file, read row by row where it is not compressed, else as a whole when it is first asked for.
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
 from evsim.errors import OptionError
+from evsim.inputspec import LONGEST_BIN, Polarity
 
 Orientation = Literal["spikingjelly", "jaer", "raw"]
 Layout = Literal["dvs128", "davis"]
-Split = Literal["number", "time", "duration", "duration-0.0.0.0.12"]
+Split = Literal["number", "time", "duration", "duration-0.0.0.0.12", "bin"]
 Fit = Literal["error", "crop", "bin"]
 TimeUnit = Literal["ns", "us", "ms", "s"]
 Axis = Literal["batch", "time"]
@@ -68,6 +69,14 @@ class ReadOptions:
         What the first axis of an array [N, C, H, W] is, for a model of static images.
     item
         Which image of a batch, from 0.
+    bin_us
+        Microseconds of a timestep: split "bin", timesteps of equal length from time 0, or from `start`, on.
+    polarity
+        Where a network without space has the polarity of an event; None: as the model says.
+    crop
+        Width, height, left and top of the part of the sensor that is read.
+    sample
+        Which of the samples in a file of spike trains, from 0.
 
     Raises
     ------
@@ -92,6 +101,10 @@ class ReadOptions:
     columns: str | None = None
     axis: Axis | None = None
     item: int | None = None
+    bin_us: int | None = None
+    polarity: Polarity | None = None
+    crop: tuple[int, int, int, int] | None = None
+    sample: int | None = None
 
     def __post_init__(self) -> None:
         for name, choice in CHOICES.items():
@@ -117,6 +130,16 @@ class ReadOptions:
                 f"`columns` names t, x, y and p once each, in their order, e.g. xytp; {self.columns} has not one "
                 f"{missing[0]}"
             )
+        if self.split == "bin" and self.bin_us is None:
+            raise OptionError("`split=bin` needs the length of a timestep; give `bin`, e.g. 1ms")
+        if self.bin_us is not None and self.split not in (None, "bin"):
+            raise OptionError(f"`bin` and `split={self.split}` both say how events become frames; give one of them")
+        if self.bin_us is not None and not 1 <= self.bin_us <= LONGEST_BIN:
+            raise OptionError(f"`bin` must last 1 to {LONGEST_BIN} us, got {self.bin_us} us")
+        if self.crop is not None and not (min(self.crop) >= 0 and min(self.crop[:2]) >= 1 and max(self.crop) < 1 << 16):
+            raise OptionError(f"`crop` must be of 1 to 65535 pixels each way within the sensor, got {self.crop}")
+        if self.sample is not None and self.sample < 0:
+            raise OptionError(f"`sample` is the number of a sample, from 0, got {self.sample}")
         if self.item is not None and (self.item < 0 or self.axis == "time"):
             raise OptionError("`item` is the number of an image of a batch, from 0, and none of timesteps")
 
@@ -128,6 +151,7 @@ class ReadOptions:
 
 CHOICES = {
     "orientation": Orientation, "layout": Layout, "split": Split, "fit": Fit, "time_unit": TimeUnit, "axis": Axis,
+    "polarity": Polarity,
 }  # fmt: skip
 """Options of few values, each with these."""
 
@@ -141,6 +165,7 @@ def parse_options(**texts: Any) -> ReadOptions:
         If a text cannot be read.
     """
     start, stop, sensor, duration = (texts.pop(key, None) for key in ("start", "stop", "sensor", "duration"))
+    bin_, crop = texts.pop("bin", None), texts.pop("crop", None)
     if texts.get("columns"):  # as people may type them: x,y,t,p
         texts["columns"] = "".join(letter for letter in texts["columns"].lower() if letter.isalnum())
     unknown = texts.keys() - {field.name for field in fields(ReadOptions)}
@@ -151,6 +176,8 @@ def parse_options(**texts: Any) -> ReadOptions:
         stop=None if stop is None else parse_bound(stop, "`stop`"),
         sensor=None if sensor is None else parse_sensor(sensor),
         duration_us=None if duration is None else _microseconds(duration, "`duration`"),
+        bin_us=None if bin_ is None else _microseconds(bin_, "`bin`"),
+        crop=None if crop is None else parse_crop(crop),
     )
 
 
@@ -167,6 +194,15 @@ def parse_sensor(text: str) -> tuple[int, int]:
     if not match:
         raise OptionError(f"`sensor` takes width x height in pixels, e.g. 346x260, got {text}")
     return int(match[1]), int(match[2])
+
+
+def parse_crop(text: str) -> tuple[int, int, int, int]:
+    """Return width, height, left and top from a text such as ``34x34+10+20``."""
+    match = re.fullmatch(r"\s*(\d{1,5})\s*[xX\u00d7]\s*(\d{1,5})\s*\+\s*(\d{1,5})\s*\+\s*(\d{1,5})\s*", text)
+    if not match:
+        raise OptionError(f"`crop` takes width x height + left + top in pixels, e.g. 34x34+10+20, got {text}")
+    width, height, left, top = map(int, match.groups())
+    return width, height, left, top
 
 
 def _microseconds(text: str, option: str) -> int:

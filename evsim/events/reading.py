@@ -84,6 +84,9 @@ class Reading:
                 self._all_x, self._all_y = max(self._all_x, int(piece.x.max())), max(self._all_y, int(piece.y.max()))
             self.seen += len(piece.t)
             if len(kept.t):
+                self._check_sensor(kept)
+                kept = self._cropped(kept)
+            if len(kept.t):
                 self._account(kept)
                 yield kept
             if piece.cut:
@@ -109,7 +112,7 @@ class Reading:
             inside &= t < stop.value
         return Piece(t, x, y, p) if inside.all() else Piece(t[inside], x[inside], y[inside], p[inside])
 
-    def _account(self, kept: Piece) -> None:
+    def _check_sensor(self, kept: Piece) -> None:
         self.greatest_x = max(self.greatest_x, int(kept.x.max()))
         self.greatest_y = max(self.greatest_y, int(kept.y.max()))
         if self.size and (self.greatest_x >= self.size.width or self.greatest_y >= self.size.height):
@@ -118,6 +121,17 @@ class Reading:
                 f"sensor of {self.size.width} x {self.size.height} ({self.size.source}); "
                 "it is damaged, of another layout, or `sensor` is wrong"
             )
+
+    def _cropped(self, kept: Piece) -> Piece:
+        """Return the events within the part of the sensor that was asked for, whose corner becomes 0, 0."""
+        if self._options.crop is None:
+            return kept
+        width, height, left, top = self._options.crop
+        x, y = kept.x - np.uint16(left), kept.y - np.uint16(top)  # what lies left of it or above wraps around
+        inside = (kept.x >= left) & (x < width) & (kept.y >= top) & (y < height)
+        return Piece(kept.t[inside], x[inside], y[inside], kept.p[inside])
+
+    def _account(self, kept: Piece) -> None:
         self.backward_steps += int(np.count_nonzero(kept.t[1:] < kept.t[:-1]))
         if self._last is not None and int(kept.t[0]) < self._last:
             self.backward_steps += 1
@@ -147,8 +161,15 @@ class Reading:
             notes.append(f"time runs backward {self.backward_steps} times")
         if doubt := self._doubt():
             notes.append(doubt)
+        crop = self._options.crop
         if self.seen and not self.count:
-            notes.append(f"none of the {self.seen} events lies in the range")
+            notes.append(f"none of the {self.seen} events lies in the {'crop' if crop else 'range'}")
+        if crop:
+            width, height, left, top = crop
+            notes.append(
+                f"cropped to {width} x {height} pixels from x {left}, y {top}: {self.count} of {self.seen} events"
+            )
+            return Size(width, height, "the option crop"), tuple(notes)
         if self.size:
             return self.size, tuple(notes)
         if self._ended:

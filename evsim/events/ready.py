@@ -39,7 +39,7 @@ def fitted(
     path: str | Path,
     values: NDArray[np.generic],
     network: Network,
-    timesteps: int,
+    timesteps: int | None,
     options: ReadOptions,
     *,
     stated: bool = False,
@@ -55,7 +55,7 @@ def fitted(
     network
         Tells size and kind of its input.
     timesteps
-        T of the run.
+        T of the run, None for as many as there are frames.
     options
         `axis` and `item`.
     stated
@@ -80,7 +80,7 @@ def fitted(
         raise OptionError(f"{path}: shape {list(values.shape)} is no batch; leave out `axis` and `item`")
     if spec.kind != "image" and values.ndim == 3:
         raise RecordingError(_other_shape(path, values, spec))
-    if values.ndim == 4 and len(values) != timesteps:
+    if timesteps is not None and values.ndim == 4 and len(values) != timesteps:
         raise RecordingError(_other_length(path, len(values), timesteps))
     _check_values(path, values, spec)
     return values, (*notes, *_unlikely(values, spec))
@@ -102,7 +102,7 @@ def _of_batch(
 
 
 def _of_images(
-    path: str | Path, values: NDArray[np.generic], timesteps: int, options: ReadOptions
+    path: str | Path, values: NDArray[np.generic], timesteps: int | None, options: ReadOptions
 ) -> tuple[NDArray[np.generic], list[str]]:
     """One image of a batch [N, C, H, W] for a model that sees the same image at every timestep."""
     number = len(values)

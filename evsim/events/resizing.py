@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import RecordingError
-from evsim.events.frames import to_frames
+from evsim.events.frames import Frames, to_frames
 from evsim.events.options import Fit, Split
 from evsim.events.types import Recording
-
-
-@dataclass(frozen=True, eq=False)
-class RealFrames:
-    """Frames [T, 2, H, W] float32, channel 0 = OFF, 1 = ON, and what a person should know."""
-
-    values: NDArray[np.float32]
-    notes: tuple[str, ...] = ()
 
 
 def to_real_frames(
@@ -30,7 +20,7 @@ def to_real_frames(
     *,
     duration_us: int | None = None,
     fit: Fit = "error",
-) -> RealFrames:
+) -> Frames:
     """Count the events of each pixel of the sensor in slices of the recording, and resize what comes.
 
     Parameters
@@ -51,7 +41,7 @@ def to_real_frames(
     """
     if fit != "error":
         counted = to_frames(recording, timesteps, split, height, width, duration_us=duration_us, fit=fit)
-        return RealFrames(counted.counts.astype(np.float32), counted.notes)
+        return Frames(counted.counts.astype(np.float32), counted.notes)
     if not recording.size_known:
         raise RecordingError(
             f"{recording.path or 'the recording'} names no sensor size, but the model takes frames of the whole "
@@ -60,9 +50,9 @@ def to_real_frames(
     whole = to_frames(recording, timesteps, split, recording.height, recording.width, duration_us=duration_us)
     sensor = f"{recording.width} x {recording.height}"
     if (recording.height, recording.width) == (height, width):
-        return RealFrames(whole.counts.astype(np.float32), whole.notes)
+        return Frames(whole.counts.astype(np.float32), whole.notes)
     note = f"frames of {sensor} pixels are resized to the model's {width} x {height}: bilinear, anti-aliased"
-    return RealFrames(resized(whole.counts, height, width), (*whole.notes, note))
+    return Frames(resized(whole.counts, height, width), (*whole.notes, note))
 
 
 def resized(frames: NDArray[np.generic], height: int, width: int) -> NDArray[np.float32]:

@@ -32,52 +32,91 @@ def spikes_per_position(words: NDArray[np.uint64], counts: NDArray[np.int64]) ->
 
 
 @kernel
-def tally_values(
-    values: NDArray[np.generic], channels: int, fan_out: NDArray[np.int64], counts: NDArray[np.int64]
-) -> bool:
-    """Count a map of numbers: values [T, P, C], of which the first `channels` count, fan_out [P].
+def count_values(values: NDArray[np.generic], channels: int, nonzeros: NDArray[np.int64]) -> bool:
+    """Count the nonzeros of each position: values [T, P, C], of which the first `channels` count, nonzeros [T, P].
 
-    counts [4, T] receives nonzeros, nonzeros times fan-out, sums and sums times fan-out (sums of whole numbers only
-    make sense). Returns whether every value is 0 or 1.
+    Returns whether every value is 0 or 1.
     """
     binary = True
     for t in range(values.shape[0]):
         for p in range(values.shape[1]):
-            nonzeros = np.int64(0)
-            total = np.int64(0)
-            ones = np.int64(0)
+            some = np.int32(0)
+            ones = np.int32(0)
             for c in range(channels):  # without a branch: it could be guessed wrong at every event
-                value = values[t, p, c]
-                nonzeros += value != 0
-                total += np.int64(value)
-                ones += value == 1
-            if nonzeros > 0:
-                binary &= ones == nonzeros
-                counts[0, t] += nonzeros
-                counts[1, t] += nonzeros * fan_out[p]
-                counts[2, t] += total
-                counts[3, t] += total * fan_out[p]
+                some += np.int32(values[t, p, c] != 0)
+                ones += np.int32(values[t, p, c] == 1)
+            binary &= ones == some
+            nonzeros[t, p] = some
     return binary
+
+
+@kernel
+def sum_integers(values: NDArray[np.int32], sums: NDArray[np.int64]) -> None:
+    """Sum up each position: values [T, P, C], sums [T, P]."""
+    for t in range(values.shape[0]):
+        for p in range(values.shape[1]):
+            total = np.int64(0)
+            for c in range(values.shape[2]):
+                total += np.int64(values[t, p, c])
+            sums[t, p] = total
+
+
+@kernel
+def spikes_per_head(words: NDArray[np.uint64], size: int, counts: NDArray[np.int64]) -> None:
+    """Count the spikes of each head: words [T, P, W], `size` channels per head, counts [T, P, heads]."""
+    for t in range(words.shape[0]):
+        for p in range(words.shape[1]):
+            for h in range(counts.shape[2]):
+                begin, end = h * size, h * size + size
+                total = np.int64(0)
+                for w in range(begin // 64, (end + 63) // 64):
+                    total += np.int64(popcount(words[t, p, w] & span_of(begin - 64 * w, end - 64 * w)))
+                counts[t, p, h] = total
+
+
+@inner
+def span_of(begin: int, end: int) -> np.uint64:
+    """Return a word whose bits ``begin .. end - 1`` are set, those of them that it has."""
+    low, high = max(0, begin), min(64, end)
+    return (~ZERO >> np.uint64(64 - high + low)) << np.uint64(low)
+
+
+@kernel
+def masks_of_heads(mask: NDArray[np.uint64], size: int, heads: int, words: NDArray[np.uint64]) -> None:
+    """Set the bits of all `size` channels of each head whose bit is set: mask [R, M], words [R, W]."""
+    for r in range(mask.shape[0]):
+        for w in range(words.shape[1]):
+            words[r, w] = ZERO
+        for h in range(heads):
+            if (mask[r, h // 64] >> np.uint64(h % 64)) & ONE:
+                begin, end = h * size, h * size + size
+                for w in range(begin // 64, (end + 63) // 64):
+                    words[r, w] |= span_of(begin - 64 * w, end - 64 * w)
 
 
 @kernel
 def attention_operations(
     heads: int,
     size: int,
+    width: int,
     q: NDArray[np.uint64],
     k: NDArray[np.uint64],
     v: NDArray[np.uint64],
     kv_first: NDArray[np.int64],
     qk_first: NDArray[np.int64],
 ) -> None:
-    """Count both orders per timestep and head: words [T, N, W], `size` channels per head, counts [T, heads]."""
+    """Count both orders per timestep and head: words [T, N, W], `size` channels per head, `width` of v.
+
+    Counts [T, heads].
+    """
     tokens = q.shape[1]
     parts = (size + 63) // 64
+    others = (width + 63) // 64
     bits_q = np.empty((parts, tokens), np.uint64)
     bits_k = np.empty((parts, tokens), np.uint64)
-    bits_v = np.empty((parts, tokens), np.uint64)
+    bits_v = np.empty((others, tokens), np.uint64)
     spikes_v = np.empty(tokens, np.int64)
-    reached = np.empty((size, parts), np.uint64)
+    reached = np.empty((size, others), np.uint64)
     fired_q = np.empty(size, np.int64)
     fired_k = np.empty(size, np.int64)
     for t in range(q.shape[0]):
@@ -87,20 +126,23 @@ def attention_operations(
             reached[:] = ZERO
             coincidences = np.int64(0)
             for part in range(parts):
-                for words, bits in ((q, bits_q), (k, bits_k), (v, bits_v)):
+                for words, bits in ((q, bits_q), (k, bits_k)):
                     head_words(words, t * tokens, tokens, h * size, size, part, bits[part], 0)
+            for part in range(others):
+                head_words(v, t * tokens, tokens, h * width, width, part, bits_v[part], 0)
             for n in range(tokens):
                 spikes_k = np.int64(0)
                 spikes_v[n] = 0
+                for part in range(others):
+                    spikes_v[n] += np.int64(popcount(bits_v[part, n]))
                 for part in range(parts):
                     spikes_k += np.int64(popcount(bits_k[part, n]))
-                    spikes_v[n] += np.int64(popcount(bits_v[part, n]))
                     _tally(bits_q[part, n], part, fired_q)
                     _tally(bits_k[part, n], part, fired_k)
                     word = bits_k[part, n]
                     while word != ZERO:
                         row = 64 * part + np.int64(lowest_bit(word))
-                        for other in range(parts):
+                        for other in range(others):
                             reached[row, other] |= bits_v[other, n]
                         word &= word - ONE
                 coincidences += spikes_k * spikes_v[n]
@@ -108,7 +150,7 @@ def attention_operations(
             qk_first[t, h] = _pairs(bits_q, bits_k, spikes_v)
             for i in range(size):
                 nonzero = np.int64(0)
-                for other in range(parts):
+                for other in range(others):
                     nonzero += np.int64(popcount(reached[i, other]))
                 kv_first[t, h] += fired_q[i] * nonzero
                 qk_first[t, h] += fired_q[i] * fired_k[i]

@@ -33,6 +33,8 @@ class GroupedSize(NamedTuple):
     stride_width: int
     pad_height: int
     pad_width: int
+    dilation_height: int
+    dilation_width: int
     group: int
     row: int
 
@@ -99,8 +101,8 @@ def grouped_values(
 @inner
 def source_of(size: GroupedSize, y: int, x: int, tap: int) -> int:
     """Return the input position that a tap of output (y, x) reads, -1 outside the map."""
-    source_y = y * size.stride_height - size.pad_height + tap // size.kernel_width
-    source_x = x * size.stride_width - size.pad_width + tap % size.kernel_width
+    source_y = y * size.stride_height - size.pad_height + tap // size.kernel_width * size.dilation_height
+    source_x = x * size.stride_width - size.pad_width + tap % size.kernel_width * size.dilation_width
     if source_y < 0 or source_y >= size.in_height or source_x < 0 or source_x >= size.in_width:
         return -1
     return source_y * size.in_width + source_x

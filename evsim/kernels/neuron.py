@@ -78,42 +78,23 @@ def fire(
     halves = (channels + 63) // 64 * 2
     words, potential = neurons.words, neurons.potential  # taken out once: reference counts stay out of the loop
     thresholds, resets = neurons.thresholds, neurons.resets
+    others = thresholds.size > 0
     for first in range(begin, end, GROUP):
         for t in range(steps):
-            if thresholds.size > 0:
-                for p in range(first, min(first + GROUP, end)):
-                    bits = neuron_step(
-                        current,
-                        t * strides[0] + (p - begin) * strides[1],
-                        shift,
-                        channel,
-                        potential,
-                        p * channels + channel if neurons.kept else (p - first) * lanes,
-                        t == 0 and not neurons.kept,
-                        neurons.leak,
-                        neurons.decays,
-                        neurons.divide,
-                        thresholds,
-                        resets,
-                        neurons.soft,
-                        lanes,
-                    )
-                    put_spikes(words, (t * positions + p) * halves + channel // 32, bits, lanes)
-                continue
+            rest = t == 0 and not neurons.kept
             for p in range(first, min(first + GROUP, end)):
-                bits = lif_step(
-                    current,
-                    t * strides[0] + (p - begin) * strides[1],
-                    shift,
-                    channel,
-                    potential,
-                    p * channels + channel if neurons.kept else (p - first) * lanes,
-                    t == 0 and not neurons.kept,
-                    neurons.leak,
-                    neurons.divide,
-                    neurons.threshold,
-                    lanes,
-                )
+                at = t * strides[0] + (p - begin) * strides[1]
+                own = p * channels + channel if neurons.kept else (p - first) * lanes
+                if others:
+                    bits = neuron_step(
+                        current, at, shift, channel, potential, own, rest, neurons.leak, neurons.decays,
+                        neurons.divide, thresholds, resets, neurons.soft, lanes,
+                    )  # fmt: skip
+                else:
+                    bits = lif_step(
+                        current, at, shift, channel, potential, own, rest, neurons.leak, neurons.divide,
+                        neurons.threshold, lanes,
+                    )  # fmt: skip
                 put_spikes(words, (t * positions + p) * halves + channel // 32, bits, lanes)
 
 

@@ -98,6 +98,49 @@ def add_scaled_run(
         sums[at : at + lanes] += values[i] * _whole(rows[row : row + lanes], lanes)
 
 
+def add_scaled_runs(
+    sums: Reals, at: int, rows: Reals, base: int, values: Reals, start: int, stop: int, step: int, lanes: int
+) -> None:
+    """Add consecutive rows to four sums that follow each other, each times values of its own."""
+    for i in range(4):
+        shifted = values[i * step :]
+        add_scaled_run(sums, at + i * lanes, rows, base, shifted, start, stop, lanes)
+
+
+def gather_window(
+    out: Reals, at: int, step: int, count: int, source: NDArray[np.generic], source_at: int, source_row: int,
+    source_step: int, weights: Reals, weight_at: int, weight_step: int, shift: Reals, shift_at: int, low: int,
+    high: int, width: int,
+) -> None:  # fmt: skip
+    """Gather 16 channels of neighbouring outputs of a depthwise convolution, of masks or of numbers."""
+    for i in range(count):
+        total = np.zeros(16, out.dtype)
+        for r in range(low, high):
+            for c in range(width):
+                where = source_at + r * source_row + (i + c) * source_step
+                tap = weight_at + (r * width + c) * weight_step
+                weight = _whole(weights[tap : tap + 16], 16)
+                if source.dtype == np.uint16:
+                    fired = [i for i in range(16) if int(source[where]) >> i & 1]
+                    total[fired] += weight[fired]
+                else:
+                    total += weight * source[where : where + 16].astype(out.dtype)
+        target = _whole(out[at + i * step : at + i * step + 16], 16)
+        target[:] = total + shift[shift_at : shift_at + 16]
+
+
+def bits_at(values: NDArray[np.int32], at: int, bit: int) -> np.uint64:
+    """Return as a word which of 64 integers have a bit set."""
+    having = (values[at : at + 64] >> bit) & 1
+    return np.uint64(int.from_bytes(np.packbits(having != 0, bitorder="little").tobytes(), "little"))
+
+
+def add_bits(values: NDArray[np.int32], at: int, word: np.uint64) -> None:
+    """Add 1 to those of 64 integers whose bit of a word is set."""
+    for bit in _bits(word):
+        values[at + bit] += 1
+
+
 def lif_step(
     current: Reals,
     at: int,

@@ -11,6 +11,13 @@ which takes 40 to 60 % of the additions that its synaptic operations would, wher
 Operations are counted from the spikes, as they are defined, not from what is added here. A quad is a matter of one
 timestep and one row: no result depends on schedule, threads or vector width. Sums in float64 are not shared: there
 each output adds its rows one by one (`evsim.kernels.synapses`, which also tells how loops and memory are laid out).
+
+Integers share as spikes do, bit by bit: plane b of a map of integers is the spike map of their bits of weight 2^b. The
+planes are summed up from the highest down, and between two of them all sums are doubled, which rounds nothing. A plane
+without bits leaves the sums as they are, so a result does not depend on how many there are.
+
+At stride 2 the outputs side by side read every second input. So a line of the map is cut into its even columns and its
+odd ones, each a line of its own: a tap reads one of them, at stride 1.
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.lists import ROOM, TILE_WORDS, put_word
-from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, pace_of, rows_of, run_of, unit_of
+from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, group_of, pace_of, rows_of, run_of, unit_of
 from evsim.kernels.vector import add_quad, popcount, prefetch
 
 QUAD = 4
@@ -101,38 +108,53 @@ def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts:
 def synapses_of_quads(
     first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
 ) -> None:
-    """Run units ``first .. last - 1`` of a layer of stride 1 on lists of quads; scratch [steps * band * block]."""
+    """Run units ``first .. last - 1`` of a layer on lists of quads; scratch [steps * band * block].
+
+    Segments are ordered by (tile, plane from the highest down, group, timestep, row, column modulo stride, quad).
+    """
     entries, starts, _, weights = lists  # taken out once: reference counts stay out of the loop
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
-    quads = -(-size.in_width // QUAD)
+    stride = size.stride_width
+    may_skip = size.planes > 1  # high bits are rare
+    quads = -(-size.in_width // (QUAD * stride))
     for i in range(first, last):
         unit = unit_of(size, i)
         _, lanes, begin, end = unit
         span = (end - begin) * lanes
         pace = pace_of(size, unit, QUAD)
-        for tap in range(taps):
-            shift = tap % size.kernel_width - size.pad_width
-            for tile in range(tiles):
-                row, ahead = rows_of(size, unit, tap, tile)
-                fresh = tap + tile == 0
-                for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
-                    left, right, source = run_of(size, unit, y, tap)
-                    if fresh:
-                        clear(size, scratch, unit, y, left, right)
-                    if left == right:
-                        continue
-                    for t in range(size.steps):
-                        line = (tile * size.steps + t) * size.in_height + source // size.in_width
-                        for quad in range((left + shift) // QUAD, (right - 1 + shift) // QUAD + 1):
-                            for _ in range(pace):
-                                prefetch(weights, ahead)
-                                ahead += LINE
-                            x = quad * QUAD - shift
-                            at = t * span + (y * size.out_width + x - begin) * lanes
-                            s = (line * quads + quad) * LISTS
-                            add_quad(
-                                scratch, at, max(0, left - x), min(QUAD, right - x), fresh,
-                                weights, row, entries, starts, s, lanes,
-                            )  # fmt: skip
+        group = group_of(size, unit)
+        for plane in range(size.planes):
+            if plane > 0:
+                for k in range(size.steps * span):
+                    scratch[k] += scratch[k]
+            for tap in range(taps):
+                offset = tap % size.kernel_width * size.dilation_width - size.pad_width
+                shift = offset // stride
+                turn = offset - shift * stride
+                for tile in range(tiles):
+                    row, ahead = rows_of(size, unit, tap, tile)
+                    fresh = plane + tap + tile == 0
+                    maps = ((tile * size.planes + plane) * size.groups + group) * size.steps
+                    for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
+                        left, right, source = run_of(size, unit, y, tap)
+                        if fresh:
+                            clear(size, scratch, unit, y, left, right)
+                        if left == right:
+                            continue
+                        for t in range(size.steps):
+                            line = ((maps + t) * size.in_height + source // size.in_width) * stride + turn
+                            for quad in range((left + shift) // QUAD, (right - 1 + shift) // QUAD + 1):
+                                for _ in range(pace):
+                                    prefetch(weights, ahead)
+                                    ahead += LINE
+                                x = quad * QUAD - shift
+                                at = t * span + (y * size.out_width + x - begin) * lanes
+                                s = (line * quads + quad) * LISTS
+                                if may_skip and not fresh and starts[np.uint64(s)] == starts[np.uint64(s + LISTS)]:
+                                    continue
+                                add_quad(
+                                    scratch, at, max(0, left - x), min(QUAD, right - x), fresh,
+                                    weights, row, entries, starts, s, lanes,
+                                )  # fmt: skip
         drain(size, sink, scratch, unit)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.neuron import Neurons, Unit, fire
 from evsim.kernels.vector import add_maps, add_rows, add_scaled_run, prefetch
+from evsim.kernels.windows import add_scaled_runs
 
 LINE = 16
 """Elements from one prefetch to the next: a cache line of float32, two of float64."""
@@ -37,6 +38,8 @@ class Size(NamedTuple):
     """Geometry of one call: `out_channels` padded to 32; `block` lanes; `band` positions.
 
     `steps` timesteps come in; where neurons are driven, each stands for `repeats` (a static image for all of them).
+    `in_channels` are those of one of `groups`, each of which makes as many output channels, whole blocks of them.
+    Integers come as `planes` of bits, see `evsim.kernels.quads`.
     """
 
     steps: int
@@ -53,10 +56,14 @@ class Size(NamedTuple):
     stride_width: int
     pad_height: int
     pad_width: int
+    dilation_height: int
+    dilation_width: int
     tile: int
     block: int
     band: int
     joined: bool
+    groups: int
+    planes: int
 
 
 class Sink(NamedTuple):
@@ -99,6 +106,7 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
         unit = unit_of(size, i)
         _, lanes, begin, end = unit
         span = (end - begin) * lanes
+        group = group_of(size, unit)
         if size.joined:
             _gather_joined(size, lists, scratch, unit)
             drain(size, sink, scratch, unit)
@@ -114,7 +122,7 @@ def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[n
                     if fresh:
                         clear(size, scratch, unit, y, left, right)
                     for t in range(size.steps):
-                        s = (tile * size.steps + t) * in_positions + source
+                        s = ((tile * size.groups + group) * size.steps + t) * in_positions + source
                         at = t * span + (y * size.out_width + left - begin) * lanes
                         count = right - left
                         _gather(lists, scratch, at, fresh, row, s, size.stride_width, count, lanes, ahead, pace)
@@ -220,26 +228,50 @@ def synapses_of_reals(
 ) -> None:
     """Run units on real values [T * P * C_in] (an image, the readout's mean): dense, one MAC per input and output.
 
-    The inputs that one row of the window covers lie side by side, and so do their weight rows: no list is needed.
+    The inputs that one row of the window covers lie side by side, and so do their weight rows: no list is needed. Four
+    outputs side by side load each row once, where the window lies within the map.
     """
     taps = size.kernel_height * size.kernel_width
+    step = size.stride_width * size.in_channels
     for i in range(first, last):
         unit = unit_of(size, i)
         channel, lanes, begin, end = unit
         scratch[: size.steps * (end - begin) * lanes] = 0.0
         at = 0
         for t in range(size.steps):
-            for p in range(begin, end):
+            p = begin
+            while p < end:
                 y = p // size.out_width * size.stride_height - size.pad_height
-                x = p % size.out_width * size.stride_width - size.pad_width
+                column = p % size.out_width
+                x = column * size.stride_width - size.pad_width
                 left = max(0, -x)
                 right = min(size.kernel_width, size.in_width - x)
-                for ky in range(max(0, -y), min(size.kernel_height, size.in_height - y)):
-                    row = (channel * taps + lanes * (ky * size.kernel_width + left)) * size.in_channels
-                    start = ((t * size.in_height + y + ky) * size.in_width + x + left) * size.in_channels
-                    stop = start + (right - left) * size.in_channels
-                    add_scaled_run(scratch, at, weights, row, inputs, start, stop, lanes)
-                at += lanes
+                together = 4 if size.dilation_width == 1 and p + 4 <= end and column + 4 <= size.out_width else 1
+                if left > 0 or x + 3 * size.stride_width + size.kernel_width > size.in_width:
+                    together = 1
+                for ky in range(size.kernel_height):
+                    source_y = y + ky * size.dilation_height
+                    if source_y < 0 or source_y >= size.in_height:
+                        continue
+                    line = (t * size.in_height + source_y) * size.in_width + x
+                    if size.dilation_width == 1:
+                        row = (channel * taps + lanes * (ky * size.kernel_width + left)) * size.in_channels
+                        start = (line + left) * size.in_channels
+                        stop = start + (right - left) * size.in_channels
+                        if together > 1:
+                            add_scaled_runs(scratch, at, weights, row, inputs, start, stop, step, lanes)
+                        else:
+                            add_scaled_run(scratch, at, weights, row, inputs, start, stop, lanes)
+                        continue
+                    for kx in range(size.kernel_width):  # taps apart: each is a run of its own
+                        source_x = kx * size.dilation_width
+                        if x + source_x < 0 or x + source_x >= size.in_width:
+                            continue
+                        row = (channel * taps + lanes * (ky * size.kernel_width + kx)) * size.in_channels
+                        start = (line + source_x) * size.in_channels
+                        add_scaled_run(scratch, at, weights, row, inputs, start, start + size.in_channels, lanes)
+                at += together * lanes
+                p += together
         drain(size, sink, scratch, unit)
 
 
@@ -251,6 +283,12 @@ def unit_of(size: Size, i: int) -> Unit:
     channel = i // bands * size.block
     begin = i % bands * size.band
     return Unit(channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions))
+
+
+@inner
+def group_of(size: Size, unit: Unit) -> int:
+    """Return the group whose inputs reach a unit's outputs."""
+    return unit.channel // (size.out_channels // size.groups)
 
 
 @inner
@@ -280,8 +318,8 @@ def run_of(size: Size, unit: Unit, y: int, tap: int) -> tuple[int, int, int]:
 
     Where none does, left = right = the first column in the unit.
     """
-    source_y = y * size.stride_height - size.pad_height + tap // size.kernel_width
-    shift = tap % size.kernel_width - size.pad_width
+    source_y = y * size.stride_height - size.pad_height + tap // size.kernel_width * size.dilation_height
+    shift = tap % size.kernel_width * size.dilation_width - size.pad_width
     edge = max(0, unit.begin - y * size.out_width)
     left = max(edge, -(shift // size.stride_width))
     right = min(size.out_width, unit.end - y * size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)

@@ -21,6 +21,7 @@ def touched_rows(
     kernel: tuple[int, int],
     stride: tuple[int, int],
     padding: tuple[int, int],
+    dilation: tuple[int, int],
     touched: NDArray[np.uint64],
 ) -> None:
     """OR, per tap, the bits of all positions from which it reaches an output: words [T, P, W], touched [T, taps, W]."""
@@ -29,11 +30,11 @@ def touched_rows(
             for dx in range(kernel[1]):
                 tap = dy * kernel[1] + dx
                 for oy in range(out_size[0]):
-                    y = oy * stride[0] - padding[0] + dy
+                    y = oy * stride[0] - padding[0] + dy * dilation[0]
                     if y < 0 or y >= in_size[0]:
                         continue
                     for ox in range(out_size[1]):
-                        x = ox * stride[1] - padding[1] + dx
+                        x = ox * stride[1] - padding[1] + dx * dilation[1]
                         if x < 0 or x >= in_size[1]:
                             continue
                         for w in range(words.shape[2]):
@@ -48,6 +49,7 @@ def windows(
     kernel: tuple[int, int],
     stride: tuple[int, int],
     padding: tuple[int, int],
+    dilation: tuple[int, int],
     greatest: NDArray[np.int64],
     reached: NDArray[np.int64],
 ) -> None:
@@ -58,9 +60,14 @@ def windows(
             for ox in range(out_size[1]):
                 left = ox * stride[1] - padding[1]
                 total = np.int64(0)
-                for y in range(max(0, top), min(in_size[0], top + kernel[0])):
-                    for x in range(max(0, left), min(in_size[1], left + kernel[1])):
-                        total += totals[t, y * in_size[1] + x]
+                for dy in range(kernel[0]):
+                    y = top + dy * dilation[0]
+                    if y < 0 or y >= in_size[0]:
+                        continue
+                    for dx in range(kernel[1]):
+                        x = left + dx * dilation[1]
+                        if x >= 0 and x < in_size[1]:
+                            total += totals[t, y * in_size[1] + x]
                 greatest[t] = max(greatest[t], total)
                 reached[t] += 1 if total > 0 else 0
 

@@ -68,17 +68,15 @@ class IntegerAttention:
         """Take q, k and v of some timesteps and return scale * q (k^T v), in the units of all three."""
         q, k, v = (as_integers(packet) for packet in packets)
         steps, tokens, channels = v.shape
-        sums = np.empty(v.shape, np.int64)
-        self.context.workers.share(
-            steps * self.node.heads,
-            lambda first, last: attend_integers(first, last, self.node.heads, q, k, v, sums),
-            8 * q.size * (channels // self.node.heads),
-        )
-        if int(sums.max(initial=0)) > EXACT[self.context.dtype]:
-            raise NetworkError(f"{self.node.name}: sums are not exact; give `precision=float64`")
         out = aligned((steps, tokens, padded(channels)), self.context.dtype)
         out[..., channels:] = 0.0
-        out[..., :channels] = sums
+        self.context.workers.share(
+            steps * self.node.heads,
+            lambda first, last: attend_integers(first, last, self.node.heads, q, k, v, out),
+            8 * q.size * (channels // self.node.heads),
+        )
+        if not out.max() <= EXACT[self.context.dtype]:
+            raise NetworkError(f"{self.node.name}: sums are not exact; give `precision=float64`")
         out *= self.context.dtype.type(self._scale)
         return RealMap(packets[0].start, steps, out, channels, self.shape.height, self.shape.width)
 
@@ -101,19 +99,16 @@ class NamedRows:
         assert isinstance(spikes, SpikeMap)
         assert isinstance(reals, RealMap)
         node, shape = self.node, self.shape
-        steps, tokens = reals.values.shape[0], self.reals.positions
-        whole = reals.values[..., : reals.channels].reshape(steps, tokens, node.heads, node.parts, -1)
-        axes = (0, 2, 3, 1) if node.rows == "channels" else (0, 2, 1, 3)
-        rows = np.ascontiguousarray(whole[:, :, :, node.part].transpose(axes))
-        if steps < spikes.steps:  # a static map stands for all of them
-            rows = np.broadcast_to(rows, (spikes.steps, *rows.shape[1:]))
-        dense = spikes.dense()
+        size, by_channel = reals.channels // (node.heads * node.parts), node.rows == "channels"
+        block = self.context.block
         out = aligned((spikes.steps, shape.positions, padded(shape.channels)), self.context.dtype)
         out[..., shape.channels :] = 0.0
         self.context.workers.share(
-            spikes.steps * shape.positions,
-            lambda first, last: add_named_rows(first, last, dense, rows, self.scale, out),
-            dense.size * rows.shape[3],
+            spikes.steps * node.heads,
+            lambda first, last: add_named_rows(
+                first, last, spikes.words, reals.values, node.part, node.parts, size, by_channel, self.scale, block, out
+            ),
+            spikes.steps * shape.positions * (spikes.channels // node.heads) * shape.channels,
         )
         return RealMap(spikes.start, spikes.steps, out, shape.channels, shape.height, shape.width)
 

@@ -9,21 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.layers.affine import Joining, Scaling, Slicing
 from evsim.layers.attention import Attention, IntegerAttention, NamedRows
 from evsim.layers.context import Context, Layer
 from evsim.layers.gates import Gate, Masking, Sums
 from evsim.layers.grouped import Grouped
+from evsim.layers.membrane import Neurons
 from evsim.layers.neurons import IntegerNeurons, NeuronLayer
 from evsim.layers.pool import Average, Pool
 from evsim.layers.readout import Addition, Flattening, Padding, TimeAverage, TokenAverage, Voting
-from evsim.layers.synapses import Synapses
+from evsim.layers.synapses import Synapses, gathers
+from evsim.layers.time import Delaying, Reduction
 from evsim.primitives import (
     LIF,
     AdaptiveAveragePool,
     Add,
     And,
     AveragePool,
+    Concatenate,
     Conv2d,
+    Delay,
     Flatten,
     HeadProduct,
     HeadSum,
@@ -32,12 +37,16 @@ from evsim.primitives import (
     Mask,
     MaxPool,
     MultiSpike,
+    Neuron,
     Node,
     Pad,
+    Scale,
     Shape,
+    Slice,
     SpikingSelfAttention,
     SumPool,
     TimeMean,
+    TimeReduction,
     TokenMean,
     TokenSum,
     Vote,
@@ -74,7 +83,7 @@ def _synapses(node: Conv2d | Linear, at: Place) -> Layer:
 
 
 def _convolution(node: Conv2d, at: Place) -> Layer:
-    if node.groups > 1:
+    if not gathers(node, at.sources[0]):
         return Grouped(node, at.sources[0], at.shape, at.weights, at.context)
     return _synapses(node, at)
 
@@ -83,6 +92,7 @@ FORMS: Mapping[type[Node], Callable[[Any, Place], Layer]] = {
     Conv2d: _convolution,
     Linear: _synapses,
     LIF: lambda node, at: NeuronLayer(node, at.shape, at.context, at.weights),
+    Neuron: lambda node, at: Neurons(node, at.shape, at.weights, at.context),
     MultiSpike: lambda node, at: IntegerNeurons(node, at.shape, at.context),
     MaxPool: lambda node, at: Pool(node, at.shape, at.context),
     AveragePool: lambda node, at: Average(node, at.sources[0], at.shape, at.context),
@@ -99,6 +109,11 @@ FORMS: Mapping[type[Node], Callable[[Any, Place], Layer]] = {
     Flatten: lambda _node, at: Flattening(at.context),
     Pad: lambda node, at: Padding(node, at.context, at.weights["border"]),
     Vote: lambda node, at: Voting(node, at.context),
+    Scale: lambda node, at: Scaling(node, at.shape, at.weights, at.context),
+    Concatenate: lambda node, at: Joining(node, at.shape, at.context),
+    Slice: lambda node, at: Slicing(node, at.shape, at.context),
+    Delay: lambda node, at: Delaying(node, at.shape, at.timesteps, at.context),
+    TimeReduction: lambda node, at: Reduction(node, at.timesteps, at.context),
     TokenMean: lambda _node, at: TokenAverage(at.context),
     TimeMean: lambda _node, at: TimeAverage(at.timesteps, at.context),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from evsim.kernels.counting import masks_of_heads, spikes_per_head
+from evsim.kernels.integers import sum_tokens
 from evsim.layers.context import Context
 from evsim.primitives import And, HeadSum, IAnd, Mask, Shape, TokenSum
 from evsim.spikes import IntegerMap, Packet, SpikeMap
@@ -40,10 +42,12 @@ class Masking:
         if mask.channels == values.channels:  # by channel: of one position or, with heads of one channel, of all
             words = values.words & mask.words
             return SpikeMap(values.start, words, values.channels, values.height, values.width)
-        width = values.channels // mask.channels
-        wide = np.repeat(mask.dense(), width, axis=2)
-        gate = SpikeMap.from_dense(wide, values.height, values.width)
-        words = values.words & gate.words
+        gates = np.empty(values.words.shape, np.uint64)
+        rows = values.steps * values.height * values.width
+        masks_of_heads(
+            mask.words.reshape(rows, -1), values.channels // mask.channels, mask.channels, gates.reshape(rows, -1)
+        )
+        words = values.words & gates
         return SpikeMap(values.start, words, values.channels, values.height, values.width)
 
 
@@ -60,9 +64,13 @@ class Sums:
         """Return the sums as integers."""
         (packet,) = packets
         assert isinstance(packet, SpikeMap)
-        spikes, shape = packet.dense(), self.shape
+        shape, (steps, positions, _) = self.shape, packet.words.shape
         if isinstance(self.node, TokenSum):
-            sums = spikes.sum(axis=1, dtype=np.int32)[:, np.newaxis]
+            sums = np.zeros((steps, 1, packet.channels), np.int32)
+            for words, flat in zip(packet.words, sums.reshape(steps, -1), strict=True):
+                sum_tokens(words, flat)
         else:
-            sums = spikes.reshape(*spikes.shape[:2], self.node.heads, -1).sum(axis=3, dtype=np.int32)
+            counts = np.empty((steps, positions, self.node.heads), np.int64)
+            spikes_per_head(packet.words, packet.channels // self.node.heads, counts)
+            sums = counts.astype(np.int32)
         return IntegerMap(packet.start, sums, shape.height, shape.width)

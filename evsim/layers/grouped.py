@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
+from evsim.kernels.depthwise import depthwise_spikes, depthwise_values
 from evsim.kernels.grouped import GroupedSize, grouped_spikes, grouped_values
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
+from evsim.kernels.windows import WIDTHS
 from evsim.layers.context import Context
 from evsim.layers.synapses import folded, reason
 from evsim.primitives import Conv2d, Shape
@@ -47,8 +49,20 @@ class Grouped:
         self.size = GroupedSize(
             node.in_channels, source.height, source.width, target.height, target.width,
             node.kernel[0], node.kernel[1], node.stride[0], node.stride[1], node.padding[0], node.padding[1],
+            *node.dilation,
             group, node.out_channels // node.groups,
         )  # fmt: skip
+        self._depthwise = (
+            node.groups == node.in_channels == node.out_channels
+            and node.kernel[1] in WIDTHS
+            and node.stride == (1, 1)
+            and node.padding[1] < node.kernel[1]
+            and node.dilation == (1, 1)
+        )
+        if self._depthwise:
+            rows = np.zeros((taps, len(self.shift)), context.dtype)
+            rows[:, : node.out_channels] = self.weights[..., 0]
+            self.weights = rows.reshape(-1)
         self._static: tuple[NDArray[np.floating], RealMap] | None = None
 
     def reset(self) -> None:
@@ -67,13 +81,24 @@ class Grouped:
     def _sums(self, packet: Packet) -> RealMap:
         target, spikes = self.target, isinstance(packet, SpikeMap)
         values = packet.words if isinstance(packet, SpikeMap) else packet.values
-        out = aligned((len(values), target.positions, len(self.shift)), self.context.dtype)
-        kernel = grouped_spikes if spikes else grouped_values
-        out[:] = 0.0
-        self.context.workers.share(
-            len(values) * target.height,
-            lambda first, last: kernel(first, last, self.size, values, self.weights, out),
-            len(values) * target.positions * self.weights.size,
-        )
-        out += self.shift
+        channels = len(self.shift)
+        out = aligned((len(values), target.positions, channels), self.context.dtype)
+        effort = len(values) * target.positions * self.weights.size
+        if self._depthwise:
+            windows = depthwise_spikes if spikes else depthwise_values
+            flat = out.reshape(-1)
+            self.context.workers.share(
+                len(values) * target.height,
+                lambda first, last: windows(first, last, self.size, values, self.weights, self.shift, channels, flat),
+                effort // 16,
+            )
+        else:
+            kernel = grouped_spikes if spikes else grouped_values
+            out[:] = 0.0
+            self.context.workers.share(
+                len(values) * target.height,
+                lambda first, last: kernel(first, last, self.size, values, self.weights, out),
+                effort,
+            )
+            out += self.shift
         return RealMap(packet.start, packet.steps, out, target.channels, target.height, target.width)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
+from evsim.kernels.integers import round_currents
 from evsim.kernels.neuron import GROUP, Neurons, fire_map
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context, remedy
@@ -176,14 +177,36 @@ class IntegerNeurons:
         (packet,) = packets
         currents, shape = as_real(packet, self.context), self.shape
         values = currents.values[..., : shape.channels]
-        if not np.isfinite(values).all():
-            raise NetworkError(f"{self.node.name}: its input is not finite; {remedy(self.context.dtype)}")
         if self.node.integrates:
+            if not np.isfinite(values).all():
+                raise self._fault()
             emitted = np.stack([self._gathered(values[0 if currents.static else t]) for t in range(currents.steps)])
+            integers = np.ascontiguousarray(emitted).astype(np.int32)
         else:
-            emitted = np.broadcast_to(self._rounded(values), (currents.steps, *values.shape[1:]))
-        integers = np.ascontiguousarray(emitted).astype(np.int32)
+            integers = self._at_once(currents.values)
+            if currents.static:
+                integers = np.ascontiguousarray(np.broadcast_to(integers, (currents.steps, *integers.shape[1:])))
         return IntegerMap(currents.start, integers, shape.height, shape.width, shape.unit)
+
+    def _fault(self) -> NetworkError:
+        return NetworkError(f"{self.node.name}: its input is not finite; {remedy(self.context.dtype)}")
+
+    def _at_once(self, values: NDArray[np.floating]) -> NDArray[np.int32]:
+        """Return the integers of values [T, P, C], which leave nothing behind."""
+        steps, positions, width = values.shape
+        real, channels = self.context.dtype.type, self.shape.channels
+        flat = np.ascontiguousarray(values).reshape(-1, width)
+        integers = np.empty((steps, positions, channels), np.int32)
+        rows, up = integers.reshape(-1, channels), self.node.rounding == "half-up"
+        finite: list[bool] = []
+
+        def work(first: int, last: int) -> None:
+            finite.append(round_currents(first, last, flat, channels, real(self.node.levels), real(0.5), up, rows))
+
+        self.context.workers.share(len(flat), work, 5 * flat.size)
+        if not all(finite):
+            raise self._fault()
+        return integers
 
     def _gathered(self, current: NDArray[np.floating]) -> NDArray[np.floating]:
         """Add a timestep's currents to the potentials, and take from them what is emitted."""

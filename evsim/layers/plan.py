@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from evsim.layers.context import Context, Layer
 from evsim.layers.entry import check_entry
 from evsim.layers.forms import FORMS, Place, Weights
+from evsim.layers.synapses import gathers
 from evsim.network import Network
 from evsim.primitives import LIF, Add, Conv2d, Input, Linear, Node, Shape
 from evsim.spikes import Packet
@@ -117,7 +118,7 @@ def _follower(
     network: Network, node: Node, readers: tuple[str, ...], ranks: Mapping[str, int], streaming: bool
 ) -> Node | None:
     """Return the primitive that can be fused behind `node`, if any; `readers` read it, `ranks` are places of nodes."""
-    if not isinstance(node, Conv2d | Linear) or len(readers) != 1 or (isinstance(node, Conv2d) and node.groups > 1):
+    if not isinstance(node, Conv2d | Linear) or len(readers) != 1 or not gathers(node, network.shapes[node.inputs[0]]):
         return None
     reader = network.node(readers[0])
     # where timesteps come one by one, an image's convolution runs once for all of them, its neurons at each

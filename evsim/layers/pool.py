@@ -51,11 +51,11 @@ class Pool:
         return out
 
     def _pooled(self, kernel: object, source: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
-        node = self.node
+        rows, columns = self.node.axes
         target = np.empty((source.shape[0], height, width, source.shape[-1]), source.dtype)
         self.context.workers.share(
             source.shape[0] * height,
-            lambda a, b: kernel(a, b, source, target, node.kernel, node.stride, node.padding),  # type: ignore[operator]
+            lambda a, b: kernel(a, b, source, target, rows, columns),  # type: ignore[operator]
             20 * source.size,
         )
         return target
@@ -81,7 +81,8 @@ class Average:
         if isinstance(node, AdaptiveAveragePool):
             self._spans = node.spans(source)
         else:
-            self._spans = _windows(node, source.height, target.height), _windows(node, source.width, target.width)
+            rows, columns = node.axes
+            self._spans = _windows(rows, source.height, target.height), _windows(columns, source.width, target.width)
 
     def reset(self) -> None:
         """Pooling has no state."""
@@ -102,13 +103,15 @@ class Average:
         real = as_real(packet, self.context)
         sums = self._summed(real.values, packet)
         if not isinstance(self.node, SumPool):
-            counts = np.multiply.outer(*([self._share(span) for span in axis] for axis in self._spans)).reshape(-1, 1)
+            counts = np.multiply.outer(*map(self._shares, (0, 1))).reshape(-1, 1)
             sums = sums / counts.astype(self.context.dtype)
         return RealMap(real.start, real.steps, sums, real.channels, height, width)  # type: ignore[arg-type]
 
-    def _share(self, span: range) -> int:
-        """Return how many rows or columns a window counts for: of a fixed one all, padding included."""
-        return self.node.kernel if isinstance(self.node, AveragePool) else len(span)
+    def _shares(self, axis: int) -> list[int]:
+        """Return how many rows or columns each window counts for: of a fixed one all, padding included."""
+        if isinstance(self.node, AveragePool):
+            return [self.node.axes[axis][0]] * len(self._spans[axis])
+        return [len(span) for span in self._spans[axis]]
 
     def _summed(self, values: NDArray[np.generic], packet: Packet) -> NDArray[np.generic]:
         """Return the sums over the windows, rows first: a map at a time, so that schedules agree."""
@@ -118,7 +121,8 @@ class Average:
         return np.ascontiguousarray(np.stack(both, 2)).reshape(len(values), -1, maps.shape[-1])
 
 
-def _windows(node: AveragePool | SumPool, inner: int, outer: int) -> tuple[range, ...]:
-    """Return the rows or columns inside the map that each window covers."""
-    begins = (i * node.stride - node.padding for i in range(outer))
-    return tuple(range(max(0, begin), min(inner, begin + node.kernel)) for begin in begins)
+def _windows(axis: tuple[int, int, int], inner: int, outer: int) -> tuple[range, ...]:
+    """Return the rows or columns inside the map that each window covers: kernel, stride and padding are the axis's."""
+    kernel, stride, padding = axis
+    begins = (i * stride - padding for i in range(outer))
+    return tuple(range(max(0, begin), min(inner, begin + kernel)) for begin in begins)

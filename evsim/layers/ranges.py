@@ -12,17 +12,25 @@ from math import prod
 
 import numpy as np
 
+from evsim.layers.affine import Joining, Scaling, Slicing
 from evsim.layers.attention import NamedRows
+from evsim.layers.context import Layer
 from evsim.layers.grouped import Grouped
+from evsim.layers.membrane import Neurons
 from evsim.layers.plan import Stage
 from evsim.layers.readout import Padding
 from evsim.layers.synapses import Synapses
+from evsim.layers.time import Delaying
 from evsim.network import Network
-from evsim.primitives import LIF, HeadSum, MultiSpike, Node, Shape, SpikingSelfAttention, SumPool, TokenSum
+from evsim.primitives import LIF, HeadSum, Kind, MultiSpike, Node, Shape, SpikingSelfAttention, SumPool, TokenSum
 from evsim.spikes import Packet, RealMap
 
 NEAR = 8
 """How many times below the greatest number values are safe: neurons subtract potentials, and sums are rounded."""
+
+
+COMES_BACK: Mapping[Kind, float] = {"spikes": 1.0, "integers": 2.0**31, "real": np.inf}
+"""Largest magnitude of what a delay brings back round a cycle."""
 
 
 def could_overflow(
@@ -42,6 +50,8 @@ def could_overflow(
         float32 or float64.
     """
     bounds = {network.input.name: largest}
+    for name, source in network.closing.items():  # what comes back round a cycle
+        bounds[source] = COMES_BACK[network.shapes[name].kind]
     limit = float(np.finfo(dtype).max) / NEAR
     for stage in stages:
         for node in stage.nodes:
@@ -51,6 +61,8 @@ def could_overflow(
             else:
                 bounds[node.name] = 1.0 if isinstance(node, LIF) else sources
             held = sources * timesteps if _gathers(node) else 0.0
+            if isinstance(stage.layer, Neurons):
+                held = stage.layer.largest(sources, timesteps)
             if not (bounds[node.name] < limit and held < limit):
                 return True
     return False
@@ -83,14 +95,28 @@ def _bound(network: Network, stage: Stage, node: Node, bounds: Mapping[str, floa
     shape, target = network.shapes[node.inputs[0]], network.shapes[node.name]
     if isinstance(stage.layer, Synapses | Grouped):
         return stage.layer.gain * sources + stage.layer.offset
-    if isinstance(stage.layer, Padding):
-        return max(sources, float(np.abs(stage.layer.border).max()))
+    if (simple := _bound_of(stage.layer, sources, target, timesteps)) is not None:
+        return simple
     if isinstance(node, MultiSpike) or target.kind == "spikes":
         return float(node.levels) if isinstance(node, MultiSpike) else 1.0
     if isinstance(node, SpikingSelfAttention):
         values = prod(max(1.0, network.shapes[name].unit) * bounds[name] for name in node.inputs)
         return node.scale * shape.positions * shape.channels * values
     return sources * _terms(stage, node, shape, max(shape.positions, timesteps) if target.kind == "real" else 1)
+
+
+def _bound_of(layer: Layer, sources: float, target: Shape, timesteps: int) -> float | None:
+    """Return the largest magnitude that a layer emits by what it alone knows; None where it does not."""
+    match layer:
+        case Scaling():
+            return float(np.abs(layer.scale).max()) * sources + float(np.abs(layer.shift).max())
+        case Delaying() | Joining() | Slicing():
+            return sources
+        case Neurons():
+            return layer.largest(sources, timesteps) if target.kind == "real" else max(1.0, float(layer.node.levels))
+        case Padding():
+            return max(sources, float(np.abs(layer.border).max()))
+    return None
 
 
 def _terms(stage: Stage, node: Node, shape: Shape, meant: int) -> float:
@@ -100,5 +126,5 @@ def _terms(stage: Stage, node: Node, shape: Shape, meant: int) -> float:
     if isinstance(node, HeadSum | TokenSum):
         return max(shape.channels, shape.positions)
     if isinstance(node, SumPool):
-        return node.kernel**2
+        return node.axes[0][0] * node.axes[1][0]
     return meant

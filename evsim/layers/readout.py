@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.layers.attention import as_integers
+from evsim.kernels.integers import add_spikes
 from evsim.layers.context import Context
 from evsim.layers.reals import as_real, total
 from evsim.primitives import Pad, Vote
@@ -25,8 +27,25 @@ class Addition:
         """Return the sum: integers if both are spikes or integers, else real."""
         left, right = packets
         if not isinstance(left, RealMap) and not isinstance(right, RealMap) and _unit(left) == _unit(right):
-            return IntegerMap(left.start, as_integers(left) + as_integers(right), left.height, left.width, _unit(left))
+            return IntegerMap(left.start, self._integers(left, right), left.height, left.width, _unit(left))
         return total(as_real(left, self.context), as_real(right, self.context))
+
+    def _integers(self, left: SpikeMap | IntegerMap, right: SpikeMap | IntegerMap) -> NDArray[np.int32]:
+        """Return the sums; spikes are added bit by bit, and never become numbers of their own."""
+        if isinstance(left, IntegerMap) and isinstance(right, IntegerMap):
+            return left.values + right.values
+        if isinstance(left, IntegerMap):
+            left, right = right, left
+        steps, positions, channels = left.steps, left.height * left.width, left.channels
+        size = steps, positions, channels
+        sums = right.values.copy() if isinstance(right, IntegerMap) else np.zeros(size, np.int32)
+        flat = sums.reshape(-1)
+        for spikes in (left, right):
+            if isinstance(spikes, SpikeMap):
+                words = spikes.words.reshape(steps * positions, -1)
+                work = partial(add_spikes, words=words, channels=channels, values=flat)
+                self.context.workers.share(len(words), work, 2 * flat.size)
+        return sums
 
 
 class TokenAverage:

@@ -8,11 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.kernels.integers import cut_planes
 from evsim.kernels.lists import TILE_WORDS, count_segments, fill_segments, graded_segments
 from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import aligned
 from evsim.layers.context import Context
-from evsim.spikes import IntegerMap, Segments, SpikeMap
+from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
 
 SPARSE = 0.06
 """Rate below which a tile is twice as long: its segments would be all but empty."""
@@ -24,36 +25,85 @@ Flat quads take the map as one row, for layers in which positions do not mix: th
 """
 
 
-def segments(packet: SpikeMap | IntegerMap, context: Context, layout: Layout = "tiles") -> Segments:
-    """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike."""
-    key = (context.dtype.char, layout)
+def segments(
+    packet: SpikeMap | IntegerMap, context: Context, layout: Layout = "tiles", groups: int = 1, stride: int = 1
+) -> Segments:
+    """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike.
+
+    Parameters
+    ----------
+    packet, context
+        Spikes or integers, of any size.
+    layout
+        How they are listed; integers by quad as spikes, in planes of bits.
+    groups
+        Into how many the channels are cut, whole words of them; each has lists of its own.
+    stride
+        In quads, by how much the inputs of neighbouring outputs lie apart.
+    """
+    key = (context.dtype.char, f"{layout} {groups} {stride}")
     if key not in packet.lists:
-        if isinstance(packet, IntegerMap):
+        if layout in ("quads", "flat quads"):
+            planes = _planes(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
+            packet.lists[key] = _quads(packet, planes, context, layout == "flat quads", groups, stride)
+        elif isinstance(packet, IntegerMap):
             packet.lists[key] = _graded(packet, context, layout == "joined")
-        elif layout in ("quads", "flat quads"):
-            packet.lists[key] = _quads(packet, context, layout == "flat quads")
         else:
-            packet.lists[key] = _spike_segments(packet, context, layout == "joined")
+            packet.lists[key] = _spike_segments(packet, context, layout == "joined", groups)
     return packet.lists[key]
 
 
-def _quads(packet: SpikeMap, context: Context, flat: bool) -> Segments:
-    steps, positions, width = packet.words.shape
-    words = packet.words.reshape(steps * positions, width)
+def _quads(
+    packet: SpikeMap | IntegerMap,
+    planes: NDArray[np.uint64],
+    context: Context,
+    flat: bool,
+    groups: int,
+    stride: int,
+) -> Segments:
+    count, steps, positions, width = planes.shape
     line = positions if flat else packet.width
-    quads = quads_of(steps * positions // line, line, width)
+    words = _by_group(planes.reshape(count * steps, -1, width), groups, count)
+    if stride > 1:
+        rows = words.reshape(-1, line, words.shape[1])
+        rows = np.pad(rows, ((0, 0), (0, -line % stride), (0, 0)))
+        line = rows.shape[1] // stride
+        words = np.ascontiguousarray(rows.reshape(len(rows), line, stride, -1).transpose(0, 2, 1, 3))
+    words = words.reshape(-1, width // groups)
+    quads = quads_of(len(words) // line, line, words.shape[1])
     starts = np.empty(quads * LISTS + 1, np.int64)
     count_quads(words, line, starts)
     index = _filled(context, quads, starts, lambda a, b, index: fill_quads(a, b, words, line, starts, index))
-    return Segments(index, starts, TILE_WORDS * 64)
+    return Segments(index, starts, TILE_WORDS * 64, planes=count)
 
 
-def _spike_segments(packet: SpikeMap, context: Context, joined: bool) -> Segments:
-    steps, positions, width = packet.words.shape
-    words = packet.words.reshape(steps * positions, width)
+def _planes(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
+    """Return the bits of the values, those of greatest weight first: words [planes, T, P, ceil(channels / 64)]."""
+    steps, positions, channels = packet.values.shape
+    count = max(1, int(packet.values.max(initial=0)).bit_length())
+    planes = np.empty((count, steps * positions, -(-channels // WORD)), np.uint64)
+    values = packet.values.reshape(-1)
+    context.workers.share(
+        steps * positions, lambda first, last: cut_planes(first, last, values, channels, planes), count * values.size
+    )
+    return planes.reshape(count, steps, positions, -1)
+
+
+def _by_group(words: NDArray[np.uint64], groups: int, planes: int = 1) -> NDArray[np.uint64]:
+    """Return words [planes * T, P, W] as those of [planes, groups, T, P] in one axis, W / groups of each."""
+    maps, positions, width = words.shape
+    if groups > 1:
+        cut = words.reshape(planes, maps // planes, positions, groups, width // groups)
+        words = np.ascontiguousarray(cut.transpose(0, 3, 1, 2, 4))
+    return words.reshape(-1, width // groups)
+
+
+def _spike_segments(packet: SpikeMap, context: Context, joined: bool, groups: int) -> Segments:
+    words = _by_group(packet.words, groups)
+    width = words.shape[1]
     tile_words, extent = (width, packet.channels) if joined else (TILE_WORDS, 0)
     starts = _starts(words, tile_words)
-    if not joined and int(starts[-1]) < SPARSE * len(words) * packet.channels:
+    if not joined and int(starts[-1]) < SPARSE * len(words) * packet.channels / groups:
         tile_words *= 2
         starts = _starts(words, tile_words)
     turn = packet.width

@@ -20,14 +20,16 @@ from evsim.layers.neurons import Membrane, silent, working
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, segments
 from evsim.primitives import LIF, Conv2d, Linear, Shape
-from evsim.spikes import Packet, RealMap
+from evsim.spikes import WORD, Packet, RealMap
 
 SUMS_BYTES = 250_000
 """Partial sums of one band: they wait in the L2 cache (512 KB and more) beside the lists and the weights."""
 
 
 JOINED_CHANNELS = 48
-"""Input channels up to which the taps of a window row are joined: 3 * 48 rows of 256 bytes, all but the L1 cache."""
+"""Input channels up to which the taps of a window row are joined: 3 * 48 rows of 256 bytes, all but the L1 cache.
+
+Integers of so few channels are not cut into planes of bits: they may be counts of events, of any size."""
 
 SHARED_CHANNELS = 1024
 """Input channels up to which neighbours share sums. The hidden layers of MLPs have more, and next to no spikes."""
@@ -134,13 +136,15 @@ class Synapses:
             self._run_on_reals(packet, sink)
             return
         context = self.context
-        lists = segments(packet, context, self.layout)
-        size = self._size(packet.steps, 1)._replace(tile=lists.tile)
+        quads = self.layout in ("quads", "flat quads")
+        node, stride = self.node, self.node.window[1][1]
+        lists = segments(packet, context, self.layout, node.groups, stride if quads else 1)
+        size = self._size(packet.steps, 1)._replace(tile=lists.tile, planes=lists.planes)
         arrays = Lists(lists.index, lists.starts, lists.values, self.weights)
-        kernel = synapses_of_quads if self.layout in ("quads", "flat quads") else synapses
+        kernel = synapses_of_quads if quads else synapses
         taps = 1 if size.joined else size.kernel_height * size.kernel_width
         self._share(
-            size, sink, len(lists.index) * taps,
+            size, sink, len(lists.index) * taps // node.groups,
             lambda first, last, scratch, own: kernel(first, last, size, arrays, scratch, own),
         )  # fmt: skip
 
@@ -179,19 +183,30 @@ class Synapses:
         size = self._sizes[steps, repeats] = Size(
             steps,
             repeats,
-            source.channels,
+            source.channels // node.groups,
             *_extent(source, flat),
             padded(node.out_channels),
             *_extent(target, flat),
             *kernel,
             *stride,
             *padding,
+            *node.dilation,
             tile=TILE_WORDS * 64,
             block=block,
             band=-(-target.positions // bands),
             joined=self.layout == "joined",
+            groups=node.groups,
+            planes=1,
         )
         return size
+
+
+def gathers(node: Conv2d | Linear, source: Shape) -> bool:
+    """Whether a layer runs here: its groups, if it has several, are of whole words of spikes and blocks of outputs."""
+    if node.groups == 1:
+        return True
+    whole = (node.in_channels // node.groups) % WORD == 0 and (node.out_channels // node.groups) % WORD == 0
+    return source.kind == "spikes" and whole
 
 
 def reason(weights: Mapping[str, NDArray[np.floating]], context: Context) -> str:
@@ -214,10 +229,14 @@ def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Contex
         source.kind != "real"
         and node.in_channels <= JOINED_CHANNELS
         and (kernel[1], stride[1], padding[1]) == (3, 1, 1)
+        and (node.dilation, node.padding_after) == ((1, 1), ())
     ):
         return "joined"
-    shares = source.kind == "spikes" and context.dtype == np.float32 and stride == (1, 1) and target.positions > 1
-    if not shares or node.in_channels > SHARED_CHANNELS:
+    few = source.kind == "integers" and node.in_channels <= JOINED_CHANNELS
+    shares = (
+        source.kind != "real" and not few and context.dtype == np.float32 and stride[1] <= 2 and target.positions > 1
+    )
+    if not shares or node.in_channels // node.groups > SHARED_CHANNELS:
         return "tiles"
     return "flat quads" if _is_flat(node) else "quads"
 

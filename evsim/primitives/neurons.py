@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 from evsim.errors import NetworkError
 from evsim.primitives.node import Layout, Node, Shape
 
-NeuronKind = Literal["lif", "plif", "if", "i-lif", "i-if"]
-"""Spiking neurons with a leak, with a trained leak, without one; integer neurons without state, with one."""
+NeuronKind = Literal["lif", "plif", "if", "i-lif", "i-if", "cuba-lif", "li", "cuba-li", "integrator"]
+"""Spiking neurons with a leak, with a trained leak, without one; integer neurons without state, with one; spiking ones
+with a synaptic current; and those that never fire and emit their potential."""
 
 MOST_LEVELS = 2**15
 """Greatest integer of an integer neuron; those published stop at 8."""
@@ -64,7 +65,7 @@ class LIF(Node):
             raise NetworkError(f"{self.name}: decay {self.decay} has no meaning, for tau or w tells how it leaks")
         self._at_least(0, channels=self.channels)
         self._expect(self.channels in (0, source.channels), source, f"{self.channels} channels with a threshold each")
-        _check_view(self, self.view, source)
+        check_view(self, self.view, source)
         return Shape("spikes", source.channels, source.height, source.width)
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
@@ -102,7 +103,7 @@ class MultiSpike(Node):
         if self.levels > MOST_LEVELS:
             raise NetworkError(f"{self.name}: levels must be at most {MOST_LEVELS}, got {self.levels}")
         self._single(norm=self.norm)
-        _check_view(self, self.view, source)
+        check_view(self, self.view, source)
         return Shape("integers", source.channels, source.height, source.width, 1.0 / self.norm)
 
     def largest(self, sources: tuple[int, ...], shapes: tuple[Shape, ...]) -> int:  # noqa: ARG002 - it is clamped
@@ -110,7 +111,7 @@ class MultiSpike(Node):
         return self.levels
 
 
-def _check_view(node: Node, view: tuple[int, ...], source: Shape) -> None:
+def check_view(node: Node, view: tuple[int, ...], source: Shape) -> None:
     """Refuse a shape that does not hold as many values as the map."""
     if view and (min(view) < 1 or prod(view) != source.positions * source.channels):
         raise NetworkError(f"{node.name}: view {view} does not hold the values of {source}")

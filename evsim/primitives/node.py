@@ -72,6 +72,15 @@ class Node:
         """
         raise NotImplementedError
 
+    @property
+    def lag(self) -> int:
+        """Timesteps from what it reads to what it emits: where there are any, it may read a node that comes later."""
+        return 0
+
+    def guess(self, sources: tuple[Shape | None, ...]) -> Shape | None:  # noqa: ARG002 - most cannot tell
+        """Return the likely shape where some source has none yet, for what closes a cycle; None if nothing tells."""
+        return None
+
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Return name and shape of each parameter array that the node needs (none by default)."""
         return {}

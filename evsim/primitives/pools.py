@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from evsim.errors import NetworkError
 from evsim.primitives.node import Node, Shape
 
+Axis = tuple[int, int, int]
+"""Kernel, stride and padding along one axis."""
+
 
 @dataclass(frozen=True)
 class _Window(Node):
-    """A window that moves over the map."""
+    """A window that moves over the map; `columns` are its kernel, stride and padding along the columns, if others."""
 
     kernel: int = 3
     stride: int = 2
     padding: int = 1
+    columns: tuple[int, ...] = field(default=(), kw_only=True)
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """Kernel, stride and padding of the rows, and of the columns."""
+        rows = (self.kernel, self.stride, self.padding)
+        kernel, stride, padding = self.columns or rows
+        return rows, (kernel, stride, padding)
 
     def _pooled(self, source: Shape) -> Shape:
         """Return the smaller map, of the source's kind."""
-        self._at_least(1, kernel=self.kernel, stride=self.stride)
-        self._at_least(0, padding=self.padding)
-        if 2 * self.padding > self.kernel:
-            raise NetworkError(f"{self.name}: padding {self.padding} exceeds half of the kernel {self.kernel}")
-        height, width = (
-            (size + 2 * self.padding - self.kernel) // self.stride + 1 for size in (source.height, source.width)
-        )
-        self._expect(min(height, width) > 0, source, f"a map no smaller than its window {self.kernel}")
-        return replace(source, height=height, width=width)
+        if len(self.columns) not in (0, 3):
+            raise NetworkError(f"{self.name}: columns are kernel, stride and padding, got {list(self.columns)}")
+        sides = []
+        for (kernel, stride, padding), size in zip(self.axes, (source.height, source.width), strict=True):
+            self._at_least(1, kernel=kernel, stride=stride)
+            self._at_least(0, padding=padding)
+            if 2 * padding > kernel:
+                raise NetworkError(f"{self.name}: padding {padding} exceeds half of the kernel {kernel}")
+            sides.append((size + 2 * padding - kernel) // stride + 1)
+        kernels = self.kernel if not self.columns else (self.kernel, self.columns[0])
+        self._expect(min(sides) > 0, source, f"a map no smaller than its window {kernels}")
+        return replace(source, height=sides[0], width=sides[1])
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ class MaxPool(_Window):
     """
 
     heads: int = 0
-    later: ClassVar[tuple[str, ...]] = ("heads",)
+    later: ClassVar[tuple[str, ...]] = ("heads", "columns")
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the smaller map, of the source's kind."""
@@ -48,7 +62,7 @@ class MaxPool(_Window):
         if not self.heads:
             return self._pooled(source)
         self._divides(source.channels, self.heads)
-        if self.stride != 1 or self.kernel != 2 * self.padding + 1:
+        if self.columns or self.stride != 1 or self.kernel != 2 * self.padding + 1:
             raise NetworkError(
                 f"{self.name} pools the plane of each head: stride must be 1 and kernel 2 * padding + 1, got stride "
                 f"{self.stride}, kernel {self.kernel}, padding {self.padding}"
@@ -68,6 +82,7 @@ class AveragePool(_Window):
     kernel: int = 2
     stride: int = 2
     padding: int = 0
+    later: ClassVar[tuple[str, ...]] = ("columns",)
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the smaller map of real values."""
@@ -81,6 +96,7 @@ class SumPool(_Window):
     kernel: int = 2
     stride: int = 2
     padding: int = 0
+    later: ClassVar[tuple[str, ...]] = ("columns",)
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the smaller map."""
@@ -89,7 +105,7 @@ class SumPool(_Window):
 
     def largest(self, sources: tuple[int, ...], shapes: tuple[Shape, ...]) -> int:  # noqa: ARG002 - whatever the size
         """Return the largest sum of a window."""
-        return self.kernel**2 * sources[0]
+        return self.axes[0][0] * self.axes[1][0] * sources[0]
 
 
 @dataclass(frozen=True)

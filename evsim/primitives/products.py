@@ -29,6 +29,11 @@ class Add(Node):
         kind: Kind = "real" if real else "integers"
         return Shape(kind, *left.size, 1.0 if real else left.unit)
 
+    def guess(self, sources: tuple[Shape | None, ...]) -> Shape | None:
+        """Return the shape of the source that has one: both are of one size."""
+        known = next((source for source in sources if source), None)
+        return known and self.infer((known, known))
+
 
 @dataclass(frozen=True)
 class And(Node):

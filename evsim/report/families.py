@@ -18,6 +18,9 @@ SCHEMA = 1
 MARK = "?"
 """Stands behind a figure that was not read at its source."""
 
+FOLDED = 0.01
+"""Share of its parameters by which a model with folded layers differs from the trained one; unused ones are fewer."""
+
 SHOWN_LAYERS = 6
 """Names of layers that a note lists."""
 
@@ -52,7 +55,7 @@ def figures_report(rows: Sequence[Row]) -> Report:
     sizes = [("model", "T", "M param", "G dense", "top-1 %", "mJ")]
     sizes += [
         (
-            row.preset, str(row.timesteps), significant(row.parameters / 1e6), significant(row.dense_operations / 1e9),
+            row.preset, str(row.timesteps), significant(row.trained / 1e6), significant(row.dense_operations / 1e9),
             _figure(row, "accuracy"), _figure(row, "energy_mj"),
         )
         for row in rows
@@ -146,12 +149,16 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     ):
         for text, names in notes.items():
             lines += _hung(f"{title} {', '.join(names)}", text)
+    other = [row for row in rows if abs(row.parameters / row.trained - 1.0) > FOLDED]
+    lines += _hung(
+        "folded layers are one, of other size", ", ".join(f"{r.preset} {r.parameters / 1e6:.2f} M" for r in other)
+    )
     missed = [row.preset for row in ran if row.activity and row.activity.worst_rate_error > TOLERANCE]
     lines += _hung(f"rates missed by more than {TOLERANCE:.0%}", ", ".join(missed))
     if not ran and not _refused(rows):
         lines += _wrapped("No model ran; `run` counts synthetic ones.")
     legend = (
-        "M param: parameters that run, of folded convolutions those of the one that they become. G dense: "
+        "M param: parameters of the authors' model. G dense: "
         "multiply-accumulates of a dense implementation over all timesteps, attention included. "
     )
     if ran:

@@ -25,15 +25,15 @@ def save_spikes(run: Run, path: str | Path) -> None:
     OutputError
         If the file cannot be written.
     """
-    levels = {work.name: row.geometry.levels for work, row in rows(run.network)}
+    graded = {work.name for work, row in rows(run.network) if row.geometry.levels}
 
     def fill(file: Any) -> None:
         group = file.create_group("spikes")
         for name, (packed, shape) in run.spikes.items():
             dataset = group.create_dataset(name, data=packed)
             dataset.attrs["shape"] = shape
-            if levels[name]:
-                dataset.attrs["levels"] = levels[name]
+            if name in graded:
+                dataset.attrs["levels"] = shape[0] // run.counts.layer(name).steps
 
     hdf5.write(path, fill)
 

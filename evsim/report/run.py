@@ -143,8 +143,9 @@ class _Section:
         """Add a layer."""
         match layer:
             case NeuronCounts():
-                self.spikes += int(layer.spikes.sum())
-                self.neurons += int(layer.input_size.sum()) * max(1, layer.geometry.levels)
+                if not layer.silent:
+                    self.spikes += int(layer.spikes.sum())
+                    self.neurons += _chances(layer)
             case SynapseCounts() | AttentionCounts():
                 pass
             case _:
@@ -207,7 +208,7 @@ def _layer(
 ) -> tuple[str | int | float | None, ...]:
     match layer:
         case NeuronCounts():
-            rate = int(layer.spikes.sum()) / (int(layer.input_size.sum()) * max(1, layer.geometry.levels))
+            rate = None if layer.silent else int(layer.spikes.sum()) / _chances(layer)
             return (layer.name, layer.neuron, None, rate, None, None, None, None, None, None)
         case SynapseCounts() | AttentionCounts():
             kind = layer.kind if isinstance(layer, SynapseCounts) or layer.attention == "ssa" else layer.attention
@@ -217,6 +218,11 @@ def _layer(
                 paper_acs, exact_mj, paper_mj,
             )  # fmt: skip
     raise unknown_row(layer, "the table of a run", "it has no columns for it")
+
+
+def _chances(layer: NeuronCounts) -> int:
+    """Return how many spikes its neurons could have emitted."""
+    return int(layer.input_size.sum()) * (layer.geometry.levels if layer.virtual else 1)
 
 
 def not_spikes(run: Run) -> set[str]:

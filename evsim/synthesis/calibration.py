@@ -1,10 +1,11 @@
-"""Calibration of a synthetic network: BatchNorm set, layer by layer, so that every LIF fires at its target.
+"""Calibration of a synthetic network: BatchNorm set, layer by layer, so that all neurons fire at their target.
 
 One walk through the network on one input, by evsim's own layers, in float64. Each BatchNorm first gets the mean and
 variance that it meets, as training would give it, with a random gain and offset per channel. Then all its offsets are
 shifted by one amount, found by bisection, so that the LIF behind it fires at its target over all timesteps. Last,
 single channels are nudged until no membrane potential comes within `MARGIN` of its threshold: the spikes are then those
-of float32 as well, in whatever order its sums are rounded.
+of float32 as well, in whatever order its sums are rounded. Where there is no BatchNorm, the bias is moved, or the
+weights (`levers`).
 
 All is the same to the bit everywhere: sums over spikes are exact (`model._draw` says why), so are the counts of spikes,
 and the rest is single sums, products, quotients and square roots, which IEEE 754 rounds in one way alone.
@@ -17,10 +18,10 @@ its own rate all the while.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,22 +30,16 @@ from evsim.converters.parts import BATCH_NORM_EPS, Weights
 from evsim.errors import NetworkError
 from evsim.intake import Intake
 from evsim.kernels.threads import Workers
-from evsim.layers.attention import Attention
 from evsim.layers.context import Context
-from evsim.layers.grouped import Grouped
-from evsim.layers.neurons import NeuronLayer
-from evsim.layers.pool import Pool
-from evsim.layers.synapses import Synapses
-from evsim.network import LIF, Conv2d, Linear, Network, Node, SpikingSelfAttention
-from evsim.spikes import Packet, RealMap, SpikeMap
-from evsim.synthesis.graph import RUNNING, Graph, Progress, rate_of, running
+from evsim.network import Conv2d, Linear, Network, Node
+from evsim.spikes import Packet, RealMap
+from evsim.synthesis.fitting import TOLERANCE, Amount, Drive, Fit, Fitter, by_offset
+from evsim.synthesis.graph import Fired, Graph, Neurons, Progress, rate_of, running
+from evsim.synthesis.levers import Lever, grown, lever_of
 from evsim.synthesis.moments import moments
 from evsim.synthesis.philox import GRID, Philox, quantile
 from evsim.synthesis.products import fitted_scale
 from evsim.synthesis.rates import Rate
-
-TOLERANCE = 1e-3
-"""Relative error of a rate at which a bisection stops."""
 
 OFFSET_SPREAD = 1.0
 """Standard deviation of BatchNorm's offsets over channels; the currents' own is about 1. Much less, and one flipped
@@ -68,23 +63,11 @@ CLOSE = 5 * TOLERANCE
 FAR_BELOW = 0.5
 """Where attention stays below this share of its target, half of the heads are silenced at once, not one more."""
 
-MARGIN = 2.0**-18
-"""How near to its threshold no membrane potential comes; what float32 rounds is less."""
-
-NUDGE, NUDGES = 2.0**-14, 64
-"""Steps by which a channel's offset is moved where a potential comes too near, and how often at most."""
+GROWTH = 40.0
+"""Powers of two by which weights grow or shrink at most."""
 
 SILENCING = 20.0
 """How far a channel is pushed down that is to fire only if all others fire already."""
-
-
-class Fit(NamedTuple):
-    """A LIF fitted to its rate: the layer whose BatchNorm is before it, its offsets, the spikes, the rate."""
-
-    lever: str
-    offset: NDArray[np.floating]
-    spikes: SpikeMap
-    rate: float
 
 
 def calibrate(
@@ -131,7 +114,8 @@ class _Walk:
         self.context = Context(np.dtype(np.float64), Workers(), streaming=False)
         self.graph = Graph(network)
         self.packets: dict[str, Packet] = {}
-        self.levers: dict[str, str] = {}
+        self.levers: dict[str, Lever | None] = {}
+        self.fitter = Fitter(network, self.graph, self.context, dict(targets))
         self.rates: dict[str, Rate] = {}
 
     def run(self, sample: NDArray[np.floating], progress: Progress | None) -> tuple[Rate, ...]:
@@ -150,10 +134,7 @@ class _Walk:
         return tuple(self.rates[name] for name in self.graph.neurons)
 
     def _visit(self, node: Node) -> None:
-        if node.name in self.graph.free:
-            layer = NeuronLayer(self.graph.free[node.name], self.network.shapes[node.name], self.context)
-            self.packets[node.name] = layer.step(self.packets[node.inputs[0]])
-        elif node.name in self.graph.attention:
+        if node.name in self.graph.attention:
             self._attention(self.graph.neurons[node.name])
         elif node.name in self.graph.products:
             self._product(self.graph.neurons[node.name])
@@ -163,157 +144,135 @@ class _Walk:
             return
         elif "weight" in node.parameters():
             self.packets[node.name] = self._normalised(node, self.packets[node.inputs[0]])  # type: ignore[arg-type]
-            self.levers[node.name] = node.name if f"{node.name}.bn_shift" in self.keys else ""
+            self.levers[node.name] = lever_of(node.name, self.keys, self.state)
         else:
-            form = RUNNING.get(type(node))
-            if form is None:
-                raise NetworkError(f"{node.name}: calibration does not know a {type(node).__name__} before the readout")
-            packet = form(node, self.network.shapes[node.name], self.context).step(
-                *(self.packets[name] for name in node.inputs)
-            )
+            packet = running(node, self.network, self.context).step(*(self.packets[name] for name in node.inputs))
             assert packet is not None
             self.packets[node.name] = packet
             # of a residual addition, what the block adds is the last input
-            self.levers[node.name] = self.levers.get(node.inputs[-1], "")
+            self.levers[node.name] = self.levers.get(node.inputs[-1])
 
     def _normalised(self, node: Conv2d | Linear, packet: Packet) -> RealMap:
         """Run a layer, and set its BatchNorm, if there is one, to the statistics of what comes out."""
-        network, name = self.network, node.name
-        weights = {key: network.weights[f"{name}.{key}"] for key in ("weight", *(("bias",) if node.bias else ()))}
-        shapes = network.shapes[node.inputs[0]], network.shapes[name]
-        kind: Any = Grouped if getattr(node, "groups", 1) > 1 else Synapses
-        result = kind(node, *shapes, weights, self.context).step(packet)
-        assert isinstance(result, RealMap)
+        name = node.name
+        result = self._currents(node, packet)
         if f"{name}.bn_shift" not in self.keys:
-            return result
+            return self._spread(node, packet, result)
         values = result.values[..., : node.out_channels]
         gain = self.random.uniform(0.7, 1.3, node.out_channels)
         if self.graph.writes_to_stream(name):
             gain *= RESIDUAL_GAIN
         offset = OFFSET_SPREAD / GRID * self.random.normal((node.out_channels,))
         mean, variance = moments(values)
-        norm = self._norm(name)
-        norm |= {
+        norm = {
             "weight": gain.astype(np.float32),
             "bias": (0.0 * offset if self.graph.feeds_attention(name) else offset).astype(np.float32),
             "running_mean": mean.astype(np.float32),
             "running_var": np.maximum(variance, 1e-6).astype(np.float32),
         }
-        self._store(name, norm)
+        for key in self.keys[f"{name}.bn_shift"]:
+            # a factor behind the BatchNorm stays as it is
+            self.state[key] = norm.get(key.rpartition(".")[2], self.state[key])
         scale = norm["weight"].astype(np.float64) / np.sqrt(norm["running_var"].astype(np.float64) + BATCH_NORM_EPS)
         values *= scale
         values += norm["bias"] - norm["running_mean"] * scale
         return result
 
-    def _neurons(self, node: LIF) -> None:
-        """Shift the BatchNorm before a LIF until it fires at its target."""
-        fit = self._cleared(node, self._fitted(node, np.zeros(self.network.shapes[node.name].channels)))
+    def _currents(self, node: Conv2d | Linear, packet: Packet) -> RealMap:
+        """Run a layer without its BatchNorm."""
+        plain = replace(node, batch_norm=False)
+        result = running(plain, self.network, self.context).step(packet)
+        assert isinstance(result, RealMap)
+        return result
+
+    def _spread(self, node: Conv2d | Linear, packet: Packet, result: RealMap) -> RealMap:
+        """Give a layer without a BatchNorm that drives neurons currents of a spread near 1, by a power of two."""
+        lever = lever_of(node.name, self.keys, self.state)
+        if lever is None or lever.kind != "bias" or not self.graph.drives_neurons(node.name):
+            return result
+        _, variance = moments(result.values[..., : node.out_channels])
+        (key,) = self.keys[f"{node.name}.weight"]
+        power = int(np.frexp(np.sqrt(max(float(variance.mean()), 1e-12)))[1])
+        self.state[key] = np.ldexp(self.state[key], -power).astype(np.float32)
+        return self._currents(node, packet)
+
+    def _drive(self, node: Neurons) -> Drive:
+        """Return the lever before neurons, and what currents it gives."""
         source = node.inputs[0]
-        currents = self.packets[source]
+        lever, currents = self.levers.get(source), self.packets[source]
+        if lever is None or (lever.kind == "weight" and lever.name != source):
+            raise NetworkError(
+                f"{node.name}: no layer with a BatchNorm, a bias or weights of its own stands before it, by which "
+                "calibration could set its rate"
+            )
         assert isinstance(currents, RealMap)
-        self.packets[source] = _plus(currents, fit.offset)
+        if lever.kind != "weight":
+            return by_offset(lever, currents)
+        layer, weight = self.network.node(source), lever.weight
+        packet = self.packets[layer.inputs[0]]
+
+        def at(amount: Amount) -> RealMap:
+            lever.put(grown(weight, np.exp2(np.clip(amount, -GROWTH, GROWTH))))
+            return self._currents(layer, packet)  # type: ignore[arg-type]
+
+        def near(amount: Amount) -> RealMap:
+            factors = np.ones(currents.values.shape[-1])
+            factors[: len(amount)] = np.exp2(np.clip(amount, -GROWTH, GROWTH))
+            return replace(currents, values=currents.values * factors)
+
+        return Drive(lever, at, near=near)
+
+    def _neurons(self, node: Neurons) -> None:
+        """Move the lever before neurons until they fire at their target."""
+        drive = self._drive(node)
+        rest = np.zeros(self.network.shapes[node.name].channels)
+        fit = self.fitter.cleared(node, drive, self.fitter.fitted(node, drive, rest))
+        self.packets[node.inputs[0]] = drive.at(fit.amount)
         self._keep(node, fit)
 
-    def _fitted(self, node: LIF, profile: NDArray[np.floating]) -> Fit:
-        """Find the shift, beside a profile over channels, at which a LIF fires at its target."""
-        currents, lever = self.packets[node.inputs[0]], self.levers.get(node.inputs[0])
-        if not lever:
-            raise NetworkError(f"{node.name}: no BatchNorm stands before it, by which calibration could set its rate")
-        assert isinstance(currents, RealMap)
-        target = self.targets[node.name]
-        bias = self._norm(lever)["bias"].astype(np.float64)
-        at = self._firing(node, lever, currents)
-
-        def fire(shift: float) -> Fit:
-            return at(_stored(bias, profile + shift))
-
-        low, high = -4.0, 4.0
-        while fire(low).rate > target and low > -1e4:
-            low *= 2.0
-        while fire(high).rate < target and high < 1e4:
-            high *= 2.0
-        best = fire(low)
-        for _ in range(24):
-            shift = (low + high) / 2
-            tried = fire(shift)
-            if abs(tried.rate - target) < abs(best.rate - target):
-                best = tried
-            if abs(tried.rate - target) <= TOLERANCE * target:
-                break
-            low, high = (low, shift) if tried.rate > target else (shift, high)
-        return best
-
-    def _firing(self, node: LIF, lever: str, currents: RealMap) -> Callable[[NDArray[np.floating]], Fit]:
-        """Return a function from the offsets of a LIF's currents to what it then fires."""
-        layer = running(node, self.network, self.context)
-        behind = self.graph.pools.get(node.name)
-        pool = Pool(behind, self.network.shapes[behind.name], self.context) if behind else None
-
-        def fire(offset: NDArray[np.floating]) -> Fit:
-            layer.reset()
-            spikes = layer.step(_plus(currents, offset))
-            read = pool.step(spikes) if pool else spikes
-            assert isinstance(read, SpikeMap)
-            return Fit(lever, offset, spikes, rate_of(read))
-
-        return fire
-
-    def _cleared(self, node: LIF, fit: Fit) -> Fit:
-        """Nudge the channels in which a membrane potential comes within `MARGIN` of the threshold.
-
-        Where a higher threshold and a lower one give the same spikes, no potential lies between them, and sums that
-        are rounded in float32, in whatever order, give these spikes too.
-        """
-        currents = self.packets[node.inputs[0]]
-        assert isinstance(currents, RealMap)
-        lower, higher = (
-            self._firing(replace(node, v_threshold=node.v_threshold + margin), fit.lever, currents)
-            for margin in (-MARGIN, MARGIN)
-        )
-        bias, offset = self._norm(fit.lever)["bias"].astype(np.float64), fit.offset
-        for turn in range(NUDGES):
-            apart = lower(offset).spikes.words ^ higher(offset).spikes.words
-            near = _bits(np.bitwise_or.reduce(apart, axis=(0, 1)))[: len(offset)]
-            if not near.any():
-                break
-            nudge = NUDGE * (turn // 2 + 1) * (-1) ** turn
-            offset = np.where(near, _stored(bias, fit.offset + nudge), offset)
-        return self._firing(node, fit.lever, currents)(offset)
-
-    def _keep(self, node: LIF, fit: Fit) -> None:
-        """Take a fit: spikes, rate, and the offsets of the BatchNorm before it."""
-        if fit.lever:
-            norm = self._norm(fit.lever)
-            self._store(fit.lever, norm | {"bias": (norm["bias"] + fit.offset).astype(np.float32)})
-        self.packets[node.name] = fit.spikes
+    def _keep(self, node: Neurons, fit: Fit) -> None:
+        """Take a fit: what is fired, the rate, and the lever as it was moved."""
+        if fit.lever and fit.lever.kind != "weight":  # which a drive moves by itself
+            fit.lever.move(fit.amount)
+        self.packets[node.name] = fit.fired
         self.rates[node.name] = Rate(node.name, self.targets[node.name], fit.rate)
 
-    def _product(self, node: LIF) -> None:
+    def _product(self, node: Neurons) -> None:
         """Set what scales a product of real rows so that the neurons behind it fire at their target."""
         read = tuple(self.packets[name] for name in self.graph.products[node.name].inputs)
         target = self.targets[node.name]
         fired = fitted_scale(self.network, node, read, self.state, target, TOLERANCE, self.context)
-        self.packets[node.name], self.rates[node.name] = fired, Rate(node.name, target, rate_of(fired))
+        self.packets[node.name], self.rates[node.name] = fired, Rate(node.name, target, rate_of(fired, node))
 
-    def _attention(self, node: LIF) -> None:
+    def _attention(self, node: Neurons) -> None:
         """Choose the profiles of q, k and v so that `attn_lif` fires at its target."""
         ssa = self.graph.attention[node.name]
         q, k, v = (self.graph.neurons[name] for name in ssa.inputs)
-        width = self.network.shapes[ssa.name].channels // ssa.heads
-        common, own = (self._profile(ssa.heads, width) for _ in range(2))
-        turn = np.repeat(self.random.permutation(np.arange(ssa.heads)) + 1, width)
-        neurons = running(node, self.network, self.context)
+        drives = {each.name: self._drive(each) for each in (q, k, v)}
+        attend, neurons = (running(each, self.network, self.context) for each in (ssa, node))
+        wide, width = (self.network.shapes[each.name].channels // ssa.heads for each in (q, v))
+        common, own = self._profile(ssa.heads, wide), self._profile(ssa.heads, width)
+        turn = self.random.permutation(np.arange(ssa.heads))
         target = self.targets[node.name]
-        best: tuple[float, list[tuple[LIF, Fit]]] = (np.inf, [])
+        best: tuple[float, list[tuple[Neurons, Fit]]] = (np.inf, [])
+
+        def fitted(each: Neurons, profile: Amount) -> Fit:
+            return self.fitter.fitted(each, drives[each.name], profile)
+
+        def attended(fits: Sequence[Fit]) -> Fit:
+            """Return what the neurons behind attention emit."""
+            neurons.reset()
+            sums = attend.step(*(fit.fired for fit in fits))
+            assert sums is not None
+            fired = cast("Fired", neurons.step(sums))
+            return Fit(None, common, fired, rate_of(fired, node))
 
         def closer(strength: float, silent: NDArray[np.bool_], value: Fit) -> float:
             """Try a profile of q and k; return the rate, and keep it if it is the closest so far."""
             nonlocal best
-            push = SILENCING * silent
-            fits = [self._fitted(q, abs(strength) * common - push), self._fitted(k, strength * common - push), value]
-            neurons.reset()
-            fired = neurons.step(self._attend(ssa, [fit.spikes for fit in fits]))
-            fits.append(Fit("", common, fired, rate_of(fired)))
+            push = SILENCING * np.repeat(silent, wide)
+            fits = [fitted(q, abs(strength) * common - push), fitted(k, strength * common - push), value]
+            fits.append(attended(fits))
             tried = list(zip((q, k, v, node), fits, strict=True))
             error = max(abs(fit.rate / self.targets[lif.name] - 1.0) for lif, fit in tried)
             if error < best[0]:
@@ -327,34 +286,25 @@ class _Walk:
             for share in VALUE_SHARES:
                 if heads / ssa.heads * share < target:
                     continue
-                silent = turn > heads
-                value = self._fitted(v, VALUE_SPREAD * own - SILENCING * (silent | (own < quantile(1.0 - share))))
+                silent: NDArray[np.bool_] = turn >= heads  # type: ignore[operator]
+                value = fitted(
+                    v, VALUE_SPREAD * own - SILENCING * (np.repeat(silent, width) | (own < quantile(1.0 - share)))
+                )
                 highest = _approach(partial(closer, silent=silent, value=value), target)
                 strongest = max(strongest, highest)
                 if best[0] <= CLOSE:
                     break
             heads = heads - 1 if strongest >= FAR_BELOW * target else heads // 2
-        *inputs, (_, last) = best[1]
-        fits = [self._cleared(lif, fit) for lif, fit in inputs]
-        fired = neurons.step(self._attend(ssa, [fit.spikes for fit in fits]))
-        for lif, fit in zip((q, k, v, node), (*fits, last._replace(spikes=fired, rate=rate_of(fired))), strict=True):
-            self._keep(lif, fit)
-
-    def _attend(self, node: SpikingSelfAttention, inputs: list[SpikeMap]) -> RealMap:
-        return Attention(node, self.network.shapes[node.name], self.context).step(*inputs)
+        fits = [self.fitter.cleared(each, drives[each.name], fit) for each, fit in best[1][:3]]
+        for each, fit in zip((q, k, v), fits, strict=True):
+            drives[each.name].at(fit.amount)
+        for each, fit in zip((q, k, v, node), (*fits, attended(fits)), strict=True):
+            self._keep(each, fit)
 
     def _profile(self, heads: int, width: int) -> NDArray[np.floating]:
         """Return normal quantiles over the channels of every head, in random order, so that no head is left out."""
         quantiles = np.array([quantile((i + 0.5) / width) for i in range(width)])
         return np.concatenate([self.random.permutation(quantiles) for _ in range(heads)])
-
-    def _norm(self, name: str) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a layer's BatchNorm by their short names."""
-        return {key.rsplit(".", 1)[1]: self.state[key] for key in self.keys[f"{name}.bn_shift"]}
-
-    def _store(self, name: str, norm: Mapping[str, NDArray[Any]]) -> None:
-        for key in self.keys[f"{name}.bn_shift"]:
-            self.state[key] = norm[key.rsplit(".", 1)[1]]
 
 
 def _approach(rate_at: Callable[[float], float], target: float) -> float:
@@ -381,20 +331,3 @@ def _approach(rate_at: Callable[[float], float], target: float) -> float:
             break
         inner, outer = (inner, middle) if sign * (rate - target) >= 0.0 else (middle, outer)
     return highest
-
-
-def _stored(bias: NDArray[np.floating], offset: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the offset as the float32 of the state_dict will have it, so that a run in float64 repeats the spikes."""
-    return (bias + offset).astype(np.float32).astype(np.float64) - bias
-
-
-def _bits(words: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return the bits of words, the lowest first."""
-    return np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little").astype(bool)
-
-
-def _plus(currents: RealMap, offset: NDArray[np.floating]) -> RealMap:
-    """Return the map with an offset added to every channel; padded channels stay 0."""
-    padded = np.zeros(currents.values.shape[-1], currents.values.dtype)
-    padded[: currents.channels] = offset
-    return replace(currents, values=currents.values + padded)

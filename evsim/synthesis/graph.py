@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from evsim.layers.attention import Attention
 from evsim.layers.context import Context, Layer
-from evsim.layers.gates import Gate, Masking, Sums
-from evsim.layers.neurons import NeuronLayer
-from evsim.layers.pool import Average, Pool
-from evsim.layers.readout import Addition, Flattening, TokenAverage
-from evsim.network import LIF, Add, MaxPool, Network, Node, Shape, SpikingSelfAttention, TokenMean
-from evsim.primitives import And, AveragePool, Flatten, HeadProduct, HeadSum, Mask, TokenSum
-from evsim.spikes import SpikeMap
+from evsim.layers.forms import FORMS, Place
+from evsim.network import LIF, Add, MaxPool, Network, Node, SpikingSelfAttention, TokenMean
+from evsim.primitives import HeadProduct, HeadSum, MultiSpike, TokenSum
+from evsim.spikes import IntegerMap, SpikeMap
 
-RUNNING: Mapping[type[Node], Callable[[Any, Shape, Context], Layer]] = {
-    MaxPool: Pool,
-    AveragePool: lambda node, shape, context: Average(node, _read(node, shape), shape, context),
-    Add: lambda _node, _shape, context: Addition(context),
-    SpikingSelfAttention: Attention,
-    Flatten: lambda _node, _shape, context: Flattening(context),
-    And: lambda node, _shape, context: Gate(node, context),
-    Mask: lambda node, _shape, context: Masking(node, context),
-    HeadSum: Sums,
-    TokenSum: Sums,
-    TokenMean: lambda _node, _shape, context: TokenAverage(context),
-}
-"""Running form of the nodes that have neither weights nor a rate: they pass on what they are given."""
+Neurons = LIF | MultiSpike
+"""Nodes that have a rate: of integer neurons, the share of their greatest integer that they emit on average."""
+
+Fired = SpikeMap | IntegerMap
+"""What neurons emit."""
 
 Progress = Callable[[int, int], None]
 """Takes the number of steps, and how many are over."""
-
-
-def _read(node: AveragePool, shape: Shape) -> Shape:
-    """Return the least map that an average pool makes this one of; what is left over beside it, no window reads."""
-    height, width = ((size - 1) * node.stride + node.kernel - 2 * node.padding for size in (shape.height, shape.width))
-    return replace(shape, height=height, width=width)
 
 
 class Graph:
@@ -68,11 +49,11 @@ class Graph:
 
     def __init__(self, network: Network) -> None:
         self.network, self.readers = network, network.consumers()
-        lifs = {node.name: node for node in network.nodes if isinstance(node, LIF)}
+        neurons: dict[str, Neurons] = {node.name: node for node in network.nodes if isinstance(node, Neurons)}
         self.free = {
-            name: lif for name, lif in lifs.items() if isinstance(network.node(lif.inputs[0]), HeadSum | TokenSum)
+            name: lif for name, lif in neurons.items() if isinstance(network.node(lif.inputs[0]), HeadSum | TokenSum)
         }
-        self.neurons = {name: lif for name, lif in lifs.items() if name not in self.free}
+        self.neurons = {name: lif for name, lif in neurons.items() if name not in self.free}
         self.pools: dict[str, MaxPool] = {}
         self.attention: dict[str, SpikingSelfAttention] = {}
         self.products: dict[str, HeadProduct] = {}
@@ -86,13 +67,17 @@ class Graph:
             if isinstance(source, HeadProduct):
                 self.products[name] = source
         ends = (rank for rank, node in enumerate(network.nodes) if isinstance(node, TokenMean) or node.once)
-        last = max((rank for rank, node in enumerate(network.nodes) if isinstance(node, LIF)), default=-1)
+        last = max((rank for rank, node in enumerate(network.nodes) if isinstance(node, Neurons)), default=-1)
         self.end = max(next(ends, len(network.nodes)), last + 1)
 
     def feeds_attention(self, name: str) -> bool:
         """Whether a node drives neurons that attention reads."""
         last = [self.network.node(node) for reader in self.readers[name] for node in self.readers[reader]]
         return any(isinstance(node, SpikingSelfAttention) for node in last)
+
+    def drives_neurons(self, name: str) -> bool:
+        """Whether neurons read a node."""
+        return any(reader in self.neurons for reader in self.readers[name])
 
     def writes_to_stream(self, name: str) -> bool:
         """Whether a residual addition reads a node."""
@@ -106,18 +91,38 @@ class Graph:
             if self.feeds_attention(name):
                 (lif,) = self.readers[name]
                 last[name] = last[self.readers[lif][0]]
-        for lif, product in self.products.items():  # the product is made when its neurons fire
-            last |= {name: max(last[name], rank[lif]) for name in product.inputs}
+        again = {lif: product.inputs for lif, product in self.products.items()}  # made when its neurons fire
+        for neurons, node in self.neurons.items():
+            source = self.network.node(node.inputs[0])
+            if "weight" in source.parameters():  # which runs again with every change of its weights
+                again[neurons] = source.inputs
+        for neurons, inputs in again.items():
+            last |= {name: max(last[name], rank[neurons]) for name in inputs}
         return last
 
 
-def running(node: LIF, network: Network, context: Context) -> NeuronLayer:
-    """Return the running form of neurons alone; of PLIF neurons, with their own time constant."""
-    weights = {"w": network.weights[f"{node.name}.w"]} if node.parametric else None
-    return NeuronLayer(node, network.shapes[node.name], context, weights)
+def running(node: Node, network: Network, context: Context) -> Layer:
+    """Return the running form of a node, fused with no other."""
+    sources = tuple(network.shapes[name] for name in node.inputs)
+    weights = {name: network.weights[f"{node.name}.{name}"] for name in node.parameters()}
+    return FORMS[type(node)](node, Place(sources, network.shapes[node.name], weights, network.spec.timesteps, context))
 
 
-def rate_of(spikes: SpikeMap) -> float:
-    """Return the share of 1 among the spikes of a map."""
-    fired = int(np.bitwise_count(spikes.words).sum(dtype=np.int64))
-    return fired / (spikes.steps * spikes.height * spikes.width * spikes.channels)
+def moved(node: Neurons, margin: float) -> tuple[Neurons, float]:
+    """Return neurons whose thresholds are higher by a margin, and what to add to their currents.
+
+    Those of integers stand where their rounding has them: there the currents are lower by as much.
+    """
+    if isinstance(node, MultiSpike):
+        return node, -margin
+    return replace(node, v_threshold=node.v_threshold + margin), 0.0
+
+
+def rate_of(fired: Fired, node: Neurons) -> float:
+    """Return the share of 1 among the spikes of a map, or of the greatest integer in integers of these neurons."""
+    if isinstance(node, MultiSpike):
+        assert isinstance(fired, IntegerMap)
+        return int(fired.values.sum(dtype=np.int64)) / (fired.values.size * node.levels)
+    assert isinstance(fired, SpikeMap)
+    spikes = int(np.bitwise_count(fired.words).sum(dtype=np.int64))
+    return spikes / (fired.steps * fired.height * fired.width * fired.channels)

@@ -21,6 +21,7 @@ from evsim.converters import ConvertOptions, Family, build
 from evsim.converters.checkpoint import Checkpoint
 from evsim.converters.presets import Preset
 from evsim.converters.registry import find_family, find_preset
+from evsim.converters.table import learned_constants
 from evsim.errors import OptionError
 from evsim.network import Network
 from evsim.synthesis.calibration import calibrate
@@ -72,6 +73,8 @@ def synthesize(
     rates: str | float = "published",
     scale_rates: float = 1.0,
     seed: int = 0,
+    facts: Mapping[str, Any] | None = None,
+    *,
     progress: Progress | None = None,
 ) -> Synthetic:
     """Make a model with random weights that fires at given rates.
@@ -86,15 +89,17 @@ def synthesize(
         Factor on all rates; none goes beyond 0.9.
     seed
         Of weights and input, 0 to 2^64 - 1. The same seed gives the same bits on every computer.
+    facts
+        Options of the converter that say otherwise than the preset, by their names: ``{"connect": "iand"}``.
     progress
         Called with the number of nodes to calibrate, and how many are; what misses its rates is drawn again.
 
     Raises
     ------
     OptionError
-        If a preset or rate is unknown or makes no sense.
+        If a preset, rate or fact is unknown or makes no sense.
     NetworkError
-        If the family has neurons whose rate no BatchNorm sets.
+        If the family has neurons whose rate no layer before them sets.
     """
     preset = _preset(model)
     family = find_family(preset.family)
@@ -104,18 +109,22 @@ def synthesize(
     if not 0 <= seed <= LARGEST_SEED:
         raise OptionError(f"`seed` must be from 0 to 2^64 - 1, got {seed}")
     random = Philox(seed)
-    state = _state(family, preset, partial(_draw, random))
-    network = _convert(model, preset, state)
+    told = {name: value for name, value in (facts or {}).items() if value is not None}
+    state = _state(family, replace(preset, neuron=told.get("neuron", preset.neuron)), partial(_draw, random))
+    # layers that are to stay apart are calibrated as one: only that has a BatchNorm before each of its neurons
+    network = _convert(model, preset, state, {name: value for name, value in told.items() if name != "fold"})
     sample = make_sample(network, random)
     targets = {
         name: min(HIGHEST_RATE, scale_rates * (rate or published_rate(name, preset, family)))
         for name in Graph(network).neurons
     }
     reached, single = _calibrated(network, state, targets, sample, random, progress)
+    if "fold" in told:
+        network = _convert(model, preset, state, told)
     source = "published rates" if rate is None else f"rate {rate}"
     calibrated = f"calibrated to {source} x {scale_rates:g}"
     provenance = {
-        **{fact: _from_preset(text) for fact, text in network.provenance.items()},
+        **{fact: text if fact in told else _from_preset(text) for fact, text in network.provenance.items()},
         "checkpoint": f"synthetic: random weights of seed {seed} (Philox 4x32-10), {calibrated}; predicts nothing",
     }
     if rate is None:
@@ -124,8 +133,8 @@ def synthesize(
     return Synthetic(replace(network, provenance=provenance), state, sample, reached, single)
 
 
-def skeleton(model: str | Preset) -> Network:
-    """Return a model's graph for questions about sizes; its weights are 0 and take no memory.
+def skeleton(model: str | Preset, facts: Mapping[str, Any] | None = None) -> Network:
+    """Return a model's graph for questions about sizes; its weights are 0 and take no memory; `facts` as `synthesize`.
 
     Raises
     ------
@@ -133,9 +142,8 @@ def skeleton(model: str | Preset) -> Network:
         If a preset is unknown or makes no sense.
     """
     preset = _preset(model)
-    return _convert(
-        model, preset, _state(find_family(preset.family), preset, lambda shape: np.broadcast_to(np.float32(0.0), shape))
-    )
+    state = _state(find_family(preset.family), preset, lambda shape: np.broadcast_to(np.float32(0.0), shape))
+    return _convert(model, preset, state, facts)
 
 
 def _calibrated(
@@ -212,18 +220,20 @@ def _rate(rates: str | float) -> float | None:
     return rate
 
 
-def _convert(model: str | Preset, preset: Preset, state: dict[str, NDArray[Any]]) -> Network:
+def _convert(
+    model: str | Preset, preset: Preset, state: dict[str, NDArray[Any]], told: Mapping[str, Any] | None = None
+) -> Network:
     """Build the network by the ordinary converter; its weights are read from `state` on access."""
     shapes = {key: value.shape for key, value in state.items()}
     checkpoint = Checkpoint(Path(f"{preset.family}-{preset.depth}-{preset.dim}"), state, shapes, {}, (), "")
     if isinstance(model, str):
-        return build(checkpoint, ConvertOptions(preset.family, preset=model)).network
+        return build(checkpoint, ConvertOptions(preset.family, preset=model, **(told or {}))).network
     chosen = {name: getattr(preset, name, None) for name in find_family(preset.family).choices}
     options = ConvertOptions(
         preset.family, heads=preset.heads or None, timesteps=preset.timesteps, image_size=preset.image_size,
         mean=preset.mean or None, std=preset.std or None, **chosen,
     )  # fmt: skip
-    return build(checkpoint, options).network
+    return build(checkpoint, replace(options, **(told or {}))).network
 
 
 def _state(
@@ -242,9 +252,16 @@ def _state(
             state |= {f"{norm}.weight": ones, f"{norm}.bias": zeros}
             state |= {f"{norm}.running_mean": zeros, f"{norm}.running_var": ones}
             state[f"{norm}.num_batches_tracked"] = np.array(1)
-    if preset.neuron == "plif":
-        state |= {f"{neurons}.w": np.zeros((), np.float32) for neurons in family.form(name).learned}  # tau 2
+    if preset.neuron == "plif" and not learned_constants({key: value.shape for key, value in state.items()}):
+        names = family.form(name).learned or _neurons(preset, state)
+        state |= {f"{neurons}.w": np.zeros((), np.float32) for neurons in names}  # tau 2
     return state
+
+
+def _neurons(preset: Preset, state: dict[str, NDArray[Any]]) -> tuple[str, ...]:
+    """Return the names of all neurons, of a family whose table does not tell where a learned leak lies."""
+    graph = Graph(_convert(preset, replace(preset, neuron=None), state))
+    return (*graph.neurons, *graph.free)
 
 
 def _draw(random: Philox, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from evsim.converters.parts import Weights
 from evsim.layers.attention import NamedRows
 from evsim.layers.context import Context
-from evsim.network import LIF, Network
+from evsim.network import Network
 from evsim.primitives import HeadProduct
 from evsim.spikes import Packet, SpikeMap
-from evsim.synthesis.graph import rate_of, running
+from evsim.synthesis.graph import Neurons, rate_of, running
 
 WIDEST = 40.0
 """Powers of two up and down between which the number is searched."""
@@ -29,7 +29,7 @@ HALVINGS = 40
 
 def fitted_scale(
     network: Network,
-    node: LIF,
+    node: Neurons,
     read: tuple[Packet, ...],
     state: dict[str, NDArray[Any]],
     target: float,
@@ -72,10 +72,12 @@ def fitted_scale(
             network.weights[f"{product.name}.scale"], shape.channels // product.heads
         )
         neurons.reset()
-        return neurons.step(replace(sums, values=values))
+        fired = neurons.step(replace(sums, values=values))
+        assert isinstance(fired, SpikeMap)
+        return fired
 
     def error(spikes: SpikeMap) -> float:
-        return abs(rate_of(spikes) - target)
+        return abs(rate_of(spikes, node) - target)
 
     low, high, best, spikes = -WIDEST, WIDEST, 0.0, fire(0.0)
     least = error(spikes)
@@ -86,5 +88,5 @@ def fitted_scale(
         spikes = fire(power)
         if error(spikes) < least:
             least, best = error(spikes), power
-        low, high = (power, high) if rate_of(spikes) > target else (low, power)
+        low, high = (power, high) if rate_of(spikes, node) > target else (low, power)
     return fire(best)

@@ -4,7 +4,9 @@ Spikingformer-8-512 and -8-768 on ImageNet are published layer by layer (rates o
 that feeds it). For every other model no rates are published, and these are assumed: those of 8-768 for a dimension of
 768, of 8-512 for all others; block b of a model of depth d takes those of the published block
 ``floor((b + 1/2) * 8 / d)``, the one at the same relative depth; CIFAR and DVS models and CML fire as those of
-ImageNet. Layers of other families fire as Spikingformer's of the same place (`Family.fires_like`).
+ImageNet. Layers of other families fire as Spikingformer's of the same place (`Family.fires_like`); the stages of
+convolutional nets as those of its tokenizer. The rate of integer neurons is the mean of what they emit, as a share of
+the greatest integer: of their virtual timesteps, the share with a spike.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from evsim.engine import Precision, Simulator
 from evsim.errors import OptionError
 from evsim.layers.plan import Stage
 from evsim.network import Network
-from evsim.spikes import Packet, SpikeMap
-from evsim.synthesis.graph import Graph, rate_of
+from evsim.spikes import Packet
+from evsim.synthesis.graph import Fired, Graph, rate_of
 
 READERS = {"attn.proj": "attn.q", "attn.attn": "attn.proj", "mlp.mlp1": "mlp.mlp1", "mlp.mlp2": "mlp.mlp2"}
 """Neurons of a Spikingformer's block to the layer that reads them, whose input rate is published."""
@@ -60,12 +62,14 @@ class _RateCounter:
     def __init__(self, network: Network) -> None:
         self.rates: dict[str, float] = {}
         graph = Graph(network)
-        self._lifs = {graph.pools[lif].name if lif in graph.pools else lif: lif for lif in graph.neurons}
+        self._neurons = {
+            graph.pools[name].name if name in graph.pools else name: node for name, node in graph.neurons.items()
+        }
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
         """Take note of the spikes that a stage emits."""
-        if stage.name in self._lifs and isinstance(output, SpikeMap):
-            self.rates[self._lifs[stage.name]] = rate_of(output)
+        if (node := self._neurons.get(stage.name)) and isinstance(output, Fired):
+            self.rates[node.name] = rate_of(output, node)
 
 
 def published_rate(name: str, preset: Preset, family: Family) -> float:
@@ -105,7 +109,8 @@ def source_of_rates(preset: Preset, family: Family) -> str:
     )
     if own and preset.dim in (512, 768):
         return f"published for {model} on ImageNet, per layer"
-    text = f"assumed: none are published for this model; those of {model} on ImageNet, blocks by relative depth"
+    text = f"assumed: none are published for this model; those of {model} on ImageNet at the same place, "
+    text += "blocks by relative depth"
     if family.residual_rate is not None:
         text += f", residual neurons {family.residual_rate}"
     return text

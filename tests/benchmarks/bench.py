@@ -113,6 +113,11 @@ def table(result: dict) -> str:
             f"| {row['workload']} {row['name']} | {row['threads']} | {row['evsim_ms']:.2f} | {dense:.2f} | "
             f"{dense / row['evsim_ms']:.1f} | {row['gacc_s']:.1f} | {share:.2f} |"
         )
+    if result["kinds"]:
+        lines += ["", "| network | layers | evsim ms | eager ms | ratio |", "|---|---|---|---|---|"]
+    for row in result["kinds"]:
+        ratio = f"{row['eager_ms'] / row['evsim_ms']:.1f}" if row["evsim_ms"] else "-"
+        lines.append(f"| {row['workload']} | {row['kind']} | {row['evsim_ms']:.2f} | {row['eager_ms']:.2f} | {ratio} |")
     for key in ("activity", "startup", "two_images_two_cores"):
         if key in result:
             lines += ["", f"{key}: {json.dumps(result[key])}"]
@@ -143,17 +148,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "bench.json")
     options = parser.parse_args()
     names = ["8-512"] if options.quick else options.only or list(WORKLOADS)
-    result: dict = {"machine": machine(), "roofline_gacc_s": 0.0, "runs": [], "layers": []}
+    result: dict = {"machine": machine(), "roofline_gacc_s": 0.0, "runs": [], "layers": [], "kinds": []}
     for name in names:
         workload = WORKLOADS[name]
         child("workloads.py", name)
         _, memory = timed(EVSIM, "run", str(workload.model), "--input", str(workload.sample))
-        for threads in (1,) if options.quick else (1, 2):
+        for threads in (1,) if options.quick or workload.of_family else (1, 2):
             sys.stderr.write(f"{name} on {threads} thread(s) ...\n")
             got = child("contest.py", name, "--threads", str(threads))
-            got["run"]["compile_ms"] = got["run"].pop("compiled_ms")
+            got["run"]["compile_ms"] = got["run"].pop("compiled_ms", None)
             result["runs"].append(got["run"] | {"peak_rss_mb": round(memory, 1)})
             result["layers"] += got["layers"]
+            result["kinds"] += got.get("kinds", [])
             result["roofline_gacc_s"] = max(result["roofline_gacc_s"], round(got["roofline_gacc_s"], 2))
     if not options.quick:
         result["activity"] = child("alone.py", "activity")

@@ -21,7 +21,13 @@ class Workload:
     @property
     def stem(self) -> Path:
         """Path of its files, without suffix."""
-        return FOLDER / (self.name if self.scale == 1.0 else f"{self.name}-x{self.scale:g}")
+        name = self.name.replace(" ", "-")
+        return FOLDER / (name if self.scale == 1.0 else f"{name}-x{self.scale:g}")
+
+    @property
+    def of_family(self) -> bool:
+        """Whether it stands for a family, and its opponent is the eager form of its network alone."""
+        return " " in self.name
 
     @property
     def model(self) -> Path:
@@ -44,7 +50,23 @@ WORKLOADS = {
     "8-768": Workload("8-768", "spikingformer-8-768-imagenet"),
     "cifar-4-384": Workload("cifar-4-384", "spikingformer-4-384-cifar10"),
     "dvs-2-256": Workload("dvs-2-256", "spikingformer-2-256-cifar10dvs"),
-}
+} | {
+    f"{family} {preset}": Workload(f"{family} {preset}", preset)
+    for family, preset in (
+        ("spikformer", "spikformer-8-512-imagenet"),
+        ("qkformer", "qkformer-10-512-imagenet"),
+        ("sdt-v1", "sdt-8-512"),
+        ("sdt-v2", "sdt-v2-8-512-imagenet"),
+        ("sdt-v3", "sdt-v3-s-imagenet"),
+        ("spikingresformer", "spikingresformer-s-imagenet"),
+        ("sew-resnet", "sew-resnet-34-imagenet"),
+        ("spiking-resnet", "spiking-resnet-34-imagenet"),
+        ("ms-resnet", "ms-resnet-34-imagenet"),
+        ("spiking-vgg", "spiking-vgg-16-bn-imagenet"),
+        ("csnn", "csnn-plif-cifar10"),
+    )
+}  # fmt: skip
+"""By name: Spikingformer's own, and one of each other family, on ImageNet where it has a size for that."""
 
 
 def prepare(workload: Workload) -> None:
@@ -55,10 +77,10 @@ def prepare(workload: Workload) -> None:
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     sys.stderr.write(f"synthesizing {workload.stem.name} ...\n")
-    made = synthesis.synthesize(workload.preset, scale_rates=workload.scale)
-    modelfile.save(made.network, workload.model)
-    synthesis.save_state(made.state, workload.state)
-    synthesis.save_sample(made.sample, workload.sample)  # last: its presence says that all are whole
+    synthetic = synthesis.synthesize(workload.preset, scale_rates=workload.scale)
+    modelfile.save(synthetic.network, workload.model)
+    synthesis.save_state(synthetic.state, workload.state)
+    synthesis.save_sample(synthetic.sample, workload.sample)  # last: its presence says that all are whole
 
 
 def reference(workload: Workload):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 FIGURES = Path(__file__).with_name("experiments.json")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "experiments.md"
+ABSENT = "No figures are kept yet; `make experiments WRITE=--write` trains these models and fills in the tables."
 COLUMNS = (
     "model", "weights", "right, by seed", "accuracy", "SOPs, thousands", "energy, exact (uJ)", "energy, paper (uJ)",
-    "layers that read other than spikes; their share of SOPs",
+    "layers that read other than spikes; their share of the exact energy",
 )  # fmt: skip
 PLACE = re.compile(r"(<!-- (digits|nmnist) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where a data set's tables stand in the document."""
@@ -19,18 +20,19 @@ def written(text: str, figures: dict) -> str:
     """Return a document with its tables made anew."""
 
     def fill(place: re.Match[str]) -> str:
-        body = "\n".join(tables(figures[place[2]])) + "\n" if place[2] in figures else ""
-        return f"{place[1]}{body}{place[3]}"
+        lines = tables(figures[place[2]]) if place[2] in figures else ["", ABSENT, ""]
+        return place[1] + "\n".join(lines) + f"\n{place[3]}"
 
     return PLACE.sub(fill, text)
 
 
 def tables(data: dict) -> list[str]:
     """Return the lines of a data set's two tables."""
-    number = data["samples"]
+    number, seeds = data["samples"], data["seeds"]
+    which = f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]} alone"
     lines = [
         "",
-        f"{number} held-out samples, T = {data['timesteps']}; mean of three seeds, in brackets 95 % over the samples.",
+        f"{number} held-out samples, T = {data['timesteps']}; {which}, in brackets 95 % over the samples (bootstrap).",
         "",
         f"| {' | '.join(COLUMNS)} |",
         "|---|---:|---|---|---|---|---|---|",

@@ -79,11 +79,12 @@ def held_out(folder: Path, data: str, labels: tuple[str, ...]):
 
 
 def evaluated(folder: Path, data: str, model: str, seed: int, workers: int) -> dict[str, np.ndarray | object]:
-    """Run the held-out samples in float64; every prediction must be PyTorch's."""
+    """Run the held-out samples in float64; every prediction must be PyTorch's. What ran before is not run again."""
     network = evsim.load(model_of(folder, data, model, seed))
     outcome = evsim.evaluate(
-        network, held_out(folder, data, network.labels), precision="float64", workers=workers, threads=1
-    )
+        network, held_out(folder, data, network.labels), precision="float64", workers=workers, threads=1,
+        out=folder / f"{data}-{model}-{seed}.audit.h5", resume=True,
+    )  # fmt: skip
     want = np.load(folder / f"{data}-{model}-{seed}.npy")
     assert not outcome.failed, outcome.failed[:1]
     assert outcome.logits.shape == want.shape, (outcome.logits.shape, want.shape)
@@ -91,7 +92,7 @@ def evaluated(folder: Path, data: str, model: str, seed: int, workers: int) -> d
     apart = float(np.abs(outcome.logits - want).max())
     assert apart < CLOSE, f"{data} {model} {seed}: logits are {apart} apart"
     offending = {layer.name for layer in check(network).offenders}
-    costs = zip(outcome.summaries["sops"][:-1], outcome.audit.layout.first.layers, strict=True)
+    costs = zip(outcome.summaries["energy_mj"][:-1], outcome.audit.layout.first.layers, strict=True)
     return {
         "correct": (outcome.predictions == outcome.labels).astype(np.float64),
         "sops": outcome.sops.astype(np.float64),
@@ -101,7 +102,7 @@ def evaluated(folder: Path, data: str, model: str, seed: int, workers: int) -> d
         "apart": apart,
         "anytime": [moment.top1.count for moment in outcome.anytime],
         "offending": sorted(offending),
-        "offending_sops": sum(figure.mean for figure, layer in costs if layer.name in offending),
+        "offending_mj": sum(figure.mean for figure, layer in costs if layer.name in offending),
         "parameters": int(sum(network.weights[key].size for key in network.weights)),
         "timesteps": network.spec.timesteps,
         "classes": len(set(outcome.labels.tolist())),
@@ -125,8 +126,11 @@ def intervals(values: np.ndarray) -> dict[str, list[float]]:
 
 
 def figures_of(folder: Path, data: str, workers: int) -> dict:
-    """Return all figures of a data set."""
-    runs = {model: [evaluated(folder, data, model, seed, workers) for seed in SEEDS] for model in MODELS}
+    """Return all figures of a data set, of the seeds of which every model is trained."""
+    seeds = [s for s in SEEDS if all((folder / f"{data}-{model}-{s}.pth.tar").exists() for model in MODELS)]
+    if not seeds:
+        raise SystemExit(f"{folder} lacks models of {data}; train them by train_small.py")
+    runs = {model: [evaluated(folder, data, model, seed, workers) for seed in seeds] for model in MODELS}
     samples = len(runs[MODELS[0]][0]["correct"])
     rows = {}
     for model, each in runs.items():
@@ -139,7 +143,7 @@ def figures_of(folder: Path, data: str, workers: int) -> dict:
             "sops_by_seed": [float(run["sops"].mean()) for run in each],
             "energy_mj_by_seed": [float(run["energy_mj"].mean()) for run in each],
             "offending": each[0]["offending"],
-            "offending_share": float(np.mean([run["offending_sops"] / run["sops"].mean() for run in each])),
+            "offending_share": float(np.mean([run["offending_mj"] / run["energy_mj"].mean() for run in each])),
             "anytime": np.mean([run["anytime"] for run in each], axis=0).tolist(),
             "apart": max(run["apart"] for run in each),
         }
@@ -148,7 +152,13 @@ def figures_of(folder: Path, data: str, workers: int) -> dict:
          "difference": intervals(of_sample(runs[first]) - of_sample(runs[second]))}
         for asked, first, second in PAIRS
     ]  # fmt: skip
-    return {"samples": samples, "timesteps": runs[MODELS[0]][0]["timesteps"], "models": rows, "pairs": pairs}
+    return {
+        "samples": samples,
+        "seeds": seeds,
+        "timesteps": runs[MODELS[0]][0]["timesteps"],
+        "models": rows,
+        "pairs": pairs,
+    }
 
 
 def main() -> None:
