@@ -38,7 +38,6 @@ endif
 demo: $(BIN)/.installed
 	$(BIN)/evsim demo --save demo-out
 	$(BIN)/evsim demo
-	$(BIN)/evsim run demo-out/model.h5 --input demo-out/dvs_sample.aedat
 
 test: $(BIN)/.dev
 	$(BIN)/python -m pytest

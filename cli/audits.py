@@ -10,6 +10,7 @@ from evsim.cli.command import command
 from evsim.cli.shared import INPUT, MODEL, OUTPUT, argument, option
 
 if TYPE_CHECKING:
+    from evsim.cli.looks import Look
     from evsim.events import ReadOptions
     from evsim.report.files import CountsFolder
 
@@ -30,6 +31,7 @@ def check(
     threads: int,
     allow_memory: str | None,
     json_file: str | None,
+    look: "Look",
 ) -> None:
     """Name every layer that reads other values than spikes.
 
@@ -38,6 +40,7 @@ def check(
     from evsim import api
     from evsim.audit.check import check as check_network
     from evsim.cli.prices import operation_prices
+    from evsim.cli.progress import Progress
     from evsim.converters import load_model
     from evsim.files import check_outputs
     from evsim.report.audit import check_document, check_report
@@ -49,8 +52,9 @@ def check(
     output.notes(loaded.notes)
     sample = None if source is None else api.read(source, network, timesteps, reading)
     output.notes(sample.notes if sample else ())
-    verdict = check_network(network, sample, prices, threads, timesteps)
-    output.show(check_report(verdict), check_document(verdict), json_file)
+    with Progress(len(network.nodes)) as progress:
+        verdict = check_network(network, sample, prices, threads, timesteps, [progress])
+    output.show(check_report(verdict), check_document(verdict), json_file, look)
     raise typer.Exit(0 if verdict.spike_driven else 1)
 
 
@@ -92,6 +96,7 @@ def compare(
     allow_memory: str | None,
     json_file: str | None,
     html_file: str | None,
+    look: "Look",
 ) -> None:
     """Compare models, or one with another residual.
 
@@ -106,14 +111,14 @@ def compare(
             "source": source, "residual": residual, "counts": counts, "timesteps": timesteps,
             "allow_memory": allow_memory, "threads": threads != 1, "html": html_file,
         }  # fmt: skip
-        compare_evaluations(models, profile, json_file, unheeded, reading)
+        compare_evaluations(models, profile, json_file, unheeded, reading, look)
         return
     if source is None:
         raise OptionError("compare runs models on an input; give --input, or --eval for what evsim eval has run")
     compare_models(
         models, source, residual, counts,
         timesteps=timesteps, reading=reading, profile=profile, threads=threads, allow_memory=allow_memory,
-        json_file=json_file, html_file=html_file,
+        json_file=json_file, html_file=html_file, look=look,
     )  # fmt: skip
 
 
@@ -121,6 +126,7 @@ def compare(
 def paper(
     *,
     json_file: str | None,
+    look: "Look",
 ) -> None:
     """Recompute the paper's energy table from its firing rates.
 
@@ -132,7 +138,7 @@ def paper(
 
     check_outputs({"--json": json_file})
     table = paper_table()
-    output.show(paper_report(table), paper_document(table), json_file)
+    output.show(paper_report(table), paper_document(table), json_file, look)
 
 
 @command(
@@ -159,6 +165,7 @@ def sweep(
     threads: int,
     csv_file: str | None,
     json_file: str | None,
+    look: "Look",
 ) -> None:
     """Run synthetic models of many depths and widths.
 
@@ -169,6 +176,7 @@ def sweep(
     from evsim.audit.sweep import SweepOptions
     from evsim.audit.sweep import sweep as sweep_sizes
     from evsim.cli.prices import operation_prices
+    from evsim.cli.progress import announce_compiling
     from evsim.files import check_outputs, write_whole
     from evsim.report.audit import sweep_csv, sweep_document, sweep_report, sweep_warnings
     from evsim.report.files import CountsFolder
@@ -179,6 +187,7 @@ def sweep(
     folder = CountsFolder(counts) if counts else None
     keep = (lambda run: folder.add(run.network.name, run)) if folder else None
     todo = sweep_sizes(depths, dims, options, operation_prices(profile), keep)
+    announce_compiling()
     bar = tqdm(todo, total=len(depths) * len(dims), unit="model", leave=False, disable=None, file=sys.stderr)
     rows = tuple(bar)
     for warning in sweep_warnings(rows):
@@ -188,7 +197,7 @@ def sweep(
     _save(folder)
     text = sweep_csv(rows).rstrip("\n") if csv_file == "-" else sweep_report(rows)
     kept = bool(folder) or csv_file not in (None, "-")
-    output.show(text, sweep_document(rows), json_file, kept=kept)
+    output.show(text, sweep_document(rows), json_file, look, kept=kept)
 
 
 def _save(folder: "CountsFolder | None") -> None:

@@ -1,12 +1,16 @@
 """Commands about energy: energy, counts, profiles."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evsim.cli import output
 from evsim.cli.command import PlainGroup, command
 from evsim.cli.shared import INPUT, OUTPUT, PRICES, argument, option
+
+if TYPE_CHECKING:
+    from evsim.cli.looks import Look
+    from evsim.events import ReadOptions
 
 PANEL = "Energy"
 BREAKDOWN = "What is shown"
@@ -54,7 +58,7 @@ def energy(
     ] = None,
     by: Annotated[
         str | None,
-        option("layer, stage, block, head, timestep or cost [default: layer]", BREAKDOWN, metavar="KEY"),
+        option("layer, stage, block, head, timestep or cost [default: stage]", BREAKDOWN, metavar="KEY"),
     ] = None,
     against: Annotated[
         str | None,
@@ -71,6 +75,8 @@ def energy(
     json_file: str | None,
     csv_file: str | None,
     html_file: str | None,
+    layers: bool,
+    look: "Look",
 ) -> None:
     """Charge stored counts by any energy method and profile.
 
@@ -86,9 +92,42 @@ def energy(
     charge_and_print(
         Request(
             tuple(files), method, profile, by, against, sensitivity, traffic, e_ac, e_mac, time_ms, frequency_mhz,
-            tuple(settings or ()), json_file, csv_file, html_file,
+            tuple(settings or ()), json_file, csv_file, html_file, layers, look,
         )
     )  # fmt: skip
+
+
+@command(
+    "evsim traffic counts.h5 --fps 30",
+    "evsim traffic model.h5 --input recording.aedat --fps 30",
+    "evsim traffic counts.h5 --csv traffic.csv",
+    panel=PANEL,
+)
+def traffic(
+    file: Annotated[str, argument("FILE", "counts.h5 or audit.h5; with --input model.h5 or a checkpoint", INPUT)],
+    source: Annotated[
+        str | None, option("recording, frames or image to run the model on", INPUT, "--input", metavar="FILE")
+    ] = None,
+    fps: Annotated[float | None, option("inferences per second, for the bandwidth", BREAKDOWN)] = None,
+    *,
+    timesteps: int | None,
+    reading: "ReadOptions",
+    profile: str,
+    threads: int,
+    allow_memory: str | None,
+    csv_file: str | None,
+    json_file: str | None,
+    look: "Look",
+) -> None:
+    """Tell what a chip must hold and move: peaks, buffers, bandwidth.
+
+    --csv writes every counter per layer, timestep and head.
+    """
+    from evsim.cli.moving import Request, measure_and_print
+
+    measure_and_print(
+        Request(file, source, fps, timesteps, reading, profile, threads, allow_memory, csv_file, json_file, look)
+    )
 
 
 @command("evsim counts merge a.counts.h5 b.counts.h5 --out sum.h5")
@@ -118,10 +157,12 @@ def profiles(
         str | None,
         option("only this one, bundled or a .toml file", PRICES, metavar="NAME"),
     ] = None,
+    *,
+    look: "Look",
 ) -> None:
     """List hardware profiles and energy methods."""
     from evsim.energy import load_profile, profile_names
     from evsim.report.breakdown import profiles_report
 
     chosen = [load_profile(name) for name in ([profile] if profile else profile_names())]
-    output.say(profiles_report(chosen, sources or profile is not None))
+    output.tell(profiles_report(chosen, sources or profile is not None), look)

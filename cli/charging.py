@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from evsim import countsfile
 from evsim.audit.accounts import DEFAULT, Account, Pricing, account
 from evsim.cli import output
+from evsim.cli.counted import counts_of, stored_of
+from evsim.cli.looks import Look
 from evsim.cli.pages import check_page, command_line, write_page
 from evsim.counters import Counts
 from evsim.energy import Options, load_profile, profile_names
@@ -18,11 +17,10 @@ from evsim.energy.charging import parsed
 from evsim.energy.result import KEYS
 from evsim.energy.sensitivity import sensitivity
 from evsim.errors import OptionError
-from evsim.evaluation.auditfile import finished, is_audit
-from evsim.evaluation.layout import RAN, summed
-from evsim.files import check_outputs, exists, write_whole
+from evsim.files import check_outputs, write_whole
 from evsim.report.breakdown import SCHEMA, energy_csv, energy_document, energy_report
 from evsim.report.sensitivity import sensitivity_document, sensitivity_report
+from evsim.report.tables import together
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,8 @@ class Request:
     json_file: str | None
     csv_file: str | None
     html_file: str | None
+    layers: bool
+    look: Look
 
 
 def charge_and_print(request: Request) -> None:
@@ -53,6 +53,8 @@ def charge_and_print(request: Request) -> None:
     options = options.changed(**{key: value for key, value in times.items() if value is not None})
     if request.by not in (None, *KEYS):
         raise OptionError(f"`by` takes {', '.join(KEYS)}; got {request.by}")
+    if request.by and request.layers:
+        raise OptionError("`layers=True` is `by=layer`; give one of them")
     check_page(request.html_file)
     targets = {"--json": request.json_file, "--csv": request.csv_file, "--html": request.html_file}
     check_outputs(targets, request.files)
@@ -61,7 +63,7 @@ def charge_and_print(request: Request) -> None:
         return
     pricing = _pricing(request)
     methods, note = pricing.methods() if request.method is None else (_named(request.method), "")
-    stored = [countsfile.load(path) for path in request.files]
+    stored = [stored_of(path) for path in request.files]
     accounts = [
         _account(path, each.counts, request, methods, pricing, options)
         for path, each in zip(request.files, stored, strict=True)
@@ -72,11 +74,12 @@ def charge_and_print(request: Request) -> None:
         from evsim.report.pages import energy_page
 
         write_page(request.html_file, energy_page(stored, accounts, command_line()))
-    if "-" in (request.json_file, request.csv_file):
+    if "-" in (request.json_file, request.csv_file) or request.look.format == "json":
         output.raw(energy_csv(accounts).rstrip("\n") if request.csv_file == "-" else json.dumps(document, indent=1))
     else:
-        bars, key = sys.stdout.isatty(), request.by or "layer"
-        output.say("\n\n".join(energy_report(each, key, bars) for each in accounts))
+        key = request.by or ("layer" if request.layers else "stage")
+        reports = [energy_report(each, key) for each in accounts]
+        output.tell(together(reports), request.look)
     if request.json_file not in (None, "-"):
         write_whole(str(request.json_file), json.dumps(document, indent=1).encode())
     if request.csv_file not in (None, "-"):
@@ -93,14 +96,15 @@ def _compare(request: Request, options: Options) -> None:
     if idle := [f"`{option}`" for option, value in unheeded.items() if value]:
         raise OptionError(f"`sensitivity` goes with `method`, `profile` and `json`, not with {', '.join(idle)}")
     methods = None if request.method is None else _named(request.method)
-    a, b = (_counts(path) for path in request.files)
+    a, b = (counts_of(path) for path in request.files)
     profiles = [load_profile(name) for name in profile_names()]
     own = _pricing(request).of(DEFAULT)
     if not own.bundled:
         profiles.append(own)
     names = (request.files[0], request.files[1])
     outcome = sensitivity(a, b, options, profiles, methods)
-    output.show(sensitivity_report(outcome, names), sensitivity_document(outcome, names), request.json_file)
+    report, document = sensitivity_report(outcome, names), sensitivity_document(outcome, names)
+    output.show(report, document, request.json_file, request.look)
 
 
 def _named(method: str) -> Sequence[str] | None:
@@ -114,14 +118,6 @@ def _account(
     whole = account(path, counts, methods, pricing, options, request.against, request.traffic)
     output.notes(f"{method} cannot answer: {reason}" for method, reason in whole.silent.items())
     return whole
-
-
-def _counts(path: str) -> Counts:
-    """Return the counts of a counts.h5, or those of all samples of an audit.h5 added up."""
-    if not exists(path) or not Path(path).is_file() or not is_audit(path):
-        return countsfile.load(path).counts
-    audit = finished(path)
-    return summed(audit.layout, audit.arrays, audit.arrays["status"] == RAN)
 
 
 def _pricing(request: Request) -> Pricing:

@@ -8,8 +8,10 @@ from evsim.audit.compare import compare as compare_networks
 from evsim.audit.compare import compare_residuals, letter
 from evsim.audit.inputs import inputs_of
 from evsim.cli import output
+from evsim.cli.looks import Look
 from evsim.cli.pages import check_page, command_line, write_page
 from evsim.cli.prices import operation_prices
+from evsim.cli.progress import Progress
 from evsim.converters import load_model
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
@@ -36,6 +38,7 @@ def compare_models(
     allow_memory: str | None,
     json_file: str | None,
     html_file: str | None,
+    look: Look,
 ) -> None:
     """Run models on the same inputs, print and write; parameters as ``evsim compare`` takes them."""
     if (len(models) == 1) == (residual is None):
@@ -54,15 +57,17 @@ def compare_models(
         said += loaded.notes
         output.notes(loaded.notes)
         networks.append(loaded.network)
-    if residual is not None:
-        outcome = compare_residuals(
-            networks[0], residual, source,
-            profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading,
-        )  # fmt: skip
-    else:
-        outcome = compare_networks(
-            networks, source, profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading
-        )
+    with Progress(unit="run") as progress:
+        if residual is not None:
+            outcome = compare_residuals(
+                networks[0], residual, source,
+                profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading, progress=progress,
+            )  # fmt: skip
+        else:
+            outcome = compare_networks(
+                networks, source,
+                profile=prices, threads=threads, timesteps=timesteps, keep=keep, options=reading, progress=progress,
+            )  # fmt: skip
     hidden = len(outcome.notes) - SHOWN_NOTES
     more = (f"and {hidden} more on the inputs",) if hidden > 0 else ()
     output.notes((*outcome.notes[:SHOWN_NOTES], *more, *skipped_note(outcome)))
@@ -71,4 +76,5 @@ def compare_models(
         from evsim.report.pages import compare_page
 
         write_page(html_file, compare_page(outcome, (*said, *outcome.notes[:SHOWN_NOTES], *more), command_line()))
-    output.show(compare_report(outcome), compare_document(outcome), json_file, kept=bool(folder or html_file))
+    kept = bool(folder or html_file)
+    output.show(compare_report(outcome), compare_document(outcome), json_file, look, kept=kept)

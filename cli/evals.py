@@ -7,6 +7,7 @@ from evsim.cli.command import command
 from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, argument, option
 
 if TYPE_CHECKING:
+    from evsim.cli.looks import Look
     from evsim.events import ReadOptions
 
 PANEL = "Runs"
@@ -65,6 +66,8 @@ def evaluate(
     json_file: str | None,
     csv_file: str | None,
     html_file: str | None,
+    layers: bool,
+    look: "Look",
 ) -> None:
     """Run a whole data set through a model: accuracy, counts, energy.
 
@@ -77,7 +80,7 @@ def evaluate(
         Request(
             model, data, out, resume, counts, tuple(tables or ()), pattern, part, outside, strict, precision, workers,
             dask, threads, detail, seed, nonspike, timesteps, reading, profile, allow_memory, json_file, csv_file,
-            html_file,
+            html_file, layers, look,
         )
     )  # fmt: skip
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 from evsim.cli import output
+from evsim.cli.looks import Look
 from evsim.cli.pages import check_page, command_line, write_page
 from evsim.cli.prices import operation_prices
+from evsim.cli.progress import announce_compiling
 from evsim.converters import load_model
 from evsim.datasets import open_dataset
 from evsim.energy.paper import NonSpike
@@ -49,6 +51,8 @@ class Request:
     json_file: str | None
     csv_file: str | None
     html_file: str | None
+    layers: bool
+    look: Look
 
 
 class Progress:
@@ -103,6 +107,7 @@ def evaluate_and_print(request: Request) -> None:
         request.data, network.labels, request.pattern, classes=network.classes,
         tables=request.tables, part=request.part, outside=request.outside,
     )  # fmt: skip
+    announce_compiling()
     told: list[str] = []
 
     def tell(note: str) -> None:
@@ -130,5 +135,6 @@ def evaluate_and_print(request: Request) -> None:
 
         write_page(request.html_file, evaluation_page(outcome, (*model.notes, *told), command_line()))
     kept = any((request.out, request.counts, request.html_file, request.csv_file not in (None, "-")))
-    text = evaluation_csv(outcome).rstrip("\n") if request.csv_file == "-" else evaluation_report(outcome)
-    output.show(text, outcome.to_dict(), request.json_file, kept=kept)
+    report = evaluation_report(outcome, layers=request.layers)
+    text = evaluation_csv(outcome).rstrip("\n") if request.csv_file == "-" else report
+    output.show(text, outcome.to_dict(), request.json_file, request.look, kept=kept)

@@ -1,12 +1,15 @@
 """The command about families of models: families."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from evsim.cli import output
 from evsim.cli.command import command
 from evsim.cli.models import PANEL
 from evsim.cli.shared import ENGINE, INPUT, MODEL, argument, option
+
+if TYPE_CHECKING:
+    from evsim.cli.looks import Look
 
 TABLE = "Table of models"
 
@@ -35,6 +38,7 @@ def families(
     threads: Annotated[int, option("threads that share each layer's work", ENGINE)] = 1,
     *,
     json_file: str | None,
+    look: "Look",
 ) -> None:
     """List the families that evsim knows.
 
@@ -51,23 +55,26 @@ def families(
     if ways:
         if names or table or rates != "published" or scale_rates != 1.0:
             raise OptionError("--ways has models and rates of its own; leave out FAMILY, --table and rates")
-        _show_ways(seed, threads, json_file)
+        _show_ways(seed, threads, json_file, look)
         return
     check_outputs({"--json": json_file})
     chosen = audit.families(tuple(names or ()))
     if not table:
-        output.show(report.families_report(chosen), report.families_document(chosen), json_file)
+        output.show(report.families_report(chosen), report.families_document(chosen), json_file, look)
         return
     from tqdm import tqdm
 
+    from evsim.cli.progress import announce_compiling
+
     presets = _presets(models, [preset for family in chosen for preset in family.presets])
     activity = audit.Rates(rates, scale_rates, seed, threads) if run else None
+    announce_compiling()
     todo = audit.figures(presets, activity)
     rows = tuple(tqdm(todo, total=len(presets), unit="model", leave=False, disable=None, file=sys.stderr))
-    output.show(report.figures_report(rows), report.figures_document(rows), json_file)
+    output.show(report.figures_report(rows), report.figures_document(rows), json_file, look)
 
 
-def _show_ways(seed: int, threads: int, json_file: str | None) -> None:
+def _show_ways(seed: int, threads: int, json_file: str | None, look: "Look") -> None:
     from tqdm import tqdm
 
     from evsim.audit import ways as audit
@@ -77,7 +84,7 @@ def _show_ways(seed: int, threads: int, json_file: str | None) -> None:
     check_outputs({"--json": json_file})
     todo, total = audit.costs(audit.WAYS, seed, threads), sum(len(way.cases) for way in audit.WAYS)
     costs = tuple(tqdm(todo, total=total, unit="model", leave=False, disable=None, file=sys.stderr))
-    output.show(ways_report(costs), ways_document(costs), json_file)
+    output.show(ways_report(costs), ways_document(costs), json_file, look)
 
 
 def _presets(models: str | None, known: list[str]) -> list[str]:

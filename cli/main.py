@@ -60,6 +60,7 @@ COMMANDS = (
     recordings.record,
     recordings.events,
     charges.energy,
+    charges.traffic,
     charges.profiles,
     plots.plot,
 )

@@ -8,6 +8,7 @@ from evsim.cli.shared import INPUT, MODEL, OUTPUT, argument, option
 from evsim.cli.words import typed
 
 if TYPE_CHECKING:
+    from evsim.cli.looks import Look
     from evsim.cli.tracing import Program
     from evsim.converters import NirOptions
 
@@ -70,7 +71,7 @@ def convert(
     from evsim.converters import convert as convert_checkpoint
     from evsim.files import check_outputs
     from evsim.modelfile import save
-    from evsim.report.table import facts
+    from evsim.report.model import facts
 
     out = program.target(checkpoint, out)
     options = ConvertOptions(
@@ -106,6 +107,7 @@ def synthesize(
     ] = None,
     timesteps: Annotated[int | None, option("timesteps T, if not the published model's", MODEL)] = None,
     *,
+    look: "Look",
     own: dict[str, Any],
 ) -> None:
     """Make a model of random weights that fires at published rates.
@@ -113,18 +115,21 @@ def synthesize(
     It is for benchmarks, sweeps and tests, and predicts nothing.
     """
     from evsim import synthesis
+    from evsim.cli.progress import Progress
     from evsim.files import check_outputs
     from evsim.modelfile import save
-    from evsim.report.table import rates_report, rates_warning
+    from evsim.report.model import rates_report, rates_warning
 
     check_outputs({"--out": out, "--state-dict": state_dict, "--sample": sample})
-    model = synthesis.synthesize(preset, rates, scale_rates, seed, {"timesteps": timesteps, **own})
+    with Progress(unit="node") as progress:
+        told = {"timesteps": timesteps, **own}
+        model = synthesis.synthesize(preset, rates, scale_rates, seed, told, progress=progress)
     save(model.network, out)
     if state_dict:
         synthesis.save_state(model.state, state_dict)
     if sample:
         synthesis.save_sample(model.sample, sample)
-    output.say(rates_report(model.rates, model.rates_float32), kept=True)
+    output.tell(rates_report(model.rates, model.rates_float32), look, kept=True)
     if model.missed:
         output.warning(rates_warning(model.missed))
     facts = "\n".join(f"{fact}: {source}" for fact, source in model.network.provenance.items())
@@ -135,12 +140,15 @@ def synthesize(
 @command("evsim info model.h5", panel=PANEL)
 def info(
     model: Annotated[str, argument("MODEL", "model.h5, or a checkpoint", INPUT)],
+    *,
+    layers: bool,
+    look: "Look",
 ) -> None:
     """List a model's layers, and where its facts came from."""
     from evsim.converters import load_model
-    from evsim.report.table import network_report
+    from evsim.report.model import network_report
 
-    output.say(network_report(load_model(model).network))
+    output.tell(network_report(load_model(model).network, layers=layers), look)
 
 
 @command("evsim export model.h5 graph.nir", panel=PANEL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evsim.cli import facts, graphs, reading, tracing
+from evsim.cli import facts, graphs, looks, reading, tracing
 from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, Shared, option, shared, single
 
 DASH = "- for stdout alone"
@@ -20,6 +20,8 @@ SHARED: dict[str, Shared] = {
     "threads": single(shared("threads", int, option("threads that share each layer's work", ENGINE), 1)),
     "allow_memory": single(shared("allow_memory", str | None, option(ALLOW, ENGINE, metavar="SIZE"))),
     "profile": single(shared("profile", str, option(PROFILE, PRICES, metavar="NAME"), "45nm")),
+    "look": looks.LOOK,
+    "layers": single(shared("layers", bool, option("a row for each layer", OUTPUT, "--layers"), False)),
     "json_file": single(
         shared("json_file", str | None, option(f"write as JSON; {DASH}", OUTPUT, "--json", metavar="FILE"))
     ),

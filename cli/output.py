@@ -8,13 +8,17 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from evsim.cli.words import spell
 from evsim.errors import spelled
 from evsim.schema import printable
 
-PLAIN = {"█": "#", "×": "x", "→": ">", "–": "-", "—": "-", "…": "~", "µ": "u"} | dict(
+if TYPE_CHECKING:
+    from evsim.cli.looks import Look
+    from evsim.report.tables import Report
+
+PLAIN = {"█": "#", "×": "x", "→": ">", "–": "-", "—": "-", "…": "~", "µ": "u", "─": "-"} | dict(
     zip("▁▂▃▄▅▆▇", "__--==#", strict=True)
 )
 """Plain characters in place of those that a code page may lack; anything else becomes a question mark."""
@@ -114,7 +118,14 @@ def one_line(text: str) -> str:
     return " ".join(printable(_shortened(word)) for word in text.split())
 
 
-def show(text: str, document: Mapping[str, Any], json_file: str | None, *, kept: bool = False) -> None:
+def show(
+    text: Report | str,
+    document: Mapping[str, Any],
+    json_file: str | None,
+    look: Look | None = None,
+    *,
+    kept: bool = False,
+) -> None:
     """Print the text, or the document where ``--json -`` asks for it alone; write it where a file is named.
 
     Parameters
@@ -125,6 +136,8 @@ def show(text: str, document: Mapping[str, Any], json_file: str | None, *, kept:
         For programs: nothing but what JSON knows.
     json_file
         What ``--json`` was given.
+    look
+        How a report is shown; where its format is JSON, the document is shown.
     kept
         As `say` takes it.
 
@@ -141,7 +154,28 @@ def show(text: str, document: Mapping[str, Any], json_file: str | None, *, kept:
         return
     if json_file:
         write_whole(json_file, f"{content}\n".encode())
-    say(text, kept=kept or bool(json_file))
+    if look is not None and look.format == "json":
+        raw(content)
+        return
+    tell(text, look, kept=kept or bool(json_file))
+
+
+def tell(report: Report | str, look: Look | None = None, *, kept: bool = False) -> None:
+    """Print a report as it is to look; parameters and errors as `show`."""
+    if isinstance(report, str):
+        say(report, kept=kept)
+        return
+    from evsim.cli.looks import Look
+    from evsim.report.terminal import shown
+
+    look = look or Look()
+    text = shown(report, look.view())
+    if look.format != "table":
+        raw(text)
+    elif sys.stdout is not None:
+        sys.stdout.write(f"{spelled(text, spell)}\n")  # escaped where it was drawn, or colours would be too
+    elif not kept:
+        _refuse_closed()
 
 
 def raw(content: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evsim.cli import output
+from evsim.cli.looks import Look
 from evsim.cli.prices import operation_prices
 from evsim.errors import OptionError
 from evsim.evaluation.evaluate import reading_of
@@ -15,7 +16,12 @@ from evsim.report.paired import paired_report
 
 
 def compare_evaluations(
-    files: Sequence[str], profile: str, json_file: str | None, unheeded: Mapping[str, object], reading: ReadOptions
+    files: Sequence[str],
+    profile: str,
+    json_file: str | None,
+    unheeded: Mapping[str, object],
+    reading: ReadOptions,
+    look: Look,
 ) -> None:
     """Hold audits against the first, print and write.
 
@@ -29,6 +35,8 @@ def compare_evaluations(
         Options that say how models run, by name; the audits have run, so each must be empty.
     reading
         How samples are read; likewise.
+    look
+        How the report is shown.
 
     Raises
     ------
@@ -39,4 +47,4 @@ def compare_evaluations(
         raise OptionError(f"`eval` compares what has run, so {', '.join(idle)} means nothing; leave it out")
     check_outputs({"--json": json_file}, [*files, profile])
     outcome = paired(files, operation_prices(profile))
-    output.show(paired_report(outcome), paired_document(outcome), json_file)
+    output.show(paired_report(outcome), paired_document(outcome), json_file, look)

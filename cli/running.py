@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from evsim import api
 from evsim.cli import output
+from evsim.cli.looks import Look
 from evsim.cli.pages import check_page, command_line, write_page
 from evsim.cli.prices import operation_prices
+from evsim.cli.progress import Progress
 from evsim.cli.words import typed
 from evsim.converters import load_model
 from evsim.document import document
@@ -22,14 +23,16 @@ from evsim.errors import OptionError
 from evsim.events import ReadOptions
 from evsim.files import check_outputs, exists
 from evsim.network import Network
+from evsim.report.activity import activity_fields, checked_parts
 from evsim.report.files import save_frames, save_spikes
-from evsim.report.table import run_report
+from evsim.report.perfetto import save_trace
+from evsim.report.run import demo_report, run_report
+from evsim.timeline import Timeline
 
 if TYPE_CHECKING:
     from evsim.audit.precision import PrecisionComparison
 
-PATIENCE = 1.0
-"""Seconds that a run lasts before a progress bar shows."""
+LOOK = Look()
 
 
 @dataclass(frozen=True)
@@ -51,33 +54,21 @@ class Request:
     nonspike: NonSpike
     allow_memory: str | None = None
     html_file: str | None = None
+    layers: bool = False
+    look: Look = LOOK
+    include: str | None = None
+    trace: str | None = None
 
     @property
     def keeps_spikes(self) -> bool:
-        """Whether the spikes are wanted: in a file, or on a page."""
-        return self.record_spikes is not None or self.html_file is not None
+        """Whether the spikes are wanted: in a file, on a page, or in the JSON."""
+        wanted = (self.record_spikes, self.html_file)
+        return any(each is not None for each in wanted) or "spikes" in checked_parts(self.include)
 
     @property
     def detailed(self) -> bool:
         """Whether what moves is wanted: in the counts, or on a page."""
         return self.counts is not None or self.html_file is not None
-
-
-class Progress:
-    """Progress bar on stderr for runs of more than a second or so; none where stderr is no terminal."""
-
-    def __init__(self, total: int) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, unit="layer", leave=False, delay=PATIENCE, disable=None, file=sys.stderr)
-
-    def observe(self, *_: object) -> None:
-        """Advance by one step of a layer."""
-        self._bar.update()
-
-    def close(self) -> None:
-        """Remove the bar."""
-        self._bar.close()
 
 
 def run_and_print(request: Request) -> None:
@@ -87,13 +78,19 @@ def run_and_print(request: Request) -> None:
     if exists(request.source) and Path(request.source).is_dir():
         line = typed("eval", request.model, request.source, "--out", "audit.h5")
         raise OptionError(f"{request.source} is a folder; give a file, or evaluate the whole data set: {line}")
+    parts = checked_parts(request.include)
+    if parts and request.json_file is None and request.look.format != "json":
+        raise OptionError("`include` adds to the JSON of a run; give `json` too")
+    if request.trace and request.precision == "both":
+        raise OptionError("`trace` is of one run, `precision=both` makes two; give one precision")
     _check_outputs(request)
     profile = operation_prices(request.profile)
     model = load_model(request.model, request.allow_memory)
     network = model.network
     sample = api.read(request.source, network, request.timesteps, request.options)
     both = _in_both(request, network, sample) if request.precision == "both" else None
-    run = both.single if both else _simulate(request, network, sample)
+    timeline = Timeline() if request.trace else None
+    run = both.single if both else _simulate(request, network, sample, timeline)
     output.notes((*model.notes, *run.sample.notes))
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
@@ -103,15 +100,17 @@ def run_and_print(request: Request) -> None:
         save_frames(sample, request.save_frames)
     if request.html_file:
         _save_page(request, run, profile, (*model.notes, *sample.notes))
-    kept = any((request.record_spikes, request.counts, request.save_frames, request.html_file))
-    figures = document(run, profile, request.nonspike)
-    text = run_report(run, profile, request.nonspike)
+    if timeline is not None:
+        save_trace(run, timeline, str(request.trace))
+    kept = any((request.trace, request.record_spikes, request.counts, request.save_frames, request.html_file))
+    figures = {**document(run, profile, request.nonspike), **activity_fields(run, parts)}
+    report = run_report(run, profile, request.nonspike, layers=request.layers)
     if both:
-        from evsim.report.precision import precision_document, precision_report
+        from evsim.report.precision import precision_document, precision_parts
 
-        text += f"\n{precision_report(both)}"
+        report = replace(report, parts=(*report.parts, *precision_parts(both)))
         figures["against_float64"] = precision_document(both)
-    output.show(text, figures, request.json_file, kept=kept)
+    output.show(report, figures, request.json_file, request.look, kept=kept)
 
 
 def _check_outputs(request: Request) -> None:
@@ -122,6 +121,7 @@ def _check_outputs(request: Request) -> None:
         "--counts": request.counts,
         "--save-frames": request.save_frames,
         "--html": request.html_file,
+        "--trace": request.trace,
     }
     check_outputs(targets, [request.model, request.source])
     check_page(request.html_file)
@@ -136,56 +136,52 @@ def _save_page(request: Request, run: api.Run, profile: Profile, notes: Sequence
     write_page(request.html_file, page)
 
 
-def _simulate(request: Request, network: Network, sample: api.Sample) -> api.Run:
+def _simulate(request: Request, network: Network, sample: api.Sample, timeline: Timeline | None) -> api.Run:
     timesteps = sample.timesteps if request.timesteps is None else request.timesteps
     simulator = Simulator(network, timesteps, request.precision, request.schedule, request.threads)  # type: ignore[arg-type]
-    progress = Progress(simulator.steps)
-    try:
+    with Progress(simulator.steps) as progress:
         return api.run_on(
             simulator,
             sample,
             record_spikes=request.keeps_spikes,
             detail=request.detailed,
-            anytime=bool(request.html_file or request.json_file),
+            anytime=bool(request.html_file or request.json_file or request.look.format == "json"),
             observers=[progress],
+            timeline=timeline,
         )
-    finally:
-        progress.close()
 
 
 def _in_both(request: Request, network: Network, sample: api.Sample) -> PrecisionComparison:
     """Run in float32, what is shown and written, and in float64."""
     from evsim.audit.precision import compare_precisions
 
-    return compare_precisions(
-        network,
-        sample,
-        timesteps=request.timesteps,
-        schedule=request.schedule,  # type: ignore[arg-type]
-        threads=request.threads,
-        record_spikes=request.keeps_spikes,
-        detail=request.detailed,
-    )
+    with Progress(2, "run") as progress:
+        return compare_precisions(
+            network,
+            sample,
+            timesteps=request.timesteps,
+            schedule=request.schedule,  # type: ignore[arg-type]
+            threads=request.threads,
+            record_spikes=request.keeps_spikes,
+            detail=request.detailed,
+            progress=progress,
+        )
 
 
-def demonstrate(save: str | None) -> None:
+def demonstrate(save: str | None, look: Look | None = None, *, layers: bool = False) -> None:
     """Run the bundled model on every bundled recording; print the first run whole and each outcome."""
     from evsim import demo
 
+    look = look or Look()
     if save is not None:
         model, sample = demo.save(save)
         line = typed("run", model, "--input", sample)
         output.say(f"wrote {model} and {sample}; now try: {line}", kept=True)
         return
     network = api.load(demo.model_path())
-    outcomes = []
-    for number, (digit, path) in enumerate(demo.recordings().items()):
-        run = api.simulate(network, api.read(path, network))
-        if not number:
-            output.say(run_report(run))
-        share = run.counts.sops / run.counts.dense_macs
-        outcomes.append(
-            f"digit {digit}: predicted {run.label(run.prediction)}, {run.counts.sops:,} SOPs "
-            f"({share:.1%} of the dense MACs), {run.exact().energy_mj:.6f} mJ"
-        )
-    output.say("\n" + "\n".join(outcomes))
+    runs, recordings = {}, demo.recordings()
+    with Progress(len(recordings), "digit") as progress:
+        for digit, path in recordings.items():
+            runs[digit] = api.simulate(network, api.read(path, network))
+            progress.observe()
+    output.tell(demo_report(runs, layers=layers), look)

@@ -6,6 +6,7 @@ from evsim.cli.command import command
 from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, argument, option
 
 if TYPE_CHECKING:
+    from evsim.cli.looks import Look
     from evsim.events import ReadOptions
 
 PANEL = "Runs"
@@ -38,6 +39,13 @@ def run(
         str | None,
         option("write every counter (.h5), for evsim energy", OUTPUT, metavar="FILE"),
     ] = None,
+    include: Annotated[
+        str | None,
+        option("add to the JSON: activity (per timestep), spikes (their trains)", OUTPUT, metavar="PART,..."),
+    ] = None,
+    trace: Annotated[
+        str | None, option("write the event queue over time (.json), for Perfetto", OUTPUT, metavar="FILE")
+    ] = None,
     nonspike: Annotated[
         str,
         option("integers in the paper's estimate: binary-only or integer-as-events", PRICES, metavar="RULE"),
@@ -50,6 +58,8 @@ def run(
     allow_memory: str | None,
     json_file: str | None,
     html_file: str | None,
+    layers: bool,
+    look: "Look",
 ) -> None:
     """Run an input through a model: prediction, counts, energy."""
     from evsim.cli.running import Request, run_and_print
@@ -62,6 +72,10 @@ def run(
             nonspike,  # type: ignore[arg-type]
             allow_memory,
             html_file,
+            layers,
+            look,
+            include,
+            trace,
         )
     )  # fmt: skip
 
@@ -72,8 +86,11 @@ def demo(
         str | None,
         option("write model.h5 and dvs_sample.aedat into this folder", OUTPUT, metavar="FOLDER"),
     ] = None,
+    *,
+    layers: bool,
+    look: "Look",
 ) -> None:
     """Run the bundled model on bundled recordings of digits."""
     from evsim.cli.running import demonstrate
 
-    demonstrate(save)
+    demonstrate(save, look, layers=layers)

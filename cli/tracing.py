@@ -44,7 +44,7 @@ class Program:
         from evsim.errors import CheckpointError
         from evsim.files import check_input, check_outputs
         from evsim.modelfile import save
-        from evsim.report.table import facts
+        from evsim.report.model import facts
         from evsim.tracing import check_torch
         from evsim.tracing.program import file_of, from_program
 

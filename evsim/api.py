@@ -29,6 +29,7 @@ from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
 from evsim.spiketrains import SpikeTrains
+from evsim.timeline import Timeline
 from evsim.traffic import TrafficMeter
 
 if TYPE_CHECKING:
@@ -291,8 +292,12 @@ def run_on(
     detail: bool = False,
     anytime: bool = False,
     observers: Sequence[Observer] = (),
+    timeline: Timeline | None = None,
 ) -> Run:
-    """Run one sample on a simulator, which serves any number of samples; parameters and errors as `simulate`."""
+    """Run one sample on a simulator, which serves any number of samples; parameters and errors as `simulate`.
+
+    A `timeline` takes the time of every step.
+    """
     network = simulator.network
     taken = _sample(sample, network, simulator.timesteps)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
@@ -306,7 +311,7 @@ def run_on(
         *observers,
     ]
     try:
-        logits = simulator.run(taken.values, watching)
+        logits = simulator.run(taken.values, watching, timeline)
     except (RecordingError, NetworkError) as error:
         raise type(error)(f"{taken.path}: {error}" if taken.path else str(error)) from error
     spikes = SpikeTrains(recorder.trains if record_spikes else {})

@@ -32,6 +32,7 @@ from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Observer
 from evsim.spikes import Packet, RealMap
+from evsim.timeline import Timeline
 
 Schedule = Literal["time", "layer"]
 Precision = Literal["float32", "float64"]
@@ -146,7 +147,9 @@ class Simulator:
                 once.add(stage.name)
         return total
 
-    def run(self, source: NDArray[np.generic], observers: Sequence[Observer] = ()) -> NDArray[np.floating]:
+    def run(
+        self, source: NDArray[np.generic], observers: Sequence[Observer] = (), timeline: Timeline | None = None
+    ) -> NDArray[np.floating]:
         """Run one sample and return its logits [classes].
 
         Parameters
@@ -156,6 +159,8 @@ class Simulator:
             counts [T, C, H, W] for an event model.
         observers
             Called after every step of every stage.
+        timeline
+            Takes the time of every step, if given.
 
         Raises
         ------
@@ -169,9 +174,11 @@ class Simulator:
             precision = self.dtype.name
             check_needs(self.network, self.timesteps, precision, self.schedule, self.threads, static=False)
         with np.errstate(over="ignore", invalid="ignore"):  # values that could overflow are looked at
-            return self._run(source, observers)
+            return self._run(source, observers, timeline)
 
-    def _run(self, source: NDArray[np.generic], observers: Sequence[Observer]) -> NDArray[np.floating]:
+    def _run(
+        self, source: NDArray[np.generic], observers: Sequence[Observer], timeline: Timeline | None
+    ) -> NDArray[np.floating]:
         queue = EventQueue(self.schedule)
         waiting: dict[tuple[int, int], dict[int, Packet]] = {}
         logits: NDArray[np.floating] | None = None
@@ -195,7 +202,11 @@ class Simulator:
                 continue
             inputs = tuple(ports[port] for port in range(len(ports)))
             del waiting[event.rank, event.packet.start], ports
+            if timeline is not None:
+                timeline.begin()
             output = stage.step(inputs, self._context)
+            if timeline is not None:
+                timeline.end(stage, inputs, output)
             if watched and (fault := find_fault(output)):
                 raise NetworkError(
                     f"{self.network.name}: {stage.name} gives values that are not finite ({fault}), sums overflow in "

@@ -10,6 +10,7 @@ import naive
 import numpy as np
 import pytest
 from commands import evsim
+from shown import joules, tables, three
 
 from evsim import countsfile, modelfile
 from evsim.api import Sample, simulate
@@ -201,7 +202,7 @@ def test_files_of_no_known_format_are_skipped(tmp_path):
     assert document["inputs"] == [str(folder / "z.npy")]
     assert len(document["skipped"]) == 2
     assert "both need the same" in outcome.out
-    assert "0.00% less" not in outcome.out
+    assert "% less" not in outcome.out.replace(" %", "%")
 
 
 @pytest.mark.parametrize(("name", "content"), [("z.npy", b"no array"), ("z.aedat", b"")])
@@ -243,7 +244,7 @@ def test_each_model_is_built_once(tmp_path, monkeypatch):
     assert built == [4, 2, 4]
 
 
-def test_ratios_are_those_of_the_figures(tmp_path):
+def test_ratios_are_those_of_the_figures(tmp_path, monkeypatch):
     """JSON and table give B / A of SOPs, MACs and every energy, by stage and in total."""
     made = [synthesize(replace(SMALL, family=family), 0.2) for family in ("spikingformer", "spikformer")]
     paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
@@ -258,14 +259,16 @@ def test_ratios_are_those_of_the_figures(tmp_path):
             a, b = figures["a"][name], figures["b"][name]
             assert figures["ratio"][name] == (pytest.approx(b / a) if a else None), name
     assert document["stages"]["block.0.attn"]["ratio"]["macs"] is None
-    total = next(line for line in outcome.out.splitlines() if line.startswith("B/A"))
+    monkeypatch.setenv("COLUMNS", "80")
+    text = evsim("compare", *paths, "--input", tmp_path / "input.npy").out
+    total = next(line for line in text.splitlines() if line.startswith("B/A"))
     names = ("sops", "macs", "exact_mj", "paper_mj", "paper_events_mj")
-    assert total.split()[1:] == [f"{document['totals']['ratio'][name]:.3f}" for name in names]
+    assert total.split()[1:] == [three(document["totals"]["ratio"][name]) for name in names]
     assert document["totals"].keys() == {"a", "b", "ratio"}
-    assert max(len(line) for line in outcome.out.splitlines()[3:] if not line.startswith("energy, ")) <= 80
+    assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
 
 
-def test_any_number_of_models_stands_side_by_side(tmp_path):
+def test_any_number_of_models_stands_side_by_side(tmp_path, monkeypatch):
     """Five models of two families: letters in JSON, ratios against a, each as with A alone; 80 columns."""
     made = [synthesize(replace(SMALL, family=family), 0.2) for family in ("spikingformer", "spikformer")]
     made += [synthesize(replace(SMALL, depth=1), rate) for rate in (0.1, 0.2, 0.3)]
@@ -280,18 +283,25 @@ def test_any_number_of_models_stands_side_by_side(tmp_path):
     assert document["totals"].keys() == {*"abcde", "ratio", "ratios"}
     assert document["stages"]["block.1.attn"]["c"] is None
     assert len(document["predictions"][0]) == 5
+    found = tables(evsim("compare", *paths, *source, "--format", "csv").out)
+    totals = {row["total"]: row for row in found[0]}
     for side, path in zip("bcde", paths[1:], strict=True):
         alone = json.loads(evsim("compare", paths[0], path, *source, "--json", "-").out)["totals"]
         assert document["totals"][side] == alone["b"]
         assert document["totals"]["ratios"][side] == alone["ratio"]
-        energies = {view: alone["b"][view] for view in ("exact_mj", "paper_mj", "paper_events_mj")}
-        assert all(f"{energy:.6f}" in outcome.out for energy in energies.values())
+        row = totals[side.upper()]
+        views = {"exact_mj": "exact (mJ)", "paper_mj": "paper (mJ)", "paper_events_mj": "as events (mJ)"}
+        assert {view: float(row[name]) for view, name in views.items()} == {view: alone["b"][view] for view in views}
     assert document["totals"]["ratio"] == document["totals"]["ratios"]["b"]
     lines = outcome.out.splitlines()
     assert [line.split()[0] for line in lines if line.startswith(tuple("ABCDE"))][:5] == ["A:", "B:", "C:", "D:", "E:"]
-    assert max(len(line) for line in lines if not line.startswith("on ")) <= 80
+    monkeypatch.setenv("COLUMNS", "80")
+    text = evsim("compare", *paths, *source).out
+    assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
+    assert any(line.split()[:5] == ["exact", "A", "(uJ)", "B", "(uJ)"] for line in text.splitlines())
     folded = sum(document["stages"][f"block.{i}.attn"]["a"]["exact_mj"] for i in range(2))
-    assert any(line.split()[:2] == ["block.attn", f"{folded:.6f}"] for line in lines)
+    (stage,) = [row for row in found[4] if row["exact"] == "block.attn"]
+    assert float(stage["A (mJ)"]) == pytest.approx(folded)
     assert {path.name[:2] for path in (tmp_path / "counts").iterdir()} == {"a-", "b-", "c-", "d-", "e-"}
 
 
@@ -380,7 +390,7 @@ def test_run_shows_both_settings(tmp_path):
     outcome = evsim(*arguments)
     assert outcome.code == 0
     text = outcome.out
-    assert all(f"{view.energy_mj:.6f} mJ" in text for view in views.values())
+    assert all(f"{joules(view.energy_mj)}" in text for view in views.values())
     for setting, view in views.items():
         outcome = evsim(*arguments, "--nonspike", setting, "--json", "-")
         assert outcome.code == 0
@@ -395,7 +405,7 @@ def test_run_shows_both_settings(tmp_path):
         assert outcome.code == 0
         text = outcome.out
         assert f"by {other} (--set nonspike={other}) it is {views[other].energy_mj:.6f} mJ" in text
-        assert f"{view.energy_mj:.9f} mJ" in text
+        assert f"paper         : {joules(view.energy_mj)}" in text
     outcome = evsim(*arguments, "--nonspike", "guess")
     assert outcome.code == 2
     assert "--nonspike must be" in outcome.err

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from commands import evsim
+from shown import narrow, three
 
 from evsim.api import simulate
 from evsim.audit.families import Rates, families, figures, form_keys
@@ -123,9 +124,9 @@ def test_a_table_counts_synthetic_models(monkeypatch):
     (refused,) = figures(["csnn-dvs128"], Rates("published"))
     assert refused.activity is None
     assert "no rates are published" in refused.missing
-    text = figures_report([row, refused])
+    text = narrow(figures_report([row, refused]))
     assert "missing are csnn-dvs128: no rates are published" in text.replace("\n    ", " ")
-    assert f"{row.activity.sops / 1e9:.3f}" in text
+    assert f" {three(row.activity.sops / 1e9)} " in text
 
 
 def test_unknown_presets_stop_a_table_before_its_first_row():

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from commands import evsim
+from shown import narrow
 
 from evsim import countsfile
 from evsim.api import simulate
@@ -20,7 +21,8 @@ from evsim.data import published
 from evsim.energy import load_profile
 from evsim.energy.paper import estimate
 from evsim.errors import OptionError
-from evsim.report.published import published_report
+from evsim.report.published import published_parts
+from evsim.report.tables import Report
 from evsim.synthesis import skeleton, synthesize
 
 TABLE = paper_table()
@@ -126,14 +128,15 @@ def test_an_energy_that_the_first_convolution_alone_needs_implies_nothing():
     entries = published_energies(load_profile().priced(e_mac_pj=46.0))
     sdt = next(entry for entry in entries if entry.model == "sdt-8-384")
     assert sdt.readings[1].gacs is sdt.readings[1].mean_rate is None
-    assert any(line.split()[-2:] == ["-", "-"] for line in published_report(entries))
+    table, *_ = published_parts(entries)
+    assert any(row[-2:] == ("-", "-") for row in table.rows)
 
 
 def test_the_table_of_other_families_fits_a_terminal():
     """80 columns, a mark behind what is unread, each family's source and what its rule leaves out."""
-    lines = published_report(TABLE.published)
-    assert max(map(len, lines)) <= 80
-    text = " ".join(lines)
+    text = narrow(Report((), published_parts(TABLE.published)))
+    assert max(map(len, text.splitlines())) <= 80
+    text = text.replace("\n", " ")
     assert "15.12?" in text
     for family in {entry.family for entry in TABLE.published}:
         assert f"{family}: " in text
@@ -222,7 +225,7 @@ def test_sweep_command(tmp_path):
         "sweep", *arguments, "--csv", out, "--json", tmp_path / "sweep.json", "--counts", tmp_path / "counts"
     )
     assert outcome.code == 0  # fmt: skip
-    assert "as events mJ" in outcome.out
+    assert "as events (" in outcome.out
     table = list(csv.DictReader(out.read_text().splitlines()))
     rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
     assert [int(row["sops"]) for row in table] == [row["sops"] for row in rows]

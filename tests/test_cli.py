@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from beside import SHARED, needed
 from commands import evsim, refused
+from shown import joules, tables, three
 
 from evsim import demo
-from evsim.cli import running
+from evsim.cli import progress
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 DVS = GOLDEN / "spikingformer-dvs"
@@ -74,20 +75,36 @@ def test_run_prints_prediction_table_and_totals(model):
     assert f"prediction: class {best[0]} (gesture-{best[0]})" in outcome.out
     assert "  ".join(f"gesture-{i} {logits[i]:.3f}" for i in best) in outcome.out
     run = run_json(model, "--input", DVS / "input.npy", "--precision", "float64")
-    rows = {line.split()[0]: line for line in outcome.out.splitlines() if line}
+    by_layer = ("run", model, "--input", DVS / "input.npy", "--precision", "float64", "--layers")
+    (table,) = tables(evsim(*by_layer, "--format", "csv").out)
+    rows = {row["layer"]: row for row in table}
+    shown = {line.split()[0]: line for line in evsim(*by_layer).out.splitlines() if line}
     for row in run["layers"]:
+        own, line = rows[row["name"]], shown[row["name"]]
         if row["kind"] == "lif":
-            assert f"{row['spikes'] / row['input_size']:.2%}" in rows[row["name"]]
+            assert float(own["fires"]) == row["spikes"] / row["input_size"]
+            assert three(100 * row["spikes"] / row["input_size"]) in line
             continue
-        assert f"{row['input_nonzeros'] / row['input_size']:.2%}" in rows[row["name"]]
-        for value in (row["dense_macs"], row["sops"], row["macs"]):
-            assert f"{value:,}" in rows[row["name"]]
-        assert f"{row['paper']['acs']:,.0f}" in rows[row["name"]]
-        assert f"{row['energy_mj']:.6f}" in rows[row["name"]]
+        assert float(own["input"]) == row["input_nonzeros"] / row["input_size"]
+        assert three(100 * row["input_nonzeros"] / row["input_size"]) in line
+        assert [int(own[name]) for name in ("dense MACs", "SOPs", "MACs")] == [
+            row["dense_macs"], row["sops"], row["macs"],
+        ]  # fmt: skip
+        assert float(own["paper SOPs"]) == row["paper"]["acs"]
+        assert float(own["exact (mJ)"]) == row["energy_mj"]
+        assert float(own["paper (mJ)"]) == row["paper"]["energy_mj"]
     totals = run["totals"]
-    assert f"energy, exact : {totals['energy_mj']:.6f} mJ" in outcome.out
-    assert f"energy, paper : {totals['paper']['energy_mj']:.6f} mJ" in outcome.out
-    assert f"{totals['sops']:,}" in rows["total"]
+    assert f"energy, exact: {joules(totals['energy_mj'])}" in outcome.out
+    assert f"energy, paper: {joules(totals['paper']['energy_mj'])}" in outcome.out
+    assert f"({totals['sops']:,} SOPs x 0.9 pJ + {totals['macs']:,} MACs x 4.6 pJ)" in outcome.out
+    assert int(rows["total"]["SOPs"]) == totals["sops"]
+    assert float(rows["total"]["exact (mJ)"]) == totals["energy_mj"]
+    dense = sum(row["dense_macs"] for row in run["layers"])
+    times = dense / (totals["sops"] + totals["macs"])
+    assert f"{three(times)} times fewer operations than dense" in outcome.out.splitlines()[1]
+    (sections,) = tables(evsim(*by_layer[:-1], "--format", "csv").out)
+    assert len(sections) < len(table)
+    assert sum(int(row["SOPs"]) for row in sections[:-1]) == totals["sops"]
 
 
 def test_json_on_stdout_stands_alone(model, tmp_path):
@@ -167,14 +184,14 @@ def test_a_checkpoint_that_lacks_facts_says_how_to_convert_it():
 
 def test_progress_shows_on_a_terminal_alone(model, monkeypatch):
     """A long run shows a bar on stderr if that is a terminal, and leaves nothing behind it."""
-    monkeypatch.setattr(running, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    progress = running.Progress(5)
+    bar = progress.Progress(5)
     for _ in range(5):
-        progress.observe()
-    progress.close()
+        bar.observe()
+    bar.close()
     assert "/5" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r")
     assert evsim("run", model, "--input", DVS / "input.npy").err == ""
@@ -186,7 +203,9 @@ def test_demo_predicts_the_bundled_digits():
     assert (outcome.code, outcome.err) == (0, "")
     assert len(demo.recordings()) in (2, 3)
     for digit in demo.recordings():
-        assert f"digit {digit}: predicted {digit}, " in outcome.out
+        assert any(line.split()[:2] == [digit, digit] for line in outcome.out.splitlines())
+    assert f"{len(demo.recordings())} of {len(demo.recordings())} digits recognised" in outcome.out
+    assert outcome.out.count("patch_embed") == 1, "one table of where it goes"
     bundled = [demo.model_path(), *demo.recordings().values()]
     assert sum(path.stat().st_size for path in bundled) < 3_000_000
 

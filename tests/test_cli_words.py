@@ -12,7 +12,7 @@ import pytest
 from commands import evsim, refused
 
 from evsim import demo
-from evsim.cli import output, running, words
+from evsim.cli import output, progress, words
 from evsim.cli.main import COMMANDS, app
 from evsim.errors import spelled
 
@@ -123,13 +123,13 @@ def test_a_closed_standard_error_changes_no_exit_code(tmp_path):
 
 def test_a_long_run_without_standard_error_shows_no_bar(monkeypatch):
     """The bar of a run that lasts goes nowhere where standard error is closed."""
-    monkeypatch.setattr(running, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
     monkeypatch.setattr(sys, "stderr", None)
     output.prepare()
-    progress = running.Progress(3)
+    bar = progress.Progress(3)
     for _ in range(3):
-        progress.observe()
-    progress.close()
+        bar.observe()
+    bar.close()
     sys.stderr.close()
 
 

@@ -175,15 +175,16 @@ def test_the_documented_profile_is_charged_by_every_plain_command(folder, tmp_pa
     assert {"paper", "exact", "counted-memory"} <= set(able(profile))
 
 
-def test_the_document_names_every_price_and_who_needs_it():
+def test_the_document_names_every_price_and_who_needs_it(monkeypatch):
     """docs/profiles.md lists every price; evsim profiles has every profile with the methods that can use it."""
     assert [key for key in PRICES if f"`{key}`" not in DOCUMENT] == []
+    monkeypatch.setenv("COLUMNS", "80")
     lines = {line.split()[0]: line for line in evsim("profiles").out.splitlines() if line}
     for name in profile_names():
         assert f"  {able(load_profile(name))[0]}" in lines[name]
         assert (
             f"methods that can use it: {', '.join(able(load_profile(name)))}"
-            in evsim("profiles", "--profile", name).out
+            in evsim("profiles", "--profile", name, "--wide").out
         )
     assert max(map(len, evsim("profiles").out.splitlines())) <= 80
     rows = [

@@ -13,6 +13,7 @@ import pytest
 from commands import evsim, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shown import tables
 
 from evsim import modelfile
 from evsim.converters import convert, load_model
@@ -291,17 +292,22 @@ def test_messages_show_no_insides_of_the_program(stored, tmp_path):
 
 def test_info_shows_the_layer_table(stored):
     """`evsim info` lists every node with kind, shape, parameters and dense MACs, and sums them."""
-    outcome = evsim("info", stored)
+    outcome = evsim("info", stored, "--layers", "--format", "csv")
     assert (outcome.code, outcome.err) == (0, "")
-    rows = {line.split()[0]: line.split() for line in outcome.out.splitlines() if line}
-    assert rows["patch_embed.proj1_conv"][1:] == ["Conv2d", "real", "[4,", "24,", "24]", "80", "41,472"]
+    (table,) = tables(outcome.out)
+    rows = {row["layer"]: list(row.values()) for row in table}
+    assert rows["patch_embed.proj1_conv"][1:] == ["Conv2d", "real [4, 24, 24]", "80", "41472"]
     assert rows["block.0.attn.ssa"][1] == "SpikingSelfAttention"
     expected = json.loads((CHECKPOINT.parent / "exact_counts.json").read_text())
     dense = sum(layer["dense_macs_with_padding"] for name, layer in expected.items() if not name.endswith(".ssa"))
     timesteps, head = 3, expected["head"]["dense_macs_with_padding"]
-    assert rows["total"][-1] == f"{(dense - head) // timesteps + head:,}"
+    assert rows["total"][-1] == str((dense - head) // timesteps + head)
     parameters = json.loads((CHECKPOINT.parent / "paper_tool.json").read_text())["params"]
-    assert rows["total"][1] == f"{parameters:,}"
+    assert rows["total"][3] == str(parameters)
+    (sections,) = tables(evsim("info", stored, "--format", "csv").out)
+    assert len(sections) < len(table)
+    assert sections[-1]["parameters"] == str(parameters)
+    assert sum(int(row["parameters"] or 0) for row in sections[:-1]) == parameters
 
 
 def test_only_what_needs_schema_2_is_written_as_such(stored, tmp_path):

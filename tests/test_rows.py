@@ -14,7 +14,7 @@ from evsim.countsfile import Origin
 from evsim.document import document
 from evsim.energy import METHODS, charge, load_profile, profile_names
 from evsim.errors import OptionError, ProfileError
-from evsim.report.table import run_report
+from evsim.report.run import run_report
 from evsim.report.traffic import traffic_document
 
 

@@ -8,7 +8,7 @@ see real values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never, get_args
 
@@ -20,6 +20,7 @@ from evsim.energy import Energy, Profile, exact, load_profile, paper
 from evsim.geometry import VIRTUAL
 from evsim.layers.plan import Stage
 from evsim.network import Kind, Network
+from evsim.observers import Observer
 from evsim.spikes import IntegerMap, Packet, SpikeMap
 from evsim.workload import Role, Work, rows, workload
 
@@ -120,6 +121,7 @@ def check(
     profile: Profile | None = None,
     threads: int = 1,
     timesteps: int | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Check:
     """Check a network by its graph, and by a run where there is a sample.
 
@@ -131,7 +133,7 @@ def check(
         From `evsim.api.read`.
     profile
         Prices for the shares of energy.
-    threads, timesteps
+    threads, timesteps, observers
         As `evsim.api.simulate` takes them.
 
     Raises
@@ -150,7 +152,7 @@ def check(
     if sample is None:
         return Check(network, tuple(layers), None)
     watcher = InputWatcher(network)
-    run = simulate(network, sample, timesteps=timesteps, threads=threads, observers=[watcher])
+    run = simulate(network, sample, timesteps=timesteps, threads=threads, observers=[watcher, *observers])
     shares = _shares(run, profile or load_profile())
     seen = [
         LayerCheck(layer.name, layer.kind, layer.role, layer.cause, watcher.values(layer.name), shares[layer.name])

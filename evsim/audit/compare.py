@@ -123,6 +123,7 @@ def compare(
     timesteps: int | None = None,
     keep: Callable[[int, Run], None] | None = None,
     options: ReadOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Run models on the same inputs.
 
@@ -141,6 +142,8 @@ def compare(
         `evsim.report.files.CountsFolder.add`.
     options
         How recordings are read and become frames, as `evsim.api.read` takes them.
+    progress
+        Called with the number of runs, and how many are over.
 
     Raises
     ------
@@ -152,7 +155,7 @@ def compare(
     benches = [Bench(network, threads, timesteps) for network in networks]
     paths, skipped = readable(source, networks, timesteps, options)
     sums: list[dict[str, Totals]] = [{} for _ in networks]
-    predictions = []
+    predictions: list[tuple[int, ...]] = []
     notes: dict[str, None] = {}
     for path in paths:
         classes = []
@@ -165,6 +168,8 @@ def compare(
             for stage, totals in stage_totals(run.counts, profile).items():
                 stages[stage] = stages.get(stage, Totals()).plus(totals, 1.0 / len(paths))
             classes.append(run.prediction)
+            if progress:
+                progress(len(paths) * len(networks), len(predictions) * len(networks) + which + 1)
         predictions.append(tuple(classes))
     stages_of_all, totals_of_all = side_by_side(sums)
     return Comparison(
@@ -188,6 +193,7 @@ def compare_residuals(
     timesteps: int | None = None,
     keep: Callable[[int, Run], None] | None = None,
     options: ReadOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Run one model as it is, and the same weights with its residual placed otherwise; parameters as `compare`.
 
@@ -201,7 +207,14 @@ def compare_residuals(
         instead = "sew" if residual == "spike-driven" else "spike-driven"
         raise OptionError(f"{network.name} already has a {residual} residual; give `residual={instead}`")
     comparison = compare(
-        (network, other), source, profile=profile, threads=threads, timesteps=timesteps, keep=keep, options=options
+        (network, other),
+        source,
+        profile=profile,
+        threads=threads,
+        timesteps=timesteps,
+        keep=keep,
+        options=options,
+        progress=progress,
     )
     return replace(comparison, note=RETRAINING)
 

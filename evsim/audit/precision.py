@@ -7,6 +7,7 @@ has the same inputs in both runs: its distance from the threshold, the margin, i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +120,7 @@ def compare_precisions(
     threads: int = 1,
     record_spikes: bool = False,
     detail: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PrecisionComparison:
     """Run a sample in float32 and in float64, and compare every spike.
 
@@ -132,6 +134,8 @@ def compare_precisions(
         As `evsim.api.simulate` takes them.
     record_spikes, detail
         Of the run in float32, as `evsim.api.simulate` takes them.
+    progress
+        Called with the number of runs, and how many are over.
 
     Raises
     ------
@@ -160,6 +164,8 @@ def compare_precisions(
         detail=detail,
         observers=[watcher],
     )
+    if progress:
+        progress(2, 1)
     comparer = _Comparer(network, watcher)
     double = run_on(exact, sample, observers=[comparer])
     layers = tuple(comparer.layer(name) for name in neurons)

@@ -15,19 +15,15 @@ from evsim.energy import COSTS, KEYS, METHODS, Breakdown, Energy, Profile, place
 from evsim.energy.fit import able
 from evsim.energy.result import PICO_TO_MILLI, Key, quotient
 from evsim.errors import OptionError
-from evsim.report.text import aligned, listed
-from evsim.report.traffic import traffic_document, traffic_report
+from evsim.report.tables import Column, Report, Table, Value, significant
+from evsim.report.tables import energy as joules
+from evsim.report.traffic import traffic_document, traffic_table
 
 SCHEMA = 1
-BAR = 24
-"""Characters of the longest bar."""
-
-SMALL_MJ = 0.01
-"""Below it, six decimals say too little."""
 
 
-def energy_report(account: Account, key: Key = "layer", bars: bool = False) -> str:
-    """Return a table with a row per label and a column per method, in mJ, and what stands beside it.
+def energy_report(account: Account, key: Key = "stage") -> Report:
+    """Return the energies, a table with a row per label and a column per method, and what stands beside it.
 
     Raises
     ------
@@ -35,18 +31,17 @@ def energy_report(account: Account, key: Key = "layer", bars: bool = False) -> s
         If no method breaks down by that key.
     """
     shown, left_out = _broken_down(account.energies, key)
-    digits = 6 if max(energy.energy_mj for energy in account.energies) >= SMALL_MJ else 9
-    lines = [account.title, "", *_table(shown, key, bars, digits), ""]
-    lines += [f"{energy.method:<14}: {mj(energy.total, digits)} mJ  ({_whose(energy)})" for energy in account.energies]
+    lines = [f"{energy.method:<14}: {_joules(energy.total)}  ({_whose(energy)})" for energy in account.energies]
     for method, other in account.baselines.items():
-        lines.append(_saving(_charged(account, method), other, digits))
+        lines.append(_saving(_charged(account, method), other))
+    parts: list[str | Table] = [_table(account, shown, key)]
     for method, bounds in account.bounds.items():
-        rows = [(name, mj(energy.total, digits)) for name, energy in bounds.items()]
-        lines += ["", *aligned([(f"{method}, if", "mJ"), *rows], 1)]
+        rows = tuple((name, _ends(energy.total)) for name, energy in bounds.items())
+        parts.append(Table((Column(f"{method}, if"), Column("energy", "energy")), rows))
     if account.traffic:
-        lines += ["", "what moves per inference", "", traffic_report(*account.traffic), ""]
-    lines += [f"note: {note}" for note in (*left_out, *_notes(account))]
-    return "\n".join(lines)
+        parts.append(traffic_table(*account.traffic))
+    notes = [f"note: {note}" for note in (*left_out, *_notes(account))]
+    return Report((account.title, *lines), (*parts, "\n".join(notes)))
 
 
 def energy_document(account: Account) -> dict[str, Any]:
@@ -81,14 +76,15 @@ def energy_csv(accounts: Sequence[Account]) -> str:
     return out.getvalue()
 
 
-def profiles_report(profiles: Sequence[Profile], sources: bool = False) -> str:
+def profiles_report(profiles: Sequence[Profile], sources: bool = False) -> Report:
     """Return the profiles with the methods that can use them as a table, or every figure with its source."""
     if sources:
-        return "\n\n".join("\n".join(_figures(profile)) for profile in profiles)
-    rows = [("profile", "what", "methods that can use it")]
-    rows += [(profile.path, profile.name, ", ".join(able(profile))) for profile in profiles]
-    methods = [("method", "charges", "needs"), *((name, m.says, m.needs) for name, m in METHODS.items())]
-    return "\n".join([*listed(rows), "", *listed(methods), "", "`sources=True` lists every figure with its source"])
+        return Report((), tuple("\n".join(_figures(profile)) for profile in profiles))
+    words = (Column("profile"), Column("what"), Column("methods that can use it"))
+    table = Table(words, tuple((profile.path, profile.name, ", ".join(able(profile))) for profile in profiles))
+    words = (Column("method"), Column("charges"), Column("needs"))
+    methods = Table(words, tuple((name, method.says, method.needs) for name, method in METHODS.items()))
+    return Report((), (table, methods, "`sources=True` lists every figure with its source"))
 
 
 def _figures(profile: Profile) -> Iterator[str]:
@@ -102,12 +98,6 @@ def _figures(profile: Profile) -> Iterator[str]:
         table = zip(profile.sram.capacity_bytes, profile.sram.access_pj, strict=True)
         points = ", ".join(f"{size} B {ends(*access)} pJ" for size, access in table)
         yield f"  sram, {profile.sram.word_bits}-bit words: {points}  {profile.sram.source}"
-
-
-def mj(total: tuple[float, float], digits: int = 6) -> str:
-    """Return picojoules as millijoules, as a range where it is one."""
-    low, high = (f"{value * PICO_TO_MILLI:.{digits}f}" for value in total)
-    return low if total[0] == total[1] else f"{low}-{high}"
 
 
 def ends(low: float, high: float) -> str:
@@ -128,39 +118,54 @@ def _broken_down(energies: Sequence[Energy], key: Key) -> tuple[dict[str, Breakd
     return shown, left_out
 
 
-def _table(shown: Mapping[str, Breakdown], key: Key, bars: bool, digits: int) -> list[str]:
+def _table(account: Account, shown: Mapping[str, Breakdown], key: Key) -> Table:
+    """Return a row per label: each method's energy, and its share of the first method's."""
     labels = tuple(dict.fromkeys(label for breakdown in shown.values() for label in breakdown.labels))
     labels = tuple(label for label in labels if any(breakdown.get(label, 0.0) for breakdown in shown.values()))
     first = next(iter(shown.values()))
-    greatest = max((first.get(label, 0.0) for label in labels), default=0.0)
     whole = sum(first.values())
-    rows = [(key, *(f"{method} mJ" for method in shown), "share")]
+    rows = []
     for label in labels:
-        cells = []
+        energies: list[Value] = []
         for breakdown in shown.values():
             at = breakdown.labels.index(label) if label in breakdown.labels else None
-            cells.append("" if at is None else mj((float(breakdown.low[at]), float(breakdown.high[at])), digits))
-        share = first.get(label, 0.0)
-        rows.append((label, *cells, f"{share / whole if whole else 0.0:.1%}"))
-    lines = aligned(rows, 1)
-    if bars and greatest > 0:
-        for i, label in enumerate(labels):
-            lines[i + 2] += "  " + "█" * round(BAR * first.get(label, 0.0) / greatest)
-    return lines
+            energies.append(None if at is None else _ends((float(breakdown.low[at]), float(breakdown.high[at]))))
+        rows.append((label, *energies, first.get(label, 0.0) / whole if whole else 0.0))
+    most = len(shown) + 2
+    names = [Column(method, "energy", drop=most - i if i else 0) for i, method in enumerate(shown)]
+    columns = (Column(key), *names, Column(f"of {next(iter(shown))}", "share", drop=1))
+    total = ("total", *(_ends(_charged(account, method).total) for method in shown), 1.0 if whole else 0.0)
+    return Table(columns, tuple(rows), "", total, bar=next(iter(shown)), bar_drop=2)
+
+
+def _ends(total: tuple[float, float]) -> Value:
+    """Return picojoules as millijoules, as a range where they are one."""
+    low, high = (value * PICO_TO_MILLI for value in total)
+    return low if total[0] == total[1] else (low, high)
+
+
+def _joules(total: tuple[float, float]) -> str:
+    low, high = (value * PICO_TO_MILLI for value in total)
+    return joules(high) if total[0] == total[1] else f"{joules(low)} to {joules(high)}"
 
 
 def _whose(energy: Energy) -> str:
     return f"{METHODS[energy.method].says}; {energy.profile}" if energy.method in METHODS else energy.profile
 
 
-def _saving(energy: Energy, other: Energy | str, digits: int) -> str:
+def _saving(energy: Energy, other: Energy | str) -> str:
     if isinstance(other, str):
         return f"{energy.method}: {other}"
     ratio, low, high = quotient(energy, other)
-    ratios, savings = f"{ratio:.4f}", f"{1 - ratio:.2%}"
+    ratios, savings = significant(ratio), _percent(1 - ratio)
     if low != high and not math.isnan(ratio):
-        ratios, savings = f"{ratios} ({low:.4f} to {high:.4f})", f"{savings} ({1 - high:.2%} to {1 - low:.2%})"
-    return f"{energy.method} against {other.method}: {mj(other.total, digits)} mJ, ratio {ratios}, saving {savings}"
+        ratios = f"{ratios} ({significant(low)} to {significant(high)})"
+        savings = f"{savings} ({_percent(1 - high)} to {_percent(1 - low)})"
+    return f"{energy.method} against {other.method}: {_joules(other.total)}, ratio {ratios}, saving {savings}"
+
+
+def _percent(share: float) -> str:
+    return f"{significant(100 * share)} %"
 
 
 def _held(energy: Energy, other: Energy) -> dict[str, Any]:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from evsim.audit.compare import Comparison, Totals, letter, ratios
-from evsim.report.text import WIDTH, aligned
+from evsim.report.tables import Column, Report, Table, energy, significant
 
 SCHEMA = 1
 
-COLUMNS = 4
-"""Models that stand beside each other in a table of stages; more follow in a table of their own."""
-
 MEASURES = {
-    "sops": "SOPs",
-    "macs": "MACs",
-    "exact_mj": "exact mJ",
-    "paper_mj": "paper mJ",
-    "paper_events_mj": "as events",
+    "sops": Column("SOPs", "count"),
+    "macs": Column("MACs", "count", drop=1),
+    "exact_mj": Column("exact", "energy"),
+    "paper_mj": Column("paper", "energy"),
+    "paper_events_mj": Column("as events", "energy", drop=2),
 }
 """What is shown of each model, and what it is called."""
+
+LEAST_SHARE = 1e-4
+"""Below it a saving is none to speak of."""
 
 ENERGIES = {
     "exact_mj": "exact",
@@ -30,39 +30,40 @@ ENERGIES = {
 }
 
 
-def compare_report(comparison: Comparison) -> str:
-    """Return totals and ratios, folded stages side by side, who needs least, and how far predictions agree."""
+def compare_report(comparison: Comparison) -> Report:
+    """Return who needs least, totals and ratios, folded stages side by side, and how far predictions agree."""
     names = [letter(which).upper() for which in range(len(comparison.networks))]
     inputs = f"{len(comparison.paths)} inputs, means" if len(comparison.paths) > 1 else comparison.paths[0]
-    lines = [
+    headline = (
         *(
-            f"{name}: {network.name} ({network.family}, {network.variant})"
-            for name, network in zip(names, comparison.networks, strict=True)
+            _saving(name, names, [getattr(total, measure) for total in comparison.totals])
+            for measure, name in ENERGIES.items()
         ),
-        f"on {inputs}",
-        "",
-        *aligned(_totals(names, comparison.totals), 1),
-        "",
+        f"predictions agree on {comparison.agreement:.1%} of {len(comparison.predictions)} inputs",
+        *([comparison.note] if comparison.note else []),
+    )
+    models = [
+        f"{name}: {network.name} ({network.family}, {network.variant})"
+        for name, network in zip(names, comparison.networks, strict=True)
     ]
     folded = _folded(comparison.stages)
-    for measure, title in MEASURES.items():
-        if any(getattr(total, measure) for total in comparison.totals):
-            lines += _stages(measure, title, names, folded)
-    return "\n".join(
-        [
-            *lines,
-            "paper: the paper's estimate, integers charged as dense MACs (binary-only); as",
-            "events: the same, an integer k charged as k accumulates (integer-as-events). The",
-            "two are equal where no layer reads integers. Stages are summed over blocks; JSON",
-            "has each.",
-            *(
-                _saving(name, names, [getattr(total, measure) for total in comparison.totals])
-                for measure, name in ENERGIES.items()
-            ),
-            f"predictions agree on {comparison.agreement:.1%} of {len(comparison.predictions)} inputs",
-            *([comparison.note] if comparison.note else []),
-        ]
+    stages = [
+        _stages(measure, column, names, folded)
+        for measure, column in MEASURES.items()
+        if any(getattr(total, measure) for total in comparison.totals)
+    ]
+    legend = (
+        "paper: the paper's estimate, integers charged as dense MACs (binary-only); as events: the same, an integer k "
+        "charged as k accumulates (integer-as-events). The two are equal where no layer reads integers. Stages are "
+        "summed over blocks; JSON has each."
     )
+    parts: tuple[str | Table, ...] = (
+        "\n".join([*models, f"on {inputs}"]),
+        *_totals(names, comparison.totals),
+        *stages,
+        legend,
+    )
+    return Report(headline, parts)
 
 
 def compare_document(comparison: Comparison) -> dict[str, Any]:
@@ -89,16 +90,19 @@ def _sides(values: Sequence[Totals | None]) -> dict[str, Any]:
     return {**sides, "ratio": against["b"], **({"ratios": against} if len(values) > 2 else {})}
 
 
-def _totals(names: Sequence[str], totals: Sequence[Totals]) -> list[tuple[str, ...]]:
-    """Return a row for each model, and behind all but the first its ratios to that."""
-    table = [("total", *MEASURES.values())]
-    for name, total in zip(names, totals, strict=True):
-        table.append((name, *(_shown(total, measure) for measure in MEASURES)))
-        if name != names[0]:
-            against = ratios(totals[0], total)
-            shares = [against[measure] for measure in MEASURES]
-            table.append((f"{name}/{names[0]}", *("" if share is None else f"{share:.3f}" for share in shares)))
-    return table
+def _totals(names: Sequence[str], totals: Sequence[Totals]) -> list[Table]:
+    """Return a row for each model, and of all but the first its ratios to that."""
+    columns = (Column("total"), *MEASURES.values())
+    rows = tuple(
+        (name, *(getattr(total, measure) for measure in MEASURES)) for name, total in zip(names, totals, strict=True)
+    )
+    plain = (Column("ratio"), *(replace(column, quantity="number") for column in MEASURES.values()))
+    against = [ratios(totals[0], total) for total in totals[1:]]
+    shares = tuple(
+        (f"{name}/{names[0]}", *(share[measure] for measure in MEASURES))
+        for name, share in zip(names[1:], against, strict=True)
+    )
+    return [Table(columns, rows, bar="exact", bar_drop=3), Table(plain, shares)]
 
 
 def _folded(stages: Mapping[str, tuple[Totals | None, ...]]) -> dict[str, tuple[Totals | None, ...]]:
@@ -116,29 +120,19 @@ def _sum(a: Totals | None, b: Totals | None) -> Totals | None:
 
 
 def _stages(
-    measure: str, title: str, names: Sequence[str], stages: Mapping[str, tuple[Totals | None, ...]]
-) -> list[str]:
-    """Return tables of one measure, a few models beside each other; stages that none of them has are left out."""
-    lines: list[str] = []
-    for begin in range(0, len(names), COLUMNS):
-        part = slice(begin, begin + COLUMNS)
-        table = [(title, *names[part])]
-        for name, values in stages.items():
-            if any(value and getattr(value, measure) for value in values[part]):
-                table.append((_cut(name), *(_shown(value, measure) for value in values[part])))
-        lines += [*aligned(table, 1), ""]
-    return lines
-
-
-def _cut(name: str) -> str:
-    longest = WIDTH - COLUMNS * 15
-    return name if len(name) <= longest else f"{name[: longest - 3]}..."
-
-
-def _shown(total: Totals | None, measure: str) -> str:
-    if total is None:
-        return ""
-    return format(getattr(total, measure), ",.0f" if measure in ("sops", "macs") else ".6f")
+    measure: str, column: Column, names: Sequence[str], stages: Mapping[str, tuple[Totals | None, ...]]
+) -> Table:
+    """Return one measure of all models side by side; stages that none of them has are left out."""
+    kept = {
+        name: values for name, values in stages.items() if any(value and getattr(value, measure) for value in values)
+    }
+    rows = tuple(
+        (name, *(None if value is None else getattr(value, measure) for value in values))
+        for name, values in kept.items()
+    )
+    last = len(names)
+    models = (replace(column, name=name, drop=last - i if i > 1 else 0) for i, name in enumerate(names))
+    return Table((Column(column.name), *models), rows)
 
 
 def _saving(name: str, names: Sequence[str], energies: Sequence[float]) -> str:
@@ -149,8 +143,8 @@ def _saving(name: str, names: Sequence[str], energies: Sequence[float]) -> str:
         return f"energy, {name}: {verdict}"
     (a, b) = energies
     less, more, side = (a, b, names[0]) if a <= b else (b, a, names[1])
-    share = f"{1.0 - less / more:.2%}" if more else "0.00%"
-    verdict = f"{side} needs {share} less"
-    if share == "0.00%":
-        verdict = "both need the same" if a == b else f"{side} needs less, by under 0.01%"
-    return f"energy, {name}: {names[0]} {a:.6f} mJ, {names[1]} {b:.6f} mJ; {verdict}"
+    share = 1.0 - less / more if more else 0.0
+    verdict = f"{side} needs {significant(100 * share)} % less"
+    if share < LEAST_SHARE:
+        verdict = "both need the same" if a == b else f"{side} needs less, by under {LEAST_SHARE:.2%}"
+    return f"energy, {name}: {names[0]} {energy(a)}, {names[1]} {energy(b)}; {verdict}"

@@ -8,7 +8,13 @@ import io
 from evsim.evaluation.document import FIGURES, extremes
 from evsim.evaluation.outcome import Evaluation
 from evsim.evaluation.statistics import RESAMPLES, Share, Summary
-from evsim.report.text import aligned
+from evsim.report.run import WHY, sections
+from evsim.report.tables import Column, Quantity, Report, Table, Value, count, energy, significant
+
+LAYERS = (
+    Column("layer"), Column("kind", drop=2), Column("rate", "share"), Column("SOPs", "count"),
+    Column("MACs", "count", drop=3), Column("exact", "energy"), Column("paper", "energy"),
+)  # fmt: skip
 
 SHOWN_CLASSES = 20
 """Rows of the table of classes, the least accurate first; JSON has all."""
@@ -16,31 +22,36 @@ SHOWN_CLASSES = 20
 SHOWN = 5
 """Pairs of classes that are mistaken most often, and failed samples that are named; JSON has all."""
 
-TITLES = {
-    "sops": "SOPs",
-    "macs": "MACs",
-    "energy_mj": "energy, exact (mJ)",
-    "paper_energy_mj": "energy, paper (mJ)",
+TITLES: dict[str, tuple[str, Quantity]] = {
+    "sops": ("SOPs", "count"),
+    "macs": ("MACs", "count"),
+    "energy_mj": ("energy, exact", "energy"),
+    "paper_energy_mj": ("energy, paper", "energy"),
 }
-
-WHOLE = ("sops", "macs")
-"""Figures that are shown without decimals."""
+"""What is told of a sample, and as what."""
 
 
-def evaluation_report(outcome: Evaluation) -> str:
-    """Return accuracy, means with intervals, and the tables by layer, timestep and class."""
-    parts = [
-        [_head(outcome), "", *_accuracy(outcome)],
-        _totals(outcome),
-        _layers(outcome),
+def evaluation_report(outcome: Evaluation, *, layers: bool = False) -> Report:
+    """Return accuracy, means with intervals, and the tables by section or layer, timestep and class.
+
+    Parameters
+    ----------
+    outcome
+        Of `evsim.evaluation.evaluate`.
+    layers
+        Whether a table has a row for each layer instead of each section.
+    """
+    parts: list[str | Table] = [
+        *_totals(outcome),
+        _layers(outcome) if layers else _sections(outcome),
         _anytime(outcome),
-        _classes(outcome),
+        *_classes(outcome),
         _extremes(outcome),
-        [_calibration(outcome)],
-        _failed(outcome),
-        [_throughput(outcome)] if outcome.throughput.samples else [],
+        "\n".join([_calibration(outcome), WHY]),
+        *(["\n".join(_failed(outcome))] if outcome.failed else []),
+        *([_throughput(outcome)] if outcome.throughput.samples else []),
     ]
-    return "\n\n".join("\n".join(part) for part in parts if part)
+    return Report((*_accuracy(outcome), _cost(outcome), _head(outcome)), tuple(parts))
 
 
 def evaluation_csv(outcome: Evaluation) -> str:
@@ -79,54 +90,88 @@ def _accuracy(outcome: Evaluation) -> list[str]:
     ]
 
 
-def _totals(outcome: Evaluation) -> list[str]:
-    rows: list[tuple[str, ...]] = [("of a sample", "mean", "95 % interval", "deviation", "least", "most")]
-    rows += [_summary_row(TITLES[name], outcome.summaries[name][-1], whole=name in WHOLE) for name in FIGURES]
+def _cost(outcome: Evaluation) -> str:
+    sops, macs, exact, _ = (outcome.summaries[name][-1].mean for name in FIGURES)
+    dense = sum(layer.dense_macs for layer in outcome.audit.layout.first.layers)
+    mine = sops + macs
+    fewer = f", {significant(dense / mine)} times fewer operations than dense" if mine and mine <= dense else ""
+    return f"{count(sops)} SOPs and {energy(exact)} per sample{fewer}"
+
+
+def _totals(outcome: Evaluation) -> list[Table | str]:
+    """Return a table for operations and one for energies, for each has units of its own."""
+    tables: list[Table | str] = []
+    for quantity, title in (("count", "operations of a sample"), ("energy", "energy of a sample")):
+        known: Quantity = "count" if quantity == "count" else "energy"
+        rows = tuple(
+            _summary_row(TITLES[name][0], outcome.summaries[name][-1])
+            for name in FIGURES
+            if TITLES[name][1] == quantity
+        )
+        columns = (
+            Column(title), Column("mean", known), Column("95 % interval", known), Column("deviation", known, drop=2),
+            Column("least", known, drop=1), Column("most", known, drop=1),
+        )  # fmt: skip
+        tables.append(Table(columns, rows))
     note = f"(shares: Wilson intervals; means: bootstrap of {RESAMPLES:,} resamples, seed {outcome.seed})"
-    return [*aligned(rows), note]
+    return [*tables, note]
 
 
-def _summary_row(title: str, figure: Summary, *, whole: bool) -> tuple[str, ...]:
-    def shown(value: float) -> str:
-        return f"{value:,.0f}" if whole else f"{value:.6f}"
-
-    low, high = figure.interval
-    return (
-        title, shown(figure.mean), f"{shown(low)} .. {shown(high)}", shown(figure.deviation),
-        shown(figure.least), shown(figure.most),
-    )  # fmt: skip
+def _summary_row(title: str, figure: Summary) -> tuple[Value, ...]:
+    return (title, figure.mean, figure.interval, figure.deviation, figure.least, figure.most)
 
 
-def _layers(outcome: Evaluation) -> list[str]:
-    rows: list[tuple[str, ...]] = [("layer", "kind", "rate", "SOPs", "MACs", "mJ", "paper mJ")]
+def _layers(outcome: Evaluation) -> Table:
+    rows: list[tuple[Value, ...]] = []
     table = outcome.summaries
     for i, layer in enumerate(outcome.audit.layout.first.layers):
-        sops, macs, exact, estimated, rate = (table[name][i] for name in (*FIGURES, "rate"))
-        energies = ("", "") if layer.kind == "lif" else (f"{exact.mean:.6f}", f"{estimated.mean:.6f}")
-        operations = ("", "") if layer.kind == "lif" else (f"{sops.mean:,.0f}", f"{macs.mean:,.0f}")
-        rows.append((layer.name, layer.kind, f"{rate.mean:.2%}", *operations, *energies))
-    return aligned(rows)
+        sops, macs, exact, estimated, rate = (table[name][i].mean for name in (*FIGURES, "rate"))
+        figures = (None,) * 4 if layer.kind == "lif" else (sops, macs, exact, estimated)
+        rows.append((layer.name, layer.kind, rate, *figures))
+    return Table(LAYERS, tuple(rows), bar="exact", bar_drop=1)
 
 
-def _anytime(outcome: Evaluation) -> list[str]:
-    rows: list[tuple[str, ...]] = [("after timestep", "top-1", "SOPs", "MACs", "mJ")]
-    for moment in outcome.anytime:
-        figures = f"{moment.sops:,.0f}", f"{moment.macs:,.0f}", f"{moment.energy_mj:.6f}"
-        rows.append((str(moment.timestep), percent(moment.top1), *figures))
-    return aligned(rows)
+def _sections(outcome: Evaluation) -> Table:
+    first = outcome.audit.layout.first
+    sums: dict[str, list[float]] = {}
+    for i, name in enumerate(sections(first).values()):
+        part = sums.setdefault(name, [0.0] * len(FIGURES))
+        for n, key in enumerate(FIGURES):
+            part[n] += outcome.summaries[key][i].mean
+    total: tuple[Value, ...] = ("total", *(outcome.summaries[key][-1].mean for key in FIGURES))
+    rows: tuple[tuple[Value, ...], ...] = tuple((name, *part) for name, part in sums.items())
+    return Table((Column("section"), *LAYERS[3:]), rows, "", total, bar="exact", bar_drop=1)
 
 
-def _classes(outcome: Evaluation) -> list[str]:
+def _anytime(outcome: Evaluation) -> Table:
+    columns = (
+        Column("after timestep", "whole"), Column("top-1", "share"), Column("95 % interval", "share", drop=2),
+        Column("SOPs", "count"), Column("MACs", "count", drop=1), Column("exact", "energy"),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            moment.timestep, moment.top1.value, moment.top1.interval, moment.sops, moment.macs, moment.energy_mj,
+        )
+        for moment in outcome.anytime
+    )  # fmt: skip
+    return Table(columns, rows, bar="exact", bar_drop=3)
+
+
+def _classes(outcome: Evaluation) -> list[Table | str]:
     known = [row for row in outcome.classes if row.accuracy.total]
     if not known:
         return []
     worst = sorted(known, key=lambda row: (row.accuracy.value or 0.0, row.index))[:SHOWN_CLASSES]
-    rows: list[tuple[str, ...]] = [("class", "samples", "top-1", "taken for it", "SOPs", "mJ")]
+    columns = (
+        Column("class"), Column("samples", "whole"), Column("top-1", "share"), Column("95 % interval", "share", drop=2),
+        Column("taken for it", "whole", drop=1), Column("SOPs", "count"), Column("exact", "energy"),
+    )  # fmt: skip
+    rows: list[tuple[Value, ...]] = []
     for row in worst:
         title = row.label if row.label == str(row.index) else f"{row.index} {row.label}"
-        figures = f"{row.predicted:,}", f"{row.sops:,.0f}", f"{row.energy_mj:.6f}"
-        rows.append((title, f"{row.accuracy.total:,}", percent(row.accuracy), *figures))
-    lines = aligned(rows)
+        right = row.accuracy
+        rows.append((title, right.total, right.value, right.interval, row.predicted, row.sops, row.energy_mj))
+    lines = []
     if len(known) > len(worst):
         lines.append(f"(the {len(worst)} least accurate of {len(known)} classes)")
     mistaken = sorted((pair for pair in outcome.confusion if pair[0] != pair[1]), key=lambda pair: -pair[2])[:SHOWN]
@@ -134,19 +179,20 @@ def _classes(outcome: Evaluation) -> list[str]:
     if mistaken:
         shown = (f"{_name(names, a)} for {_name(names, b)} ({n:,})" for a, b, n in mistaken)
         lines.append(f"mistaken most often: {', '.join(shown)}")
-    return lines
+    return [Table(columns, tuple(rows)), *(["\n".join(lines)] if lines else [])]
 
 
 def _name(names: tuple[str, ...], index: int) -> str:
     return names[index] if index < len(names) else str(index)
 
 
-def _extremes(outcome: Evaluation) -> list[str]:
-    rows: list[tuple[str, ...]] = [("", "sample", "SOPs", "mJ")]
+def _extremes(outcome: Evaluation) -> Table:
+    rows: list[tuple[Value, ...]] = []
     for title, samples in zip(("cheapest", "dearest"), extremes(outcome), strict=True):
         for i, sample in enumerate(samples):
-            rows.append((title if not i else "", sample["path"], f"{sample['sops']:,}", f"{sample['energy_mj']:.6f}"))
-    return aligned(rows)
+            rows.append((title if not i else "", sample["path"], sample["sops"], sample["energy_mj"]))
+    columns = (Column(""), Column("sample"), Column("SOPs", "count"), Column("exact", "energy"))
+    return Table(columns, tuple(rows))
 
 
 def _calibration(outcome: Evaluation) -> str:

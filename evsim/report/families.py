@@ -9,7 +9,8 @@ from typing import Any
 
 from evsim.audit.families import NOT_RUN, FormKeys, Row, form_keys
 from evsim.converters.family import Family
-from evsim.report.text import WIDTH, aligned
+from evsim.report.tables import Report, Table, plain, significant
+from evsim.report.text import WIDTH
 from evsim.synthesis import TOLERANCE
 
 SCHEMA = 1
@@ -24,7 +25,7 @@ SHOWN_LAYERS = 6
 """Names of layers that a note lists."""
 
 
-def families_report(families: Sequence[Family]) -> str:
+def families_report(families: Sequence[Family]) -> Report:
     """Return each family with paper, code, residual, telling keys and presets, in 80 columns."""
     blocks = []
     for family in families:
@@ -41,7 +42,7 @@ def families_report(families: Sequence[Family]) -> str:
             lines += _hung(f"keys of {', '.join(forms)}", keys)
         lines += _hung("presets", ", ".join(family.presets))
         blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+    return Report((), tuple(blocks))
 
 
 def families_document(families: Sequence[Family]) -> dict[str, Any]:
@@ -49,21 +50,21 @@ def families_document(families: Sequence[Family]) -> dict[str, Any]:
     return {"schema": SCHEMA, "families": [_family(family) for family in families]}
 
 
-def figures_report(rows: Sequence[Row]) -> str:
-    """Return the figures of models side by side in 80 columns: what follows from sizes, what is published, what ran."""
+def figures_report(rows: Sequence[Row]) -> Report:
+    """Return the figures of models side by side: what follows from sizes, what is published, what ran."""
     sizes = [("model", "T", "M param", "G dense", "top-1 %", "mJ")]
     sizes += [
         (
-            row.preset, str(row.timesteps), f"{row.trained / 1e6:.2f}", f"{row.dense_operations / 1e9:.3f}",
+            row.preset, str(row.timesteps), significant(row.trained / 1e6), significant(row.dense_operations / 1e9),
             _figure(row, "accuracy"), _figure(row, "energy_mj"),
         )
         for row in rows
     ]  # fmt: skip
-    lines = ["sizes, and what is published", "", *aligned(sizes, 1), ""]
+    parts: list[str | Table] = [plain(sizes, title="sizes, and what is published")]
     if any(row.activity for row in rows):
-        lines += ["synthetic models: operations of an inference", "", *aligned(_operations(rows), 1), ""]
-        lines += ["synthetic models: energy of an inference, mJ", "", *aligned(_energies(rows), 1), ""]
-    return "\n".join([*lines, *_notes(rows)])
+        parts.append(plain(_operations(rows), title="synthetic models: operations of an inference"))
+        parts.append(plain(_energies(rows), title="synthetic models: energy of an inference, mJ"))
+    return Report((), (*parts, "\n".join(_notes(rows))))
 
 
 def figures_document(rows: Sequence[Row]) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _operations(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     for row in rows:
         done = row.activity
         counts = (done.sops, done.macs, done.macs_inside) if done else ()
-        table.append((row.preset, *([f"{count / 1e9:.3f}" for count in counts] or ["missing"] * 3)))
+        table.append((row.preset, *([significant(count / 1e9) for count in counts] or ["missing"] * 3)))
     return table
 
 
@@ -128,7 +129,7 @@ def _energies(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     for row in rows:
         done = row.activity
         energies = (done.exact_mj, done.paper_mj, done.paper_events_mj, done.rule_mj) if done else ()
-        cells = ["-" if energy is None else f"{energy:.3f}" for energy in energies] or ["missing"] * 4
+        cells = ["-" if energy is None else significant(energy) for energy in energies] or ["missing"] * 4
         table.append((row.preset, *cells, _figure(row, "energy_mj")))
     return table
 

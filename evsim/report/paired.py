@@ -2,52 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from evsim.evaluation.paired import FIGURES, LETTERS, Against, Paired
 from evsim.evaluation.statistics import RESAMPLES
-from evsim.report.evaluation import TITLES, percent
-from evsim.report.text import aligned
+from evsim.report.evaluation import TITLES
+from evsim.report.tables import Column, Quantity, Report, Table, Value
+
+COLUMNS = (
+    Column("model"), Column("top-1", "share"), Column("95 % interval", "share", drop=2), Column("SOPs", "count"),
+    Column("MACs", "count", drop=1), Column("exact", "energy"), Column("paper", "energy"),
+)  # fmt: skip
 
 
-def paired_report(outcome: Paired) -> str:
+def paired_report(outcome: Paired) -> Report:
     """Return the figures of each model, and each held against the first."""
     letters = LETTERS[: len(outcome.models)].upper()
-    lines = [
+    left = f"; {outcome.left_out:,} did not run on all" if outcome.left_out else ""
+    headline = [
         f"{letter}: {model} ({file})"
         for letter, model, file in zip(letters, outcome.models, outcome.files, strict=True)
     ]
-    left = f"; {outcome.left_out:,} did not run on all" if outcome.left_out else ""
-    lines += [f"on {outcome.data}: {outcome.samples:,} samples, the same for all{left}", ""]
-    rows: list[tuple[str, ...]] = [("", "", "top-1", "SOPs", "MACs", "exact mJ", "paper mJ")]
+    headline.append(f"on {outcome.data}: {outcome.samples:,} samples, the same for all{left}")
+    rows: list[tuple[Value, ...]] = []
     for i, letter in enumerate(letters):
-        sops, macs, exact, estimated = (outcome.means[name][i] for name in FIGURES)
-        figures = f"{sops:,.0f}", f"{macs:,.0f}", f"{exact:.6f}", f"{estimated:.6f}"
-        rows.append((letter, "", percent(outcome.top1[i]), *figures))
-    lines += aligned(rows)
+        top1 = outcome.top1[i]
+        rows.append((letter, top1.value, top1.interval, *(outcome.means[name][i] for name in FIGURES)))
+    parts: list[str | Table] = [Table(COLUMNS, tuple(rows), bar="exact", bar_drop=3)]
     for letter, against in zip(letters[1:], outcome.against, strict=True):
-        lines += ["", *_against(letter, against)]
-    lines += ["", f"(paired intervals of 95 %: bootstrap of {RESAMPLES:,} resamples, seed {outcome.seed})"]
-    return "\n".join(lines)
+        parts += _against(letter, against)
+    parts.append(f"(paired intervals of 95 %: bootstrap of {RESAMPLES:,} resamples, seed {outcome.seed})")
+    return Report(tuple(headline), tuple(parts))
 
 
-def _against(letter: str, against: Against) -> list[str]:
+def _against(letter: str, against: Against) -> list[Table | str]:
+    """Return differences and ratios, a table for each unit."""
     answers = against.answers
-    rows: list[tuple[str, ...]] = [(f"{letter} - A", "mean", "95 % interval", f"{letter} / A", "95 % interval")]
+    parts: list[Table | str] = []
     if answers.difference is not None and answers.interval is not None:
-        low, high = answers.interval
-        rows.append(("top-1", f"{answers.difference:+.2%}", f"{low:+.2%} .. {high:+.2%}", "", ""))
-    for name, figure in against.figures.items():
-        form = "+,.0f" if name in ("sops", "macs") else "+.6f"
-        low, high = figure.interval
-        ratio, ends = "-", "-"
-        if figure.ratio is not None and figure.ratio_interval is not None:
-            least, most = figure.ratio_interval
-            ratio, ends = f"{figure.ratio:.4f}", f"{least:.4f} .. {most:.4f}"
-        rows.append((TITLES[name], f"{figure.mean:{form}}", f"{low:{form}} .. {high:{form}}", ratio, ends))
-    lines = aligned(rows, left=1)
+        parts.append(_table(letter, "share", [("top-1", answers.difference, answers.interval, None, None)]))
+    for quantity in ("count", "energy"):
+        rows: list[tuple[Value, ...]] = [
+            (TITLES[name][0], figure.mean, figure.interval, figure.ratio, figure.ratio_interval)
+            for name, figure in against.figures.items()
+            if TITLES[name][1] == quantity
+        ]
+        if rows:
+            parts.append(_table(letter, "count" if quantity == "count" else "energy", rows))
+    lines = []
     if answers.difference is not None:
         lines.append(
             f"right alone: A on {answers.first_alone:,} samples, {letter} on {answers.this_alone:,} "
             f"(McNemar's exact test: p = {answers.p_value:.3g})"
         )
     lines.append(f"one answer on {answers.agreement:.1%} of the samples")
-    return lines
+    return [*parts, "\n".join(lines)]
+
+
+def _table(letter: str, quantity: Quantity, rows: Sequence[tuple[Value, ...]]) -> Table:
+    columns = [
+        Column(f"{letter} - A"), Column("mean", quantity, signed=True),
+        Column("95 % interval", quantity, drop=2, signed=True),
+    ]  # fmt: skip
+    if quantity == "share":
+        return Table(tuple(columns), tuple(row[:3] for row in rows))
+    columns += [Column(f"{letter} / A", "number"), Column("95 % interval of it", "number", drop=1)]
+    return Table(tuple(columns), tuple(rows))

@@ -6,25 +6,28 @@ from dataclasses import asdict
 from typing import Any
 
 from evsim.audit.precision import Flip, PrecisionComparison
-from evsim.report.text import aligned
+from evsim.report.tables import Column, Table
+
+COLUMNS = (
+    Column("neurons"), Column("flips", "whole"), Column("of", "whole", drop=1),
+    Column("spikes float32", "whole", drop=2), Column("float64", "whole", drop=2), Column("on the threshold", "whole"),
+)  # fmt: skip
 
 
-def precision_report(comparison: PrecisionComparison) -> str:
+def precision_parts(comparison: PrecisionComparison) -> tuple[str | Table, ...]:
     """Return flips per layer, the first of them, and both predictions where they differ."""
     single, double = comparison.single, comparison.double
     touched = [layer for layer in comparison.layers if layer.flips or layer.ties]
     total = sum(layer.neurons for layer in comparison.layers)
-    lines = ["", f"float32 against float64: {comparison.flips:,} of {total:,} spikes and silences differ"]
+    parts: list[str | Table] = [
+        f"float32 against float64: {comparison.flips:,} of {total:,} spikes and silences differ"
+    ]
     if touched:
-        rows = [("neurons", "", "flips", "of", "spikes float32", "float64", "on the threshold")]
-        rows += [
-            (
-                layer.name, "", f"{layer.flips:,}", f"{layer.neurons:,}", f"{layer.spikes[0]:,}",
-                f"{layer.spikes[1]:,}", f"{layer.ties:,}",
-            )
-            for layer in touched
-        ]  # fmt: skip
-        lines += ["", *aligned(rows), ""]
+        rows = tuple(
+            (layer.name, layer.flips, layer.neurons, layer.spikes[0], layer.spikes[1], layer.ties) for layer in touched
+        )
+        parts.append(Table(COLUMNS, rows))
+    lines = []
     if comparison.first:
         lines.append(f"first: {_told(comparison.first)}")
     if comparison.ties:
@@ -37,7 +40,7 @@ def precision_report(comparison: PrecisionComparison) -> str:
         lines.append(f"same prediction in both; logits differ by up to {difference:.3g}")
     else:
         lines.append(f"PREDICTIONS DIFFER: class {single.prediction} in float32, class {double.prediction} in float64")
-    return "\n".join(lines)
+    return (*parts, "\n".join(lines))
 
 
 def precision_document(comparison: PrecisionComparison) -> dict[str, Any]:

@@ -7,42 +7,37 @@ from typing import Any
 from evsim.energy import Sensitivity
 from evsim.energy.sensitivity import Ratio
 from evsim.report.breakdown import SCHEMA, finite
-from evsim.report.text import aligned
+from evsim.report.tables import Column, Report, Table, significant
+
+COLUMNS = (
+    Column("method"), Column("variant", drop=4), Column("profile"), Column("A", "energy", drop=1),
+    Column("B", "energy", drop=1), Column("A / B", "number"), Column("range", "number", drop=2),
+    Column("memory prices x", "text", drop=3),
+)  # fmt: skip
 
 
-def sensitivity_report(outcome: Sensitivity, names: tuple[str, str]) -> str:
-    """Return the ratios as a table, the least and the greatest, and where the conclusion turns."""
-    rows = [("method", "variant", "profile", "A mJ", "B mJ", "A / B", "range", "memory prices x")]
+def sensitivity_report(outcome: Sensitivity, names: tuple[str, str]) -> Report:
+    """Return the least and greatest ratio, all ratios as a table, and where the conclusion turns."""
+    rows = []
     for ratio in outcome.ratios:
-        spread = "" if ratio.low == ratio.high else f"{ratio.low:.4f}-{ratio.high:.4f}"
-        turn = "" if ratio.scale is None else f"{ratio.scale:.4g} ({ratio.cheaper_below} cheaper below)"
+        spread = None if ratio.low == ratio.high else (ratio.low, ratio.high)
+        turn = "" if ratio.scale is None else f"{significant(ratio.scale)} ({ratio.cheaper_below} below)"
         rows.append(
-            (
-                ratio.method,
-                ratio.variant,
-                ratio.profile,
-                f"{ratio.a_mj:.6g}",
-                f"{ratio.b_mj:.6g}",
-                f"{ratio.value:.4f}",
-                spread,
-                turn,
-            )
-        )
+            (ratio.method, ratio.variant, ratio.profile, ratio.a_mj, ratio.b_mj, ratio.value, spread, turn)
+        )  # fmt: skip
     least, greatest = outcome.least, outcome.greatest
-    return "\n".join(
-        [
-            f"A = {names[0]}",
-            f"B = {names[1]}",
-            "",
-            *aligned(rows, 3),
-            "",
-            f"A / B is least in {_named(least)}: {least.low:.4f}",
-            f"A / B is greatest in {_named(greatest)}: {greatest.high:.4f}",
-            *(turn.sentence for turn in outcome.turns),
-            "memory prices x: the factor on all prices of memory, movement and power at which A and B cost the same",
-            f"{len(outcome.refused)} pairs of method and profile cannot answer; the JSON says why",
-        ]
+    headline = (
+        f"A = {names[0]}",
+        f"B = {names[1]}",
+        f"A / B is least in {_named(least)}: {significant(least.low)}",
+        f"A / B is greatest in {_named(greatest)}: {significant(greatest.high)}",
     )
+    lines = [
+        *(turn.sentence for turn in outcome.turns),
+        "memory prices x: the factor on all prices of memory, movement and power at which A and B cost the same",
+        f"{len(outcome.refused)} pairs of method and profile cannot answer; the JSON says why",
+    ]
+    return Report(headline, (Table(COLUMNS, tuple(rows)), "\n".join(lines)))
 
 
 def sensitivity_document(outcome: Sensitivity, names: tuple[str, str]) -> dict[str, Any]:

@@ -19,40 +19,7 @@ from evsim.counters import (
 )
 from evsim.energy import Profile
 from evsim.energy.counted_memory import attention_traffic, measured, sum_bits
-from evsim.report.text import aligned
-
-HEAD = (
-    "layer",
-    "weights per SOP",
-    "per timestep",
-    "once",
-    "input bits: bitmap",
-    "addresses",
-    "runs",
-    "least",
-    "neurons",
-    "touched",
-    "sum bits",
-    "k^T v bits",
-    "q k^T bits",
-    "peak events",
-)
-
-
-def traffic_report(counts: Counts, profile: Profile) -> str:
-    """Return a table of what moved per inference: weights by three bounds, three codes, neurons, widths, buffers.
-
-    Raises
-    ------
-    OptionError
-        If the counts were taken without traffic.
-    """
-    rows = [
-        (entry["layer"], *("" if entry[key] is None else f"{entry[key]:,.0f}" for key in COLUMNS))
-        for entry in traffic_document(counts, profile)
-    ]
-    return "\n".join(aligned([HEAD, *rows], 1))
-
+from evsim.report.tables import Column, Table
 
 COLUMNS = (
     "weights_per_sop",
@@ -69,6 +36,28 @@ COLUMNS = (
     "qk_buffer_bits",
     "peak_events",
 )
+
+
+HEADINGS = (
+    Column("layer"), Column("weights per SOP", "count", drop=9), Column("per timestep", "count"),
+    Column("once", "count", drop=8), Column("bitmap bits", "count", drop=7), Column("address bits", "count", drop=6),
+    Column("run bits", "count", drop=5), Column("least bits", "count"), Column("neurons", "count", drop=3),
+    Column("touched", "count", drop=10), Column("sum bits", "whole", drop=4), Column("k^T v bits", "count", drop=2),
+    Column("q k^T bits", "count", drop=1), Column("peak events", "count"),
+)  # fmt: skip
+"""Of `COLUMNS`, the layer before them."""
+
+
+def traffic_table(counts: Counts, profile: Profile) -> Table:
+    """Return what moved per inference: weights by three bounds, input bits by three codes, neurons, widths, buffers.
+
+    Raises
+    ------
+    OptionError
+        If the counts were taken without traffic.
+    """
+    rows = tuple((entry["layer"], *(entry[key] for key in COLUMNS)) for entry in traffic_document(counts, profile))
+    return Table(HEADINGS, rows, "what moves per inference")
 
 
 def traffic_document(counts: Counts, profile: Profile) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ from evsim.layers.context import Context
 from evsim.network import Conv2d, Linear, Network, Node
 from evsim.spikes import Packet, RealMap
 from evsim.synthesis.fitting import TOLERANCE, Amount, Drive, Fit, Fitter, by_offset
-from evsim.synthesis.graph import Fired, Graph, Neurons, rate_of, running
+from evsim.synthesis.graph import Fired, Graph, Neurons, Progress, rate_of, running
 from evsim.synthesis.levers import Lever, grown, lever_of
 from evsim.synthesis.moments import moments
 from evsim.synthesis.philox import GRID, Philox, quantile
@@ -76,6 +76,7 @@ def calibrate(
     targets: Mapping[str, float],
     sample: NDArray[np.floating],
     random: Philox,
+    progress: Progress | None = None,
 ) -> tuple[Rate, ...]:
     """Set every BatchNorm of `state`, from which the network reads its weights, and return the rates reached.
 
@@ -91,8 +92,10 @@ def calibrate(
         Image [C, H, W] or event counts [T, 2, H, W].
     random
         Draws gains, offsets and profiles.
+    progress
+        Called with the number of nodes, and how many are done with.
     """
-    return _Walk(network, state, targets, random).run(sample)
+    return _Walk(network, state, targets, random).run(sample, progress)
 
 
 class _Walk:
@@ -115,7 +118,7 @@ class _Walk:
         self.fitter = Fitter(network, self.graph, self.context, dict(targets))
         self.rates: dict[str, Rate] = {}
 
-    def run(self, sample: NDArray[np.floating]) -> tuple[Rate, ...]:
+    def run(self, sample: NDArray[np.floating], progress: Progress | None) -> tuple[Rate, ...]:
         """Walk; rates come in the order of the nodes."""
         last_use = self.graph.last_uses()
         source, timesteps = self.network.input, self.network.spec.timesteps
@@ -124,6 +127,8 @@ class _Walk:
         for rank, node in enumerate(self.network.nodes[: self.graph.end]):
             if node is not source:
                 self._visit(node)
+            if progress:
+                progress(self.graph.end, rank + 1)
             for name in [name for name in self.packets if last_use[name] <= rank]:
                 del self.packets[name]
         return tuple(self.rates[name] for name in self.graph.neurons)

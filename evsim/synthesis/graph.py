@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,9 @@ Neurons = LIF | MultiSpike
 
 Fired = SpikeMap | IntegerMap
 """What neurons emit."""
+
+Progress = Callable[[int, int], None]
+"""Takes the number of steps, and how many are over."""
 
 
 class Graph:

@@ -25,7 +25,7 @@ from evsim.converters.table import learned_constants
 from evsim.errors import OptionError
 from evsim.network import Network
 from evsim.synthesis.calibration import calibrate
-from evsim.synthesis.graph import Graph
+from evsim.synthesis.graph import Graph, Progress
 from evsim.synthesis.philox import GRID, LARGEST_SEED, Philox
 from evsim.synthesis.rates import Rate, measure, published_rate, source_of_rates
 from evsim.synthesis.sample import make_sample
@@ -74,6 +74,8 @@ def synthesize(
     scale_rates: float = 1.0,
     seed: int = 0,
     facts: Mapping[str, Any] | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> Synthetic:
     """Make a model with random weights that fires at given rates.
 
@@ -89,6 +91,8 @@ def synthesize(
         Of weights and input, 0 to 2^64 - 1. The same seed gives the same bits on every computer.
     facts
         Options of the converter that say otherwise than the preset, by their names: ``{"connect": "iand"}``.
+    progress
+        Called with the number of nodes to calibrate, and how many are; what misses its rates is drawn again.
 
     Raises
     ------
@@ -114,7 +118,7 @@ def synthesize(
         name: min(HIGHEST_RATE, scale_rates * (rate or published_rate(name, preset, family)))
         for name in Graph(network).neurons
     }
-    reached, single = _calibrated(network, state, targets, sample, random)
+    reached, single = _calibrated(network, state, targets, sample, random, progress)
     if "fold" in told:
         network = _convert(model, preset, state, told)
     source = "published rates" if rate is None else f"rate {rate}"
@@ -148,6 +152,7 @@ def _calibrated(
     targets: Mapping[str, float],
     sample: NDArray[np.float32],
     random: Philox,
+    progress: Progress | None,
 ) -> tuple[tuple[Rate, ...], tuple[Rate, ...]]:
     """Calibrate, and return the rates reached in float64 and float32.
 
@@ -159,7 +164,7 @@ def _calibrated(
     best: tuple[float, tuple[tuple[Rate, ...], tuple[Rate, ...]]] | None = None
     kept: dict[str, NDArray[Any]] = {}
     for attempt in range(ATTEMPTS):
-        rates = calibrate(network, state, targets, sample, random)
+        rates = calibrate(network, state, targets, sample, random, progress)
         single = measure(network, targets, sample, "float32")
         error = max(abs(rate.error) for rate in (*rates, *single))
         if best is None or error < best[0]:

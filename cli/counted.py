@@ -1,0 +1,31 @@
+"""Counts that a person names: those of a run, or of a whole evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evsim import countsfile
+from evsim.counters import Counts
+from evsim.countsfile import Stored
+from evsim.evaluation.auditfile import finished, is_audit, origin_of
+from evsim.evaluation.layout import RAN, summed
+from evsim.files import exists
+
+
+def stored_of(path: str) -> Stored:
+    """Return the counts of a counts.h5, or those of all samples of an audit.h5 added up, and where they came from.
+
+    Raises
+    ------
+    CountsError, AuditError
+        If the file cannot be read.
+    """
+    if not exists(path) or not Path(path).is_file() or not is_audit(path):
+        return countsfile.load(path)
+    audit = finished(path)
+    return Stored(summed(audit.layout, audit.arrays, audit.arrays["status"] == RAN), origin_of(audit))
+
+
+def counts_of(path: str) -> Counts:
+    """Return the counts alone; errors as `stored_of`."""
+    return stored_of(path).counts
