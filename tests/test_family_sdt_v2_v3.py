@@ -12,9 +12,11 @@ from beside import SHARED, needed
 from torch_files import Namespace, as_tensors, write_checkpoint
 
 from evsim import api, modelfile, synthesis
+from evsim.audit.compare import stage_totals
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
 from evsim.converters.registry import find_family, find_preset
+from evsim.energy import load_profile
 from evsim.errors import CheckpointError, OptionError
 from evsim.report.document import document
 
@@ -204,6 +206,9 @@ def test_attention_on_integers_names_both_orders_beside_what_is_weighted_by_valu
         assert sum(map(sum, told["(qk)v"])) == row["sops"]
         assert sum(map(sum, told["q(kv)"])) == row["sops_other_order"]
         assert told["value_weighted_qk_pairs"] + told["value_weighted_qkv"] == row["acs_unrolled"]
+    whole = sum(row["acs_unrolled"] or 0 for row in document(run)["layers"])
+    stages = stage_totals(run.counts, load_profile())
+    assert sum(totals.acs_unrolled for totals in stages.values()) == whole, "a comparison has all of them"
 
 
 def test_the_neuron_that_it_has_is_accepted(tmp_path):
