@@ -217,14 +217,6 @@ def test_unreadable_inputs_stop_before_any_run(name, content, tmp_path, monkeypa
     assert not runs
 
 
-def test_the_model_that_cannot_take_an_input_is_named(tmp_path):
-    """Of models that take different inputs the line says which one the file does not suit."""
-    networks = [skeleton(SMALL), skeleton("csnn-dvs128")]
-    np.save(tmp_path / "a.npy", np.zeros((3, networks[0].spec.height, networks[0].spec.width), np.float32))
-    with pytest.raises(RecordingError, match=f"{networks[1].name}: .*a.npy: the model takes frames"):
-        compare(networks, tmp_path / "a.npy")
-
-
 def test_each_model_is_built_once(tmp_path, monkeypatch):
     """However many inputs there are, the weights of a model are packed once; another T needs another simulator."""
     network, image = golden("spikingformer-imagenet")
