@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from evsim.tracing.call import Call
 from evsim.tracing.coordinates import CONSTANT, LOST, ZERO, Codes, encode
 from evsim.tracing.drafts import Draft
+from evsim.tracing.neurons.equation import constant
 from evsim.tracing.reading import LostError, Refusal, features, ordered_maps, rows, stepped, unpadded
 from evsim.tracing.recorder import Recorder
 
@@ -264,13 +265,6 @@ def _pad(rec: Recorder, call: Call) -> Any:
 # -- layers with weights ---------------------------------------------------------------------------------------------
 
 
-def tensor(value: torch.Tensor) -> NDArray[np.floating]:
-    """Return a constant of the model: float32 where that holds it exactly, as the checkpoint would."""
-    array: NDArray[np.floating] = value.detach().numpy()
-    single = array.astype(np.float32)
-    return single if (single == array).all() else array
-
-
 @entered("linear")
 def _linear(rec: Recorder, call: Call) -> Any:
     given = call.bound("input", "weight", "bias")
@@ -278,10 +272,10 @@ def _linear(rec: Recorder, call: Call) -> Any:
     _expect_constants(rec, given, "weight", "bias")
     flat = codes.reshape(-1, codes.shape[-1])
     draft, times, position, order = features(rec, flat)
-    weight = tensor(given["weight"])
+    weight = constant(given["weight"])
     arrays = {"weight": np.ascontiguousarray(weight[:, np.argsort(order)].T)}
     if given["bias"] is not None:
-        arrays["bias"] = tensor(given["bias"])
+        arrays["bias"] = constant(given["bias"])
     outputs = weight.shape[0]
     size = (outputs, *draft.size[1:])
     layer = rec.enter(
@@ -304,7 +298,7 @@ def _conv(rec: Recorder, call: Call) -> Any:
     codes = codes if codes.ndim == rank + 2 else codes[np.newaxis]
     codes = codes[:, :, np.newaxis] if flat else codes
     codes, border = unpadded(codes)
-    weight = tensor(given["weight"])
+    weight = constant(given["weight"])
     kernel = (1, *weight.shape[2:]) if flat else weight.shape[2:]
     stride, dilation = _pair(given["stride"], flat, 1), _pair(given["dilation"], flat, 1)
     padding = _padding(given["padding"], kernel, dilation, flat)
@@ -319,7 +313,7 @@ def _conv(rec: Recorder, call: Call) -> Any:
     shape = weight.reshape(weight.shape[0], weight.shape[1], *kernel).transpose(2, 3, 1, 0)
     arrays = {"weight": np.ascontiguousarray(shape)}
     if given["bias"] is not None:
-        arrays["bias"] = tensor(given["bias"])
+        arrays["bias"] = constant(given["bias"])
     facts = {
         "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "groups": given["groups"],
         "module": "Conv1d" if flat else "Conv2d",

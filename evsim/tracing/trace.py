@@ -17,7 +17,7 @@ from scipy import special
 
 from evsim.errors import OptionError
 from evsim.network import INPUT_KINDS, Network
-from evsim.tracing import arithmetic, attention, operations, reductions  # noqa: F401 - they enter what they know
+from evsim.tracing import arithmetic, attention, einsum, operations, reductions  # noqa: F401 - they enter what they know
 from evsim.tracing.axes import Example, arrange
 from evsim.tracing.building import Builder
 from evsim.tracing.call import tensors
