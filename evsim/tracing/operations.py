@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -371,7 +372,13 @@ def _expect_constants(rec: Recorder, given: dict[str, Any], *names: str) -> None
             raise Refusal(f"its {name} is computed from the sample, and no primitive multiplies so")
 
 
-def _identity(given: dict[str, Any]) -> tuple[int, int]:
-    """Tell layers apart by their weights' memory: computed anew at each step, they are still told by the module."""
-    weight = given["weight"]
-    return (weight.data_ptr() if weight.is_leaf else 0, weight.numel())
+def _identity(given: dict[str, Any]) -> tuple[Any, ...]:
+    """Tell layers apart by their parameters: by memory, or by value where code computes them anew at each timestep."""
+    return tuple(
+        each.data_ptr() if isinstance(each, torch.nn.Parameter) else (tuple(each.shape), _digest(each))
+        for each in (given["weight"], given["bias"]) if each is not None
+    )  # fmt: skip
+
+
+def _digest(value: torch.Tensor) -> bytes:
+    return hashlib.sha256(value.detach().contiguous().numpy().tobytes()).digest()

@@ -227,8 +227,12 @@ def _noted(network: Network, notes: Mapping[str, str]) -> Network:
 def _most_telling(outcomes: Sequence[Outcome]) -> Outcome:
     """Return the way of running that came furthest: one that ran, and was not given several timesteps at once."""
     return min(
-        outcomes, key=lambda o: (bool(o.recorder.at_once), not o.faults, bool(o.failure), -o.calls, len(o.faults))
-    )
+        outcomes,
+        key=lambda o: (
+            bool(o.recorder.at_once), not o.faults, bool(o.failure), -o.calls, len(o.faults),
+            -len(o.recorder.drafts.all),
+        ),
+    )  # fmt: skip
 
 
 def _merges(model: torch.nn.Module) -> bool:

@@ -217,7 +217,7 @@ class Odd(Body):
 
 def test_einsum_by_weights():
     """A sum of products with a constant is a linear layer; it reads what the letters say, in any order."""
-    weights = drawn(4, 6, 3, seed=3) - 1.0
+    weights = drawn(4, 6, 3, seed=3).double() - 1.0
     model = body(lambda x: torch.einsum("bchw,dco->bdohw", x, weights).flatten(1, 2)[:, :6])
     x = drawn(STEPS, 1, 2, 8, 8)
     network = evsim.from_torch(model, x)
@@ -250,6 +250,25 @@ def test_layers_that_run_once_on_an_image(form):
             return torch.stack([self.out(self.fire(current)) for _ in range(STEPS)])
 
     hold(settle(Once()), drawn(1, 1, 12, 12))
+
+
+def test_the_way_of_running_that_came_further_is_told():
+    """Where a model runs in no way, whole or step by step, the failure deepest in it is told."""
+    model = body(lambda x: torch.cat([x, x[..., :3]]))
+    with pytest.raises(TracingError, match=r"it does not run on the example \[1, 2, 8, 8\]: 'Sizes of tensors"):
+        evsim.from_torch(model, drawn(STEPS, 1, 2, 8, 8))
+
+
+def test_weights_that_are_computed_anew():
+    """Weights that the code computes at each timestep are one layer's as long as they are the same."""
+    model = Body()
+
+    def between(x):
+        weight = model.mid.weight
+        return nn.functional.conv2d(x, weight - weight.mean((1, 2, 3), keepdim=True))
+
+    model.between = between
+    assert "0 flips" in evsim.from_torch(model, drawn(STEPS, 1, 2, 8, 8)).provenance["proof"]
 
 
 def test_what_no_node_takes_is_named_with_its_line():

@@ -244,6 +244,14 @@ def test_recurrence_of_hidden_states():
     assert "0 flips" in network.provenance["proof"]
 
 
+def test_features_without_space_read_trains():
+    """Frames of whole numbers on features are counts of events, so that spike trains can be read."""
+    torch.manual_seed(11)
+    model = nn.Sequential(nn.Linear(30, 10), snn.Leaky(beta=0.5, init_hidden=True, output=True))
+    assert evsim.from_torch(model, (torch.rand(STEPS, 1, 30) < 0.5).float()).spec.kind == "events"
+    assert evsim.from_torch(model, torch.rand(STEPS, 1, 30)).spec.kind == "frames"
+
+
 def test_recurrence_of_others():
     """Spikes of other neurons, given as its own, and a recurrence that the code keeps itself are refused."""
 
