@@ -264,7 +264,7 @@ def test_weights_that_are_computed_anew():
     model, weight = Body(), torch.nn.Parameter(drawn(6, 6, 3, 3, seed=4).double())
 
     def between(x):
-        return nn.functional.conv2d(x, weight - weight.mean((1, 2, 3), keepdim=True))
+        return nn.functional.conv2d(x, weight - weight.mean((1, 2, 3), keepdim=True), padding=1)
 
     model.between = between
     assert "0 flips" in evsim.from_torch(model, drawn(STEPS, 1, 2, 8, 8)).provenance["proof"]

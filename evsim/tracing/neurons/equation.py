@@ -126,5 +126,7 @@ def numbers(**values: Any) -> tuple[dict[str, Any], dict[str, NDArray[np.floatin
         if array.size and (array == array.flat[0]).all():
             single[name] = float(array.flat[0])
         else:
+            while array.shape[0] == 1:  # the axis of the batch
+                array = array[0]
             several[name] = array
     return single, several
