@@ -17,9 +17,11 @@ from evsim.primitives import (
     FIRST_TYPES,
     LIF,
     NODE_TYPES,
+    AdaptiveAveragePool,
     Add,
     AveragePool,
     Conv2d,
+    Flatten,
     Input,
     Kind,
     Layout,
@@ -27,8 +29,10 @@ from evsim.primitives import (
     MaxPool,
     Node,
     Order,
+    Scale,
     Shape,
     SpikingSelfAttention,
+    SumPool,
     TimeMean,
     TokenMean,
 )
@@ -191,9 +195,10 @@ class Network:
             raise NetworkError(f"{len(self.labels)} labels for {self.classes} classes; mend the file of `labels`")
 
     def _reads_image(self, node: Node) -> bool:
-        """Whether a node sees the input through pools and layers that run once, so the same at all timesteps."""
+        """Whether a node sees the input alone, through what is the same at all timesteps."""
         source = self.node(node.inputs[0])
-        through = isinstance(source, MaxPool | AveragePool) or (isinstance(source, Conv2d) and source.repeated)
+        still = isinstance(source, MaxPool | AveragePool | SumPool | AdaptiveAveragePool | Flatten | Scale)
+        through = still or (isinstance(source, Conv2d) and source.repeated)
         return isinstance(source, Input) or (through and self._reads_image(source))
 
     def _check_time(self) -> None:
