@@ -332,6 +332,8 @@ def _check(audit: Audit) -> None:
     if any(label < -1 for _, label in audit.header.samples):
         raise SchemaError("its header names a class below 0")
     ran = audit.arrays["status"] == RAN
+    if (audit.arrays["anytime/prediction"][ran] < 0).any():
+        raise SchemaError("anytime/prediction lacks a class of a sample that ran")
     if reason := fault(summed(audit.layout, audit.arrays, ran)) if ran.any() else "":
         raise SchemaError(reason)
 

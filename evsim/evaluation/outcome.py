@@ -45,10 +45,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Moment:
-    """What would have been answered after `timestep` timesteps, and for what: means over the samples.
-
-    `top1` has no value where the network's earlier answers are not known.
-    """
+    """What would have been answered after `timestep` timesteps, and for what: means over the samples."""
 
     timestep: int
     top1: Share
@@ -203,11 +200,9 @@ class Evaluation:
         number = len(self.names)
         moments = []
         for t in range(ranks.shape[1]):
-            unknown = bool((self._of("anytime/prediction")[:, t] < 0).all())
-            share = Share(0, 0) if unknown else _share(ranks[:, t], 1)
             means = int(sops[:, t].sum()) / number, int(macs[:, t].sum()) / number
             energy = energy_mj(*means, self.profile)
-            moments.append(Moment(t + 1, share, *means, energy))
+            moments.append(Moment(t + 1, _share(ranks[:, t], 1), *means, energy))
         return tuple(moments)
 
     @cached_property
