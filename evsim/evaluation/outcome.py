@@ -275,7 +275,10 @@ class Evaluation:
     def energy(
         self, method: str = "exact", profile: str | Profile | None = None, options: Options | None = None
     ) -> Energy:
-        """Return the mean energy of a sample by any method; parameters and errors as `evsim.api.Run.energy`."""
+        """Return the mean energy of a sample by any method, of the summed counts; else as `evsim.api.Run.energy`.
+
+        The mean of `energies` is the same but for methods that are no sums, see docs/evaluation.md.
+        """
         return charge(self.counts, method, profile, options)
 
     def energies(
