@@ -98,6 +98,10 @@ def test_names_as_labels_go_through_the_rule(tmp_path):
     path = write(tmp_path / "set.npz", {"x": x, "y": np.array(["owl", "cat", "owl"])})
     assert [s.label for s in open_dataset(path, ("owl", "cat")).samples] == [0, 1, 0]
     assert [s.label for s in open_dataset(path).samples] == [1, 0, 1]
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file["x"] = x
+        file.create_dataset("y", data=["owl", "cat", "owl"], dtype=h5py.string_dtype())
+    assert [s.label for s in open_dataset(tmp_path / "set.h5", ("owl", "cat")).samples] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(("arrays", "said"), [

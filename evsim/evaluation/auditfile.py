@@ -95,6 +95,17 @@ class Header:
         """Return the samples of a chunk."""
         return range(chunk * self.chunk, min((chunk + 1) * self.chunk, len(self.samples)))
 
+    def printable(self) -> Header:
+        """Return it with its texts escaped where a terminal would obey them, or no file of text could hold them."""
+        return replace(
+            self,
+            model=printable(self.model),
+            family=printable(self.family),
+            data=printable(self.data),
+            samples=tuple((printable(name), label) for name, label in self.samples),
+            classes=tuple(map(printable, self.classes)),
+        )
+
     def difference(self, other: Header) -> str:
         """Say in what another run differs so that it cannot go on with this one, or nothing."""
         for name, said in FIXED:
@@ -310,7 +321,7 @@ def _loaded(file: hdf5.File) -> Audit:
         if stands[chunk].tobytes() != digest(header, layout, chunk, parts):
             for values in parts.values():
                 values[...] = 0
-    audit = Audit(replace(header, **_printable(header)), layout, arrays)
+    audit = Audit(header.printable(), layout, arrays)
     _check(audit)
     return audit
 
@@ -332,6 +343,8 @@ def _check(audit: Audit) -> None:
     if any(label < -1 for _, label in audit.header.samples):
         raise SchemaError("its header names a class below 0")
     ran = audit.arrays["status"] == RAN
+    if (audit.arrays["anytime/prediction"][ran] < 0).any():
+        raise SchemaError("anytime/prediction lacks a class of a sample that ran")
     if reason := fault(summed(audit.layout, audit.arrays, ran)) if ran.any() else "":
         raise SchemaError(reason)
 
@@ -341,17 +354,6 @@ def _shape(file: hdf5.File, name: str) -> tuple[int, ...]:
     if member is None or not member.shape:
         raise SchemaError(f"it holds no {name}")
     return member.shape
-
-
-def _printable(header: Header) -> dict[str, Any]:
-    """Return the texts of a header, escaped where a terminal would obey them."""
-    return {
-        "model": printable(header.model),
-        "family": printable(header.family),
-        "data": printable(header.data),
-        "samples": tuple((printable(name), label) for name, label in header.samples),
-        "classes": tuple(map(printable, header.classes)),
-    }
 
 
 def _shown(value: object) -> str:
