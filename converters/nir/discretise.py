@@ -23,6 +23,7 @@ from evsim.converters.nir.graph import Unit
 from evsim.converters.nir.options import Discretisation
 from evsim.converters.nir.values import Array, array, positive
 from evsim.errors import GraphError, OptionError
+from evsim.primitives.time import MOST_STEPS
 
 WHOLE = 0.01
 """By how many timesteps a delay may miss a whole number: delays are stored as float32."""
@@ -74,6 +75,11 @@ def steps(unit: Unit, timestep: float) -> int:
     if not delays.size or not (delays == delays.flat[0]).all():
         raise GraphError(f"{unit} delays its channels differently; evsim delays all alike: make a node for each delay")
     number = float(delays.flat[0]) / timestep
+    if not number <= MOST_STEPS:
+        raise OptionError(
+            f"{unit} delays by {float(delays.flat[0]):g} s, more than {MOST_STEPS} timesteps of {timestep:g} s; give a "
+            "longer `timestep`"
+        )
     if abs(number - round(number)) > WHOLE:
         raise OptionError(
             f"{unit} delays by {float(delays.flat[0]):g} s, which is no multiple of a timestep of {timestep:g} s; "

@@ -98,13 +98,16 @@ def resolve(
 
 def _refuse_shared(path: Path, placed: Sequence[str], meaning: dict[str, int]) -> None:
     """Refuse a position that another name stands for too: one of the two would be counted wrong."""
+    sharing: dict[int, list[str]] = {}
+    for text, index in meaning.items():
+        sharing.setdefault(index, []).append(text)
     for text in placed:
-        for other, index in meaning.items():
-            if other != text and index == meaning[text]:
-                raise RecordingError(
-                    f"{path}: the label {shown(text)} would be class {index} by its position among all names, but "
-                    f"{shown(other)} is that class; rename it, or label by class index"
-                )
+        index = meaning[text]
+        if other := next((other for other in sharing[index] if other != text), ""):
+            raise RecordingError(
+                f"{path}: the label {shown(text)} would be class {index} by its position among all names, but "
+                f"{shown(other)} is that class; rename it, or label by class index"
+            )
 
 
 def _checked(path: Path, indices: set[int], number: int | None) -> int:
