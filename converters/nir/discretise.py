@@ -50,8 +50,9 @@ def share(unit: Unit, key: str, timestep: float, rule: Discretisation) -> Array:
     """
     tau = positive(unit, key)
     if rule == "exact":
-        return np.asarray(-np.expm1(-timestep / tau))
-    if (timestep > tau * (1.0 + 1e-6)).any():
+        with np.errstate(over="ignore"):  # of a tau next to nothing: all of the way
+            return np.asarray(-np.expm1(-timestep / tau))
+    if (timestep / (1.0 + 1e-6) > tau).any():
         raise OptionError(
             f"{unit}: {key} of {tau.min():g} s is shorter than a timestep of {timestep:g} s, for which Euler's step is "
             "no solution; give a shorter `timestep`, or `discretisation=exact`"

@@ -47,9 +47,13 @@ def current(unit: Unit, source: str, dims: Dims, options: NirOptions) -> Made:
     goes with r.
     """
     part = _share(unit, "tau_syn", options)
+    with np.errstate(over="ignore"):
+        gain = np.asarray(array(unit, "r") * part * array(unit, "w_in", 1.0))
+    if not np.isfinite(gain).all():
+        raise GraphError(f"{unit}: r times w_in is beyond any number; export the graph from sound weights")
     constants = {
         "syn": np.asarray(1.0 - part),
-        "gain": np.asarray(array(unit, "r") * part * array(unit, "w_in", 1.0)),
+        "gain": gain,
         "leak": _share(unit, "tau_mem", options),
         "v_leak": array(unit, "v_leak", 0.0),
     }

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from evsim import countsfile, hdf5
 from evsim.countscheck import fault
+from evsim.datasets.types import MOST_CLASSES
 from evsim.errors import EvsimError, printable
 from evsim.evaluation.layout import ABSENT, FAILED, RAN, Arrays, Layout, layout_of, summed
 from evsim.files import OutputError, check_input
@@ -103,6 +104,8 @@ class Header:
                 if name.endswith("digest"):
                     mine, theirs = (self.model, other.model) if name == "model_digest" else (self.data, other.data)
                 return f"{said} ({mine}, not {theirs})" if mine != theirs else said
+        if tuple((printable(name), label) for name, label in other.samples) != self.samples:
+            return "another list of samples"
         return ""
 
 
@@ -329,8 +332,10 @@ def _check(audit: Audit) -> None:
     for name in ("anytime/prediction", "anytime/rank"):
         if ((audit.arrays[name] < -1) | (audit.arrays[name] >= classes)).any():
             raise SchemaError(f"{name} holds what is none of {classes} classes")
-    if any(label < -1 for _, label in audit.header.samples):
-        raise SchemaError("its header names a class below 0")
+    if not classes <= len(audit.header.classes) <= MOST_CLASSES:
+        raise SchemaError(f"its header names {len(audit.header.classes)} classes, for {classes} logits")
+    if any(not -1 <= label < len(audit.header.classes) for _, label in audit.header.samples):
+        raise SchemaError("its header labels a sample by a class that it does not name")
     ran = audit.arrays["status"] == RAN
     if reason := fault(summed(audit.layout, audit.arrays, ran)) if ran.any() else "":
         raise SchemaError(reason)
