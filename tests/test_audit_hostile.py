@@ -90,3 +90,13 @@ def test_audit_of_other_samples_under_the_digest_of_the_list_is_not_gone_on_with
     path = _changed(_audit(tmp_path / "a.h5", network, 6), chunks=False, data_digest=digests)
     with pytest.raises(AuditError, match=r"a\.h5 was begun with another list of samples"):
         evaluate(network, _samples(), out=path, resume=True)
+
+
+def test_audit_of_samples_that_all_failed_is_refused_by_name(tmp_path):
+    """No figure follows from it; the line names the file and the first reason."""
+    path = _audit(tmp_path / "a.h5", _network())
+    with h5py.File(path, "r+") as file:
+        file["status"][...] = 2
+        file["reason"][0, :4] = np.frombuffer(b"gone", np.uint8)
+    with pytest.raises(AuditError, match=r"a\.h5 holds no sample that could be read; the first failed: gone"):
+        auditfile.finished(_changed(path))

@@ -91,3 +91,9 @@ def test_name_without_end_is_told_with_the_table(tmp_path):
     (tmp_path / "a.csv").write_text(f"file,label\na.bin,1\n{'x' * 50_000},1\n")
     with pytest.raises(RecordingError, match=r"a\.csv names a sample by 50000 letters"):
         open_dataset(tmp_path / "a.csv", classes=2)
+
+
+def test_names_of_more_classes_than_any_data_set_has_are_refused(tmp_path):
+    """A list of names alone would fill memory with classes."""
+    with pytest.raises(RecordingError, match=f"{tmp_path.name} names 200000 classes"):
+        resolve(tmp_path, [1], (), known=["x"] * 200_000)

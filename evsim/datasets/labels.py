@@ -54,10 +54,12 @@ def resolve(
     Raises
     ------
     RecordingError
-        If two names are one class, or an index is none.
+        If two names are one class, an index is none, or there are more classes than any data set has.
     OptionError
         If the model has a name twice that is a label.
     """
+    if len(known) > MOST_CLASSES:
+        raise RecordingError(f"{path} names {len(known)} classes; evsim takes {MOST_CLASSES}")
     texts = {label.strip() for label in labels if isinstance(label, str)} | {name.strip() for name in every}
     texts.discard("")
     positions = {name: place for place, name in enumerate(sorted(texts))}

@@ -226,8 +226,8 @@ def load(path: str | Path) -> Audit:
         If the file is missing, damaged, newer than this evsim, or no audit.
     """
     path = Path(path)
-    again = f"make it again by `evaluate` with `out={path}`"
-    check_input(path, AuditError, "an audit", "make one by `evaluate`")
+    again = "make it again by: evsim eval"
+    check_input(path, AuditError, "an audit", "make one by: evsim eval")
     try:
         with hdf5.File(path, AuditError, again) as file:
             told = file.attributes()
@@ -258,6 +258,10 @@ def finished(path: str | Path) -> Audit:
         there = int((audit.arrays["status"] != ABSENT).sum())
         raise AuditError(
             f"{path} holds {there} of {len(audit.header.samples)} samples; finish it with `resume=True` first"
+        )
+    if not (audit.arrays["status"] == RAN).any():
+        raise AuditError(
+            f"{path} holds no sample that could be read; the first failed: {reason(audit, 0) or 'unknown'}"
         )
     return audit
 
