@@ -100,3 +100,14 @@ def test_audit_of_samples_that_all_failed_is_refused_by_name(tmp_path):
         file["reason"][0, :4] = np.frombuffer(b"gone", np.uint8)
     with pytest.raises(AuditError, match=r"a\.h5 holds no sample that could be read; the first failed: gone"):
         auditfile.finished(_changed(path))
+
+
+def test_digests_that_do_not_lie_in_one_piece_are_refused(tmp_path):
+    """Going on would write them to wherever the file begins."""
+    path = _audit(tmp_path / "a.h5", _network())
+    with h5py.File(path, "r+") as file:
+        stands = np.zeros_like(file["chunks"][()])
+        del file["chunks"]
+        file.create_dataset("chunks", data=stands, chunks=stands.shape, compression="gzip")
+    with pytest.raises(AuditError, match=r"a\.h5 .*chunks are not bytes \[3, 16\] in one piece"):
+        auditfile.load(path)

@@ -308,8 +308,9 @@ def _loaded(file: hdf5.File) -> Audit:
         if member is None or member.offset is None or member.shape != wanted or member.dtype != np.dtype(column.dtype):
             raise SchemaError(f"{printable(name)} is not {column.dtype} {list(wanted)} in one piece")
         arrays[name] = file.read(name)
-    if _shape(file, "chunks") != (header.chunks, DIGEST) or file.members["chunks"].dtype != np.uint8:
-        raise SchemaError(f"chunks are not bytes [{header.chunks}, {DIGEST}]")
+    held = file.members.get("chunks")
+    if _shape(file, "chunks") != (header.chunks, DIGEST) or held is None or held.dtype != np.uint8 or not held.offset:
+        raise SchemaError(f"chunks are not bytes [{header.chunks}, {DIGEST}] in one piece")
     stands = file.read("chunks")
     for chunk in range(header.chunks):
         span = header.span(chunk)
