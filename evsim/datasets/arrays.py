@@ -38,6 +38,10 @@ ABOUT = (
 )
 
 
+FEW = 100_000
+"""Samples that a file of any size may hold; beyond, it has a byte for each."""
+
+
 class Rows(Protocol):
     """An array of which one row is read at a time."""
 
@@ -174,6 +178,8 @@ def listing(path: Path, choice: Choice) -> Listing:
         raise RecordingError(f"{path}: {shown(samples)} holds no sample; give a data set")
     if number > MOST_SAMPLES:
         raise RecordingError(f"{path}: {shown(samples)} holds over {MOST_SAMPLES} samples; give a part of it")
+    if number > FEW + path.stat().st_size:  # a shape alone may claim millions of rows of nothing
+        raise RecordingError(f"{path}: {shown(samples)} claims {number} samples, more than the file has bytes; refused")
     indices: list[str | int | None] = [None] * number
     if labels is not None:
         texts = _texts(path, labels) if made is InHdf5 else None

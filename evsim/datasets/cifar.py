@@ -145,6 +145,8 @@ def _part(path: Path, part: str | None) -> tuple[list[Path], tuple[str, ...]]:
     held: dict[str, list[Path]] = {}
     for name in sorted(entry.name for entry in path.iterdir() if BATCH.fullmatch(entry.name) and entry.is_file()):
         held.setdefault("test" if name.startswith("test") else "train", []).append(path / name)
+    if not held:
+        raise RecordingError(f"{path} holds no batch of CIFAR that is a regular file; copy it again")
     one, notes = chosen(path, list(held), part)
     files = held[one]
     if len({file.suffix for file in files}) > 1:

@@ -54,10 +54,12 @@ def resolve(
     Raises
     ------
     RecordingError
-        If an index is no class.
+        If an index is no class, or there are more classes than any data set has.
     OptionError
         If the model has a name twice that is a label.
     """
+    if len(known) > MOST_CLASSES:
+        raise RecordingError(f"{path} names {len(known)} classes; evsim takes {MOST_CLASSES}")
     texts = {label.strip() for label in labels if isinstance(label, str)} | {name.strip() for name in every}
     texts.discard("")
     positions = {name: place for place, name in enumerate(sorted(texts))}
@@ -98,9 +100,12 @@ def resolve(
 
 def _shared(path: Path, placed: Sequence[str], meaning: dict[str, int]) -> list[str]:
     """Tell which names are one class although by their position: a person may have meant two."""
+    sharing: dict[int, list[str]] = {}
+    for text, index in meaning.items():
+        sharing.setdefault(index, []).append(text)
     told = []
     for text in placed:
-        others = [other for other, index in meaning.items() if other != text and index == meaning[text]]
+        others = [other for other in sharing[meaning[text]] if other != text]
         if others:
             told.append(
                 f"{path}: the labels {shown(text)}, by its position, and {', '.join(map(shown, others))} are both "

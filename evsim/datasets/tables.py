@@ -123,8 +123,10 @@ def read_table(path: Path, holes: Sequence[str] = ()) -> Table:
     if path.stat().st_size > LARGEST:
         raise RecordingError(f"{path} is too long for a table of labels, over {LARGEST >> 20} MB; give a part of it")
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
-        rows = _rows(lines)
+        text = path.read_text("utf-8-sig")
+        if text.count("\n") > MOST_SAMPLES:  # before each row becomes a list
+            raise RecordingError(f"{path} has over {MOST_SAMPLES} rows; give a part of it")
+        rows = _rows(text.splitlines())
     except (UnicodeDecodeError, csv.Error) as error:
         raise RecordingError(f"{path} is no table of files and labels ({error}); give CSV or TSV in UTF-8") from error
     except OSError as error:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from evsim import countsfile, hdf5
 from evsim.countscheck import fault
+from evsim.datasets.types import MOST_CLASSES
 from evsim.errors import EvsimError, printable
 from evsim.evaluation.layout import ABSENT, FAILED, RAN, Arrays, Layout, layout_of, summed
 from evsim.files import OutputError, check_input
@@ -114,6 +115,8 @@ class Header:
                 if name.endswith("digest"):
                     mine, theirs = (self.model, other.model) if name == "model_digest" else (self.data, other.data)
                 return f"{said} ({mine}, not {theirs})" if mine != theirs else said
+        if tuple((printable(name), label) for name, label in other.samples) != self.samples:
+            return "another list of samples"
         return ""
 
 
@@ -234,8 +237,8 @@ def load(path: str | Path) -> Audit:
         If the file is missing, damaged, newer than this evsim, or no audit.
     """
     path = Path(path)
-    again = f"make it again by `evaluate` with `out={path}`"
-    check_input(path, AuditError, "an audit", "make one by `evaluate`")
+    again = "make it again by: evsim eval"
+    check_input(path, AuditError, "an audit", "make one by: evsim eval")
     try:
         with hdf5.File(path, AuditError, again) as file:
             told = file.attributes()
@@ -266,6 +269,10 @@ def finished(path: str | Path) -> Audit:
         there = int((audit.arrays["status"] != ABSENT).sum())
         raise AuditError(
             f"{path} holds {there} of {len(audit.header.samples)} samples; finish it with `resume=True` first"
+        )
+    if not (audit.arrays["status"] == RAN).any():
+        raise AuditError(
+            f"{path} holds no sample that could be read; the first failed: {reason(audit, 0) or 'unknown'}"
         )
     return audit
 
@@ -312,8 +319,9 @@ def _loaded(file: hdf5.File) -> Audit:
         if member is None or member.offset is None or member.shape != wanted or member.dtype != np.dtype(column.dtype):
             raise SchemaError(f"{printable(name)} is not {column.dtype} {list(wanted)} in one piece")
         arrays[name] = file.read(name)
-    if _shape(file, "chunks") != (header.chunks, DIGEST) or file.members["chunks"].dtype != np.uint8:
-        raise SchemaError(f"chunks are not bytes [{header.chunks}, {DIGEST}]")
+    held = file.members.get("chunks")
+    if _shape(file, "chunks") != (header.chunks, DIGEST) or held is None or held.dtype != np.uint8 or not held.offset:
+        raise SchemaError(f"chunks are not bytes [{header.chunks}, {DIGEST}] in one piece")
     stands = file.read("chunks")
     for chunk in range(header.chunks):
         span = header.span(chunk)
@@ -340,8 +348,10 @@ def _check(audit: Audit) -> None:
     for name in ("anytime/prediction", "anytime/rank"):
         if ((audit.arrays[name] < -1) | (audit.arrays[name] >= classes)).any():
             raise SchemaError(f"{name} holds what is none of {classes} classes")
-    if any(label < -1 for _, label in audit.header.samples):
-        raise SchemaError("its header names a class below 0")
+    if not classes <= len(audit.header.classes) <= MOST_CLASSES:
+        raise SchemaError(f"its header names {len(audit.header.classes)} classes, for {classes} logits")
+    if any(not -1 <= label < len(audit.header.classes) for _, label in audit.header.samples):
+        raise SchemaError("its header labels a sample by a class that it does not name")
     ran = audit.arrays["status"] == RAN
     if (audit.arrays["anytime/prediction"][ran] < 0).any():
         raise SchemaError("anytime/prediction lacks a class of a sample that ran")

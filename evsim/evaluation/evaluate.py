@@ -172,8 +172,10 @@ class _Job:
                 return there, Throughput()
         simulator = Simulator(self.network, self.settings.timesteps, self.precision, threads=self.places.each())
         first = self._first(simulator)
+        layout = layout_of(first.run.counts, self.network.classes, self.precision)
+        if there is not None and not there.layout.alike(layout):
+            raise auditfile.AuditError(f"{path} holds other layers than this model has; give another file to write")
         if there is None:
-            layout = layout_of(first.run.counts, self.network.classes, self.precision)
             if path is not None:
                 auditfile.create(path, header, layout, first.origin(header))
             there = Audit(header, layout, _zeros(header, layout))
