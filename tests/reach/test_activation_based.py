@@ -99,10 +99,10 @@ def test_thresholds_of_each_channel(kind, reset, decay_input):
         for frame in x.double():
             own(frame)
 
-    model.eval()
+    model.double().eval()
     try:
         with torch.no_grad():
-            model(x[0])
+            model(x[0].double())
     except RuntimeError:
         pytest.skip("this release runs these neurons with one threshold alone")
     functional.reset_net(model)
