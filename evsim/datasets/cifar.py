@@ -204,7 +204,8 @@ def _names(folder: Path, which: str) -> tuple[str, ...]:
         names = next((found[key] for key in NAMES if isinstance(found.get(key), list)), ())
     elif text.is_file() and text.stat().st_size < 1 << 16:
         names = text.read_text("utf-8", "replace").split()
-    return tuple(name for name in names if isinstance(name, str) and name)
+    texts = (name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names)
+    return tuple(name for name in texts if isinstance(name, str) and name)
 
 
 def _whole(path: Path, content: bytes, size: int) -> bytes:
