@@ -60,8 +60,7 @@ def resolve(
     """
     if len(known) > MOST_CLASSES:
         raise RecordingError(f"{path} names {len(known)} classes; evsim takes {MOST_CLASSES}")
-    texts = {label.strip() for label in labels if isinstance(label, str)} | {name.strip() for name in every}
-    texts.discard("")
+    texts = ({label.strip() for label in labels if isinstance(label, str)} | {name.strip() for name in every}) - {""}
     positions = {name: place for place, name in enumerate(sorted(texts))}
     own = {name: place for place, name in reversed([*enumerate(names)])}
     twice = {name for name, count in Counter(names).items() if count > 1}
