@@ -77,6 +77,7 @@ def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     facts = replace(facts, models={*facts.models, *family.models})
     try:
         facts.choose_among(family.name, family.choices)
+        _check_neuron(family, options, checkpoint)
         builder = Builder(checkpoint, match)
         network = family.graph(builder, facts)
     except (OptionError, NetworkError) as error:
@@ -85,6 +86,15 @@ def build(checkpoint: Checkpoint, options: ConvertOptions) -> Conversion:
     provenance = {"checkpoint": f"{checkpoint.path.name} (sha256 {checkpoint.digest})", **facts.sources}
     notes = (*checkpoint.notes, *builder.notes, *_precision(checkpoint, network))
     return Conversion(replace(network, labels=labels, provenance=provenance), notes)
+
+
+def _check_neuron(family: Family, options: ConvertOptions, checkpoint: Checkpoint) -> None:
+    """Refuse `neuron=lif` where keys say PLIF; families that choose between the two look at the keys themselves."""
+    if family.choices.get("neuron") == ("lif",) == (options.neuron,) and learned_constants(checkpoint.shapes):
+        raise OptionError(
+            "`neuron=lif` contradicts the checkpoint, which has learned time constants (keys `<neuron>.w`); leave the "
+            "option out"
+        )
 
 
 def _of_graph(path: str | Path, options: NirOptions) -> Conversion:

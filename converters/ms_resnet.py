@@ -135,6 +135,6 @@ FAMILY = Family(
         f"{NAME}-34-imagenet": _preset(34, 6),
         f"{NAME}-104-imagenet": _preset(104, 5),
     },
-    choices={"variant": ("standard",), "tokenizer": ("imagenet",), "decay": (), "v_threshold": ()},
+    choices={"variant": ("standard",), "tokenizer": ("imagenet",), "neuron": ("lif",), "decay": (), "v_threshold": ()},
     fires_like=_fires_like,
 )

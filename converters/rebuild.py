@@ -103,6 +103,10 @@ class _InArchive:
         return self.archive.read(self.member, start, stop)
 
 
+LONGEST_KEY = 256
+"""Bytes that are decoded at once."""
+
+
 class Encoded:
     """Bytes that protocol 2 writes as a text of Latin letters; decoded when they are asked for."""
 
@@ -335,7 +339,12 @@ class Rebuilder:
     def _encoded(text: object = "", encoding: object = "") -> object:
         if not isinstance(text, str | LongText) or encoding not in ("latin1", "latin-1"):
             raise DamagedError("bytes that are none")
-        return Encoded(text)
+        if isinstance(text, LongText) or len(text) > LONGEST_KEY:
+            return Encoded(text)
+        try:
+            return text.encode("latin-1")  # they may be the key of a dict
+        except UnicodeEncodeError:
+            raise DamagedError("letters that are no bytes") from None
 
 
 def arrays_as_tensors(value: Any) -> Any:

@@ -231,6 +231,6 @@ FAMILY = Family(
         for widths in ((96, 192, 384, 480), (128, 256, 512, 640), (192, 384, 768, 960))
     },
     models={f"metaspikformer_8_{dim}": False for dim in (384, 512, 768)},
-    choices={"variant": ("standard",), "tokenizer": ("imagenet",)},
+    choices={"variant": ("standard",), "tokenizer": ("imagenet",), "neuron": ("lif",)},
     fires_like=_fires_like,
 )

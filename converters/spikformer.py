@@ -144,7 +144,7 @@ FAMILY = Family(
     sizes=_sizes,
     presets=published_sizes(NAME),
     models={"spikformer": False},
-    choices={"variant": ("standard",), "tokenizer": ("imagenet", "cifar", "dvs")},
+    choices={"variant": ("standard",), "tokenizer": ("imagenet", "cifar", "dvs"), "neuron": ("lif",)},
     unused=(
         "norm1", "norm2", "pos_embed", "norm",
         *(f"block.{{depth}}.{name}" for name in ("norm1", "norm2", "pos_embed", "norm")),

@@ -179,7 +179,7 @@ FAMILY = Family(
     sizes=_sizes,
     presets=published_sizes(NAME) | published_sizes(NAME, "cml"),
     models={"spikingformer": True, "vitsnn": True},
-    choices={"variant": ("standard", "cml"), "tokenizer": ("imagenet", "cifar", "dvs")},
+    choices={"variant": ("standard", "cml"), "tokenizer": ("imagenet", "cifar", "dvs"), "neuron": ("lif",)},
     unused=("norm1", "norm2", "block.{depth}.norm1", "block.{depth}.norm2"),
     fires_like=lambda lif: lif,
 )

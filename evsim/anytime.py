@@ -1,7 +1,7 @@
 """What a network would have answered after each timestep, and what that would have cost: from one run over all of them.
 
-What comes before the mean over time looks at no later timestep, so the answer after t of T timesteps is what the rest
-of the network makes of the mean over the first t. Of a network that ends otherwise the last answer alone is known.
+What comes before the end of time (a mean, a sum, a maximum, or the last) looks at no later timestep, so the answer
+after t of T timesteps is what the rest of the network makes of the first t.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from evsim.engine import Simulator
 from evsim.layers.plan import Stage
 from evsim.layers.readout import TimeAverage
 from evsim.layers.reals import as_real
+from evsim.layers.time import Reduction
 from evsim.spikes import Packet, RealMap, SpikeMap
 from evsim.tallies import COLUMNS, SynapsesTally, tally_of
 from evsim.workload import Row, Work, rows
@@ -23,10 +24,7 @@ from evsim.workload import Row, Work, rows
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Logits, synaptic operations and multiply-accumulates after each timestep: [T, classes], int64 [T], int64 [T].
-
-    Logits that are not known are NaN.
-    """
+    """Logits, synaptic operations and multiply-accumulates after each timestep: [T, classes], int64 [T], int64 [T]."""
 
     logits: NDArray[np.floating]
     sops: Ints
@@ -34,7 +32,7 @@ class Answers:
 
 
 class Anytime:
-    """An observer of one run that keeps the means over the first t timesteps.
+    """An observer of one run that keeps what the first t timesteps come to.
 
     Parameters
     ----------
@@ -44,19 +42,19 @@ class Anytime:
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
-        self._sums: dict[str, list[NDArray[np.floating]]] = {}
+        self._kept: dict[str, list[NDArray[np.floating]]] = {}
         self._like: dict[str, RealMap] = {}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
-        """Add up what a mean over time takes in, in the order in which the mean itself does."""
-        if not isinstance(stage.layer, TimeAverage):
+        """Keep what a layer that gathers all timesteps has of them so far, in the order in which it does itself."""
+        layer = stage.layer
+        if not isinstance(layer, TimeAverage | Reduction):
             return
         real = as_real(inputs[0], self._simulator.context)
-        sums = self._sums.setdefault(stage.name, [])
+        kept = self._kept.setdefault(stage.name, [])
         self._like[stage.name] = real
         for i in range(real.steps):
-            frame = real.values[0 if real.static else i]
-            sums.append(frame.copy() if not sums else sums[-1] + frame)
+            kept.append(layer.taken(kept[-1] if kept else None, real.values[0 if real.static else i]))
 
     def answers(self, logits: NDArray[np.floating], counts: Counts) -> Answers:
         """Return what would have been answered after each timestep.
@@ -82,9 +80,7 @@ class Anytime:
                 macs += layer.macs
         sops, macs = np.cumsum(sops), np.cumsum(macs)
         entries = {work.name: (work, row) for work, row in rows(self._simulator.network) if work.name in behind}
-        means = all(isinstance(stage.layer, TimeAverage) for stage in self._simulator.stages if stage.nodes[-1].once)
-        given[:-1] = np.nan
-        for t in range(steps - 1 if means else 0):
+        for t in range(steps - 1):
             given[t], more = self._answer(tail, entries, t)
             sops[t] += more[0]
             macs[t] += more[1]
@@ -93,7 +89,7 @@ class Anytime:
         return Answers(given, sops, macs)
 
     def _tail(self) -> list[Stage]:
-        """Return the stages that run once, behind the mean over time."""
+        """Return the stages that run once, behind the end of time."""
         once: set[str] = set()
         tail = []
         for stage in self._simulator.stages:
@@ -107,12 +103,13 @@ class Anytime:
     def _answer(
         self, tail: list[Stage], entries: dict[str, tuple[Work, Row]], t: int
     ) -> tuple[NDArray[np.floating], tuple[int, int]]:
-        """Return logits after timestep `t`, from 0, and what the layers behind the mean do for them."""
+        """Return logits after timestep `t`, from 0, and what the layers behind the end of time do for them."""
         context, steps = self._simulator.context, self._simulator.timesteps
         packets: dict[str, Packet] = {}
-        for name, sums in self._sums.items():
-            like, mean = self._like[name], sums[t] / context.dtype.type(t + 1)
-            packets[name] = RealMap(steps - 1, 1, mean[np.newaxis], like.channels, like.height, like.width)
+        for stage in self._simulator.stages:
+            if isinstance(stage.layer, TimeAverage | Reduction):
+                like, value = self._like[stage.name], stage.layer.after(self._kept[stage.name][t], t + 1)
+                packets[stage.name] = RealMap(steps - 1, 1, value[np.newaxis], like.channels, like.height, like.width)
         operations = [0, 0]
         for stage in tail:
             inputs = tuple(packets[source] for source in stage.sources)
@@ -133,9 +130,14 @@ def _operations(work: Work, row: Row, packet: Packet) -> tuple[int, int]:
     """Return SOPs and MACs of a layer that runs once, on what it reads."""
     steps = packet.start + packet.steps
     tally = tally_of(work, row, np.zeros((COLUMNS, steps), np.int64), np.zeros(steps, np.bool_))
-    if not isinstance(tally, SynapsesTally) or isinstance(packet, SpikeMap):
+    if not isinstance(tally, SynapsesTally):
         return 0, 0
-    tally.multiply(slice(packet.start, steps), packet)
+    when = slice(packet.start, steps)
+    if isinstance(packet, SpikeMap):
+        spikes = np.bitwise_count(packet.words).sum(axis=2, dtype=np.int64)
+        tally.gather(when, spikes, spikes.sum(axis=1))
+    else:
+        tally.multiply(when, packet)
     zeros = np.zeros(steps, np.int64)
     counted = tally.counts(zeros, zeros, zeros)
     return int(counted.sops.sum()), int(counted.macs.sum())

@@ -135,11 +135,12 @@ class AttentionCounts(RowCounts):
 
     @property
     def named_operations(self) -> Mapping[str, Ints]:
-        """The operations, and those of SSA by order of multiplication."""
-        if self.attention != "ssa" or self.sops_other_order_per_head is None or self.operations:
+        """The operations, and before them those of SSA by order of multiplication."""
+        if self.attention != "ssa" or self.sops_other_order_per_head is None:
             return self.operations
         orders = ("q(kv)", "(qk)v") if self.geometry.order == "q(kv)" else ("(qk)v", "q(kv)")
-        return dict(zip(orders, (self.sops_per_head, self.sops_other_order_per_head), strict=True))
+        both = dict(zip(orders, (self.sops_per_head, self.sops_other_order_per_head), strict=True))
+        return {**both, **self.operations}
 
     @property
     def acs_unrolled(self) -> Ints | None:

@@ -17,9 +17,11 @@ from evsim.primitives import (
     FIRST_TYPES,
     LIF,
     NODE_TYPES,
+    AdaptiveAveragePool,
     Add,
     AveragePool,
     Conv2d,
+    Flatten,
     Input,
     Kind,
     Layout,
@@ -27,8 +29,10 @@ from evsim.primitives import (
     MaxPool,
     Node,
     Order,
+    Scale,
     Shape,
     SpikingSelfAttention,
+    SumPool,
     TimeMean,
     TokenMean,
 )
@@ -184,17 +188,21 @@ class Network:
             raise NetworkError(
                 f"{source.name} is of kind {source.kind}, but a model of {spec.kind} takes {INPUT_KINDS[spec.kind]}"
             )
-        for node in self.nodes:
-            if isinstance(node, Conv2d) and node.repeated and not (self._reads_image(node) and spec.kind == "image"):
-                raise NetworkError(f"{node.name} runs once for all timesteps, but reads more than one image")
+        self._check_repeated()
         if self.labels and len(self.labels) != self.classes:
             raise NetworkError(f"{len(self.labels)} labels for {self.classes} classes; mend the file of `labels`")
 
-    def _reads_image(self, node: Node) -> bool:
-        """Whether a node sees the input through pools and layers that run once, so the same at all timesteps."""
-        source = self.node(node.inputs[0])
-        through = isinstance(source, MaxPool | AveragePool) or (isinstance(source, Conv2d) and source.repeated)
-        return isinstance(source, Input) or (through and self._reads_image(source))
+    def _check_repeated(self) -> None:
+        """Refuse layers that run once, unless they see an image through what is the same at all timesteps."""
+        still = MaxPool | AveragePool | SumPool | AdaptiveAveragePool | Flatten | Scale
+        same: set[str] = set()
+        for node in self.nodes:
+            if isinstance(node, Conv2d) and node.repeated:
+                if self.spec.kind != "image" or node.inputs[0] not in same:
+                    raise NetworkError(f"{node.name} runs once for all timesteps, but reads more than one image")
+                same.add(node.name)
+            elif isinstance(node, Input) or (isinstance(node, still) and node.inputs[0] in same):
+                same.add(node.name)
 
     def _check_time(self) -> None:
         """Refuse a graph that takes a mean over time twice, mixes what follows one with timesteps, or ends without."""

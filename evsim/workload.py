@@ -13,8 +13,6 @@ from functools import lru_cache
 from math import prod
 from typing import Any, TypeVar, assert_never
 
-import numpy as np
-
 from evsim.errors import NetworkError
 from evsim.geometry import Geometry, RowKind, dense_macs, dense_operations, fan_out
 from evsim.network import Network
@@ -239,8 +237,12 @@ def _window_taps(node: MaxPool | AveragePool | SumPool, height: int, width: int,
     """Return the taps inside the map of all windows of a channel."""
     taps = 1
     for (kernel, stride, padding), inner, outer in zip(node.axes, (height, width), target, strict=True):
-        begin = np.arange(outer) * stride - padding
-        taps *= int((np.minimum(begin + kernel, inner) - np.maximum(begin, 0)).sum())
+        before = min(outer, -(-padding // stride))  # windows that begin before the map, and how far in all
+        missed = before * padding - stride * before * (before - 1) // 2
+        beyond = outer - min(outer, max(0, (inner + padding - kernel) // stride + 1))  # and that end behind it
+        furthest = (outer - 1) * stride - padding + kernel - inner
+        missed += beyond * furthest - stride * beyond * (beyond - 1) // 2
+        taps *= outer * kernel - missed
     return taps
 
 
@@ -265,7 +267,7 @@ def _sum_pool(node: AveragePool | SumPool, source: Shape, target: Shape) -> Work
 def _adaptive_pool(node: AdaptiveAveragePool, source: Shape, target: Shape) -> Work:
     if node.copies(source):
         return Work("passage")
-    rows, columns = (sum(map(len, spans)) for spans in node.spans(source))
+    rows, columns = node.taps(source)
     return Work("pool", other={"pool_adds": (rows * columns - target.positions) * target.channels})
 
 

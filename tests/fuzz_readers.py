@@ -13,6 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import event_files as files
+import fuzz_audits as audits
 import fuzz_checkpoints as checkpoints
 import fuzz_data_sets as data_sets
 import fuzz_graphs
@@ -364,6 +365,8 @@ READERS = {
                (mutate.within_json(("@network", "@input", "nodes", "labels", "provenance")),), library=hdf5_here),
         Reader("counts.h5", lambda: saved(*(run(model).save_counts for model in MODELS)), read_counts,
                (mutate.within_json(("layers", "origin")),), library=hdf5_here),
+        Reader("audit.h5", audits.audits, audits.read_an_audit,
+               (mutate.within_json(("header", "first/layers")), audits.values), library=hdf5_here),
         Reader("graph.nir", fuzz_graphs.graphs, fuzz_graphs.read_a_graph, library=hdf5_here),
         Reader("trains.h5", fuzz_graphs.trains, fuzz_graphs.read_trains, library=hdf5_here),
         Reader("state_dict.h5", _state_h5, read_weights, library=hdf5_here),

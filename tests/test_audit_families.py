@@ -1,22 +1,24 @@
-"""`evsim families`: what is known of each family, and the figures of its models side by side."""
+"""`evsim families`: what is known of each family, the figures of its models, and families compared with each other."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from commands import evsim
 from shown import narrow, three
 
 from evsim.api import simulate
+from evsim.audit.compare import compare
 from evsim.audit.families import Rates, families, figures, form_keys
 from evsim.converters import registry
 from evsim.converters.literature import Figures
 from evsim.energy import METHODS
-from evsim.errors import OptionError
+from evsim.errors import OptionError, RecordingError
 from evsim.report.families import figures_report
-from evsim.synthesis import synthesize
+from evsim.synthesis import skeleton, synthesize
 
 FAMILIES = {family.name: family for family in families()}
 
@@ -139,3 +141,11 @@ def test_figures_that_are_none_are_not_told():
     """`told` names what there is."""
     assert Figures(accuracy=1.0).told() == ("accuracy",)
     assert Figures().told() == ()
+
+
+def test_the_model_that_cannot_take_an_input_is_named(tmp_path):
+    """Of models that take different inputs the line says which one the file does not suit."""
+    networks = [skeleton("spikingformer-4-384-cifar10"), skeleton("csnn-dvs128")]
+    np.save(tmp_path / "a.npy", np.zeros((3, networks[0].spec.height, networks[0].spec.width), np.float32))
+    with pytest.raises(RecordingError, match=f"{networks[1].name}: .*a.npy: the model takes frames"):
+        compare(networks, tmp_path / "a.npy")

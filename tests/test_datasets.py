@@ -71,10 +71,11 @@ def test_each_name_goes_through_the_rule_by_itself(tmp_path):
     assert any("zebra = 2" in note for note in data.notes)
 
 
-def test_two_names_of_one_class_are_refused(tmp_path):
-    """A position that another label stands for would count one of them wrong."""
-    with pytest.raises(RecordingError, match=r"'ant' would be class 0 .* 'cat' is that class"):
-        open_dataset(classes(tmp_path, "cat", "ant"), ("cat", "dog"))
+def test_two_names_of_one_class_are_said(tmp_path):
+    """A position that another label stands for too is what the rule says; a person is told that both are one class."""
+    data = open_dataset(classes(tmp_path, "cat", "ant"), ("cat", "dog"))
+    assert set(labels_of(data).values()) == {0}
+    assert any("'ant', by its position, and 'cat' are both class 0" in note for note in data.notes)
 
 
 def test_a_model_with_two_classes_of_one_name_is_refused(tmp_path):
@@ -223,6 +224,22 @@ def test_imagenets_table_of_validation(tmp_path):
         data = open_dataset(place)
         assert labels_of(data) == {f"{where}/I_002.JPEG": 1, f"{where}/I_001.JPEG": 0}
         assert data.read(0, data_sets.network("image", 3)).values.shape == (3, 6, 6)
+
+
+@pytest.mark.parametrize("header", ["file,label", "ImageId,label", "path,class"])
+def test_a_table_beside_val_names_what_lies_in_it(tmp_path, header):
+    """The csv of labels lies beside ImageNet's folder `val`, and names files as they are called there."""
+    val = tmp_path / "val"
+    val.mkdir()
+    for number in (1, 2):
+        (val / f"I_{number}.JPEG").write_bytes(data_sets.picture(number)[1])
+    suffix = "" if header.startswith("ImageId") else ".JPEG"
+    csv = table(tmp_path / "val.csv", f"{header}\nI_2{suffix},1\nI_1{suffix},0\n")
+    for place in (tmp_path, csv):
+        data = open_dataset(place)
+        assert labels_of(data) == {"val/I_2.JPEG": 1, "val/I_1.JPEG": 0}
+        assert any("val" in note for note in data.notes)
+    assert labels_of(open_dataset(val, tables=[str(csv)])) == {"I_2.JPEG": 1, "I_1.JPEG": 0}
 
 
 @pytest.mark.parametrize("name", ["../secret.bin", "/etc/passwd", "a/../../secret.bin", "..", ""])

@@ -98,6 +98,10 @@ def test_names_as_labels_go_through_the_rule(tmp_path):
     path = write(tmp_path / "set.npz", {"x": x, "y": np.array(["owl", "cat", "owl"])})
     assert [s.label for s in open_dataset(path, ("owl", "cat")).samples] == [0, 1, 0]
     assert [s.label for s in open_dataset(path).samples] == [1, 0, 1]
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file["x"] = x
+        file.create_dataset("y", data=["owl", "cat", "owl"], dtype=h5py.string_dtype())
+    assert [s.label for s in open_dataset(tmp_path / "set.h5", ("owl", "cat")).samples] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(("arrays", "said"), [
@@ -129,6 +133,25 @@ def test_arrays_of_objects_and_cut_files_are_refused(tmp_path):
             open_dataset(tmp_path / "cut.npz")
 
 
+def as_bytes(value):
+    """Return texts as bytes, as whoever reads the batches with `encoding="bytes"` has them."""
+    if isinstance(value, dict):
+        return {as_bytes(key): as_bytes(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_bytes(each) for each in value]
+    return value.encode() if isinstance(value, str) else value
+
+
+def with_bytes(content):
+    """Pickle them again."""
+    return pickle.dumps(as_bytes(content))
+
+
+def with_bytes_of_two(content):
+    """Pickle them again by the protocol of the batches as published, which writes bytes as encoded texts."""
+    return pickle.dumps(as_bytes(content), protocol=2)
+
+
 def cifar(root, number=4, hundred=False, writer=data_sets.python_two, seed=0):
     """Write the batches of CIFAR for Python; return pixels [n, 3072] and labels of the test batch."""
     rng = np.random.default_rng(seed)
@@ -147,7 +170,7 @@ def cifar(root, number=4, hundred=False, writer=data_sets.python_two, seed=0):
 
 @pytest.mark.parametrize("number", [4, 40])  # their pixels are short texts of the pickle, and long ones
 @pytest.mark.parametrize("hundred", [False, True])
-@pytest.mark.parametrize("writer", [data_sets.python_two, pickle.dumps])
+@pytest.mark.parametrize("writer", [data_sets.python_two, pickle.dumps, with_bytes, with_bytes_of_two])
 def test_cifar_for_python(tmp_path, number, hundred, writer):
     """The batches as published (by Python 2) and as anyone may pickle them again: the test batch is held out."""
     pixels, labels = cifar(tmp_path / "set", number, hundred, writer)

@@ -21,6 +21,9 @@ from evsim.errors import OptionError, RecordingError
 from evsim.evaluation.layout import counts_of
 from evsim.evaluation.outcome import load_evaluation
 from evsim.events import ReadOptions
+from evsim.inputspec import InputSpec
+from evsim.network import LIF, Input, Linear, Network, TokenMean
+from evsim.primitives import TimeReduction
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +159,38 @@ def test_the_anytime_curve_is_what_shorter_runs_answer(network, outcome, listed)
     last = outcome.anytime[-1]
     assert last.top1 == outcome.accuracy.top1
     assert last.energy_mj == pytest.approx(outcome.energy_mj.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "max", "last"])
+def test_networks_that_end_otherwise_have_the_curve_too(reduction):
+    """Sums, maxima and last potentials answer after each timestep as means do, spikes behind them counted as such."""
+    nodes = (
+        Input("input", (), 2, 6, 6, "integers"),
+        TokenMean("pool", ("input",)),
+        Linear("hidden", ("pool",), 2, 8),
+        LIF("fires", ("hidden",), v_threshold=0.5),
+        TimeReduction("end", ("fires",), reduction),
+        Linear("behind", ("end",), 8, 8),
+        LIF("once", ("behind",), v_threshold=0.2),
+        Linear("head", ("once",), 8, 3),
+    )
+    rng = np.random.default_rng(3)
+    sizes = {"hidden": (8, 2), "behind": (8, 8), "head": (3, 8)}
+    weights = {f"{name}.weight": rng.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
+    weights |= {f"{name}.bias": np.zeros(size[0], np.float32) for name, size in sizes.items()}
+    network = Network("ends", "by-hand", "", InputSpec("events", 2, 6, 6, 5), nodes, weights)
+    inputs = [rng.poisson(1.0 + i, (5, 2, 6, 6)).astype(np.uint8) for i in range(4)]
+    outcome = evsim.evaluate(network, [(values, i % 3) for i, values in enumerate(inputs)])
+    columns, seen = outcome.audit.arrays, set()
+    for i, values in enumerate(inputs):
+        for t in range(1, 6):
+            run = evsim.simulate(network, values[:t], timesteps=t)
+            assert columns["anytime/prediction"][i, t - 1] == run.prediction
+            assert columns["anytime/sops"][i, t - 1] == run.counts.sops
+            assert columns["anytime/macs"][i, t - 1] == run.counts.macs
+            seen.add(int(run.counts.layer("head").sops.sum()))
+    assert len(seen) > 1
+    assert all(moment.top1.total == 4 for moment in outcome.anytime)
 
 
 def test_a_static_image_answers_at_every_timestep():

@@ -22,6 +22,7 @@ from evsim.evaluation.auditfile import AuditError, load
 from evsim.evaluation.layout import ABSENT, RAN
 from evsim.evaluation.outcome import load_evaluation
 from evsim.files import OutputError
+from evsim.report.evaluation import evaluation_csv
 
 SAMPLES = 10
 CHANGES = int(os.environ.get("EVSIM_FAULTS", "10")) * 4
@@ -270,10 +271,13 @@ def test_damaged_files_are_one_line(whole, tmp_path):
 
 
 def test_names_of_a_stranger_cannot_reach_the_terminal(network, tmp_path):
-    """Control characters in names of samples are escapes in what is read back."""
-    pairs = [(evsim.api.Sample(frames(0), "a\x1b[31m.npy"), 0)]
-    evsim.evaluate(network, pairs, out=tmp_path / "audit.h5")
-    assert load_evaluation(tmp_path / "audit.h5").names == ("a\\x1b[31m.npy",)
+    """Control characters in names of samples are escapes, in what a fresh run tells and in what is read back."""
+    pairs = [(evsim.api.Sample(frames(i), name), 0) for i, name in enumerate(["a\x1b[31m.npy", "\udcff.npy"])]
+    fresh = evsim.evaluate(network, pairs, out=tmp_path / "audit.h5")
+    again = load_evaluation(tmp_path / "audit.h5")
+    assert fresh.names == again.names == ("a\\x1b[31m.npy", "\\udcff.npy")
+    assert told(fresh.to_dict()) == told(again.to_dict())
+    assert evaluation_csv(fresh).encode() == evaluation_csv(again).encode()
 
 
 def test_changed_bytes_never_crash(whole, tmp_path):

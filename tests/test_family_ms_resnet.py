@@ -146,7 +146,7 @@ def test_what_keys_cannot_tell_is_asked_for_or_assumed(tmp_path):
     [
         ({"heads": 8}, "`heads` means nothing"),
         ({"tau": 2.0}, "`tau` means nothing"),
-        ({"neuron": "if"}, "`neuron` means nothing"),
+        ({"neuron": "if"}, "`neuron` must be one of lif, got if"),
         ({"variant": "cml"}, "`variant` must be one of standard"),
         ({"decay": 1.5}, "decay 1.5 .* makes no sense"),
         ({"v_threshold": 0.0}, "v threshold 0.0 .* makes no sense"),
@@ -160,6 +160,15 @@ def test_wrong_options_are_refused(options, message, tmp_path):
     path = write_checkpoint(tmp_path / "c.pth", as_tensors(weights(PLAIN, False)))
     with pytest.raises(OptionError, match=message):
         convert(path, ConvertOptions(**{"timesteps": T, "image_size": SIDE} | options))
+
+
+def test_the_neuron_that_it_has_is_accepted(tmp_path):
+    """An option that only repeats what the model has changes nothing."""
+    path = write_checkpoint(tmp_path / "c.pth", as_tensors(weights(PLAIN, False)))
+    told, silent = (
+        convert(path, ConvertOptions(timesteps=T, image_size=SIDE, neuron=n)).network for n in ("lif", None)
+    )
+    assert told.nodes == silent.nodes
 
 
 def test_what_is_missing_is_named(tmp_path):

@@ -12,10 +12,13 @@ from beside import SHARED, needed
 from torch_files import Namespace, as_tensors, write_checkpoint
 
 from evsim import api, modelfile, synthesis
+from evsim.audit.compare import stage_totals
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
 from evsim.converters.registry import find_family, find_preset
+from evsim.energy import load_profile
 from evsim.errors import CheckpointError, OptionError
+from evsim.report.document import document
 
 GOLDENS = {"sdt-v2-16": "sdt-v2", "sdt-v3-8": "sdt-v3", "sdt-v3-large-32": "sdt-v3"}
 RUNS = [("layer", 1), ("time", 1), ("layer", 3), ("time", 3)]
@@ -189,6 +192,34 @@ def test_a_random_model_equals_a_plain_forward_pass(case, fold, tmp_path):
         assert shape[0] == len(wanted)
         mine = np.unpackbits(packed)[: np.prod(shape)].astype(bool)
         assert np.array_equal(mine, wanted.transpose(0, 3, 1, 2).reshape(-1)), name
+
+
+def test_attention_on_integers_names_both_orders_beside_what_is_weighted_by_values(tmp_path):
+    """The row's operations are pairs of nonzeros in both orders, and the two products with k as k spikes."""
+    state, asks, frames = generated("v3")
+    run = api.simulate(convert(write(tmp_path / "s.h5", state), ConvertOptions(**asks)).network, frames[0])
+    rows = [row for row in document(run)["layers"] if row["kind"] == "attention"]
+    assert len(rows) > 0
+    for row in rows:
+        told = row["operations"]
+        assert told.keys() == {"q(kv)", "(qk)v", "value_weighted_qk_pairs", "value_weighted_qkv"}, row["name"]
+        assert sum(map(sum, told["(qk)v"])) == row["sops"]
+        assert sum(map(sum, told["q(kv)"])) == row["sops_other_order"]
+        assert told["value_weighted_qk_pairs"] + told["value_weighted_qkv"] == row["acs_unrolled"]
+    whole = sum(row["acs_unrolled"] or 0 for row in document(run)["layers"])
+    stages = stage_totals(run.counts, load_profile())
+    assert sum(totals.acs_unrolled for totals in stages.values()) == whole, "a comparison has all of them"
+
+
+def test_the_neuron_that_it_has_is_accepted(tmp_path):
+    """An option that only repeats what the model has changes nothing; keys that say another are an error."""
+    state, asks, _ = generated("v2")
+    path = write(tmp_path / "s.h5", state)
+    told, silent = (convert(path, ConvertOptions(**asks, neuron=neuron)).network for neuron in ("lif", None))
+    assert told.nodes == silent.nodes
+    learned = write(tmp_path / "plif.h5", state | {"lif.w": np.float32(0.0)})
+    with pytest.raises(OptionError, match="`neuron=lif` contradicts the checkpoint"):
+        convert(learned, ConvertOptions(**asks, neuron="lif"))
 
 
 def test_folding_is_told_and_named_by_the_wrapper(tmp_path):

@@ -125,6 +125,27 @@ def test_a_convolutional_network_comes_back(tmp_path):
     assert any("T times as much" in note for note in told.notes)
 
 
+@pytest.mark.parametrize(("kernel", "groups"), [((3, 2), 1), ((3, 3), 2), ((1, 3), 4)])
+def test_kernels_whose_shapes_the_package_mistakes_come_back(kernel, groups, tmp_path):
+    """Kernels that are not square, and groups, are written and read, and a note says how the package reads them."""
+    rng = np.random.default_rng(8)
+    size = (8, 9 - kernel[0], 8 - kernel[1])
+    conv = {
+        "weight": rng.uniform(-0.5, 0.9, (8, 4 // groups, *kernel)), "bias": rng.uniform(-0.1, 0.1, 8),
+        "stride": np.array([1, 1]), "padding": np.array([0, 0]), "dilation": np.array([1, 1]), "groups": groups,
+        "input_shape": np.array([8, 7]),
+    }  # fmt: skip
+    neurons = {"r": np.ones(size), "v_threshold": rng.uniform(0.4, 0.9, size), "v_reset": np.zeros(size)}
+    first, last = ends((4, 8, 7), size)
+    path = write(tmp_path / "g.nir", *chain(first, ("conv", "Conv2d", conv), ("fire", "IF", neurons), last))
+    network = convert(path, NirOptions(timestep=DT)).network
+    told = export(network, tmp_path / "again.nir")
+    assert any("type_check=False" in note for note in told.notes)
+    assert nir.read(tmp_path / "again.nir", type_check=False).nodes.keys() >= {"conv", "fire"}
+    back = convert(tmp_path / "again.nir", NirOptions(timestep=told.timestep, **told.habits)).network
+    same_spikes(network, back, rng.integers(0, 3, (12, 4, 8, 7)))
+
+
 def test_padding_of_the_same_size_comes_back(tmp_path):
     """A convolution that pads more behind than before is NIR's padding "same", where it is that."""
     nodes, weights = cnn()

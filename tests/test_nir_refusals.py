@@ -31,6 +31,13 @@ REFUSED = {
     "nan": ([("n", "LIF", LIF | {"r": np.full(6, np.nan)})], "n (LIF): r holds NaN"),
     "text": ([("n", "LIF", LIF | {"r": "one"})], "n (LIF): r is a text"),
     "other shape": ([("n", "LIF", LIF | {"r": np.ones(5)})], "n (LIF): r has shape [5], but what it gets"),
+    "current of other shape": ([("n", "CubaLIF", CUBA | {"w_in": np.ones(5)})], "n (CubaLIF): w_in has shape [5], but"),
+    "reset of other shape": ([("n", "LIF", LIF | {"v_reset": np.zeros(5)})], "n (LIF): v_reset has shape [5], but"),
+    "threshold of other shape": ([("n", "LIF", LIF | {"v_threshold": np.ones(5)})], "n (LIF): v_threshold has shape"),
+    "beyond any number": ([("n", "CubaLIF", CUBA | {"w_in": np.full(6, 1e308), "r": np.full(6, 1e308)})],
+                          "n (CubaLIF): r times w_in is beyond any number"),
+    "long doubles": ([("n", "LIF", LIF | {"r": np.full(6, np.longdouble("1e4000"))})], "n (LIF): r holds NaN or infin"),
+    "delay without end": ([("d", "Delay", {"delay": np.full(6, 1e308)})], "d (Delay) delays by 1e+308 s, more than"),
     "reset above": ([("n", "LIF", LIF | {"v_reset": np.full(6, 2.0)})], "n (LIF): v_reset is not below v_threshold"),
     "transposed": ([affine(weight=np.ones((6, 4)))], "a (Affine): weight has shape [6, 4], outputs by inputs (is it"),
     "transposed bias": ([affine(weight=np.ones((4, 6)))], "a (Affine): bias has shape [6], but weight has 4 outputs"),
@@ -158,3 +165,31 @@ def test_a_graph_that_joins_without_end_is_refused(tmp_path):
     edges = [edge for name in many for edge in ((name, "g"), ("g", name))] + [("i", "g"), ("g", "o")]
     with pytest.raises(GraphError, match="joins more than"):
         convert(write(tmp_path / "a.nir", nodes, edges))
+
+
+def test_rows_alone_are_no_shape_of_constants(tmp_path):
+    """Spread over a map they would take gigabytes out of a file of kilobytes."""
+    (first, last), rows = ends([2, 4, 4], [32]), np.linspace(1.0, 2.0, 4).reshape(1, 4, 1)
+    flat = ("f", "Flatten", {"start_dim": 0, "end_dim": -1})
+    for node in (("n", "IF", {"r": np.ones(1), "v_threshold": rows}), ("n", "Scale", {"scale": rows})):
+        path = write(tmp_path / "a.nir", *chain(first, node, flat, last))
+        with pytest.raises(GraphError, match=r"a\.nir: n \(.*has shape \[1, 4, 1\]"):
+            convert(path, NirOptions())
+
+
+def test_constants_by_channel_take_no_map(tmp_path):
+    """Of one number for each channel of a map of 2^26 values, two numbers are kept."""
+    first, last = ends([2, 5792, 5792], [2 * 5792 * 5792])
+    values = np.array([1.0, 2.0]).reshape(2, 1, 1)
+    flat = ("f", "Flatten", {"start_dim": 0, "end_dim": -1})
+    neuron = ("n", "IF", {"r": np.ones(1), "v_threshold": values})
+    network = convert(write(tmp_path / "a.nir", *chain(first, neuron, flat, last)), NirOptions()).network
+    assert network.weights["n.v_threshold"].tolist() == [1.0, 2.0]
+
+
+def test_tau_next_to_nothing_goes_all_of_the_way_without_a_word(tmp_path):
+    """Exactly, a time constant far below a timestep is a share of 1; the division that overflows says nothing."""
+    path = write(tmp_path / "a.nir", *chain(ends([6], [6])[0], ("n", "LIF", LIF | {"tau": np.full(6, 5e-324)}),
+                                            ends([6], [6])[1]))  # fmt: skip
+    network = convert(path, NirOptions(timestep=DT, discretisation="exact")).network
+    assert network.node("n").leak == 1.0

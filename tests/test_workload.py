@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,8 @@ from naive import reached
 from evsim import workload as module
 from evsim.errors import NetworkError
 from evsim.inputspec import InputSpec
-from evsim.network import Input, Linear, MaxPool, Network, Node, Shape, TimeMean, TokenMean
+from evsim.network import Conv2d, Input, Linear, MaxPool, Network, Node, Shape, TimeMean, TokenMean
+from evsim.primitives import AdaptiveAveragePool
 from evsim.workload import Geometry, Work, dense_macs, dense_operations, fan_out, rows, work, workload
 
 
@@ -111,3 +113,41 @@ def test_a_node_whose_work_nobody_has_told_is_named(monkeypatch):
         return Work("layer", other={"halvings": source.positions * source.channels})
 
     assert workload(strange)["half"].other == {"halvings": 90}
+
+
+def test_taps_of_windows_are_those_that_are_counted_one_by_one():
+    """The closed form, which takes no time for maps of millions of positions, holds for every small window."""
+    for kernel, stride, inner in itertools.product(range(1, 6), range(1, 6), range(1, 8)):
+        for padding in range(kernel // 2 + 1):
+            outer = (inner + 2 * padding - kernel) // stride + 1
+            if outer < 1:
+                continue
+            node = MaxPool("pool", ("input",), kernel, stride, padding, columns=(1, 1, 0))
+            begins = [i * stride - padding for i in range(outer)]
+            taps = sum(min(begin + kernel, inner) - max(begin, 0) for begin in begins)
+            assert module._window_taps(node, inner, 3, (outer, 3)) == 3 * taps, (kernel, stride, padding, inner)
+
+
+def test_taps_of_adaptive_pools_are_those_that_are_counted_one_by_one():
+    """The closed form, and what it calls a copy, hold for every small map and target."""
+    for inner, outer in itertools.product(range(1, 14), repeat=2):
+        node, source = AdaptiveAveragePool("pool", ("input",), outer, 2), Shape("spikes", 1, inner, 4)
+        rows, columns = node.spans(source)
+        assert node.taps(source) == (sum(map(len, rows)), sum(map(len, columns)))
+        one = AdaptiveAveragePool("pool", ("input",), outer, 4)
+        assert one.copies(source) == all(len(span) == 1 for span in rows), (inner, outer)
+
+
+def test_image_is_followed_through_any_number_of_pools():
+    """Neither the depth of a graph nor its length squared is in the way of what runs once for all timesteps."""
+    names = [f"p{i}" for i in range(5000)]
+    nodes = (
+        Input("input", (), 1, 2, 2, "real"),
+        *(MaxPool(name, (source,), 1, 1, 0) for name, source in zip(names, ["input", *names], strict=False)),
+        Conv2d("conv", (names[-1],), 1, 1, batch_norm=False, repeated=True),
+        TokenMean("tokens", ("conv",)),
+        TimeMean("times", ("tokens",)),
+    )
+    spec = InputSpec("image", 1, 2, 2, 2, mean=(0.5,), std=(0.5,))
+    network = Network("n", "f", "v", spec, nodes, {"conv.weight": np.ones((1, 1, 1, 1), np.float32)})
+    assert network.classes == 1

@@ -74,6 +74,7 @@ class Assembly:
         self.delayed: list[str] = []
         self.dropped: list[str] = []
         self._outputs: dict[str, str] = {}
+        self._placed_delays: set[str] = set()
         self._names = set(graph.units)
         self._sources: dict[str, list[str]] = {name: [] for name in graph.units}
         for source, target in graph.edges:
@@ -182,7 +183,8 @@ class Assembly:
         """Return the name of a node, appended if it is a delay that is not there yet."""
         if isinstance(source, str):
             return source
-        if source.name not in (node.name for node in self.nodes):
+        if source.name not in self._placed_delays:
+            self._placed_delays.add(source.name)
             channels, height, width = size_of(dims)
             self.nodes.append(replace(source, channels=channels, height=height, width=width))
         return source.name

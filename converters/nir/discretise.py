@@ -23,6 +23,7 @@ from evsim.converters.nir.graph import Unit
 from evsim.converters.nir.options import Discretisation
 from evsim.converters.nir.values import Array, array, positive
 from evsim.errors import GraphError, OptionError
+from evsim.primitives.time import MOST_STEPS
 
 WHOLE = 0.01
 """By how many timesteps a delay may miss a whole number: delays are stored as float32."""
@@ -49,8 +50,9 @@ def share(unit: Unit, key: str, timestep: float, rule: Discretisation) -> Array:
     """
     tau = positive(unit, key)
     if rule == "exact":
-        return np.asarray(-np.expm1(-timestep / tau))
-    if (timestep > tau * (1.0 + 1e-6)).any():
+        with np.errstate(over="ignore"):  # of a tau next to nothing: all of the way
+            return np.asarray(-np.expm1(-timestep / tau))
+    if (timestep / (1.0 + 1e-6) > tau).any():
         raise OptionError(
             f"{unit}: {key} of {tau.min():g} s is shorter than a timestep of {timestep:g} s, for which Euler's step is "
             "no solution; give a shorter `timestep`, or `discretisation=exact`"
@@ -74,6 +76,11 @@ def steps(unit: Unit, timestep: float) -> int:
     if not delays.size or not (delays == delays.flat[0]).all():
         raise GraphError(f"{unit} delays its channels differently; evsim delays all alike: make a node for each delay")
     number = float(delays.flat[0]) / timestep
+    if not number <= MOST_STEPS:
+        raise OptionError(
+            f"{unit} delays by {float(delays.flat[0]):g} s, more than {MOST_STEPS} timesteps of {timestep:g} s; give a "
+            "longer `timestep`"
+        )
     if abs(number - round(number)) > WHOLE:
         raise OptionError(
             f"{unit} delays by {float(delays.flat[0]):g} s, which is no multiple of a timestep of {timestep:g} s; "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from evsim.converters.nir.discretise import share
 from evsim.converters.nir.graph import Unit
 from evsim.converters.nir.options import Discretisation, NirOptions
-from evsim.converters.nir.values import Array, Dims, array, as_map, size_of, spread
+from evsim.converters.nir.values import Array, Dims, array, fitting, mapped, size_of, spread
 from evsim.errors import GraphError
 from evsim.primitives import LIF, Neuron
 from evsim.primitives.neurons import MOST_LEVELS
@@ -46,10 +46,15 @@ def current(unit: Unit, source: str, dims: Dims, options: NirOptions) -> Made:
     Its current is kept in units of what a spike adds, ``s w_in``, so that it is ``i = (1 - s) i + x``, and the factor
     goes with r.
     """
-    part = _share(unit, "tau_syn", options)
+    part = fitting(unit, "tau_syn", _share(unit, "tau_syn", options), dims)
+    factors = [fitting(unit, key, array(unit, key, default), dims) for key, default in (("r", None), ("w_in", 1.0))]
+    with np.errstate(over="ignore"):
+        gain = np.asarray(factors[0] * part * factors[1])
+    if not np.isfinite(gain).all():
+        raise GraphError(f"{unit}: r times w_in is beyond any number; export the graph from sound weights")
     constants = {
         "syn": np.asarray(1.0 - part),
-        "gain": np.asarray(array(unit, "r") * part * array(unit, "w_in", 1.0)),
+        "gain": gain,
         "leak": _share(unit, "tau_mem", options),
         "v_leak": array(unit, "v_leak", 0.0),
     }
@@ -102,7 +107,8 @@ def _neuron(
         return _assembled(unit, source, dims, constants, {**fields, "emits": "potential", "reset": "none"})
     several = options.choice("spikes") == "several"
     subtracts = options.choice("reset") == "subtract"
-    limit, rest = array(unit, "v_threshold"), array(unit, "v_reset", 0.0)
+    limit = fitting(unit, "v_threshold", array(unit, "v_threshold"), dims)
+    rest = fitting(unit, "v_reset", array(unit, "v_reset", 0.0), dims)
     if several and not (limit > 0.0).all():
         raise GraphError(f"{unit}: several spikes a step want thresholds above 0, got {limit.min():g}")
     if subtracts and rest.any():
@@ -131,7 +137,7 @@ def _assembled(unit: Unit, source: str, dims: Dims, constants: dict[str, Array],
         if values.size == 1:
             fields[name] = float(values.reshape(()))
             continue
-        whole = as_map(spread(unit, _told(unit, name), values, dims))
+        whole = mapped(unit, _told(unit, name), values, dims)
         first = whole[0, 0]
         if (whole == first[0]).all():
             fields[name] = float(first[0])

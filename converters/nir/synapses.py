@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evsim.converters.affine import turned
 from evsim.converters.nir.graph import Unit
 from evsim.converters.nir.options import NirOptions
-from evsim.converters.nir.values import Dims, array, as_map, dims_of, size_of, spread, weights, whole
+from evsim.converters.nir.values import Dims, array, dims_of, mapped, size_of, weights, whole
 from evsim.errors import GraphError
 from evsim.network import Conv2d, Linear, Node
 from evsim.primitives import AveragePool, Scale, SumPool
@@ -72,7 +72,7 @@ def scale(unit: Unit, source: str, dims: Dims, _options: NirOptions) -> Made:
     told = array(unit, "scale")
     if told.size == 1:
         return Scale(unit.name, (source,), scale=float(told.reshape(()))), dims, {}
-    factors = as_map(spread(unit, "scale", told, dims))
+    factors = mapped(unit, "scale", told, dims)
     channels, height, width = size_of(dims)
     size: dict[str, Any] = {"channels": channels, "height": height, "width": width}
     first = factors[0, 0]

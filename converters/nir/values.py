@@ -31,7 +31,8 @@ def array(unit: Unit, key: str, default: float | None = None) -> Array:
         raise GraphError(f"{unit} lacks its parameter {key}; write the graph anew by nir")
     if isinstance(value, str):
         raise GraphError(f"{unit}: {key} is a text, not numbers")
-    values = np.asarray(value, np.float64)
+    with np.errstate(over="ignore"):  # of long doubles
+        values = np.asarray(value, np.float64)
     if not np.isfinite(values).all():
         raise GraphError(f"{unit}: {key} holds NaN or infinite values; export the graph from sound weights")
     return values
@@ -55,17 +56,16 @@ def positive(unit: Unit, key: str) -> Array:
 
 
 def spread(unit: Unit, key: str, values: Array, dims: Dims) -> Array:
-    """Return values for each neuron, of the shape of what travels; one value stands for all.
+    """Return values for each neuron, of the shape of what travels; one value stands for all, one of a channel for it.
 
     Raises
     ------
     GraphError
-        If they are of another shape.
+        If they are of another shape. Rows or columns alone are one too: they would take far more memory than the file.
     """
     if values.size == 1:
         return np.broadcast_to(values.reshape(()), dims)
-    alike = values.ndim == len(dims) and all(own in (1, size) for own, size in zip(values.shape, dims, strict=True))
-    if not alike:
+    if values.shape not in (dims, (*dims[:1], *(1 for _ in dims[1:]))):
         raise GraphError(f"{unit}: {key} has shape {list(values.shape)}, but what it gets is of shape {list(dims)}")
     return np.broadcast_to(values, dims)
 
@@ -106,6 +106,24 @@ def size_of(dims: Dims) -> tuple[int, int, int]:
         case (channels, height, width):
             return channels, height, width
     raise ValueError(dims)
+
+
+def fitting(unit: Unit, key: str, values: Array, dims: Dims) -> Array:
+    """Return values that can be reckoned with others of what travels: as they are, a single one without axes.
+
+    Errors as `spread`.
+    """
+    spread(unit, key, values, dims)
+    return values.reshape(()) if values.size == 1 else values
+
+
+def mapped(unit: Unit, key: str, values: Array, dims: Dims) -> Array:
+    """Return values as evsim has them, [height, width, channels], or [1, 1, channels] where channels alone differ.
+
+    Errors as `spread`.
+    """
+    whole = spread(unit, key, values, dims)
+    return values.reshape(1, 1, -1) if values.size == dims[0] else as_map(whole)
 
 
 def as_map(values: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import get_args
 from evsim.api import Run, Sample, check_run, read, run_on
 from evsim.audit.inputs import readable
 from evsim.audit.residual import with_residual
-from evsim.counters import Counts, NeuronCounts, SynapseCounts
+from evsim.counters import AttentionCounts, Counts, NeuronCounts, SynapseCounts
 from evsim.energy import Profile, exact, load_profile, paper
 from evsim.engine import Simulator
 from evsim.errors import OptionError
@@ -32,7 +32,8 @@ class Totals:
     sops, macs
         Exact counts: accumulates on spikes, multiply-accumulates on all else.
     acs_unrolled
-        Accumulates, if every integer were that many spikes (event frames included), instead of the MACs on integers.
+        Accumulates, if every integer were that many spikes (event frames included), instead of the MACs on integers
+        and of the accumulates of attention on integers.
     exact_mj
         Energy of `sops` and `macs`.
     paper_mj, paper_events_mj
@@ -247,7 +248,7 @@ def stage_totals(counts: Counts, profile: Profile) -> dict[str, Totals]:
     for layer in counts.layers:
         if isinstance(layer, NeuronCounts):
             continue
-        unrolled = layer.acs_unrolled if isinstance(layer, SynapseCounts) else None
+        unrolled = layer.acs_unrolled if isinstance(layer, SynapseCounts | AttentionCounts) else None
         sums = (int(layer.sops.sum()), int(layer.macs.sum()), 0 if unrolled is None else int(unrolled.sum()))
         sops, macs, acs_unrolled = (count / max(1, layer.samples) for count in sums)
         totals = Totals(sops, macs, acs_unrolled, mine[layer.name], binary[layer.name], events[layer.name])

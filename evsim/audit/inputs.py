@@ -34,8 +34,18 @@ def readable(
     specs = {network.spec: network for network in networks}
     for path in paths:
         for network in specs.values():
-            read(path, network, timesteps, options)
+            _check(path, network, timesteps, options, several=len(specs) > 1)
     return paths, [path for path in files if path not in set(paths)]
+
+
+def _check(path: Path, network: Network, timesteps: int | None, options: ReadOptions | None, *, several: bool) -> None:
+    """Read a file as a network takes it; of several networks the error names the one that cannot."""
+    try:
+        read(path, network, timesteps, options)
+    except RecordingError as error:
+        if several:
+            raise RecordingError(f"{network.name}: {error}") from error
+        raise
 
 
 def inputs_of(source: str | Path) -> list[Path]:

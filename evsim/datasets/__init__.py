@@ -10,7 +10,7 @@ from types import ModuleType
 from evsim.datasets import arrays, cifar, folders, spikes, tables, trials
 from evsim.datasets.labels import resolve
 from evsim.datasets.types import MOST_SAMPLES, Choice, Dataset, Listing, Sample
-from evsim.errors import OptionError, RecordingError
+from evsim.errors import RecordingError
 from evsim.files import exists
 from evsim.schema import LONGEST_NAME, printable
 
@@ -72,7 +72,7 @@ def open_dataset(
         raise RecordingError(f"{place} holds over {MOST_SAMPLES} samples; give a part of it")
     meant = resolve(place, found.labels, labels, found.every, found.known, classes)
     samples = tuple(Sample(name, label) for name, label in zip(found.names, meant.indices, strict=True))
-    digest = _digest(found, samples)
+    digest = _digest(place, found, samples)
     notes = (*found.notes, *meant.notes)
     return Dataset(place, found.format, samples, meant.classes, notes, digest, found.reader)
 
@@ -96,11 +96,11 @@ def _format(path: Path, tables: Sequence[str]) -> ModuleType:
     )
 
 
-def _digest(found: Listing, samples: Sequence[Sample]) -> str:
+def _digest(path: Path, found: Listing, samples: Sequence[Sample]) -> str:
     """Return what tells two lists apart: names, labels and sizes."""
     longest = max(map(len, found.names))
     if longest > 8 * LONGEST_NAME:
-        raise OptionError(f"a sample's name has {longest} letters, which no file has")
+        raise RecordingError(f"{path} names a sample by {longest} letters, which no file has; mend the name")
     whole = hashlib.sha256()
     for sample, size in zip(samples, found.sizes, strict=True):
         whole.update(f"{sample.name}\0{sample.label}\0{size}\n".encode("utf-8", "surrogateescape"))

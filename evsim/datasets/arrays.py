@@ -38,6 +38,10 @@ ABOUT = (
 )
 
 
+FEW = 100_000
+"""Samples that a file of any size may hold; beyond, it has a byte for each."""
+
+
 class Rows(Protocol):
     """An array of which one row is read at a time."""
 
@@ -92,6 +96,28 @@ class InHdf5:
     def whole(self) -> NDArray[np.generic]:
         """Return all of it; errors as `evsim.hdf5.File.read`."""
         return self._opened().read(self._name)
+
+
+class Texts:
+    """Names of any length, which HDF5 keeps apart from numbers; likewise.
+
+    Parameters
+    ----------
+    texts
+        The names.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = np.array(texts, np.str_)
+        self.dtype, self.shape = self._texts.dtype, self._texts.shape
+
+    def row(self, index: int) -> NDArray[np.generic]:
+        """Return what stands at an index of the first axis."""
+        return np.asarray(self._texts[index])
+
+    def whole(self) -> NDArray[np.generic]:
+        """Return all of it."""
+        return self._texts
 
 
 @dataclass(frozen=True)
@@ -152,7 +178,12 @@ def listing(path: Path, choice: Choice) -> Listing:
         raise RecordingError(f"{path}: {shown(samples)} holds no sample; give a data set")
     if number > MOST_SAMPLES:
         raise RecordingError(f"{path}: {shown(samples)} holds over {MOST_SAMPLES} samples; give a part of it")
-    indices = [None] * number if labels is None else _labels(path, labels, made(path, labels), number)
+    if number > FEW + path.stat().st_size:  # a shape alone may claim millions of rows of nothing
+        raise RecordingError(f"{path}: {shown(samples)} claims {number} samples, more than the file has bytes; refused")
+    indices: list[str | int | None] = [None] * number
+    if labels is not None:
+        texts = _texts(path, labels) if made is InHdf5 else None
+        indices = _labels(path, labels, made(path, labels) if texts is None else Texts(texts), number)
     if labels is None:
         notes = (*notes, f"{path} holds no array of labels ({', '.join(LABELS[:3])})")
     inside = [f"{path.name}[{i}]" for i in range(number)]
@@ -185,6 +216,13 @@ def _pair(path: Path, names: Sequence[str], part: str | None) -> tuple[str, str 
 
 def _forms(base: str, part: str) -> tuple[str, ...]:
     return f"{base}_{part}", f"{part}_{base}", f"{part}/{base}"
+
+
+def _texts(path: Path, name: str) -> list[str] | None:
+    """Return names that an HDF5 file holds as texts of any length; None of any other dataset."""
+    with File(path, RecordingError) as file:
+        member = file.members[name]
+        return file.texts(name) if member.text and member.dtype is None else None
 
 
 def _labels(path: Path, name: str, rows: Rows, number: int) -> list[str | int | None]:

@@ -145,6 +145,8 @@ def _part(path: Path, part: str | None) -> tuple[list[Path], tuple[str, ...]]:
     held: dict[str, list[Path]] = {}
     for name in sorted(entry.name for entry in path.iterdir() if BATCH.fullmatch(entry.name) and entry.is_file()):
         held.setdefault("test" if name.startswith("test") else "train", []).append(path / name)
+    if not held:
+        raise RecordingError(f"{path} holds no batch of CIFAR that is a regular file; copy it again")
     one, notes = chosen(path, list(held), part)
     files = held[one]
     if len({file.suffix for file in files}) > 1:
@@ -202,7 +204,8 @@ def _names(folder: Path, which: str) -> tuple[str, ...]:
         names = next((found[key] for key in NAMES if isinstance(found.get(key), list)), ())
     elif text.is_file() and text.stat().st_size < 1 << 16:
         names = text.read_text("utf-8", "replace").split()
-    return tuple(name for name in names if isinstance(name, str) and name)
+    texts = (name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names)
+    return tuple(name for name in texts if isinstance(name, str) and name)
 
 
 def _whole(path: Path, content: bytes, size: int) -> bytes:

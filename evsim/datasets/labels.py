@@ -54,12 +54,13 @@ def resolve(
     Raises
     ------
     RecordingError
-        If two names are one class, or an index is none.
+        If an index is no class, or there are more classes than any data set has.
     OptionError
         If the model has a name twice that is a label.
     """
-    texts = {label.strip() for label in labels if isinstance(label, str)} | {name.strip() for name in every}
-    texts.discard("")
+    if len(known) > MOST_CLASSES:
+        raise RecordingError(f"{path} names {len(known)} classes; evsim takes {MOST_CLASSES}")
+    texts = ({label.strip() for label in labels if isinstance(label, str)} | {name.strip() for name in every}) - {""}
     positions = {name: place for place, name in enumerate(sorted(texts))}
     own = {name: place for place, name in reversed([*enumerate(names)])}
     twice = {name for name, count in Counter(names).items() if count > 1}
@@ -75,7 +76,6 @@ def resolve(
         else:
             meaning[text] = position
             placed.append(text)
-    _refuse_shared(path, placed, meaning)
     indices: list[int | None] = [
         (meaning[label.strip()] if label.strip() else None) if isinstance(label, str) else label for label in labels
     ]
@@ -91,20 +91,26 @@ def resolve(
                 f"{path} has {len(positions)} names of classes, the model {number} classes: positions "
                 "are its classes only if these are all the names that it was trained on; else label by class index"
             )
+    notes += _shared(path, placed, meaning)
     if missing := sum(index is None for index in indices):
         notes.append(f"{path}: {missing} of {len(indices)} samples have no label")
     return Labels(indices, classes, tuple(notes))
 
 
-def _refuse_shared(path: Path, placed: Sequence[str], meaning: dict[str, int]) -> None:
-    """Refuse a position that another name stands for too: one of the two would be counted wrong."""
+def _shared(path: Path, placed: Sequence[str], meaning: dict[str, int]) -> list[str]:
+    """Tell which names are one class although by their position: a person may have meant two."""
+    sharing: dict[int, list[str]] = {}
+    for text, index in meaning.items():
+        sharing.setdefault(index, []).append(text)
+    told = []
     for text in placed:
-        for other, index in meaning.items():
-            if other != text and index == meaning[text]:
-                raise RecordingError(
-                    f"{path}: the label {shown(text)} would be class {index} by its position among all names, but "
-                    f"{shown(other)} is that class; rename it, or label by class index"
-                )
+        others = [other for other in sharing[meaning[text]] if other != text]
+        if others:
+            told.append(
+                f"{path}: the labels {shown(text)}, by its position, and {', '.join(map(shown, others))} are both "
+                f"class {meaning[text]}; if they are two, rename one, or label by class index"
+            )
+    return told
 
 
 def _checked(path: Path, indices: set[int], number: int | None) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim import api
-from evsim.datasets.arrays import InHdf5
+from evsim.datasets.arrays import FEW, InHdf5
 from evsim.datasets.listing import begins
 from evsim.datasets.types import MOST_SAMPLES, Choice, Listing
 from evsim.errors import OptionError, RecordingError
@@ -138,6 +138,8 @@ def listing(path: Path, choice: Choice) -> Listing:
     number = times.shape[0]
     if number > MOST_SAMPLES:
         raise RecordingError(f"{path} holds over {MOST_SAMPLES} samples; give a part of it")
+    if number > FEW + path.stat().st_size:
+        raise RecordingError(f"{path} claims {number} samples, more than the file has bytes; refused")
     labels: list[int | None] = [None] * number
     if known:
         held = InHdf5(path, LABELS)

@@ -30,12 +30,18 @@ FILE = ("file", "events_file_path", "path", "file_path", "filepath", "filename",
 ID = ("id", "imageid", "image_id", "sample", "sample_id", "index", "name")
 """Names of the column of what a file is called without its folder and suffix."""
 
+PICTURE_ID = ("imageid", "image_id")
+"""Those of them that no table of the names of classes has."""
+
 LABEL = ("label", "class", "class_index", "predictionstring", "target", "category", "labels", "class_id", "class_name")
 """Names of the column of labels."""
 
 HOLE = re.compile(r"\{(\w+)\}")
 PLACES = ("", "val", "images", "ILSVRC/Data/CLS-LOC/val")
 """Folders where files of an id are looked for."""
+
+LOOKED_AT = 8
+"""Rows whose files are looked for to tell their folder."""
 
 SOLUTION = "LOC_val_solution.csv"
 ABOVE = 4
@@ -117,8 +123,10 @@ def read_table(path: Path, holes: Sequence[str] = ()) -> Table:
     if path.stat().st_size > LARGEST:
         raise RecordingError(f"{path} is too long for a table of labels, over {LARGEST >> 20} MB; give a part of it")
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
-        rows = _rows(lines)
+        text = path.read_text("utf-8-sig")
+        if text.count("\n") > MOST_SAMPLES:  # before each row becomes a list
+            raise RecordingError(f"{path} has over {MOST_SAMPLES} rows; give a part of it")
+        rows = _rows(text.splitlines())
     except (UnicodeDecodeError, csv.Error) as error:
         raise RecordingError(f"{path} is no table of files and labels ({error}); give CSV or TSV in UTF-8") from error
     except OSError as error:
@@ -184,7 +192,9 @@ def _files(table: Table, root: Path, choice: Choice) -> tuple[list[str], list[st
     if table.file >= 0:
         cells = [row[table.file] for row in table.rows]
         if any(PurePosixPath(cell).suffix for cell in cells) or table.id >= 0:
-            return [_within(table, root, cell, choice) for cell in cells], []
+            place = _folder_of(root, cells)
+            said = [f"{table.path}: files are found in {place}, e.g. {shown(cells[0])}"] if place else []
+            return [_within(table, root, f"{place}/{cell}" if place else cell, choice) for cell in cells], said
     else:
         cells = [row[table.id] for row in table.rows]
     for place in PLACES:
@@ -198,6 +208,15 @@ def _files(table: Table, root: Path, choice: Choice) -> tuple[list[str], list[st
         f"{table.path} names its files by {table.header[table.id]} and {root} has none named {shown(cells[0])}; say "
         f"how they are called by `pattern`, e.g. `pattern={{{table.header[table.id]}}}.bin`"
     )
+
+
+def _folder_of(root: Path, cells: Sequence[str]) -> str:
+    """Return the folder that holds files which a table names as they are called there, "" where DATA itself does."""
+    first = next((cell for cell in cells[:LOOKED_AT] if cell and cell == PurePosixPath(cell).name), "")
+    if not first or any((root / cell).exists() for cell in cells[:LOOKED_AT] if "\0" not in cell):
+        return ""
+    named = [place for place in PLACES if place and "\0" not in first and (root / place / first).is_file()]
+    return named[0] if named else ""
 
 
 def _by_pattern(table: Table, pattern: str) -> list[str]:
@@ -270,10 +289,10 @@ def _placed(path: Path, table: str) -> Path:
 def _tables_in(path: Path) -> list[str]:
     """Return the files of a folder that are tables of files and labels by the names of their columns.
 
-    Beside folders, a table of ids and labels may tell the names of the classes: there one of files alone counts.
+    Beside folders, a table of ids and labels may tell the names of the classes: there one of files or pictures counts.
     """
     names = [name for name in files_in(path) if name.lower().endswith(SUFFIXES)]
-    columns = FILE if names and folders_in(path) else (*FILE, *ID)
+    columns = (*FILE, *PICTURE_ID) if names and folders_in(path) else (*FILE, *ID)
     return [name for name in names if name == SOLUTION or _names_both(path / name, columns)]
 
 

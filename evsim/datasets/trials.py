@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evsim import api
 from evsim.datasets.listing import files_in
 from evsim.datasets.parts import chosen
-from evsim.datasets.types import Choice, Listing
+from evsim.datasets.types import MOST_SAMPLES, Choice, Listing
 from evsim.errors import OptionError, RecordingError
 from evsim.events import ReadOptions
 from evsim.events.reading import read_trials
@@ -26,6 +27,7 @@ LISTS = {"test": "trials_to_test.txt", "train": "trials_to_train.txt"}
 """The data set's own lists of recordings, by part."""
 
 MAPPING = "gesture_mapping.csv"
+NUMBER = re.compile(r"[0-9]{1,6}")
 LONGEST = 1 << 20
 """Bytes of a list of recordings."""
 
@@ -90,6 +92,8 @@ def listing(path: Path, choice: Choice) -> Listing:
     sizes: list[int] = []
     for name in recordings:
         rows = read_trials(_table(root / name)).rows
+        if len(trials) + len(rows) > MOST_SAMPLES:
+            raise RecordingError(f"{path} holds over {MOST_SAMPLES} trials; give a part of it")
         trials += [(name, number) for number in range(1, len(rows) + 1)]
         labels += [row[0] - 1 for row in rows]
         sizes += [(root / name).stat().st_size] * len(rows)
@@ -121,8 +125,9 @@ def _part(path: Path, part: str | None) -> tuple[list[str], tuple[str, ...]]:
     check_input(file, RecordingError, "a list of recordings")
     if file.stat().st_size > LONGEST:
         raise RecordingError(f"{file} is too long for a list of recordings; give another")
-    wanted = [line.strip() for line in file.read_text("utf-8", "replace").splitlines() if line.strip()]
-    there = [name for name in wanted if name in set(held)]
+    lines = (line.strip() for line in file.read_text("utf-8", "replace").splitlines())
+    wanted, recordings = list(dict.fromkeys(line for line in lines if line)), set(held)
+    there = [name for name in wanted if name in recordings]
     if not there:
         raise RecordingError(f"{file} names no recording that is in {path}; check the folder")
     if len(there) < len(wanted):
@@ -136,5 +141,5 @@ def _known(root: Path) -> tuple[str, ...]:
     if not file.is_file() or file.stat().st_size > LONGEST:
         return ()
     rows = [line.split(",") for line in file.read_text("utf-8", "replace").splitlines()[1:] if line.strip()]
-    names = {int(row[1]): row[0].strip() for row in rows if len(row) == 2 and row[1].strip().isdecimal()}
+    names = {int(row[1]): row[0].strip() for row in rows if len(row) == 2 and NUMBER.fullmatch(row[1].strip())}
     return tuple(names[i] for i in range(1, len(names) + 1)) if set(names) == set(range(1, len(names) + 1)) else ()

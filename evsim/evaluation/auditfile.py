@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from evsim import countsfile, hdf5
 from evsim.countscheck import fault
+from evsim.datasets.types import MOST_CLASSES
 from evsim.errors import EvsimError, printable
 from evsim.evaluation.layout import ABSENT, FAILED, RAN, Arrays, Layout, layout_of, summed
 from evsim.files import OutputError, check_input
@@ -95,6 +96,17 @@ class Header:
         """Return the samples of a chunk."""
         return range(chunk * self.chunk, min((chunk + 1) * self.chunk, len(self.samples)))
 
+    def printable(self) -> Header:
+        """Return it with its texts escaped where a terminal would obey them, or no file of text could hold them."""
+        return replace(
+            self,
+            model=printable(self.model),
+            family=printable(self.family),
+            data=printable(self.data),
+            samples=tuple((printable(name), label) for name, label in self.samples),
+            classes=tuple(map(printable, self.classes)),
+        )
+
     def difference(self, other: Header) -> str:
         """Say in what another run differs so that it cannot go on with this one, or nothing."""
         for name, said in FIXED:
@@ -103,6 +115,8 @@ class Header:
                 if name.endswith("digest"):
                     mine, theirs = (self.model, other.model) if name == "model_digest" else (self.data, other.data)
                 return f"{said} ({mine}, not {theirs})" if mine != theirs else said
+        if tuple((printable(name), label) for name, label in other.samples) != self.samples:
+            return "another list of samples"
         return ""
 
 
@@ -223,8 +237,8 @@ def load(path: str | Path) -> Audit:
         If the file is missing, damaged, newer than this evsim, or no audit.
     """
     path = Path(path)
-    again = f"make it again by `evaluate` with `out={path}`"
-    check_input(path, AuditError, "an audit", "make one by `evaluate`")
+    again = "make it again by: evsim eval"
+    check_input(path, AuditError, "an audit", "make one by: evsim eval")
     try:
         with hdf5.File(path, AuditError, again) as file:
             told = file.attributes()
@@ -255,6 +269,10 @@ def finished(path: str | Path) -> Audit:
         there = int((audit.arrays["status"] != ABSENT).sum())
         raise AuditError(
             f"{path} holds {there} of {len(audit.header.samples)} samples; finish it with `resume=True` first"
+        )
+    if not (audit.arrays["status"] == RAN).any():
+        raise AuditError(
+            f"{path} holds no sample that could be read; the first failed: {reason(audit, 0) or 'unknown'}"
         )
     return audit
 
@@ -301,8 +319,9 @@ def _loaded(file: hdf5.File) -> Audit:
         if member is None or member.offset is None or member.shape != wanted or member.dtype != np.dtype(column.dtype):
             raise SchemaError(f"{printable(name)} is not {column.dtype} {list(wanted)} in one piece")
         arrays[name] = file.read(name)
-    if _shape(file, "chunks") != (header.chunks, DIGEST) or file.members["chunks"].dtype != np.uint8:
-        raise SchemaError(f"chunks are not bytes [{header.chunks}, {DIGEST}]")
+    held = file.members.get("chunks")
+    if _shape(file, "chunks") != (header.chunks, DIGEST) or held is None or held.dtype != np.uint8 or not held.offset:
+        raise SchemaError(f"chunks are not bytes [{header.chunks}, {DIGEST}] in one piece")
     stands = file.read("chunks")
     for chunk in range(header.chunks):
         span = header.span(chunk)
@@ -310,7 +329,7 @@ def _loaded(file: hdf5.File) -> Audit:
         if stands[chunk].tobytes() != digest(header, layout, chunk, parts):
             for values in parts.values():
                 values[...] = 0
-    audit = Audit(replace(header, **_printable(header)), layout, arrays)
+    audit = Audit(header.printable(), layout, arrays)
     _check(audit)
     return audit
 
@@ -329,9 +348,13 @@ def _check(audit: Audit) -> None:
     for name in ("anytime/prediction", "anytime/rank"):
         if ((audit.arrays[name] < -1) | (audit.arrays[name] >= classes)).any():
             raise SchemaError(f"{name} holds what is none of {classes} classes")
-    if any(label < -1 for _, label in audit.header.samples):
-        raise SchemaError("its header names a class below 0")
+    if not classes <= len(audit.header.classes) <= MOST_CLASSES:
+        raise SchemaError(f"its header names {len(audit.header.classes)} classes, for {classes} logits")
+    if any(not -1 <= label < len(audit.header.classes) for _, label in audit.header.samples):
+        raise SchemaError("its header labels a sample by a class that it does not name")
     ran = audit.arrays["status"] == RAN
+    if (audit.arrays["anytime/prediction"][ran] < 0).any():
+        raise SchemaError("anytime/prediction lacks a class of a sample that ran")
     if reason := fault(summed(audit.layout, audit.arrays, ran)) if ran.any() else "":
         raise SchemaError(reason)
 
@@ -341,17 +364,6 @@ def _shape(file: hdf5.File, name: str) -> tuple[int, ...]:
     if member is None or not member.shape:
         raise SchemaError(f"it holds no {name}")
     return member.shape
-
-
-def _printable(header: Header) -> dict[str, Any]:
-    """Return the texts of a header, escaped where a terminal would obey them."""
-    return {
-        "model": printable(header.model),
-        "family": printable(header.family),
-        "data": printable(header.data),
-        "samples": tuple((printable(name), label) for name, label in header.samples),
-        "classes": tuple(map(printable, header.classes)),
-    }
 
 
 def _shown(value: object) -> str:

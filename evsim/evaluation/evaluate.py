@@ -172,10 +172,12 @@ class _Job:
                 return there, Throughput()
         simulator = Simulator(self.network, self.settings.timesteps, self.precision, threads=self.places.each())
         first = self._first(simulator)
+        layout = layout_of(first.run.counts, self.network.classes, self.precision)
+        if there is not None and not there.layout.alike(layout):
+            raise auditfile.AuditError(f"{path} holds other layers than this model has; give another file to write")
         if there is None:
-            layout = layout_of(first.run.counts, self.network.classes, self.precision)
             if path is not None:
-                auditfile.create(path, header, layout, first.origin(self.samples, header))
+                auditfile.create(path, header, layout, first.origin(header))
             there = Audit(header, layout, _zeros(header, layout))
         trials = Trials(simulator, self.samples, self.settings, there.layout)
         runner = self._runner(trials, first.index)
@@ -247,7 +249,7 @@ class _Job:
         listed = self.samples.samples
         number = len(listed)
         names = tuple((sample.name, -1 if sample.label is None else sample.label) for sample in listed)
-        return Header(
+        header = Header(
             self.network.name,
             self.network.family,
             network_digest(self.network),
@@ -262,6 +264,7 @@ class _Job:
             _versions(),
             max(1, min(LARGEST_CHUNK, number // SHARE)),
         )
+        return header.printable()  # a fresh run tells what a resumed one does
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,10 +275,10 @@ class _First:
     sample: api.Sample
     run: api.Run
 
-    def origin(self, samples: Samples, header: Header) -> Origin:
+    def origin(self, header: Header) -> Origin:
         """Return where its counts came from."""
         digest = array_digest(self.sample.values)
-        inputs = ((samples.samples[self.index].name, digest),)
+        inputs = ((header.samples[self.index][0], digest),)
         return Origin(header.model, header.model_digest, inputs, header.versions, header.precision)
 
 

@@ -81,6 +81,13 @@ class Layout:
         """Bytes of one sample."""
         return sum(column.size for column in self.columns.values())
 
+    def alike(self, other: Layout) -> bool:
+        """Whether two keep the same of the same layers."""
+        mine, theirs = (
+            [(type(layer), layer.name, layer.geometry) for layer in layout.first.layers] for layout in (self, other)
+        )
+        return mine == theirs and self.columns == other.columns
+
 
 def layout_of(first: Counts, classes: int, precision: str) -> Layout:
     """Return the columns that hold runs like this one.

@@ -45,10 +45,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Moment:
-    """What would have been answered after `timestep` timesteps, and for what: means over the samples.
-
-    `top1` has no value where the network's earlier answers are not known.
-    """
+    """What would have been answered after `timestep` timesteps, and for what: means over the samples."""
 
     timestep: int
     top1: Share
@@ -203,11 +200,9 @@ class Evaluation:
         number = len(self.names)
         moments = []
         for t in range(ranks.shape[1]):
-            unknown = bool((self._of("anytime/prediction")[:, t] < 0).all())
-            share = Share(0, 0) if unknown else _share(ranks[:, t], 1)
             means = int(sops[:, t].sum()) / number, int(macs[:, t].sum()) / number
             energy = energy_mj(*means, self.profile)
-            moments.append(Moment(t + 1, share, *means, energy))
+            moments.append(Moment(t + 1, _share(ranks[:, t], 1), *means, energy))
         return tuple(moments)
 
     @cached_property
@@ -280,7 +275,10 @@ class Evaluation:
     def energy(
         self, method: str = "exact", profile: str | Profile | None = None, options: Options | None = None
     ) -> Energy:
-        """Return the mean energy of a sample by any method; parameters and errors as `evsim.api.Run.energy`."""
+        """Return the mean energy of a sample by any method, of the summed counts; else as `evsim.api.Run.energy`.
+
+        The mean of `energies` is the same but for methods that are no sums, see docs/evaluation.md.
+        """
         return charge(self.counts, method, profile, options)
 
     def energies(

@@ -148,7 +148,7 @@ class Trials:
         arrays["status"][at] = RAN
         arrays["input_digest"][at] = np.frombuffer(bytes.fromhex(array_digest(sample.values)), np.uint8)
         arrays["logits"][at] = run.logits
-        arrays["anytime/prediction"][at] = [_best(logits) for logits in answers.logits]
+        arrays["anytime/prediction"][at] = answers.logits.argmax(axis=1)
         arrays["anytime/rank"][at] = [_rank(logits, label) for logits in answers.logits]
         arrays["anytime/sops"][at], arrays["anytime/macs"][at] = answers.sops, answers.macs
         return ""
@@ -171,14 +171,9 @@ def list_digest(samples: Sequence[Named]) -> str:
     return made.hexdigest()
 
 
-def _best(logits: NDArray[np.floating]) -> int:
-    """Return the class of the greatest logit; -1 where the logits are not known."""
-    return -1 if np.isnan(logits[0]) else int(logits.argmax())
-
-
 def _rank(logits: NDArray[np.floating], label: int | None) -> int:
     """Return how many classes go before the label's, the first of equals first; -1 where that is not known."""
-    if label is None or not 0 <= label < len(logits) or np.isnan(logits[0]):
+    if label is None or not 0 <= label < len(logits):
         return -1
     return int((logits > logits[label]).sum() + (logits[:label] == logits[label]).sum())
 

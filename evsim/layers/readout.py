@@ -80,13 +80,20 @@ class TimeAverage:
         """Add the packet's timesteps; return the mean once all have come."""
         real = as_real(packets[0], self.context)
         for i in range(real.steps):
-            frame = real.values[0 if real.static else i]
-            self._sum = frame.copy() if self._sum is None else self._sum + frame
+            self._sum = self.taken(self._sum, real.values[0 if real.static else i])
         last = real.start + real.steps
         if last < self.timesteps or self._sum is None:
             return None
-        mean = self._sum / self.context.dtype.type(self.timesteps)
+        mean = self.after(self._sum, self.timesteps)
         return RealMap(self.timesteps - 1, 1, mean[np.newaxis], real.channels, real.height, real.width)
+
+    def taken(self, kept: NDArray[np.floating] | None, frame: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return what is kept of the timesteps up to a frame's, given what was kept before it, if there was any."""
+        return frame.copy() if kept is None else kept + frame
+
+    def after(self, kept: NDArray[np.floating], timesteps: int) -> NDArray[np.floating]:
+        """Return what would be emitted if as many timesteps were all, given what is kept of them."""
+        return kept / self.context.dtype.type(timesteps)
 
 
 def _unit(packet: SpikeMap | IntegerMap) -> float:

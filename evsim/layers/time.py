@@ -84,15 +84,18 @@ class Reduction:
         """Take the packet's timesteps in; return what they come to once all have come."""
         real = as_real(packets[0], self.context)
         for i in range(real.steps):
-            self._take(real.values[0 if real.static else i])
+            self._kept = self.taken(self._kept, real.values[0 if real.static else i])
         if real.start + real.steps < self.timesteps or self._kept is None:
             return None
-        return RealMap(self.timesteps - 1, 1, self._kept[np.newaxis], real.channels, real.height, real.width)
+        whole = self.after(self._kept, self.timesteps)
+        return RealMap(self.timesteps - 1, 1, whole[np.newaxis], real.channels, real.height, real.width)
 
-    def _take(self, frame: NDArray[np.floating]) -> None:
-        if self._kept is None or self.node.reduction == "last":
-            self._kept = frame.copy()
-        elif self.node.reduction == "sum":
-            self._kept = self._kept + frame
-        else:
-            self._kept = np.maximum(self._kept, frame)
+    def taken(self, kept: NDArray[np.floating] | None, frame: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return what is kept of the timesteps up to a frame's, given what was kept before it, if there was any."""
+        if kept is None or self.node.reduction == "last":
+            return frame.copy()
+        return kept + frame if self.node.reduction == "sum" else np.maximum(kept, frame)
+
+    def after(self, kept: NDArray[np.floating], timesteps: int) -> NDArray[np.floating]:  # noqa: ARG002
+        """Return what would be emitted if as many timesteps were all, given what is kept of them."""
+        return kept

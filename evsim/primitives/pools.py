@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import gcd
 from typing import ClassVar
 
 from evsim.errors import NetworkError
@@ -127,7 +128,16 @@ class AdaptiveAveragePool(Node):
 
     def copies(self, source: Shape) -> bool:
         """Whether each window holds one position of the source."""
-        return all(len(span) == 1 for axis in self.spans(source) for span in axis)
+        return self.height % source.height == 0 and self.width % source.width == 0
+
+    def taps(self, source: Shape) -> tuple[int, int]:
+        """Return the positions that all windows of an axis cover, of the rows and of the columns.
+
+        A window begins anew at each position but where it ends with the one before: ``n + m - gcd(n, m)``.
+        """
+        sides = ((source.height, self.height), (source.width, self.width))
+        rows, columns = (inner + outer - gcd(inner, outer) for inner, outer in sides)
+        return rows, columns
 
     def spans(self, source: Shape) -> tuple[tuple[range, ...], tuple[range, ...]]:
         """Return the rows, then the columns, that each row and column of the output averages."""

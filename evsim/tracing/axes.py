@@ -70,11 +70,13 @@ class Example:
 
     @property
     def kind(self) -> Literal["image", "events", "frames"]:
-        """What kind of input it is: counts of events on two channels or three are events."""
+        """What kind of input it is: counts on two channels or three, or on features without space, are events."""
         if self.time is None:
             return "image"
         counts = bool((self.values >= 0).all()) and bool((self.values == self.values.round()).all())
-        return "events" if counts and self.size[0] in (2, 3) and self.size[1] > 1 else "frames"
+        channels, height, width = self.size
+        recorded = channels > 1 if height * width == 1 else channels in (2, 3) and height > 1
+        return "events" if counts and recorded else "frames"
 
     @property
     def said(self) -> str:

@@ -19,6 +19,7 @@ from evsim.primitives import (
     AveragePool,
     Concatenate,
     Conv2d,
+    Delay,
     Flatten,
     HeadSum,
     IAnd,
@@ -89,14 +90,26 @@ class Builder:
                 make(self, number, draft)
         if self.faults:
             raise TracingError(self.title, self.faults)
+        output = self.graph.names[self.graph.last]
         if ONCE not in self.graph.drafts[self.graph.last].times:
-            source = (self.graph.names[self.graph.last],)
-            self.add(TimeReduction("time_last", source, "last") if self.last else TimeMean("time_mean", source))
+            source, output = (output,), "time_last" if self.last else "time_mean"
+            self.add(TimeReduction(output, source, "last") if self.last else TimeMean(output, source))
         name = self.title
         try:
-            return Network(name, "traced", "from_torch", spec, ordered(self.nodes), self.weights, provenance=provenance)
+            # what closes a cycle may come after all else, but the output stands last
+            nodes = sorted(ordered(self.nodes), key=lambda node: node.name == output)
+            return Network(name, "traced", "from_torch", spec, tuple(nodes), self.weights, provenance=provenance)
         except NetworkError as error:
-            raise NetworkError(f"{self.title} makes no network: {error}") from error
+            raise self._placed(error) from error
+
+    def _placed(self, error: NetworkError) -> NetworkError:
+        """Return an error with the place in the user's source, where it begins with the name of a node."""
+        text = str(error)
+        told = [n for n, name in self.graph.names.items() if n in self.graph.drafts and text.startswith(name)]
+        if not told:
+            return NetworkError(f"{self.title} makes no network: {text}")
+        number = max(told, key=lambda n: len(self.graph.names[n]))
+        return TracingError(self.title, [Fault(self.graph.drafts[number].spot, text)])
 
     def add(self, node: Node, arrays: Mapping[str, NDArray[np.floating]] | None = None) -> None:
         """Append a node with its parameters."""
@@ -326,6 +339,10 @@ def _attention(b: Builder, number: int, draft: Draft) -> None:
     ))  # fmt: skip
 
 
+def _delay(b: Builder, number: int, draft: Draft) -> None:
+    b.add(Delay(b.graph.names[number], b.sources(number), 1, *draft.size))
+
+
 def _time_max(b: Builder, number: int, draft: Draft) -> None:  # noqa: ARG001 - all makers take the same
     b.add(TimeReduction(b.graph.names[number], b.sources(number), "max"))
 
@@ -336,7 +353,7 @@ MAKERS: Mapping[str, Callable[[Builder, int, Draft], None]] = {
     "attention": _attention, "slice": _plain(Slice, "start", "stop"), "add": _plain(Add), "gate": _plain(And),
     "inverse_gate": _plain(IAnd), "mask": _plain(Mask), "flatten": _plain(Flatten), "token_mean": _plain(TokenMean),
     "token_sum": _plain(TokenSum), "time_mean": _plain(TimeMean), "head_sum": _plain(HeadSum, "heads"),
-    "time_max": _time_max, "vote": _plain(Vote, "voters"),
+    "time_max": _time_max, "delay": _delay, "vote": _plain(Vote, "voters"),
 }  # fmt: skip
 """Kind of draft to what makes its node."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from evsim.tracing.call import Call
 from evsim.tracing.coordinates import CONSTANT, LOST, ZERO, Codes, encode
 from evsim.tracing.drafts import Draft
+from evsim.tracing.neurons.equation import constant
 from evsim.tracing.reading import LostError, Refusal, features, ordered_maps, rows, stepped, unpadded
 from evsim.tracing.recorder import Recorder
 
@@ -264,13 +266,6 @@ def _pad(rec: Recorder, call: Call) -> Any:
 # -- layers with weights ---------------------------------------------------------------------------------------------
 
 
-def tensor(value: torch.Tensor) -> NDArray[np.floating]:
-    """Return a constant of the model: float32 where that holds it exactly, as the checkpoint would."""
-    array: NDArray[np.floating] = value.detach().numpy()
-    single = array.astype(np.float32)
-    return single if (single == array).all() else array
-
-
 @entered("linear")
 def _linear(rec: Recorder, call: Call) -> Any:
     given = call.bound("input", "weight", "bias")
@@ -278,10 +273,10 @@ def _linear(rec: Recorder, call: Call) -> Any:
     _expect_constants(rec, given, "weight", "bias")
     flat = codes.reshape(-1, codes.shape[-1])
     draft, times, position, order = features(rec, flat)
-    weight = tensor(given["weight"])
+    weight = constant(given["weight"])
     arrays = {"weight": np.ascontiguousarray(weight[:, np.argsort(order)].T)}
     if given["bias"] is not None:
-        arrays["bias"] = tensor(given["bias"])
+        arrays["bias"] = constant(given["bias"])
     outputs = weight.shape[0]
     size = (outputs, *draft.size[1:])
     layer = rec.enter(
@@ -304,7 +299,7 @@ def _conv(rec: Recorder, call: Call) -> Any:
     codes = codes if codes.ndim == rank + 2 else codes[np.newaxis]
     codes = codes[:, :, np.newaxis] if flat else codes
     codes, border = unpadded(codes)
-    weight = tensor(given["weight"])
+    weight = constant(given["weight"])
     kernel = (1, *weight.shape[2:]) if flat else weight.shape[2:]
     stride, dilation = _pair(given["stride"], flat, 1), _pair(given["dilation"], flat, 1)
     padding = _padding(given["padding"], kernel, dilation, flat)
@@ -319,7 +314,7 @@ def _conv(rec: Recorder, call: Call) -> Any:
     shape = weight.reshape(weight.shape[0], weight.shape[1], *kernel).transpose(2, 3, 1, 0)
     arrays = {"weight": np.ascontiguousarray(shape)}
     if given["bias"] is not None:
-        arrays["bias"] = tensor(given["bias"])
+        arrays["bias"] = constant(given["bias"])
     facts = {
         "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "groups": given["groups"],
         "module": "Conv1d" if flat else "Conv2d",
@@ -377,7 +372,13 @@ def _expect_constants(rec: Recorder, given: dict[str, Any], *names: str) -> None
             raise Refusal(f"its {name} is computed from the sample, and no primitive multiplies so")
 
 
-def _identity(given: dict[str, Any]) -> tuple[int, int]:
-    """Tell layers apart by their weights' memory: computed anew at each step, they are still told by the module."""
-    weight = given["weight"]
-    return (weight.data_ptr() if weight.is_leaf else 0, weight.numel())
+def _identity(given: dict[str, Any]) -> tuple[Any, ...]:
+    """Tell layers apart by their parameters: by memory, or by value where code computes them anew at each timestep."""
+    return tuple(
+        each.data_ptr() if isinstance(each, torch.nn.Parameter) else (tuple(each.shape), _digest(each))
+        for each in (given["weight"], given["bias"]) if each is not None
+    )  # fmt: skip
+
+
+def _digest(value: torch.Tensor) -> bytes:
+    return hashlib.sha256(value.detach().contiguous().numpy().tobytes()).digest()

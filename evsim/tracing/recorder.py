@@ -19,7 +19,8 @@ from evsim.tracing.coordinates import CONSTANT, LOST, STATIC, ZERO, Codes, encod
 from evsim.tracing.drafts import Draft, Drafts, Size, Spot
 from evsim.tracing.errors import Fault
 from evsim.tracing.neurons import Equation, recognise, unwrapped
-from evsim.tracing.reading import LostError, Refusal, features, rows, stepped
+from evsim.tracing.reading import LostError, Refusal, rows, stepped
+from evsim.tracing.recurrence import closing, weighted
 
 TORCH = str(Path(torch.__file__).parent)
 OWN = str(Path(__file__).parent)
@@ -247,7 +248,7 @@ class Recorder(TorchFunctionMode):
             x = operands[0]
             self._check_state(module, neuron, operands[1:])
             self._fire(module, neuron, x, spikes)
-            self._membranes(module, result, spikes)
+            self._membranes(module, neuron, result, spikes)
         except Refusal as refusal:
             self.fault(str(refusal))
             self.lose(result)
@@ -261,7 +262,7 @@ class Recorder(TorchFunctionMode):
         view, steps, moved = neuron.rows(tuple(x.shape))
         arranged = codes.transpose(moved).reshape(steps, -1)
         if neuron.weights is not None:
-            arranged, view = self._weighted(neuron.weights, arranged), tuple(spikes.shape[1:])
+            arranged, view = weighted(self, neuron.weights, arranged), neuron.rows(tuple(spikes.shape))[0]
         already = self.calls.get(id(module), 0)
         try:
             draft, times, places = rows(self, arranged)
@@ -275,10 +276,15 @@ class Recorder(TorchFunctionMode):
         if not (times == wanted).all():
             raise Refusal(f"its call {already} reads timestep {int(times[0])}: a delay or a skipped timestep")
         self.calls[id(module)] = already + steps
+        loop = None
+        if neuron.recurrence is not None:
+            draft, loop = closing(self, neuron.recurrence, draft, times, places, view, id(module))
         facts = {"neuron": neuron, "view": view, "order": _order(places[0], draft)}
         facts |= {"places": places[0], "module": id(module)}
         self.single_calls += not neuron.several and already + steps > self.single_calls
         fired = self.enter("neuron", [draft.number], draft.size, times, key=id(module), facts=facts, suffix="")
+        if loop is not None:
+            loop.sources = (fired.number,)
         arranged = encode(fired.number, times[:, np.newaxis], places)
         shape = tuple(spikes.shape) if neuron.weights is not None else tuple(x.shape)
         back = arranged.reshape([shape[axis] for axis in moved]).transpose(np.argsort(moved))
@@ -290,17 +296,9 @@ class Recorder(TorchFunctionMode):
             mapped[places[row]] = values[row]
             kept[int(time)] = _packed(mapped)
 
-    def _weighted(self, weights: NDArray[np.floating], codes: Codes) -> Codes:
-        """Enter the linear layer that neurons have of their own, and return the codes of what it gives them."""
-        draft, times, _, order = features(self, codes)
-        arrays = {"weight": np.ascontiguousarray(weights[:, np.argsort(order)].T)}
-        size = (len(weights), 1, 1)
-        layer = self.enter("linear", [draft.number], size, np.unique(times), suffix="input", arrays=arrays)
-        return encode(layer.number, times[:, np.newaxis], np.arange(len(weights)))
-
-    def _membranes(self, module: Any, result: Any, spikes: torch.Tensor) -> None:
+    def _membranes(self, module: Any, neuron: Equation, result: Any, spikes: torch.Tensor) -> None:
         """Follow the potentials that neurons return beside their spikes."""
-        count = sum(1 for _ in tensors(result))
+        place = sum(1 for _ in tensors(result)) + neuron.potential
         for number, tensor in enumerate(tensors(result)):
             if tensor is spikes or tensor in self._codes:
                 continue
@@ -311,10 +309,9 @@ class Recorder(TorchFunctionMode):
             source = int(codes.reshape(-1)[0] >> 48)
             draft = self.drafts[source]
             time = int(((codes.reshape(-1)[0] >> 31) & 0x1FFFF) - 2)
-            last = number == count - 1
             state = self.enter(
                 "state", [*draft.sources, source], draft.size, [time], key=(id(module), number),
-                suffix=f"state{number}", facts={"potential": last, "module": id(module)},
+                suffix=f"state{number}", facts={"potential": number == place, "module": id(module)},
             )  # fmt: skip
             self.follow(tensor, renamed(codes, state.number))
 

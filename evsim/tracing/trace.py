@@ -17,7 +17,7 @@ from scipy import special
 
 from evsim.errors import OptionError
 from evsim.network import INPUT_KINDS, Network
-from evsim.tracing import arithmetic, attention, operations, reductions  # noqa: F401 - they enter what they know
+from evsim.tracing import arithmetic, attention, einsum, operations, reductions  # noqa: F401 - they enter what they know
 from evsim.tracing.axes import Example, arrange
 from evsim.tracing.building import Builder
 from evsim.tracing.call import tensors
@@ -227,8 +227,12 @@ def _noted(network: Network, notes: Mapping[str, str]) -> Network:
 def _most_telling(outcomes: Sequence[Outcome]) -> Outcome:
     """Return the way of running that came furthest: one that ran, and was not given several timesteps at once."""
     return min(
-        outcomes, key=lambda o: (bool(o.recorder.at_once), not o.faults, bool(o.failure), -o.calls, len(o.faults))
-    )
+        outcomes,
+        key=lambda o: (
+            bool(o.recorder.at_once), not o.faults, bool(o.failure), -o.calls, len(o.faults),
+            -len(o.recorder.drafts.all),
+        ),
+    )  # fmt: skip
 
 
 def _merges(model: torch.nn.Module) -> bool:

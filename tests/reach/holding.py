@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 from brute import counted
@@ -18,7 +19,7 @@ def hold(model, example, *, run=None, sample=None, timesteps=None, names=None, f
     """
     network = evsim.from_torch(model, example, timesteps=timesteps, names=names)
     assert "0 flips" in network.provenance["proof"]
-    own = copy.deepcopy(model).double().eval()
+    own = copied(model).double().eval()
     expected = counted(own, run or (lambda module: module(example.double())))
     values = sample if sample is not None else sample_of(network, example)
     outcome = evsim.simulate(network, values, precision="float64")
@@ -27,6 +28,14 @@ def hold(model, example, *, run=None, sample=None, timesteps=None, names=None, f
     fires = [layer.name for layer in outcome.counts.layers if layer.kind == "lif" and layer.spikes.sum()]
     assert len(fires) >= firing, fires
     return network, outcome
+
+
+def copied(model):
+    """Return a copy of a module, some of which only pickling copies (sinabs' recurrent neurons)."""
+    try:
+        return copy.deepcopy(model)
+    except AttributeError:
+        return pickle.loads(pickle.dumps(model))  # noqa: S301 - what was written the moment before
 
 
 def sample_of(network, example):

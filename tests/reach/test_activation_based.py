@@ -15,6 +15,7 @@ with warnings.catch_warnings(action="ignore"):  # the libraries' own
     from spikingjelly.activation_based import functional, neuron
     from spikingjelly.activation_based.model import parametric_lif_net as plif
     from spikingjelly.activation_based.model import sew_resnet, spiking_resnet, spiking_vgg
+    from torch import nn
 
 STEPS = 3
 
@@ -79,6 +80,34 @@ def test_vgg():
     """Spiking VGG-11 with BatchNorm."""
     model = several(spiking_vgg.spiking_vgg11_bn(spiking_neuron=neuron.LIFNode, num_classes=10))
     hold(settle(model, share=2.0), frames(), run=run(frames()), firing=6)
+
+
+@pytest.mark.parametrize("kind", [neuron.ParametricLIFNode, neuron.LIFNode, neuron.IFNode])
+@pytest.mark.parametrize("reset", [0.0, None, -0.25])
+@pytest.mark.parametrize("decay_input", [True, False])
+def test_thresholds_of_each_channel(kind, reset, decay_input):
+    """Thresholds that a user sets as a tensor, fixed or learned, by channel or neuron, where the release takes them."""
+    torch.manual_seed(5)
+    facts = {"v_reset": reset} | ({} if kind is neuron.IFNode else {"decay_input": decay_input})
+    model = nn.Sequential(nn.Conv2d(2, 6, 3), kind(**facts), nn.Flatten(), nn.Linear(600, 10), kind(**facts))
+    model[1].v_threshold = 0.2 + torch.rand(1, 6, 1, 1)
+    model[4].v_threshold = nn.Parameter(0.1 + 0.2 * torch.rand(10))
+    x = 3.0 * torch.rand(STEPS, 1, 2, 12, 12)
+
+    def start(own):
+        functional.reset_net(own)
+        for frame in x.double():
+            own(frame)
+
+    model.double().eval()
+    try:
+        with torch.no_grad():
+            model(x[0].double())
+    except RuntimeError:
+        pytest.skip("this release runs these neurons with one threshold alone")
+    functional.reset_net(model)
+    network, _ = hold(model, x, run=start)
+    assert network.node("1").by_channel == ("v_threshold",)
 
 
 @pytest.mark.parametrize("reset", [0.0, None, -0.25])

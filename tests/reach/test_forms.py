@@ -79,7 +79,15 @@ def _written(x):
     return out
 
 
+def _attended(x):
+    """Attention of one head on spikes, said by letters."""
+    tokens = torch.einsum("bchw->bhwc", x).flatten(1, 2)
+    weights = torch.einsum("bnc,bmc->bnm", tokens, tokens)
+    return torch.einsum("bmc,bnm->bcn", tokens, 0.25 * weights).view(1, 6, 8, 8)
+
+
 UNDERSTOOD = {
+    "einsum of attention": _attended,
     "slices joined": lambda x: torch.cat([x[:, 3:], x[:, :3]], dim=1),
     "chunks added": lambda x: torch.cat(list(x.chunk(2, dim=1)), dim=1) + x,
     "stacked and turned back": lambda x: torch.stack([x, x], dim=0).permute(1, 0, 2, 3, 4)[:, 1],
@@ -205,6 +213,68 @@ class Odd(Body):
         if self.count > 1:
             x = x + x
         return self.out(self.fc(self.again(self.mid(x)).flatten(1)))
+
+
+def test_einsum_by_weights():
+    """A sum of products with a constant is a linear layer; it reads what the letters say, in any order."""
+    weights = drawn(4, 6, 3, seed=3).double() - 1.0
+    model = body(lambda x: torch.einsum("bchw,dco->bdohw", x, weights).flatten(1, 2)[:, :6])
+    x = drawn(STEPS, 1, 2, 8, 8)
+    network = evsim.from_torch(model, x)
+    assert "0 flips" in network.provenance["proof"]
+    rows = {row.name: row for row in evsim.simulate(network, x[:, 0].numpy()).counts.layers}
+    (layer,) = (name for name in rows if name not in ("mid", "fc") and rows[name].kind == "linear")
+    assert int(rows[layer].sops.sum()) == 12 * int(rows["fire"].spikes.sum()) > 0
+
+
+STILL = {
+    "flatten": nn.Identity(),
+    "constants": nn.BatchNorm2d(1),
+    "pool": nn.AdaptiveAvgPool2d(12),
+    "layer": nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.AvgPool2d(3, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("form", STILL)
+def test_layers_that_run_once_on_an_image(form):
+    """What is computed of an image before the loop over time runs once, whatever stands before it."""
+
+    class Once(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(1)
+            self.before, self.fc, self.fire, self.out = STILL[form], nn.Linear(144, 20), leaky(), nn.Linear(20, 5)
+
+        def forward(self, x):
+            current = self.fc(self.before(x).flatten(1))
+            return torch.stack([self.out(self.fire(current)) for _ in range(STEPS)])
+
+    hold(settle(Once()), drawn(1, 1, 12, 12))
+
+
+def test_the_way_of_running_that_came_further_is_told():
+    """Where a model runs in no way, whole or step by step, the failure deepest in it is told."""
+    model = body(lambda x: torch.cat([x, x[..., :3]]))
+    with pytest.raises(TracingError, match=r"it does not run on the example \[1, 2, 8, 8\]: 'Sizes of tensors"):
+        evsim.from_torch(model, drawn(STEPS, 1, 2, 8, 8))
+
+
+def test_weights_that_are_computed_anew():
+    """Weights that the code computes at each timestep are one layer's as long as they are the same."""
+    model, weight = Body(), torch.nn.Parameter(drawn(6, 6, 3, 3, seed=4).double())
+
+    def between(x):
+        return nn.functional.conv2d(x, weight - weight.mean((1, 2, 3), keepdim=True), padding=1)
+
+    model.between = between
+    assert "0 flips" in evsim.from_torch(model, drawn(STEPS, 1, 2, 8, 8)).provenance["proof"]
+
+
+def test_what_no_node_takes_is_named_with_its_line():
+    """Nodes that do not fit together are refused with the place in the source, as all else is."""
+    model = body(lambda x: (x + x - x * x) * x)
+    with pytest.raises(TracingError, match=r"test_forms.py:\d+\): mul.* wants spikes"):
+        evsim.from_torch(model, drawn(1, 2, 8, 8), timesteps=STEPS)
 
 
 def test_steps_that_are_not_alike():

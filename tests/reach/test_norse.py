@@ -147,10 +147,77 @@ class Forgetful(nn.Module):
     [
         (Forgetful, "starts anew at every call"),
         (lambda: norse.SequentialState(nn.Linear(20, 10), norse.LIFAdExCell()), "LIFAdExCell"),
-        (lambda: norse.SequentialState(nn.Linear(20, 20), norse.LIFRecurrentCell(20, 10)), "LIFRecurrentCell"),
+        (lambda: norse.SequentialState(nn.Linear(20, 20), norse.LSNNRecurrentCell(20, 10)), "LSNNRecurrentCell"),
     ],
 )
 def test_refused(model, reason):
     """Neurons without a primitive, and states that are lost, are refused by name."""
     with pytest.raises(NetworkError, match=reason):
         evsim.from_torch(model(), torch.rand(1, 20), timesteps=STEPS)
+
+
+class Back(nn.Module):
+    """Recurrent cells, and what reads a state of neurons behind them."""
+
+    def __init__(self, back, end, *, read="output"):
+        super().__init__()
+        self.back, self.fc, self.end, self.read = back, nn.Linear(16, 5), end, read
+
+    def forward(self, x):
+        """Return values [T, B, classes]."""
+        state = ends = None
+        kept = []
+        for frame in x:
+            z, state = self.back(frame, state)
+            out, ends = self.end(self.fc(z), ends)
+            kept.append(out if self.read == "output" else getattr(ends, self.read))
+        return torch.stack(kept)
+
+
+def fast():
+    """Return constants that let neurons fire within few timesteps."""
+    return norse.LIFParameters(tau_mem_inv=torch.tensor(500.0), tau_syn_inv=torch.tensor(300.0), v_th=torch.tensor(0.3))
+
+
+def trains(features):
+    """Return spikes [T, B, features]."""
+    return (torch.rand(12, 1, features, generator=torch.Generator().manual_seed(3)) < 0.5).float()
+
+
+def brought_back(network, x):
+    """Return synaptic operations of the layer that brings spikes back, and spikes of all but the last timestep."""
+    run = evsim.simulate(network, x[:, 0].double().numpy().reshape(12, -1, 1, 1), precision="float64")
+    rows = {row.name: row for row in run.counts.layers}
+    layer = next(name for name in rows if name.endswith("recurrent"))
+    neurons = layer.removesuffix(".recurrent")
+    return int(rows[layer].sops.sum()), int(rows[neurons].spikes[:-1].sum())
+
+
+@pytest.mark.parametrize("autapses", [True, False])
+def test_recurrent_cell(autapses):
+    """A cell that has weights for its input and for its own spikes of the timestep before."""
+    torch.manual_seed(4)
+    cell = norse.LIFRecurrentCell(30, 16, p=fast(), autapses=autapses)
+    network = evsim.from_torch(Back(cell, norse.LICell()), trains(30))
+    assert "0 flips" in network.provenance["proof"]
+    operations, spikes = brought_back(network, trains(30))
+    assert operations == 16 * spikes > 0
+
+
+def test_recurrent_sequence():
+    """The same over a sequence at once."""
+    torch.manual_seed(5)
+    model = norse.SequentialState(nn.Linear(30, 20), norse.LIFRecurrent(20, 16, p=fast()), nn.Linear(16, 5), norse.LI())
+    network = evsim.from_torch(model, trains(30))
+    operations, spikes = brought_back(network, trains(30))
+    assert operations == 16 * spikes > 0
+
+
+def test_potential_of_a_state():
+    """The potential of a state is read out, wherever it stands there; a current is refused by name."""
+    torch.manual_seed(6)
+    cell = norse.LIFRecurrentCell(30, 16, p=fast())
+    network = evsim.from_torch(Back(cell, norse.LIFCell(fast()), read="v"), trains(30))
+    assert network.nodes[-2].emits == "potential"
+    with pytest.raises(NetworkError, match="a state of neurons other than their potential"):
+        evsim.from_torch(Back(cell, norse.LIFCell(fast()), read="i"), trains(30))

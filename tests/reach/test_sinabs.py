@@ -88,10 +88,44 @@ def test_leaking_neurons(facts):
 
 
 @pytest.mark.parametrize(
+    ("neurons", "layer"),
+    [
+        (lambda: sl.IAFRecurrent(rec_connect=nn.Linear(12, 12)), "1.rec_connect"),
+        (
+            lambda: sl.LIFRecurrent(
+                tau_mem=10.0, tau_syn=5.0, rec_connect=nn.Sequential(nn.Flatten(), nn.Linear(12, 12, bias=False))
+            ),
+            "1.rec_connect.1",
+        ),
+        (
+            lambda: sl.LIFRecurrent(
+                tau_mem=10.0, rec_connect=nn.Linear(12, 12), spike_fn=fires.SingleSpike, min_v_mem=-0.2,
+                reset_fn=fires.MembraneReset(), norm_input=False,
+            ),
+            "1.rec_connect",
+        ),
+    ],
+)  # fmt: skip
+def test_recurrence(neurons, layer):
+    """Spikes come back through a layer at the next timestep, its bias with them: not at the first."""
+    torch.manual_seed(4)
+    model = nn.Sequential(nn.Linear(20, 12), neurons(), nn.Linear(12, 5), sl.IAF())
+    x = 3.0 * (torch.rand(1, 8, 20) < 0.5).float()
+
+    def start(own):
+        own[1].rec_connect.register_forward_pre_hook(lambda _, given: (given[0].double(),))
+        own(x.double())
+
+    network, _ = hold(model, x, names="BTC", run=start, sample=x[0].numpy().reshape(8, 20, 1, 1))
+    assert layer in {node.name for node in network.nodes}
+    assert network.node("1.delay").inputs == (layer,)
+
+
+@pytest.mark.parametrize(
     ("neurons", "reason"),
     [
         (lambda: sl.ALIF(tau_mem=10.0, tau_adapt=10.0), "ALIF"),
-        (lambda: sl.IAFRecurrent(rec_connect=nn.Linear(10, 10)), "IAFRecurrent"),
+        (lambda: sl.IAFRecurrent(rec_connect=nn.Sequential(nn.Linear(10, 9), nn.Linear(9, 10))), "one Linear"),
         (lambda: sl.IAF(reset_fn=fires.MembraneSubtract(0.3)), "MembraneSubtract"),
     ],
 )

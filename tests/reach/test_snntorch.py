@@ -10,6 +10,7 @@ with warnings.catch_warnings(action="ignore"):  # the libraries' own
     torch = pytest.importorskip("torch")
     snn = pytest.importorskip("snntorch", exc_type=ImportError)
 
+    from brute import counted
     from holding import hold
     from snntorch import surrogate, utils
     from torch import nn
@@ -169,6 +170,109 @@ def test_tutorial_6(form):
     hold(six(kind, **facts), digit(), run=steps(digit()), timesteps=STEPS, firing=2)
 
 
+class Recurrent(nn.Module):
+    """Neurons that read their own spikes of the timestep before, through a convolution and through a matrix."""
+
+    def __init__(self, first, second, *, potentials=False):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 6, 3), nn.Linear(150, 10)
+        self.first, self.second, self.potentials = first, second, potentials
+
+    def forward(self, x):
+        """Return spikes or potentials [T, B, classes]."""
+        one, two, kept = self.first.reset_mem(), self.second.reset_mem(), []
+        for frame in x:
+            one = self.first(nn.functional.max_pool2d(self.conv(frame), 2), *one)
+            two = self.second(self.fc(one[0].flatten(1)), *two)
+            kept.append(two[-1] if self.potentials else two[0])
+        return torch.stack(kept)
+
+
+def recurrent(kind, form, **facts):
+    """Return two layers of recurrent neurons: of weights between all, or of a factor of each."""
+    facts |= {"beta": 0.8, "threshold": 0.3}
+    if form == "all":
+        return kind(conv2d_channels=6, kernel_size=3, **facts), kind(linear_features=10, **facts)
+    return kind(all_to_all=False, V=torch.randn(6, 5, 5), **facts), kind(all_to_all=False, V=0.5, **facts)
+
+
+@pytest.mark.parametrize("form", ["all", "one"])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"reset_mechanism": "none"},
+        {"reset_delay": False},
+        {"alpha": 0.6},
+        {"alpha": 0.6, "reset_mechanism": "none"},
+    ],
+)
+def test_recurrence(form, facts):
+    """RLeaky and RSynaptic: their spikes come back a timestep later, and are counted like any others."""
+    torch.manual_seed(8)
+    kind = snn.RSynaptic if "alpha" in facts else snn.RLeaky
+    model = Recurrent(*recurrent(kind, form, **facts))
+    network, _ = hold(model, 4.0 * torch.rand(STEPS, 1, 1, 12, 12), firing=2)
+    assert sum(type(node).__name__ == "Delay" for node in network.nodes) == 2
+    hold(Recurrent(*recurrent(kind, form, **facts), potentials=True), 4.0 * torch.rand(STEPS, 1, 1, 12, 12))
+
+
+@pytest.mark.parametrize("delay", [True, False])
+def test_recurrence_to_zero(delay):
+    """Reset to zero, where the library runs the layer that brings spikes back twice a timestep, and evsim once."""
+    torch.manual_seed(9)
+    facts = {"beta": 0.8, "threshold": 0.3, "reset_mechanism": "zero", "reset_delay": delay}
+    model = Recurrent(snn.RLeaky(all_to_all=False, **facts), snn.RLeaky(linear_features=10, **facts))
+    with torch.no_grad():
+        model.fc.bias += 0.3
+    x = 4.0 * torch.rand(STEPS, 1, 1, 12, 12)
+    run = evsim.simulate(evsim.from_torch(model, x), x[:, 0].double().numpy(), precision="float64")
+    rows = {row.name: row for row in run.counts.layers}
+    twice = counted(model.double(), lambda own: own(x.double()))["second.recurrent"]
+    assert int(rows["second.recurrent"].sops.sum()) == twice // 2 > 0
+
+
+def test_recurrence_of_hidden_states():
+    """Neurons that keep their spikes themselves; a map that a matrix brings back is read flat."""
+    torch.manual_seed(10)
+    facts = {"init_hidden": True, "threshold": 0.3}
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.Flatten(), snn.RLeaky(beta=0.9, linear_features=200, **facts), nn.Linear(200, 10),
+        snn.RSynaptic(alpha=0.5, beta=0.9, all_to_all=False, V=torch.rand(10), output=True, **facts),
+    )  # fmt: skip
+    network = evsim.from_torch(model, 3.0 * torch.rand(1, 1, 12, 12), timesteps=STEPS)
+    assert "0 flips" in network.provenance["proof"]
+
+
+def test_features_without_space_read_trains():
+    """Frames of whole numbers on features are counts of events, so that spike trains can be read."""
+    torch.manual_seed(11)
+    model = nn.Sequential(nn.Linear(30, 10), snn.Leaky(beta=0.5, init_hidden=True, output=True))
+    assert evsim.from_torch(model, (torch.rand(STEPS, 1, 30) < 0.5).float()).spec.kind == "events"
+    assert evsim.from_torch(model, torch.rand(STEPS, 1, 30)).spec.kind == "frames"
+
+
+def test_recurrence_of_others():
+    """Spikes of other neurons, given as its own, and a recurrence that the code keeps itself are refused."""
+
+    class Others(Recurrent):
+        def forward(self, x):
+            spikes, potential = self.first.reset_mem()
+            held, kept = self.second.reset_mem(), []
+            for frame in x:
+                spikes, potential = self.first(self.fc(frame.flatten(1)), spikes, potential)
+                spikes, held = self.second(spikes, held)
+                kept.append(spikes)
+            return torch.stack(kept)
+
+    model = Others(snn.RLeaky(beta=0.5, linear_features=10), snn.Leaky(beta=0.5))
+    with pytest.raises(NetworkError, match="a state that is not its own"):
+        evsim.from_torch(model, torch.rand(STEPS, 1, 150))
+    rows = nn.Sequential(nn.Conv2d(2, 3, 1), snn.RLeaky(beta=0.5, linear_features=5, init_hidden=True))
+    with pytest.raises(NetworkError, match="its recurrence takes 5 and gives 5 channels"):
+        evsim.from_torch(rows, torch.rand(1, 2, 4, 5), timesteps=STEPS)
+
+
 def test_constants_of_each_neuron():
     """Betas and thresholds that differ between neurons become arrays of the node."""
     torch.manual_seed(5)
@@ -207,7 +311,7 @@ def test_tutorial_7():
         (lambda: snn.Leaky(beta=0.5, init_hidden=True, inhibition=True, output=True), "inhibition"),
         (lambda: snn.Leaky(beta=0.5, init_hidden=True, graded_spikes_factor=2.0, output=True), "graded spikes"),
         (lambda: snn.Alpha(alpha=0.9, beta=0.8, init_hidden=True, output=True), "Alpha"),
-        (lambda: snn.RLeaky(beta=0.5, linear_features=10, init_hidden=True, output=True), "RLeaky"),
+        (lambda: snn.RSynaptic(alpha=0.9, beta=0.5, linear_features=10, reset_delay=False), "RSynaptic without reset"),
     ],
 )
 def test_refused(neurons, reason):

@@ -16,6 +16,33 @@ Steps = Literal["one", "first", "second", "merged"]
 
 
 @dataclass(frozen=True, eq=False)
+class Recurrence:
+    """What neurons emitted a timestep before and read again, through a layer of their own.
+
+    Attributes
+    ----------
+    name
+        Of the layer within the module.
+    kind
+        What the layer is: "linear", "conv", or "scale", a factor of each neuron.
+    weight, bias
+        Its parameters in PyTorch's order; of a "scale" one factor, or what broadcasts against a timestep.
+    padding
+        Of a "conv", whose stride is 1.
+    behind
+        Whether the layer reads spikes at once and gives what it makes of them a timestep later, so that its bias is
+        not there at the first timestep (sinabs); else it reads the spikes of the timestep before.
+    """
+
+    name: str
+    kind: Literal["linear", "conv", "scale"]
+    weight: NDArray[np.floating]
+    bias: NDArray[np.floating] | None = None
+    padding: tuple[int, int] = (0, 0)
+    behind: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Equation:
     """Neurons of a library, by their own equation.
 
@@ -33,6 +60,10 @@ class Equation:
         Of a linear layer [outputs, inputs] that the module has before its neurons, if any.
     constants
         Constants of the node that differ between neurons: arrays that broadcast against a timestep of the module.
+    recurrence
+        What of their own spikes they read again a timestep later, if anything.
+    potential
+        Which of the tensors that they return is their potential, counted from the end.
     """
 
     node: LIF | Neuron
@@ -41,6 +72,8 @@ class Equation:
     constants: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     given: bool = False
     weights: NDArray[np.floating] | None = None
+    recurrence: Recurrence | None = None
+    potential: int = -1
 
     @property
     def several(self) -> bool:
@@ -59,6 +92,31 @@ class Equation:
         return shape[2:] or (1,), shape[0], axes
 
 
+def constant(value: Any) -> NDArray[np.floating]:
+    """Return a tensor of the model: float32 where that holds it exactly, as the checkpoint would."""
+    array: NDArray[np.floating] = value.detach().numpy()
+    single = array.astype(np.float32)
+    return single if (single == array).all() else array
+
+
+def layer(name: str, module: Any, *, behind: bool = False) -> Recurrence | None:
+    """Return the recurrence through a Linear or a Conv2d that keeps the size of a map; None for any other module."""
+    kind = type(module).__name__
+    bias = None if getattr(module, "bias", None) is None else constant(module.bias)
+    if kind == "Linear":
+        return Recurrence(name, "linear", constant(module.weight), bias, behind=behind)
+    if kind != "Conv2d" or isinstance(module.padding, str) or module.padding_mode != "zeros":
+        return None
+    if (*module.stride, *module.dilation, module.groups) != (1, 1, 1, 1, 1):
+        return None
+    return Recurrence(name, "conv", constant(module.weight), bias, tuple(module.padding), behind)
+
+
+def reads_double(module: Any) -> None:
+    """Let a layer take spikes that are float32 in any precision, which its weights in float64 would refuse."""
+    module.register_forward_pre_hook(lambda _, given: tuple(each.double() for each in given))
+
+
 def numbers(**values: Any) -> tuple[dict[str, Any], dict[str, NDArray[np.floating]]]:
     """Return constants that are one number each, and those that are several; tensors and numbers alike."""
     single: dict[str, Any] = {}
@@ -68,5 +126,7 @@ def numbers(**values: Any) -> tuple[dict[str, Any], dict[str, NDArray[np.floatin
         if array.size and (array == array.flat[0]).all():
             single[name] = float(array.flat[0])
         else:
+            while array.shape[0] == 1:  # the axis of the batch
+                array = array[0]
             several[name] = array
     return single, several

@@ -1,5 +1,7 @@
 """Neurons of Norse 1.x: LIF, LIFBox, IAF, and the integrator LI; cells take a timestep, the others a sequence.
 
+LIF are also recurrent: they have weights for what they read, and for their own spikes of the timestep before.
+
 Equations from `functional/{lif,lif_box,iaf,leaky_integrator}.py`: a spike where ``v - v_th > 0``. Products of dt and
 inverse time constants are formed as the library forms them, in the precision of its parameters.
 """
@@ -9,11 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from evsim.primitives import Neuron
-from evsim.tracing.neurons.equation import Equation, numbers
+from evsim.tracing.neurons.equation import Equation, Recurrence, constant, numbers
 
 KNOWN = {
     "LIFCell": "lif",
     "LIF": "lif",
+    "LIFRecurrentCell": "lif",
+    "LIFRecurrent": "lif",
     "LIFBoxCell": "box",
     "IAFCell": "iaf",
     "IAF": "iaf",
@@ -55,11 +59,14 @@ def equation(module: Any) -> Equation | str | None:
     }[kind]
     if subtracts:
         facts["reset"] = "subtract"
-    weights = module.input_weights.detach().numpy() if name == "LILinearCell" else None
+    weights = constant(module.input_weights) if hasattr(module, "input_weights") else None
+    back = None
+    if hasattr(module, "recurrent_weights"):
+        back = Recurrence("recurrent", "linear", constant(module.recurrent_weights))
     steps: Any = "one" if name.endswith("Cell") else "first"
-    return Equation(
-        Neuron("", ("",), strict=kind != "li", **facts, **single), steps, constants=several, given=True, weights=weights
-    )
+    node = Neuron("", ("",), strict=kind != "li", **facts, **single)
+    place = -2 if kind == "lif" else -1  # behind it comes the current
+    return Equation(node, steps, constants=several, given=True, weights=weights, recurrence=back, potential=place)
 
 
 def reset(module: Any) -> None:

@@ -1,4 +1,4 @@
-"""Neurons of sinabs 2 and 3: IAF, LIF, ExpLeak, and their Squeeze forms, which merge batch and time.
+"""Neurons of sinabs 2 and 3: IAF, LIF, ExpLeak, their Squeeze forms, which merge batch and time, and recurrent forms.
 
 Equations from `layers/functional/lif.py` and `activation/`: ``trunc(v / threshold)`` spikes a timestep, or one; the
 threshold is subtracted for each, or the potential set to 0; `min_v_mem` floors it.
@@ -10,9 +10,11 @@ from typing import Any
 
 from evsim.primitives import Neuron
 from evsim.primitives.neurons import MOST_LEVELS
-from evsim.tracing.neurons.equation import Equation, numbers
+from evsim.tracing.neurons.equation import Equation, Recurrence, layer, numbers, reads_double
 
-KNOWN = ("IAF", "IAFSqueeze", "LIF", "LIFSqueeze", "ExpLeak", "ExpLeakSqueeze")
+KNOWN = ("IAF", "IAFSqueeze", "IAFRecurrent", "LIF", "LIFSqueeze", "LIFRecurrent", "ExpLeak", "ExpLeakSqueeze")
+PASSIVE = ("Flatten", "Unflatten", "Identity")
+"""What may stand around the layer of a recurrence: it arranges axes, and sinabs restores them."""
 
 
 def equation(module: Any) -> Equation | str | None:
@@ -43,7 +45,23 @@ def equation(module: Any) -> Equation | str | None:
         "", ("",), synapse="none" if syn is None else "add-decay", floored=module.min_v_mem is not None,
         **facts, **single,
     )  # fmt: skip
-    return Equation(node, "merged" if name.endswith("Squeeze") else "second", constants=several)
+    back = None
+    if hasattr(module, "rec_connect"):
+        back = _recurrence(module.rec_connect)
+        if back is None:
+            return f"a recurrence through {type(module.rec_connect).__name__} is no primitive; one Linear or Conv2d is"
+    return Equation(node, "merged" if name.endswith("Squeeze") else "second", constants=several, recurrence=back)
+
+
+def _recurrence(module: Any) -> Recurrence | None:
+    """Return the one layer that spikes come back through; None if there are more, or others."""
+    if type(module).__name__ != "Sequential":
+        return layer("rec_connect", module, behind=True)
+    layers = [(number, each) for number, each in module.named_children() if type(each).__name__ not in PASSIVE]
+    if len(layers) != 1:
+        return None
+    ((number, only),) = layers
+    return layer(f"rec_connect.{number}", only, behind=True)
 
 
 def _spiking(module: Any) -> dict[str, Any] | str:
@@ -70,3 +88,5 @@ def reset(module: Any) -> None:
             module.reset_states()
         if type(module).__name__.endswith("Squeeze"):
             module.batch_size, module.num_timesteps = 1, -1
+        if hasattr(module, "rec_connect"):
+            reads_double(module.rec_connect)

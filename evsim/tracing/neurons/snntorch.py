@@ -1,17 +1,21 @@
-"""Neurons of snnTorch 0.5 to 1.0: Leaky, Synaptic, Lapicque.
+"""Neurons of snnTorch 0.5 to 1.0: Leaky, Synaptic, Lapicque, and the recurrent RLeaky and RSynaptic.
 
-Equations from `_neurons/{leaky,synaptic,lapicque}.py`: a spike where ``mem - threshold > 0``; the reset comes a
-timestep later, told by the potential that was kept, unless `reset_delay` is off. beta and alpha are clamped to 0 .. 1.
+Equations from `_neurons/{leaky,synaptic,lapicque,rleaky,rsynaptic}.py`: a spike where ``mem - threshold > 0``; the
+reset comes a timestep later, told by the potential that was kept, unless `reset_delay` is off. beta and alpha are
+clamped to 0 .. 1.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from evsim.primitives import Neuron
-from evsim.tracing.neurons.equation import Equation, numbers
+import numpy as np
 
-KNOWN = ("Leaky", "Synaptic", "Lapicque")
+from evsim.primitives import Neuron
+from evsim.tracing.neurons.equation import Equation, Recurrence, layer, numbers, reads_double
+
+KNOWN = ("Leaky", "Synaptic", "Lapicque", "RLeaky", "RSynaptic")
+RECURRENT = ("RLeaky", "RSynaptic")
 RESETS = {"subtract": "subtract", "zero": "value", "none": "none"}
 OWN_EQUATION = ("forward", "fire", "mem_reset", "_base_state_function", "_base_sub", "_base_zero", "_base_int")
 
@@ -28,7 +32,7 @@ def equation(module: Any) -> Equation | str | None:
     if (reason := _beyond(module)) is not None:
         return reason
     constants: dict[str, Any] = {"leak": module.beta.clamp(0, 1), "v_threshold": module.threshold}
-    if name == "Synaptic":
+    if name in ("Synaptic", "RSynaptic"):
         constants["syn"] = module.alpha.clamp(0, 1)
     if name == "Lapicque":
         constants["leak"] = 1 - module.time_step / (module.R * module.C)
@@ -41,18 +45,31 @@ def equation(module: Any) -> Equation | str | None:
         when = "after-charge" if delayed else "both"
     elif reset == "value" and delayed:
         when = "before-charge" if name == "Leaky" else "after-charge"
-    if reset == "value" and name != "Leaky" and not delayed:
-        return f"{name} that resets to zero without delay is no primitive"
-    synapse: Any = "decay-add" if name == "Synaptic" else "none"
+    if reset == "value" and not delayed and float(module.threshold.min()) < 0.0:
+        return "a reset to zero without delay, above the threshold, resets twice, which is no primitive"
+    synapse: Any = "decay-add" if "syn" in constants else "none"
     facts: dict[str, Any] = {"synapse": synapse, "reset": reset, "reset_at": when, **single}
     node = Neuron("", ("",), strict=True, **facts)
-    return Equation(node, constants=several)
+    back = _recurrence(module) if name in RECURRENT else None
+    if name in RECURRENT and back is None:
+        return f"{name} through {module.recurrent} is no primitive"
+    return Equation(node, constants=several, recurrence=back)
+
+
+def _recurrence(module: Any) -> Recurrence | None:
+    """Return through what neurons read their spikes of the timestep before; None if that is no layer evsim knows."""
+    if not module.all_to_all:
+        factor = module.V.detach().numpy() if hasattr(module.V, "detach") else np.asarray(module.V, np.float64)
+        return Recurrence("recurrent", "scale", factor)
+    return layer("recurrent", module.recurrent)
 
 
 def _beyond(module: Any) -> str | None:
     """Return what a module does beyond the equations, None if it does nothing."""
     if module.inhibition:
         return "inhibition between the neurons of a layer is no primitive"
+    if type(module).__name__ == "RSynaptic" and not module.reset_delay:
+        return "RSynaptic without reset delay is no primitive: it resets a copy of its potential"
     if module.state_quant:
         return "quantised potentials are no primitive"
     if float(getattr(module, "graded_spikes_factor", 1.0)) != 1.0:
@@ -64,3 +81,5 @@ def reset(module: Any) -> None:
     """Forget what a module remembers of runs before."""
     if any(kind.__module__.startswith("snntorch.") for kind in type(module).__mro__) and hasattr(module, "reset_mem"):
         module.reset_mem()
+        if type(module).__name__ in RECURRENT:
+            reads_double(module.recurrent)

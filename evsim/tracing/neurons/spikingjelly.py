@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.primitives import LIF, Neuron
-from evsim.tracing.neurons.equation import Equation
+from evsim.tracing.neurons.equation import Equation, numbers
 
 KNOWN = {"IFNode": "if", "LIFNode": "lif", "ParametricLIFNode": "plif"}
 KNOWN |= {f"MultiStep{name}": kind for name, kind in KNOWN.items()}
@@ -34,8 +34,34 @@ def equation(module: Any) -> Equation | str | None:
     if name not in KNOWN or any(method in vars(kind) for kind in own for method in OWN_EQUATION):
         return f"neurons of type {type(module).__name__} have an equation of their own that no primitive computes"
     several = name.startswith("MultiStep") or getattr(module, "step_mode", "s") == "m"
+    if np.size(_array(module.v_reset)) > 1:
+        return "a v_reset of several values is no primitive of these neurons"
+    steps: Any = "first" if several else "one"
+    if np.size(_array(module.v_threshold)) > 1:
+        return _of_thresholds(module, KNOWN[name], steps)
     node, arrays = _node(module, KNOWN[name])
-    return Equation(node, "first" if several else "one", arrays)
+    return Equation(node, steps, arrays)
+
+
+def _array(value: Any) -> Any:
+    return value.detach().numpy() if hasattr(value, "detach") else value
+
+
+def _of_thresholds(module: Any, kind: str, steps: Any) -> Equation:
+    """Return neurons whose thresholds differ, such as those of each channel, set on a module or learned."""
+    reset = 0.0 if module.v_reset is None else float(module.v_reset)
+    facts: dict[str, Any] = {"reset": "subtract"} if module.v_reset is None else {"v_reset": reset, "v_start": reset}
+    rate = float(module.w.detach().sigmoid()) if kind == "plif" else 0.0
+    if kind != "if" and getattr(module, "decay_input", True):
+        leak = float(module.tau) if kind == "lif" else rate
+        facts |= {"charge": "relax", "leak": leak, "divides": kind == "lif", "v_leak": reset}
+    elif kind != "if" and reset:
+        leak = float(module.tau) if kind == "lif" else rate
+        facts |= {"charge": "drain", "leak": leak, "divides": kind == "lif", "v_leak": reset}
+    elif kind != "if":
+        facts["leak"] = 1.0 - (rate if kind == "plif" else 1.0 / float(module.tau))
+    single, own = numbers(v_threshold=module.v_threshold)
+    return Equation(Neuron("", ("",), **facts, **single), steps, constants=own)
 
 
 def reset(module: Any) -> None:
