@@ -97,3 +97,10 @@ def test_names_of_more_classes_than_any_data_set_has_are_refused(tmp_path):
     """A list of names alone would fill memory with classes."""
     with pytest.raises(RecordingError, match=f"{tmp_path.name} names 200000 classes"):
         resolve(tmp_path, [1], (), known=["x"] * 200_000)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no /proc")  # noqa: PTH110
+def test_file_that_the_system_does_not_read_is_told_by_name():
+    """It is an input that cannot be read, no output that cannot be written."""
+    with pytest.raises(RecordingError, match="/proc/self/mem cannot be read: Input/output error"):
+        open_dataset("/proc/self/mem", classes=2)

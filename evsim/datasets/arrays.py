@@ -38,7 +38,7 @@ ABOUT = (
 )
 
 
-FEW = 100_000
+FEW = 50_000
 """Samples that a file of any size may hold; beyond, it has a byte for each."""
 
 

@@ -59,8 +59,11 @@ def readable(path: Path) -> bool:
 def begins(path: Path) -> bytes:
     """Return the first bytes of a file, none of an empty one; RecordingError if it cannot be read."""
     check_input(path, RecordingError, "a data set")
-    with path.open("rb") as file:
-        return file.read(HEAD)
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror}; check the path") from error
 
 
 def folders_in(path: Path) -> list[str]:
