@@ -24,6 +24,7 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "state_dict": (".h5", ".hdf5"),
     "sample": (".npy",),
     "png": (".png",),
+    "html": (".html", ".htm"),
 }
 """Outputs, by the option that asks for one (`OUT` and `GRAPH` are arguments): suffixes that fit what is written."""
 

@@ -20,7 +20,9 @@ function buildHeat() {
         tabindex: -1, "data-row": row, "data-t": t, onclick() { choose(layer, t); } }))),
       element("td", { class: "rate", id: `rate-${row}` })));
   });
-  $("heat").append(element("thead", {}, head), element("tbody", {}, ...rows));
+  const widths = element("colgroup", {}, element("col", { class: "name" }),
+    ...Array.from({ length: network.timesteps }, () => element("col")), element("col", { class: "fires" }));
+  $("heat").append(widths, element("thead", {}, head), element("tbody", {}, ...rows));
   $("heat").addEventListener("keydown", (event) => {
     const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }, move = moves[event.key];
     if (!move) return;

@@ -5,68 +5,79 @@ const Rate = (() => {
   const knob = $("knob"), least = 0.01;
   let own = null; // what this browser measured, in milliseconds as DATA.rates.points
 
-  const rateOf = (value) => least * (1 / least) ** (value / 100); // 1 % to 100 %, by equal factors
-  const quick = (point) => point.dense / point.event;
+  const plain = DATA.rates.points; // event: an addition per spike and output; dense, dense16: the opponents
 
-  /** Advantage at a rate, between measured points on logarithmic axes. */
-  function between(points, rate) {
+  const rateOf = (value) => least * (1 / least) ** (value / 100); // 1 % to 100 %, by equal factors
+
+  /** How long a form takes at a rate as a share of the dense form in float32, between points on logarithmic axes. */
+  function share(points, form, rate) {
+    const at = (point) => Math.log(point[form] / point.dense);
     const after = Math.max(1, points.findIndex((point) => point.rate >= rate - 1e-9)), [a, b] = [points[after - 1], points[after]];
-    const share = Math.log(rate / a.rate) / Math.log(b.rate / a.rate);
-    return Math.exp(Math.log(quick(a)) * (1 - share) + Math.log(quick(b)) * share);
+    const way = Math.log(rate / a.rate) / Math.log(b.rate / a.rate);
+    return Math.exp(at(a) * (1 - way) + at(b) * way);
   }
 
-  /** The rate from which on the dense form wins; null if it never does. */
-  function crossing(points) {
+  /** The rate from which on a dense form is faster than an event-driven one; null if it never is. */
+  function crossing(points, form, opponent) {
     for (let i = 0; i <= 1000; i++) {
       const rate = rateOf(i / 10);
-      if (between(points, rate) < 1) return rate;
+      if (share(points, opponent, rate) < share(points, form, rate)) return rate;
     }
     return null;
   }
 
   const shown = (rate) => `${(100 * rate).toFixed(rate < 0.0995 ? 1 : 0)} %`;
-  const wins = (points) => {
-    const rate = crossing(points);
-    return rate === null ? "event-driven wins at every rate" : rate <= least ? "dense wins at every rate" : `dense wins from ${shown(rate)} on`;
+  const wins = (points, form, opponent) => {
+    const rate = crossing(points, form, opponent);
+    return rate === null ? "never wins" : `wins from ${shown(rate)} on`;
   };
+  const times = (ratio) => (ratio >= 1 ? `${ratio.toFixed(1)} × as fast as` : `${(1 / ratio).toFixed(1)} × slower than`);
 
   function show() {
-    const rate = rateOf(Number(knob.value)), { points, macs, machine, command, date, layer } = DATA.rates;
+    const rate = rateOf(Number(knob.value)), { macs, machine, command, date, layer } = DATA.rates;
     $("knob-is").textContent = shown(rate);
     knob.setAttribute("aria-valuetext", shown(rate));
-    const gain = between(points, rate), winner = gain >= 1 ? `event-driven is ${gain.toFixed(1)} × as fast` : `dense is ${(1 / gain).toFixed(1)} × as fast`;
-    const energy = macs * PRICES.mac / (macs * rate * PRICES.ac);
-    $("rate-says").replaceChildren(`At ${shown(rate)}: ${number(macs * rate / 1e6)} of ${number(macs / 1e6)} million operations; in evsim, `, element("b", {}, winner),
-      `. By the prices of step 5 its arithmetic takes ${energy >= 1 ? `1/${energy.toFixed(0)}` : "all"} of the energy.`);
+    const event = share(plain, "event", rate), ratios = ["dense", "dense16"].map((form) => share(plain, form, rate) / event);
+    const energy = PRICES.mac / (rate * PRICES.ac);
+    $("rate-says").replaceChildren(`At ${shown(rate)} a spike-driven layer makes ${number(macs * rate / 1e6)} million additions instead of ${number(macs / 1e6)} million MACs. It is `,
+      element("b", {}, `${times(ratios[0])} dense in 32 bits, ${times(ratios[1])} dense in 16 bits`),
+      `. By the prices of step 5 its arithmetic takes 1/${energy.toFixed(0)} of the energy.`);
     $("rate-chart").replaceChildren(chart(rate));
-    $("rate-note").textContent = `evsim: ${wins(points)}. Layer: ${layer}. Times of ${date} on ${machine}: ${command}. `
-      + "Only times cross: a chip whose additions cost less than its MACs saves energy at every rate, as long as fetching weights one by one costs it no more than in order.";
+    $("rate-note").textContent = `Dense in 16 bits, by matrix units that only dense code can use, ${wins(plain, "event", "dense16")}; dense in 32 bits ${wins(plain, "event", "dense")}. `
+      + `Against evsim, which adds up once what four neighbours have in common, dense in 16 bits ${wins(plain, "shared", "dense16")}. `
+      + `Layer: ${layer}. Measured on ${date}, ${machine}, by ${command}. Marks on the axis: the layers of your digit. `
+      + "Time and energy are two questions: an addition costs less than a MAC at every rate, but weights fetched one by one may cost more than weights read in order.";
   }
 
   function chart(rate) {
-    const [width, height, left, bottom, top] = [720, 300, 58, 44, 12], series = [["evsim", DATA.rates.points, "accent"]];
-    if (own) series.push(["this browser", own, "off"]);
-    const gains = series.flatMap(([, points]) => points.map(quick)), most = Math.max(...gains, 2) * 1.15, low = Math.min(...gains, 0.5) / 1.15;
-    const x = (at) => left + Math.log(at / least) / Math.log(1 / least) * (width - left - 14);
-    const y = (gain) => top + Math.log(most / gain) / Math.log(most / low) * (height - bottom - top);
-    const ticks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1], steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100].filter((each) => each > low && each < most);
+    const wide = $("rate-chart").clientWidth > 520, [width, height, left, bottom, top, right] = wide ? [760, 330, 58, 46, 12, 14] : [400, 340, 46, 46, 12, 8];
+    const series = [["dense, 32 bits", plain, "dense", "ink"], ["dense, 16 bits", plain, "dense16", "off"],
+      ["evsim, shared sums", plain, "shared", "rule"], ["an addition per spike", plain, "event", "accent"]];
+    if (own) series.push(["this browser", own, "event", "good"]);
+    const values = series.flatMap(([, points, form]) => points.map((point) => point[form] / point.dense));
+    const most = Math.max(...values) * 1.5, low = Math.min(...values) / 1.25;
+    const x = (at) => left + Math.log(at / least) / Math.log(1 / least) * (width - left - right);
+    const y = (value) => top + Math.log(most / value) / Math.log(most / low) * (height - bottom - top);
+    const ticks = wide ? [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1] : [0.01, 0.1, 1], steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5].filter((each) => each > low && each < most);
     const parts = [
-      drawing("rect", { x: left, y: y(1), width: width - left - 14, height: height - bottom - y(1), fill: colour("map") }),
-      ...steps.map((each) => drawing("line", { x1: left, x2: width - 14, y1: y(each), y2: y(each), stroke: colour(each === 1 ? "ink" : "line"), "stroke-width": each === 1 ? 1.5 : 1 })),
+      ...steps.map((each) => drawing("line", { x1: left, x2: width - right, y1: y(each), y2: y(each), stroke: colour("line") })),
       ...steps.map((each) => label(left - 8, y(each) + 4, `${each} ×`, "end")),
       ...ticks.map((each) => label(x(each), height - bottom + 18, `${100 * each} %`, "middle")),
-      label((left + width) / 2, height - 6, "firing rate of the layer's input", "middle"),
-      label(left + 8, y(1) - 7, "event-driven faster", "start"), label(left + 8, y(1) + 17, "dense faster", "start"),
+      label((left + width) / 2, height - 6, "firing rate of the layer's input", "middle"), label(left + 4, top + 10, "time, dense in 32 bits = 1", "start"),
       ...layerTicks(x, height - bottom),
       drawing("line", { x1: x(rate), x2: x(rate), y1: top, y2: height - bottom, stroke: colour("spike"), "stroke-width": 2 }),
     ];
-    for (const [name, points, tone] of series) {
-      const at = points.map((point) => [x(point.rate), y(quick(point))]), last = at[Math.floor(at.length * (name === "evsim" ? 0.28 : 0.14))];
-      parts.push(drawing("path", { d: `M${at.map((each) => each.join(" ")).join("L")}`, fill: "none", stroke: colour(tone), "stroke-width": 2.5 }),
-        ...at.map(([cx, cy]) => drawing("circle", { cx, cy, r: 3.5, fill: colour(tone) })), label(last[0] + 8, last[1] - 10, name, "start"));
+    for (const [name, points, form, tone] of series) {
+      const at = points.map((point) => [x(point.rate), y(point[form] / point.dense)]);
+      parts.push(drawing("path", { d: `M${at.map((each) => each.join(" ")).join("L")}`, fill: "none", stroke: colour(tone), "stroke-width": form === "event" ? 3 : 2, "stroke-dasharray": points === own ? "7 4" : "none" }));
+      const [lx, ly, anchor] = { dense: [left + 8, -8, "start"], dense16: [left + 8, -8, "start"], shared: [x(0.05), -14, "end"], event: points === own ? [width - right - 4, -10, "end"] : [x(0.05), 24, "start"] }[form];
+      const near = form === "dense" || form === "dense16" ? at[0][1] : y(share(points, form, points === own ? 1 : 0.05));
+      const text = label(lx, near + ly, name, anchor);
+      text.setAttribute("style", `fill:${colour(tone)};font-weight:600`);
+      parts.push(text);
     }
-    parts.push(drawing("circle", { cx: x(rate), cy: y(between(DATA.rates.points, rate)), r: 7, fill: colour("spike"), stroke: colour("card"), "stroke-width": 2 }));
-    const name = `Advantage of the event-driven form by firing rate. evsim: ${wins(DATA.rates.points)}.${own ? ` This browser: ${wins(own)}.` : ""}`;
+    parts.push(drawing("circle", { cx: x(rate), cy: y(share(plain, "event", rate)), r: 7, fill: colour("spike"), stroke: colour("card"), "stroke-width": 2 }));
+    const name = `Time by firing rate. Against an addition per spike dense in 32 bits ${wins(plain, "event", "dense")}, dense in 16 bits ${wins(plain, "event", "dense16")}.${own ? ` In this browser dense ${wins(own, "event", "dense")}.` : ""}`;
     return drawing("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name }, ...parts);
   }
 
@@ -105,7 +116,7 @@ const Rate = (() => {
       points.push({ rate, event: best(() => add(spikes, sums)), dense: best(() => multiply(x, sums)) });
     }
     own = points;
-    $("measure-says").textContent = `This browser, in JavaScript (${inputs} → ${outputs} channels, ${tokens} tokens): ${wins(own)}.`;
+    $("measure-says").textContent = `This browser, in JavaScript (${inputs} → ${outputs} channels, ${tokens} tokens): dense ${wins(own, "event", "dense")}.`;
     $("measure").disabled = false;
     show();
   }

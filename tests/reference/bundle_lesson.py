@@ -72,9 +72,7 @@ def pictures() -> list[tuple[int, str]]:
     digits, (_, held_out) = load_digits(), split()
     groups = [[i for i in held_out if digits.target[i] == label][:EACH] for label in range(10)]
     chosen = [group[k] for k in range(EACH) for group in groups]
-    return [
-        (int(digits.target[i]), "".join(GREYS[int(grey)] for grey in digits.images[i].reshape(-1))) for i in chosen
-    ]
+    return [(int(digits.target[i]), "".join(GREYS[int(grey)] for grey in digits.images[i].reshape(-1))) for i in chosen]
 
 
 def main() -> None:
