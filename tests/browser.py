@@ -7,14 +7,23 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--remote-debugging-pipe", "--hide-scrollbars",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--hide-scrollbars",
 )  # fmt: skip
+PLUG = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Chromium reads commands from descriptor 3 and answers on 4, whatever the pipe's numbers are here."""
 
 
 class Browser:
@@ -35,8 +44,7 @@ class Browser:
     def __init__(self, folder: Path, width=1280, height=900, *, dark=False, still=True, touch=False) -> None:
         commands, self._out = os.pipe()
         self._in, answers = os.pipe()
-        # Chromium reads commands from descriptor 3 and answers on 4
-        line = ["sh", "-c", f'exec "$0" "$@" 3<&{commands} 4>&{answers}', CHROMIUM, *FLAGS]
+        line = [sys.executable, "-c", PLUG, str(commands), str(answers), CHROMIUM, *FLAGS]
         line += [f"--user-data-dir={folder / 'profile'}", f"--disk-cache-dir={folder / 'cache'}", "about:blank"]
         home = os.environ | {"HOME": str(folder), "TMPDIR": str(folder), "XDG_CONFIG_HOME": str(folder)}
         home |= {"XDG_CACHE_HOME": str(folder)}

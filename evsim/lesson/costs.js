@@ -15,11 +15,11 @@ function showCosts() {
   const energies = [sum(rows.map((row) => row.all * PRICES.mac)), sum(rows.map((row) => row.few * priceOf(row.layer)))];
   $("total-operations").textContent = number(total("operations"));
   $("total-energy").textContent = joules(total("energy"));
-  $("total-name").textContent = dense ? "Against sparse" : "Against dense";
+  $("total-name").textContent = dense ? "Energy against sparse" : "Energy against dense";
   const times = energies[0] / energies[1];
-  $("total-ratio").textContent = dense ? `${times.toFixed(0)} × more energy` : `1/${times.toFixed(0)} of the energy`;
+  $("total-ratio").textContent = dense ? `${times.toFixed(0)} ×` : `1/${times.toFixed(0)}`;
   const body = rows.map(({ layer, operations, energy }) => element("tr", {},
-    element("th", { scope: "row" }, element("code", {}, shortOf(layer.name)), layer.type === "SpikingSelfAttention" ? " (attention)" : ""),
+    element("th", { scope: "row" }, element("code", {}, shortOf(layer.name))),
     element("td", { class: `bar${dense ? " dense" : ""}` }, element("i", { style: `width:${(100 * operations / most).toFixed(2)}%` })),
     element("td", {}, number(operations)), element("td", {}, dense || state.outcome.kinds[layer.name] === "MAC" ? "MAC" : "add"),
     element("td", {}, joules(energy))));
@@ -31,7 +31,7 @@ function showCosts() {
   });
   const heads = ["Layer", "", "Operations", "Kind", "Energy"];
   $("bars").replaceChildren(element("thead", {}, element("tr", {}, ...heads.map((name, i) => element(name ? "th" : "td", { scope: name && "col", class: i > 1 ? "number" : "" }, name)))), element("tbody", {}, ...groups));
-  $("costs-note").textContent = `An addition costs ${PRICES.ac} pJ, a multiply-accumulate (MAC) ${PRICES.mac} pJ: arithmetic of 32-bit floats at 45 nm (M. Horowitz, ISSCC 2014). The first layer reads event counts and the head real values: both multiply on either machine, the sparse one only where the input is not 0. Memory, communication and control are left out, and so are neuron updates, which both machines make alike.`;
+  $("costs-note").textContent = `An addition costs ${PRICES.ac} pJ, a multiply-accumulate (MAC) ${PRICES.mac} pJ: arithmetic of 32-bit floats at 45 nm (M. Horowitz, ISSCC 2014). The first layer reads event counts and the head real values: both multiply on either machine, the sparse one only where the input is not 0. Memory, communication and control are left out, and so are neuron updates, which both machines make alike. ssa is the attention, which has no weights.`;
 }
 
 document.querySelectorAll('[name="machine"]').forEach((input) => input.addEventListener("change", () => {

@@ -50,12 +50,12 @@ const Rate = (() => {
   }
 
   function chart(rate) {
-    const wide = $("rate-chart").clientWidth > 520, [width, height, left, bottom, top, right] = wide ? [760, 330, 58, 46, 12, 14] : [400, 340, 46, 46, 12, 8];
+    const wide = $("rate-chart").clientWidth > 520, [width, height, left, bottom, top, right] = wide ? [760, 330, 58, 46, 12, 26] : [400, 340, 46, 46, 12, 24];
     const series = [["dense, 32 bits", plain, "dense", "ink"], ["dense, 16 bits", plain, "dense16", "off"],
       ["evsim, shared sums", plain, "shared", "rule"], ["an addition per spike", plain, "event", "accent"]];
     if (own) series.push(["this browser", own, "event", "good"]);
     const values = series.flatMap(([, points, form]) => points.map((point) => point[form] / point.dense));
-    const most = Math.max(...values) * 1.5, low = Math.min(...values) / 1.25;
+    const most = Math.max(...values) * 2.4, low = Math.min(...values) / 1.25;
     const x = (at) => left + Math.log(at / least) / Math.log(1 / least) * (width - left - right);
     const y = (value) => top + Math.log(most / value) / Math.log(most / low) * (height - bottom - top);
     const ticks = wide ? [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1] : [0.01, 0.1, 1], steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5].filter((each) => each > low && each < most);
@@ -70,8 +70,8 @@ const Rate = (() => {
     for (const [name, points, form, tone] of series) {
       const at = points.map((point) => [x(point.rate), y(point[form] / point.dense)]);
       parts.push(drawing("path", { d: `M${at.map((each) => each.join(" ")).join("L")}`, fill: "none", stroke: colour(tone), "stroke-width": form === "event" ? 3 : 2, "stroke-dasharray": points === own ? "7 4" : "none" }));
-      const [lx, ly, anchor] = { dense: [left + 8, -8, "start"], dense16: [left + 8, -8, "start"], shared: [x(0.05), -14, "end"], event: points === own ? [width - right - 4, -10, "end"] : [x(0.05), 24, "start"] }[form];
-      const near = form === "dense" || form === "dense16" ? at[0][1] : y(share(points, form, points === own ? 1 : 0.05));
+      const [lx, ly, anchor] = { dense: [left + 8, -8, "start"], dense16: [left + 8, -8, "start"], shared: [left + 8, -12, "start"], event: points === own ? [width - right - 4, -10, "end"] : [x(0.05), 24, "start"] }[form];
+      const near = form !== "event" ? at[0][1] : y(share(points, form, points === own ? 1 : 0.05));
       const text = label(lx, near + ly, name, anchor);
       text.setAttribute("style", `fill:${colour(tone)};font-weight:600`);
       parts.push(text);

@@ -96,7 +96,7 @@ function showLife() {
   $("life").replaceChildren(chartOf(steps, layer),
     element("p", { class: "hint" }, `Each timestep the potential v leaks toward the input: v ← v + (input − v) / ${layer.tau}. At ${layer.threshold} the neuron fires, and v returns to 0. The input is the sum of additions, plus bias and BatchNorm shift${layer.sources[0].type === "Add" ? ", of both branches of the residual connection" : ""}.`),
     element("div", { class: "scroll" }, element("table", { class: "plain" }, element("thead", {}, element("tr", {},
-      ...["timestep", "additions", "input", "v reaches", ""].map((name) => element("th", { scope: "col" }, name)))), element("tbody", {}, ...rows))));
+      ...["t", "additions", "input", "v reaches", ""].map((name) => element("th", { scope: "col" }, name)))), element("tbody", {}, ...rows))));
 }
 
 /** v(t) against the threshold. */
