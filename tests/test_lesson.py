@@ -19,9 +19,6 @@ from evsim.engine import Simulator
 from evsim.lesson import page
 from evsim.lesson.page import model_of
 
-sys.path.insert(0, str(Path(__file__).parent / "reference"))
-from bundle_lesson import counted
-
 ROOM = Path(str(resources.files("evsim.lesson")))
 KNOWN = json.loads((ROOM / "digits.json").read_text(encoding="utf-8"))
 NODE = shutil.which("node")
@@ -63,6 +60,9 @@ def test_page_of_another_suffix_is_refused(tmp_path):
 
 def test_digits_are_counted_as_now(network):
     """What the page holds its counts against is what this evsim counts, of ten digits, one of each class."""
+    sys.path.insert(0, str(Path(__file__).parent / "reference"))
+    from bundle_lesson import counted
+
     simulator = Simulator(network, precision="float64")
     for digit in KNOWN["digits"][:10]:
         now = counted(simulator, digit["picture"])

@@ -41,7 +41,7 @@ async function checkAll() {
       : ` The same neurons fired at the same timesteps in all ${known.neurons.length} layers, and every operation count of ${known.layers.length} layers is the same as evsim ${DATA.version}'s, in float64. The network reads ${right.length} of them rightly.`);
   const row = (name, [own, theirs]) => element("tr", {}, element("td", {}, element("code", {}, fullOf(name))),
     element("td", {}, number(own)), element("td", {}, number(theirs)), element("td", { class: own === theirs ? "good" : "bad" }, own === theirs ? "equal" : "differs"));
-  $("check-table").replaceChildren(element("thead", {}, element("tr", {}, ...["Layer", "this page", "evsim", ""].map((name) => element("th", { scope: "col" }, name)))),
+  $("check-table").replaceChildren(element("thead", {}, element("tr", {}, ...["Layer", "this page", "evsim", "verdict"].map((name) => element("th", { scope: "col" }, name)))),
     element("tbody", {}, element("tr", {}, element("td", { colspan: 4 }, element("b", {}, "Spikes, all 100 digits"))), ...known.neurons.map((name, k) => row(name, spikes[k])),
       element("tr", {}, element("td", { colspan: 4 }, element("b", {}, "Operations, all 100 digits"))), ...known.layers.map((name, k) => row(name, totals[k]))));
   $("check-table").hidden = false;

@@ -30,7 +30,7 @@ function showCosts() {
     groups.push(row);
   });
   const heads = ["Layer", "", "Operations", "Kind", "Energy"];
-  $("bars").replaceChildren(element("thead", {}, element("tr", {}, ...heads.map((name, i) => element(name ? "th" : "td", { scope: name && "col", class: i > 1 ? "number" : "" }, name)))), element("tbody", {}, ...groups));
+  $("bars").replaceChildren(element("thead", {}, element("tr", {}, ...heads.map((name, i) => element(name ? "th" : "td", { scope: name ? "col" : null, class: i > 1 ? "number" : "" }, name)))), element("tbody", {}, ...groups));
   $("costs-note").textContent = `An addition costs ${PRICES.ac} pJ, a multiply-accumulate (MAC) ${PRICES.mac} pJ: arithmetic of 32-bit floats at 45 nm (M. Horowitz, ISSCC 2014). The first layer reads event counts and the head real values: both multiply on either machine, the sparse one only where the input is not 0. Memory, communication and control are left out, and so are neuron updates, which both machines make alike. ssa is the attention, which has no weights.`;
 }
 

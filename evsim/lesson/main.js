@@ -7,7 +7,7 @@ function present(greys, digit = null) {
   Object.assign(state, { greys, digit, events, frames, outcome: Engine.run(network, frames) });
   state.outcome.counts = frames;
   if (!state.layer) state.layer = NEURONS[1];
-  state.index = firstSpike();
+  Object.assign(state, { index: firstSpike(), fresh: true });
   Pad.show();
   showAnswer();
   showFrames();
@@ -33,7 +33,7 @@ function showMoment() {
 }
 
 function choose(layer, t) {
-  Object.assign(state, { layer, t, tap: 0, output: 0 });
+  Object.assign(state, { layer, t, fresh: true });
   state.index = firstSpike();
   showMoment();
 }
@@ -42,7 +42,7 @@ function goTo(t) { choose(state.layer, t); }
 
 function pickSpike(index) {
   if (index < 0) return;
-  state.index = index;
+  Object.assign(state, { index, fresh: true });
   showMap();
   showSpike();
 }

@@ -7,7 +7,7 @@ const network = Engine.build(DATA.model);
 const PRICES = DATA.prices; // picojoules
 
 /** What the page shows now; sections redraw from it. */
-const state = { greys: null, outcome: null, frames: null, events: 0, t: 3, layer: null, index: -1, tap: 0, output: 0, machine: "sparse" };
+const state = { greys: null, outcome: null, frames: null, events: 0, t: 3, layer: null, index: -1, tap: 0, output: 0, fresh: true, machine: "sparse" };
 
 const NEURONS = network.layers.filter((layer) => layer.type === "LIF");
 const COUNTED = network.layers.filter((layer) => layer.dense);

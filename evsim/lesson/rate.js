@@ -52,7 +52,7 @@ const Rate = (() => {
   function chart(rate) {
     const wide = $("rate-chart").clientWidth > 520, [width, height, left, bottom, top, right] = wide ? [760, 330, 58, 46, 12, 26] : [400, 340, 46, 46, 12, 24];
     const series = [["dense, 32 bits", plain, "dense", "ink"], ["dense, 16 bits", plain, "dense16", "off"],
-      ["evsim, shared sums", plain, "shared", "rule"], ["an addition per spike", plain, "event", "accent"]];
+      ["evsim, shared sums", plain, "shared", "soft"], ["an addition per spike", plain, "event", "accent"]];
     if (own) series.push(["this browser", own, "event", "good"]);
     const values = series.flatMap(([, points, form]) => points.map((point) => point[form] / point.dense));
     const most = Math.max(...values) * 2.4, low = Math.min(...values) / 1.25;

@@ -18,6 +18,7 @@ function showSpike() {
   }
   const synaptic = causes.filter((cause) => cause.kind === "synapses" && cause.targets.length);
   state.cause = synaptic[0] || null;
+  if (state.fresh) chooseTarget();
   showWeights(fired);
   showLife(fired);
 }
@@ -76,6 +77,22 @@ function showWeights(fired) {
   canvas.setAttribute("aria-label", `Weights from channel ${channel}; chosen: place ${state.tap + 1}, output channel ${state.output}, weight ${weight(state.tap, state.output).toFixed(4)}`);
 }
 
+/** Of a new spike, show a neuron that fires at once if it reaches one, else the one that it moves most. */
+function chooseTarget() {
+  const { cause, t } = state, reached = cause && Trace.driven(cause.layer);
+  state.fresh = false;
+  if (!reached) return;
+  const { layer, channel, targets } = cause, active = new Set(state.outcome.spikes[reached.name][t]);
+  let best = -Infinity;
+  for (const { position, tap } of targets) {
+    for (let o = 0; o < layer.out; o++) {
+      const weight = layer.weights[(tap * layer.sources[0].channels + channel) * layer.out + o];
+      const merit = weight + (active.has(position * layer.out + o) ? 1e6 : 0);
+      if (merit > best) [best, state.tap, state.output] = [merit, tap, o];
+    }
+  }
+}
+
 /** The chosen target: the neuron past the chosen weight; of attention the neuron itself. */
 function target() {
   const { cause, layer, index } = state, reached = cause && Trace.driven(cause.layer);
@@ -96,7 +113,7 @@ function showLife() {
   $("life").replaceChildren(chartOf(steps, layer),
     element("p", { class: "hint" }, `Each timestep the potential v leaks toward the input: v ← v + (input − v) / ${layer.tau}. At ${layer.threshold} the neuron fires, and v returns to 0. The input is the sum of additions, plus bias and BatchNorm shift${layer.sources[0].type === "Add" ? ", of both branches of the residual connection" : ""}.`),
     element("div", { class: "scroll" }, element("table", { class: "plain" }, element("thead", {}, element("tr", {},
-      ...["t", "additions", "input", "v reaches", ""].map((name) => element("th", { scope: "col" }, name)))), element("tbody", {}, ...rows))));
+      ...["t", "additions", "input", "v reaches", "neuron"].map((name) => element("th", { scope: "col" }, name)))), element("tbody", {}, ...rows))));
 }
 
 /** v(t) against the threshold. */
