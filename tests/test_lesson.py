@@ -196,7 +196,7 @@ def turn_knob(browser):
 
 
 def draw(browser):
-    """A 1 is drawn by mouse, wiped, and drawn by keys; both are read."""
+    """Draw a 1 by mouse, wipe it, draw it by keys; both are read."""
     browser.click("#clear")
     browser.drag("#pad", [(0.42, 0.3), (0.53, 0.18), (0.53, 0.82)])
     browser.wait("document.getElementById('answer').textContent === '1'")
@@ -225,10 +225,13 @@ def test_explanations_add_up_to_the_counts(file, tmp_path):
             assert met[0] == met[1]
             assert met[1] + met[2] == browser.evaluate(f"sum(state.outcome.operations['{one}attn.ssa'])")
         wrong = browser.evaluate(
-            """NEURONS.flatMap((layer) => Array.from({ length: 40 }, (_, i) => Math.floor(i * sizeOf(layer) / 40)).concat(
-            Array.from(state.outcome.spikes[layer.name][4].slice(0, 10))).filter((index) => Trace.life(state.outcome, layer,
-            index, 8).some((step) => step.fires !== state.outcome.spikes[layer.name][step.t].includes(index)))
-            .map((index) => [layer.name, index]))"""
+            """NEURONS.flatMap((layer) => {
+              const spikes = state.outcome.spikes[layer.name];
+              const anywhere = Array.from({ length: 40 }, (_, i) => Math.floor(i * sizeOf(layer) / 40));
+              const differs = (index) => Trace.life(state.outcome, layer, index, network.timesteps)
+                .some((step) => step.fires !== spikes[step.t].includes(index));
+              return anywhere.concat(...spikes[4].slice(0, 10)).filter(differs).map((index) => [layer.name, index]);
+            })"""
         )
         assert wrong == []
         assert browser.errors == []
@@ -240,6 +243,6 @@ def test_100_digits_are_equal_in_the_browser(file, tmp_path):
     with Browser(tmp_path) as browser:
         browser.open(file, "state.outcome")
         browser.click("#run-check")
-        browser.wait("state.checked")
+        browser.wait("state.checked", 900)
         assert browser.evaluate("state.checked") == {"equal": 100, "different": []}
         assert "100 of 100 digits equal." in text_of(browser, "check-says")

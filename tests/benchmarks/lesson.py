@@ -20,7 +20,7 @@ import os
 os.environ.update(OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", OMP_NUM_THREADS="1")
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import time
 from pathlib import Path
@@ -88,6 +88,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    if options.write and torch is None:
+        parser.error("the page shows bfloat16 too: install the extra 'torch'")
     weights = np.random.default_rng(1).standard_normal((INPUTS, OUTPUTS)).astype(np.float32) / np.float32(8.0)
     node = Conv2d("fc1", ("x",), INPUTS, OUTPUTS, batch_norm=False)
     source, target = Shape("spikes", INPUTS, SIDE, SIDE), Shape("real", OUTPUTS, SIDE, SIDE)
@@ -101,19 +103,14 @@ def main() -> None:
     points = []
     for rate in RATES:
         points.append(measured(rate, layer, neurons, weights))
-        print(
-            "rate {rate:5.0%}: shared {shared:7.2f}, event {event:7.2f}, dense {dense:7.2f}, in 16 bits {dense16:7.2f} ms".format(
-                **{"dense16": float("nan")} | points[-1]
-            ),
-            flush=True,
-        )
-    sixteen = f", PyTorch {torch.__version__} for bfloat16" if torch else ""
+        print(", ".join(f"{name} {value:.2f}" for name, value in points[-1].items()), "ms", flush=True)
     if options.write:
         document = {
-            "layer": f"fc1 of Spikingformer-8-512 with its neurons, {INPUTS} -> {OUTPUTS}, {SIDE**2} tokens, T = {STEPS}",
-            "machine": f"{_processor()}, one thread; NumPy {np.__version__} for dense float32{sixteen}",
+            "layer": f"fc1 of Spikingformer-8-512 with its neurons, {INPUTS} to {OUTPUTS}, {SIDE**2} tokens, T = {STEPS}",
+            "machine": f"{_processor()}, one thread; NumPy {np.__version__} for dense float32, "
+            f"PyTorch {torch.__version__} for bfloat16",
             "command": "python tests/benchmarks/lesson.py --write",
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "date": dt.datetime.now(dt.UTC).date().isoformat(),
             "macs": STEPS * SIDE * SIDE * INPUTS * OUTPUTS,
             "points": points,
         }
