@@ -3,7 +3,8 @@
 
    All numbers are float64, as in `evsim run --precision float64`, and sums are made in evsim's order: for each output
    by row of the window, by column, by input channel. So not only counts agree with evsim's, potentials do, to the bit.
-   Maps are [position][channel]; a spike is the number position * channels + channel. */
+   Maps are [position][channel]; a spike is the number position * channels + channel. It knows what the bundled model
+   needs: convolutions of stride 1, heads of up to 8 channels. */
 
 const Engine = (() => {
   const POPCOUNT = Uint8Array.from({ length: 256 }, (_, i) => i.toString(2).replace(/0/g, "").length);

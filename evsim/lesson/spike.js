@@ -41,8 +41,9 @@ function sentence({ layer, kind, operations, targets, passed, role, head }) {
 function showWeights(fired) {
   const canvas = $("weights"), cause = state.cause;
   canvas.hidden = $("weights-key").hidden = !cause;
+  $("weights-title").textContent = cause ? "The weights that it adds" : "No weights here";
   if (!cause) {
-    $("weights-note").textContent = "Attention has no weights of its own: it counts which spikes of q, k and v meet.";
+    $("weights-note").textContent = "Attention has no weights of its own: it counts which spikes of q, k and v meet. Beside: how this neuron came to fire.";
     return;
   }
   const { layer, channel } = cause, [rows, columns] = layer.kernel, taps = rows * columns, inputs = layer.sources[0].channels;
@@ -118,21 +119,21 @@ function showLife() {
 
 /** v(t) against the threshold. */
 function chartOf(steps, layer) {
-  const [width, height, left, bottom] = [460, 200, 44, 26], values = steps.flatMap((step) => [step.reached, step.after]);
+  const [width, height, left, bottom, right] = [480, 200, 44, 26, 72], values = steps.flatMap((step) => [step.reached, step.after]);
   const most = Math.max(layer.threshold * 1.25, ...values), least = Math.min(0, ...values);
-  const x = (t) => left + (t + 0.5) * (width - left - 10) / steps.length, y = (v) => 10 + (most - v) / (most - least) * (height - bottom - 20);
+  const x = (t) => left + (t + 0.5) * (width - left - right) / steps.length, y = (v) => 10 + (most - v) / (most - least) * (height - bottom - 20);
   const line = steps.map((step) => `${step.t ? "L" : "M"}${x(step.t)} ${y(step.reached)}${step.fires ? ` L${x(step.t)} ${y(0)}` : ""}`).join(" ");
   const name = `Membrane potential: ${steps.map((step) => `timestep ${step.t + 1} ${step.reached.toFixed(2)}${step.fires ? ", fires" : ""}`).join("; ")}. Threshold ${layer.threshold}.`;
   const threshold = y(layer.threshold);
   return drawing("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name, width: "100%" },
     drawing("rect", { x: x(state.t) - 12, y: 6, width: 24, height: height - bottom - 6, fill: colour("map") }),
-    drawing("line", { x1: left, x2: width, y1: y(0), y2: y(0), stroke: colour("rule") }),
-    drawing("line", { x1: left, x2: width, y1: threshold, y2: threshold, stroke: colour("spike"), "stroke-dasharray": "6 5" }),
+    drawing("line", { x1: left, x2: width - right, y1: y(0), y2: y(0), stroke: colour("rule") }),
+    drawing("line", { x1: left, x2: width - right, y1: threshold, y2: threshold, stroke: colour("spike"), "stroke-dasharray": "6 5" }),
     drawing("path", { d: line, fill: "none", stroke: colour("accent"), "stroke-width": 2.5, "stroke-linejoin": "round" }),
     ...steps.map((step) => drawing("circle", { cx: x(step.t), cy: y(step.reached), r: step.fires ? 6 : 3.5, fill: colour(step.fires ? "spike" : "accent") })),
     ...steps.map((step) => label(x(step.t), height - 8, String(step.t + 1), "middle")),
     label(left - 6, threshold + 4, String(layer.threshold), "end"), label(left - 6, y(0) + 4, "0", "end"),
-    label(width, threshold - 6, "threshold", "end"), label(4, 16, "v", "start"));
+    label(width - right + 6, threshold + 4, "threshold", "start"), label(4, 16, "v", "start"));
 }
 
 const label = (x, y, text, anchor) => drawing("text", { x, y, "text-anchor": anchor }, text);

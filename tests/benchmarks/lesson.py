@@ -106,7 +106,8 @@ def main() -> None:
         print(", ".join(f"{name} {value:.2f}" for name, value in points[-1].items()), "ms", flush=True)
     if options.write:
         document = {
-            "layer": f"fc1 of Spikingformer-8-512 with its neurons, {INPUTS} to {OUTPUTS}, {SIDE**2} tokens, T = {STEPS}",
+            "layer": "fc1 of Spikingformer-8-512 with its neurons, "
+            f"{INPUTS} to {OUTPUTS}, {SIDE**2} tokens, T = {STEPS}",
             "machine": f"{_processor()}, one thread; NumPy {np.__version__} for dense float32, "
             f"PyTorch {torch.__version__} for bfloat16",
             "command": "python tests/benchmarks/lesson.py --write",
