@@ -33,10 +33,15 @@ const Engine = (() => {
   /** weights [tap][input][output] times the scale of BatchNorm; its shift and the bias are one. */
   function fold(layer, array) {
     const { name, out } = layer;
-    const scale = array(`${name}.bn_scale`), bias = array(`${name}.bias`), shift = array(`${name}.bn_shift`);
+    const scale = array(`${name}.bn_scale`),
+      bias = array(`${name}.bias`),
+      shift = array(`${name}.bn_shift`);
     layer.weights = array(`${name}.weight`);
     layer.shift = new Float64Array(out);
-    if (scale) layer.weights.forEach((w, i, all) => { all[i] = w * scale[i % out]; });
+    if (scale)
+      layer.weights.forEach((w, i, all) => {
+        all[i] = w * scale[i % out];
+      });
     for (let o = 0; o < out; o++) {
       layer.shift[o] = (shift ? shift[o] : 0) + (bias ? bias[o] : 0) * (scale ? scale[o] : 1);
     }
@@ -44,7 +49,8 @@ const Engine = (() => {
 
   /** Outputs that an input at row y, column x reaches: calls `each(output position, tap)`. */
   function reach(layer, y, x, each) {
-    const [rows, columns] = layer.kernel, pad = layer.padding[0];
+    const [rows, columns] = layer.kernel,
+      pad = layer.padding[0];
     for (let ky = 0; ky < rows; ky++) {
       const oy = y + pad - ky;
       if (oy < 0 || oy >= layer.height) continue;
@@ -57,14 +63,18 @@ const Engine = (() => {
 
   /** Add, for each active input, its row of weights to every output that it reaches; returns how many additions. */
   function scatter(layer, active, values, sums) {
-    const { weights, out } = layer, inputs = layer.sources[0].channels, width = layer.sources[0].width;
+    const { weights, out } = layer,
+      inputs = layer.sources[0].channels,
+      width = layer.sources[0].width;
     let operations = 0;
     for (let i = 0; i < active.length; i++) {
-      const position = (active[i] / inputs) | 0, channel = active[i] - position * inputs;
+      const position = (active[i] / inputs) | 0,
+        channel = active[i] - position * inputs;
       const factor = values ? values[active[i]] : 1;
       const y = (position / width) | 0;
       reach(layer, y, position - y * width, (target, tap) => {
-        let from = (tap * inputs + channel) * out, to = target * out;
+        let from = (tap * inputs + channel) * out,
+          to = target * out;
         if (factor === 1) for (const end = from + out; from < end; from++, to++) sums[to] += weights[from];
         else for (const end = from + out; from < end; from++, to++) sums[to] += factor * weights[from];
         operations += out;
@@ -75,7 +85,8 @@ const Engine = (() => {
 
   /** Leak towards the input, compare, reset; returns the spikes in order. */
   function fire(layer, current) {
-    const { potential, tau, threshold, bits } = layer, fired = [];
+    const { potential, tau, threshold, bits } = layer,
+      fired = [];
     for (let i = 0; i < potential.length; i++) {
       let v = potential[i];
       v += (current[i] - v) / tau;
@@ -89,10 +100,13 @@ const Engine = (() => {
 
   /** The greatest of a window of spikes: one if any fired. */
   function pool(layer, active) {
-    const source = layer.sources[0], { channels, height, width, bits } = layer;
+    const source = layer.sources[0],
+      { channels, height, width, bits } = layer;
     bits.fill(0);
     for (const spike of active) {
-      const position = (spike / channels) | 0, y = (position / source.width) | 0, x = position - y * source.width;
+      const position = (spike / channels) | 0,
+        y = (position / source.width) | 0,
+        x = position - y * source.width;
       for (const target of pooled(layer, y, x)) bits[target * channels + (spike - position * channels)] = 1;
     }
     const fired = [];
@@ -115,7 +129,8 @@ const Engine = (() => {
   function masks(spikes, channels, dim, head, tokens) {
     const words = new Uint8Array(tokens);
     for (const spike of spikes) {
-      const token = (spike / channels) | 0, channel = spike - token * channels;
+      const token = (spike / channels) | 0,
+        channel = spike - token * channels;
       if (((channel / dim) | 0) === head) words[token] |= 1 << (channel - head * dim);
     }
     return words;
@@ -123,7 +138,8 @@ const Engine = (() => {
 
   /** Spiking self-attention, (q k^T) v: coincidences are counted, nothing is multiplied. */
   function attend(layer, spikes, sums) {
-    const { channels, heads, scale, positions } = layer, dim = channels / heads;
+    const { channels, heads, scale, positions } = layer,
+      dim = channels / heads;
     let operations = 0;
     for (let head = 0; head < heads; head++) {
       const [q, k, v] = spikes.map((each) => masks(each, channels, dim, head, positions));
@@ -133,7 +149,7 @@ const Engine = (() => {
           const together = POPCOUNT[q[n] & k[m]];
           if (!together) continue;
           operations += together + POPCOUNT[v[m]];
-          for (let d = 0; d < dim; d++) if (v[m] >> d & 1) sums[n * channels + head * dim + d] += together;
+          for (let d = 0; d < dim; d++) if ((v[m] >> d) & 1) sums[n * channels + head * dim + d] += together;
         }
       }
     }
@@ -163,20 +179,26 @@ const Engine = (() => {
       if (layer.type === "LIF" || layer.type === "MaxPool" || layer.type === "Input") outcome.spikes[layer.name] = [];
       if (layer.dense) outcome.operations[layer.name] = [];
     }
-    for (let t = 0; t < network.timesteps; t++) for (const layer of network.layers) step(layer, t, frames, outcome, total);
+    for (let t = 0; t < network.timesteps; t++)
+      for (const layer of network.layers) step(layer, t, frames, outcome, total);
     return outcome;
   }
 
   function step(layer, t, frames, outcome, total) {
-    const from = layer.sources, size = layer.positions * layer.channels, last = t === frames.length - 1;
+    const from = layer.sources,
+      size = layer.positions * layer.channels,
+      last = t === frames.length - 1;
     const spikesOf = (source) => outcome.spikes[source.name][t];
     if (layer.type === "Input") {
       layer.value = frames[t];
       const active = [];
-      layer.value.forEach((count, i) => { if (count) active.push(i); });
+      layer.value.forEach((count, i) => {
+        if (count) active.push(i);
+      });
       outcome.spikes[layer.name].push(Int32Array.from(active));
     } else if (layer.type === "Conv2d") {
-      const sums = new Float64Array(size), input = from[0].type === "Input";
+      const sums = new Float64Array(size),
+        input = from[0].type === "Input";
       const operations = scatter(layer, spikesOf(from[0]), input ? from[0].value : null, sums);
       for (let i = 0; i < size; i++) sums[i] += layer.shift[i % layer.out];
       layer.value = sums;

@@ -38,7 +38,9 @@ function choose(layer, t) {
   showMoment();
 }
 
-function goTo(t) { choose(state.layer, t); }
+function goTo(t) {
+  choose(state.layer, t);
+}
 
 function pickSpike(index) {
   if (index < 0) return;
@@ -56,7 +58,10 @@ function play(on) {
 }
 
 $("play").addEventListener("click", () => play(!clock));
-$("time").addEventListener("input", () => { play(false); goTo(Number($("time").value) - 1); });
+$("time").addEventListener("input", () => {
+  play(false);
+  goTo(Number($("time").value) - 1);
+});
 $("more").addEventListener("click", () => {
   state.round = ((state.round || 0) + 1) % (DATA.digits.digits.length / 10);
   showPicks(state.round);
@@ -81,9 +86,15 @@ function showPicksAgain() {
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 let wide = innerWidth;
-addEventListener("resize", () => { if (innerWidth !== wide) { wide = innerWidth; redraw(); } });
+addEventListener("resize", () => {
+  if (innerWidth !== wide) {
+    wide = innerWidth;
+    redraw();
+  }
+});
 
-$("sources").textContent = `evsim ${DATA.version}. The network is evsim's bundled model, a Spikingformer (arXiv 2304.11954) of 160,000 parameters, trained on recordings of handwritten digits; the digits are from scikit-learn's copy of the UCI handwritten digits (CC BY 4.0), none of them seen in training.`;
+$("sources").textContent =
+  `evsim ${DATA.version}. The network is evsim's bundled model, a Spikingformer (arXiv 2304.11954) of 160,000 parameters, trained on recordings of handwritten digits; the digits are from scikit-learn's copy of the UCI handwritten digits (CC BY 4.0), none of them seen in training.`;
 buildHeat();
 showPicks(0);
 const first = DATA.digits.digits[3];

@@ -7,7 +7,19 @@ const network = Engine.build(DATA.model);
 const PRICES = DATA.prices; // picojoules
 
 /** What the page shows now; sections redraw from it. */
-const state = { greys: null, outcome: null, frames: null, events: 0, t: 3, layer: null, index: -1, tap: 0, output: 0, fresh: true, machine: "sparse" };
+const state = {
+  greys: null,
+  outcome: null,
+  frames: null,
+  events: 0,
+  t: 3,
+  layer: null,
+  index: -1,
+  tap: 0,
+  output: 0,
+  fresh: true,
+  machine: "sparse",
+};
 
 const NEURONS = network.layers.filter((layer) => layer.type === "LIF");
 const COUNTED = network.layers.filter((layer) => layer.dense);
@@ -34,7 +46,8 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 
 /** [red, green, blue] of a colour such as #1d2129 or #fff. */
 function rgb(name) {
-  const hex = colour(name).slice(1), wide = hex.length === 3 ? [...hex].map((h) => h + h).join("") : hex;
+  const hex = colour(name).slice(1),
+    wide = hex.length === 3 ? [...hex].map((h) => h + h).join("") : hex;
   return [0, 2, 4].map((i) => parseInt(wide.slice(i, i + 2), 16));
 }
 
@@ -46,7 +59,12 @@ const counted = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : ma
 
 /** Picojoules in the unit that reads best. */
 function joules(picojoules) {
-  const units = [["mJ", 1e9], ["µJ", 1e6], ["nJ", 1e3], ["pJ", 1]];
+  const units = [
+    ["mJ", 1e9],
+    ["µJ", 1e6],
+    ["nJ", 1e3],
+    ["pJ", 1],
+  ];
   const [unit, size] = units.find(([, each]) => picojoules >= each) || units[3];
   const value = picojoules / size;
   return `${value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(unit === "pJ" ? 1 : 2)} ${unit}`;

@@ -4,7 +4,12 @@
 const Trace = (() => {
   const split = (layer, index) => {
     const position = Math.floor(index / layer.channels);
-    return { position, channel: index % layer.channels, y: Math.floor(position / layer.width), x: position % layer.width };
+    return {
+      position,
+      channel: index % layer.channels,
+      y: Math.floor(position / layer.width),
+      x: position % layer.width,
+    };
   };
 
   /** Additions to a neuron's input at a timestep, in the engine's order, and the input itself. */
@@ -17,12 +22,17 @@ const Trace = (() => {
     if (layer.type === "SpikingSelfAttention") {
       return { input: outcome.attention[layer.name][t][position * layer.channels + channel], additions: null };
     }
-    const counts = source.type === "Input" ? outcome.counts[t] : null, [rows, columns] = layer.kernel;
-    const active = activeOf(outcome, source, t), y = Math.floor(position / layer.width), x = position % layer.width;
-    let sum = 0, additions = 0;
+    const counts = source.type === "Input" ? outcome.counts[t] : null,
+      [rows, columns] = layer.kernel;
+    const active = activeOf(outcome, source, t),
+      y = Math.floor(position / layer.width),
+      x = position % layer.width;
+    let sum = 0,
+      additions = 0;
     for (let ky = 0; ky < rows; ky++) {
       for (let kx = 0; kx < columns; kx++) {
-        const sy = y - layer.padding[0] + ky, sx = x - layer.padding[1] + kx;
+        const sy = y - layer.padding[0] + ky,
+          sx = x - layer.padding[1] + kx;
         if (sy < 0 || sx < 0 || sy >= source.height || sx >= source.width) continue;
         const from = (sy * source.width + sx) * source.channels;
         for (let c = 0; c < source.channels; c++) {
@@ -45,13 +55,15 @@ const Trace = (() => {
 
   /** The life of a neuron: for each timestep what it received, its potential before and after, whether it fired. */
   function life(outcome, layer, index, timesteps) {
-    const { position, channel } = split(layer, index), steps = [];
+    const { position, channel } = split(layer, index),
+      steps = [];
     let v = 0;
     for (let t = 0; t < timesteps; t++) {
       const { input, additions } = current(outcome, layer.sources[0], t, position, channel);
       const before = v;
       v += (input - v) / layer.tau;
-      const reached = v, fires = v >= layer.threshold;
+      const reached = v,
+        fires = v >= layer.threshold;
       if (fires) v = 0;
       steps.push({ t, input, additions, before, reached, after: v, fires });
     }
@@ -68,7 +80,9 @@ const Trace = (() => {
       if (reader.type === "Conv2d") return [synapses(reader, channel, [[position, y, x]], 0)];
       if (reader.type === "MaxPool") {
         const places = Engine.pooled(reader, y, x).map((p) => [p, Math.floor(p / reader.width), p % reader.width]);
-        return reader.readers.filter((each) => each.type === "Conv2d").map((each) => synapses(each, channel, places, places.length));
+        return reader.readers
+          .filter((each) => each.type === "Conv2d")
+          .map((each) => synapses(each, channel, places, places.length));
       }
       if (reader.type === "SpikingSelfAttention") return [attention(outcome, reader, layer, t, position, channel)];
       return [];
@@ -83,12 +97,15 @@ const Trace = (() => {
 
   /** The coincidences that a spike of q, k or v has a part in. */
   function attention(outcome, reader, layer, t, position, channel) {
-    const role = "qkv"[reader.sources.indexOf(layer)], dim = reader.channels / reader.heads;
-    const head = Math.floor(channel / dim), [q, k] = reader.sources.map((each) => activeOf(outcome, each, t));
+    const role = "qkv"[reader.sources.indexOf(layer)],
+      dim = reader.channels / reader.heads;
+    const head = Math.floor(channel / dim),
+      [q, k] = reader.sources.map((each) => activeOf(outcome, each, t));
     const channels = Array.from({ length: dim }, (_, d) => head * dim + d);
     let operations = 0;
     for (let token = 0; token < reader.positions; token++) {
-      const at = token * reader.channels, own = position * reader.channels;
+      const at = token * reader.channels,
+        own = position * reader.channels;
       if (role === "q" && k.has(at + channel)) operations += 1;
       if (role === "k" && q.has(at + channel)) operations += 1;
       if (role === "v" && channels.some((c) => q.has(at + c) && k.has(own + c))) operations += 1;
