@@ -53,11 +53,12 @@ const Rate = (() => {
       `. By the prices of step 5 its arithmetic takes 1/${energy.toFixed(0)} of the energy.`,
     );
     $("rate-chart").replaceChildren(chart(rate));
-    $("rate-note").textContent =
-      `Dense in 16 bits, by matrix units that only dense code can use, ${wins(plain, "event", "dense16")}; dense in 32 bits ${wins(plain, "event", "dense")}. ` +
-      `Against evsim, which adds up once what four neighbours have in common, dense in 16 bits ${wins(plain, "shared", "dense16")}. ` +
-      `Layer: ${layer}. Measured on ${date}, ${machine}, by ${command}. Marks on the axis: the layers of your digit. ` +
-      "Time and energy are two questions: an addition costs less than a MAC at every rate, but weights fetched one by one may cost more than weights read in order.";
+    const notes = [
+      `Dense in 16 bits, by matrix units that only dense code can use, ${wins(plain, "event", "dense16")}; dense in 32 bits ${wins(plain, "event", "dense")}. Against evsim, which adds up once what four neighbours have in common, dense in 16 bits ${wins(plain, "shared", "dense16")}. Both event-driven forms compute in 32 bits.`,
+      "Time and energy are two questions: an addition costs less than a MAC at every rate, but weights fetched one by one may cost more than weights read in order.",
+      `Layer: ${layer}. Measured on ${date}, ${machine}, by ${command}. Marks on the axis: the layers of your digit.`,
+    ];
+    $("rate-note").replaceChildren(...notes.map((note) => element("p", { class: "hint" }, note)));
   }
 
   function chart(rate) {
