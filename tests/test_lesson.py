@@ -238,6 +238,18 @@ def test_explanations_add_up_to_the_counts(file, tmp_path):
 
 
 @needs_browser
+def test_document_quotes_the_page(file, tmp_path):
+    """What docs/lesson.md says of the first picture and of the rate where dense wins is what the page shows."""
+    document = (Path(__file__).parents[1] / "docs" / "lesson.md").read_text(encoding="utf-8")
+    with Browser(tmp_path) as browser:
+        browser.open(file, "state.outcome")
+        fewer = round(browser.evaluate("sum(COUNTED.map(denseOf)) / sum(COUNTED.map(sparseOf))"))
+        assert f"1/{fewer} of the operations, {text_of(browser, 'total-ratio')} of the energy" in document
+        (rate,) = re.findall(r"only dense code can use, wins from (\d+) % on", text_of(browser, "rate-note"))
+        assert f"dense bfloat16 does from {rate} % on" in document.replace("\n  ", " ")
+
+
+@needs_browser
 def test_100_digits_are_equal_in_the_browser(file, tmp_path):
     """The page's own check finds every spike and operation of 100 digits equal to evsim's."""
     with Browser(tmp_path) as browser:
