@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import audits, charges, evals, families, models, output, plots, recordings, runs
+from evsim.cli import audits, charges, evals, families, lessons, models, output, plots, recordings, runs
 from evsim.cli.command import PlainGroup
 from evsim.cli.words import spell
 from evsim.errors import EvsimError, spelled
@@ -53,6 +53,7 @@ COMMANDS = (
     runs.run,
     evals.evaluate,
     runs.demo,
+    lessons.lesson,
     audits.check,
     audits.compare,
     audits.paper,

@@ -29,6 +29,8 @@ def main(wheels: Path) -> None:
     assert len(recordings) in (2, 3), recordings
     assert sum(data.values()) < LARGEST_DATA, data
     assert {"evsim/energy/profiles/45nm.toml", "evsim/py.typed"} <= carried.keys(), sorted(carried)
+    lesson = {"page.html", "page.css", "engine.js", "main.js", "digits.json", "rates.json"}
+    assert {f"evsim/lesson/{name}" for name in lesson} <= carried.keys(), sorted(carried)
     foreign = [name for name in carried if not name.startswith(("evsim/", "evsim-"))]
     assert not foreign, foreign
     for version, python in pythons().items():
@@ -62,6 +64,8 @@ def use(wheel: Path, python: Path, folder: Path) -> str:
     document = json.loads(run(*command).stdout)
     assert document["prediction"]["label"] is not None, document["prediction"]
     assert document["totals"]["sops"] > 0, document["totals"]
+    run(binaries / "evsim", "lesson", "-o", "lesson.html")
+    assert "</html>" in (folder / "lesson.html").read_text(encoding="utf-8")
     (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     refused = run(binaries / "evsim", "record", "picture.png", "picture.aedat", code=2).stderr
     assert "pip install pillow" in refused, refused
