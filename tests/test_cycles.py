@@ -81,7 +81,7 @@ def test_a_recurrent_layer_fires_as_by_hand(schedule):
     net, frames = network(*RECURRENT), frames_of()
     run = api.simulate(net, frames, precision="float64", schedule=schedule, record_spikes=True)
     fired, logits = by_hand(net, frames)
-    packed, shape = run.spikes["lif"]
+    packed, shape = run.spikes.packed["lif"]
     assert np.array_equal(np.unpackbits(packed, count=fired.size).reshape(T, 5), fired)
     assert shape == (T, 5, 1, 1)
     np.testing.assert_allclose(run.logits, logits, rtol=1e-12)
@@ -278,7 +278,7 @@ def test_rows_of_such_neurons():
     assert iaf.spikes.sum() > iaf.nonzeros.sum() > 0
     assert out.acs_unrolled.tolist() == (3 * iaf.spikes).tolist()
     assert run.spikes.keys() == {"cuba", "iaf"}
-    packed, shape = run.spikes["iaf"]
+    packed, shape = run.spikes.packed["iaf"]
     assert np.unpackbits(packed, count=int(np.prod(shape))).sum() == iaf.spikes.sum()
     assert not run.counts.layer("li").spikes.any()
 

@@ -16,9 +16,9 @@ from evsim.audit.compare import stage_totals
 from evsim.converters import ConvertOptions, convert
 from evsim.converters.presets import Preset
 from evsim.converters.registry import find_family, find_preset
+from evsim.document import document
 from evsim.energy import load_profile
 from evsim.errors import CheckpointError, OptionError
-from evsim.report.document import document
 
 GOLDENS = {"sdt-v2-16": "sdt-v2", "sdt-v3-8": "sdt-v3", "sdt-v3-large-32": "sdt-v3"}
 RUNS = [("layer", 1), ("time", 1), ("layer", 3), ("time", 3)]

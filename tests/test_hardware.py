@@ -151,7 +151,7 @@ def test_activity_and_spikes_are_added_to_the_json_where_asked_for():
             assert own["input_nonzeros"] == layer.input_nonzeros.tolist()
             continue
         assert own["spikes"] == layer.spikes.tolist()
-        packed, shape = run.spikes[layer.name]
+        packed, shape = run.spikes.packed[layer.name]
         dense = np.unpackbits(packed, count=np.prod(shape)).reshape(shape)
         again = np.zeros((shape[0], int(np.prod(shape[1:]))), np.uint8)
         for step, fired in enumerate(trains[layer.name]["fired"]):

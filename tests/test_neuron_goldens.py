@@ -103,7 +103,7 @@ def test_recurrent_neurons(name, fields):
     weights = {"feed.weight": feed.T.copy(), "rec.weight": own["weight"].T.copy(), "rec.bias": own["bias"]}
     net = Network("r", "test", "standard", InputSpec("events", inputs, 1, 1, steps), nodes, weights)
     run = simulate(net, counts.reshape(steps, inputs, 1, 1), precision="float64", record_spikes=True)
-    packed, _ = run.spikes["n"]
+    packed, _ = run.spikes.packed["n"]
     assert np.array_equal(np.unpackbits(packed, count=spikes.size).reshape(spikes.shape), spikes)
     assert run.logits.tolist() == spikes.sum(axis=0).tolist()
     assert run.counts.layer("rec").sops.tolist() == [0, *(size * spikes[:-1].sum(axis=1)).tolist()]

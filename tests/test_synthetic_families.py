@@ -77,7 +77,7 @@ def test_rates_of_integers_are_their_mean_in_the_greatest():
     made = synthesize(replace(PRESETS[name], **SMALL[name]), 0.2)
     run = api.simulate(made.network, made.sample, precision="float64", record_spikes=True)
     neurons = Graph(made.network).neurons["ConvBlock1_1.0.spike2"]
-    packed, shape = run.spikes[neurons.name]
+    packed, shape = run.spikes.packed[neurons.name]
     assert neurons.levels == 4
     assert np.unpackbits(packed, count=int(np.prod(shape))).mean() == pytest.approx(0.2, rel=0.01)
 

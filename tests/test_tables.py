@@ -93,10 +93,10 @@ def test_three_significant_digits(value):
     assert significant(value, signed=True) == f"+{three(value)}"
 
 
-def test_numbers_stand_on_their_points():
-    """The points of a column stand below each other."""
+def test_numbers_stand_to_the_right():
+    """The last digits of a column stand below each other."""
     lines = drawn(Table((Column("a"), Column("n", "number")), (("x", 1.5), ("y", 200.0), ("z", 0.0123))), View())
-    assert [line[3:] for line in lines.splitlines()[2:]] == ["  1.50", "200", "  0.0123"]
+    assert [line[3:] for line in lines.splitlines()[2:]] == ["    1.50", "     200", "  0.0123"]
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "latex", "csv"])

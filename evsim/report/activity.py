@@ -47,7 +47,7 @@ def activity_fields(run: Run, parts: Sequence[str]) -> dict[str, Any]:
 
 def _train(run: Run, name: str) -> dict[str, Any]:
     """Return which neurons fired at each step, as places in the C order of one step's shape."""
-    packed, shape = run.spikes[name]
+    packed, shape = run.spikes.packed[name]
     layer = run.counts.layer(name)
     train = np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape[0], -1)
     return {

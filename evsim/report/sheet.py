@@ -119,9 +119,7 @@ def play(recording: Recording, path: str | Path) -> str:
     try:
         from PIL import Image
     except ImportError:
-        raise OptionError(
-            "moving pictures need the extra 'images'; install it: pip install 'evsim[images]', or pip install pillow"
-        ) from None
+        raise OptionError("moving pictures need Pillow, which is not installed: pip install pillow") from None
     _check_size(recording)
     if not len(recording):
         raise RecordingError(f"{recording.path} holds no events to play; choose another range")

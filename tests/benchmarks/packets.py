@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import evsim
 from evsim import api
+from evsim.anytime import Anytime
 from evsim.engine import Simulator
-from evsim.evaluation.anytime import Anytime
 
 TIMES = (1, 2, 4)
 """Samples behind each other."""
