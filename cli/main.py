@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import audits, charges, evals, families, models, output, recordings, runs
+from evsim.cli import audits, charges, evals, families, lessons, models, output, recordings, runs
 from evsim.cli.command import PlainGroup
 from evsim.cli.words import spell
 from evsim.errors import EvsimError, spelled
@@ -53,6 +53,8 @@ COMMANDS = (
     runs.run,
     evals.evaluate,
     runs.demo,
+    lessons.explain,
+    lessons.live,
     audits.check,
     audits.compare,
     audits.paper,

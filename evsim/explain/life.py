@@ -1,4 +1,4 @@
-"""The life of one neuron: at each timestep what reached it, what that added, its potential, its spikes, and the cost."""
+"""The life of one neuron: at each timestep what reached it, what that added, its potential, its spikes, the cost."""
 
 from __future__ import annotations
 
@@ -296,13 +296,8 @@ def _steps(
 
 def priced(profile: Profile, acs: float, macs: float) -> float:
     """Return picojoules of accumulates and multiply-accumulates, as the energy method "exact" charges them."""
-    total = acs * _middle(profile, "e_ac_pj") if acs else 0.0
-    return total + (macs * _middle(profile, "e_mac_pj") if macs else 0.0)
-
-
-def _middle(profile: Profile, key: str) -> float:
-    price = profile.price(key)
-    return (price.low + price.high) / 2
+    total = acs * profile.e_ac_pj if acs else 0.0
+    return total + (macs * profile.e_mac_pj if macs else 0.0)
 
 
 def feeds_of(seen: Watched, layer: str, t: int, position: int, channel: int) -> Iterator[Feed]:
@@ -341,9 +336,7 @@ def chosen(seen: Watched, made: Reads) -> Reads:
     return Reads((Part(part.source, part.t, part.positions[only], part.channels[only], part.weights[only]),))
 
 
-def _constant(
-    seen: Watched, name: str, _t: int, position: int, channel: int, factor: float, constant: float
-) -> Feed:
+def _constant(seen: Watched, name: str, _t: int, position: int, channel: int, factor: float, constant: float) -> Feed:
     kind = type(seen.network.node(name)).__name__
     return Feed(name, kind, position, channel, factor, constant, None, constant, (), 0.0, 0.0)
 

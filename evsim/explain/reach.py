@@ -17,7 +17,6 @@ from evsim.primitives import (
     AveragePool,
     Concatenate,
     Conv2d,
-    Delay,
     Flatten,
     HeadProduct,
     HeadSum,
@@ -30,8 +29,6 @@ from evsim.primitives import (
     Slice,
     SpikingSelfAttention,
     SumPool,
-    TimeMean,
-    TimeReduction,
     TokenMean,
     TokenSum,
     Vote,
@@ -147,9 +144,7 @@ def _pool(node: MaxPool, _port: int, area: Area, sources: tuple[Shape, ...], tar
 
 
 @spread(AdaptiveAveragePool)
-def _adaptive(
-    node: AdaptiveAveragePool, _port: int, area: Area, sources: tuple[Shape, ...], _target: Shape
-) -> Area:
+def _adaptive(node: AdaptiveAveragePool, _port: int, area: Area, sources: tuple[Shape, ...], _target: Shape) -> Area:
     here = area[0].reshape(sources[0].height, -1)
     rows, columns = node.spans(sources[0])
     out = [[here[r.start : r.stop, c.start : c.stop].any() for c in columns] for r in rows]
@@ -157,9 +152,7 @@ def _adaptive(
 
 
 @spread(SpikingSelfAttention)
-def _attention(
-    node: SpikingSelfAttention, port: int, area: Area, _sources: tuple[Shape, ...], target: Shape
-) -> Area:
+def _attention(node: SpikingSelfAttention, port: int, area: Area, _sources: tuple[Shape, ...], target: Shape) -> Area:
     """Return whom q, k or v can move: q its own token, k and v all of them; v its own channels."""
     positions = area[0] if port == 0 else _everywhere(target.positions)
     if port == 2:

@@ -265,9 +265,7 @@ def _max_pool(seen: Watched, node: MaxPool, t: int, position: int, channel: int)
         axes = [_spans(axis, extent, extent) for axis, extent in zip(node.axes, (source.positions, size), strict=True)]
         tokens, channels = (np.array([*axis[at]]) for axis, at in zip(axes, (position, inner), strict=True))
         places = np.repeat(tokens, len(channels))
-        return Reads(
-            (_part(seen, node, 0, t, places, np.tile(channels + head * size, len(tokens))),), joins="max"
-        )
+        return Reads((_part(seen, node, 0, t, places, np.tile(channels + head * size, len(tokens))),), joins="max")
     rows, columns = node.axes
     spans = _spans(rows, source.height, target.height), _spans(columns, source.width, target.width)
     places = _pooled(spans, source.width, target, position)
