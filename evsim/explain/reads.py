@@ -135,7 +135,8 @@ def _one(seen: Watched, node: Node, port: int, t: int, position: int, channel: i
 
 @reads(LIF, Neuron, MultiSpike)
 def _neurons(seen: Watched, node: Node, t: int, position: int, channel: int) -> Reads:
-    return Reads((_one(seen, node, 0, t, position, channel),))
+    unit = seen.shape(node.inputs[0]).unit
+    return Reads((_one(seen, node, 0, t, position, channel, 1.0 if seen.shape(node.name).kind == "real" else unit),))
 
 
 def window_of(node: Conv2d | Linear, source: Shape, target: Shape, position: int) -> Iterator[tuple[int, int]]:
