@@ -235,7 +235,7 @@ def drawn(board: Board, pace: Pace, title: str, width: int, height: int) -> Text
     first = min(max(0, board.t - columns // 2), max(0, steps - columns))
     last = min(steps, first + columns)
     span = f"t = {first} .. {last - 1}" if last - first < steps else f"{steps} timesteps"
-    text.append(f"{'layer':<{NAME}}  {'':5} active at {span}\n"[:width], "dim")
+    text.append(f"{'layer':<{NAME}}  {'':5} active at {span}"[: width - 1] + "\n", "dim")
     rows = max(1, height - LINES)
     top = min(max(0, board.row - rows // 2), max(0, len(board.layers) - rows))
     for row in range(top, min(len(board.layers), top + rows)):
