@@ -197,11 +197,12 @@ def _on_screen(run: Any, boards: list[Board], title: str, *, slow: bool) -> str:
     from rich.live import Live
 
     console = Console(file=sys.stdout, highlight=False)
+    fine = "utf" in console.encoding
     with keyboard() as keys, Live(console=console, auto_refresh=False, transient=True) as live:
         pace = Pace(SLOW if slow else FAST, keys=keys)
 
         def draw() -> None:
-            live.update(drawn(boards[-1], pace, title, *console.size), refresh=True)
+            live.update(drawn(boards[-1], pace, title, *console.size, fine=fine), refresh=True)
 
         def shown(board: Board) -> None:
             boards[:] = [board]
@@ -212,7 +213,7 @@ def _on_screen(run: Any, boards: list[Board], title: str, *, slow: bool) -> str:
         return outcome
 
 
-def drawn(board: Board, pace: Pace, title: str, width: int, height: int) -> Text:
+def drawn(board: Board, pace: Pace, title: str, width: int, height: int, *, fine: bool = True) -> Text:
     """Return the board as coloured text: a row for each layer, a column for each timestep.
 
     Parameters
@@ -225,6 +226,8 @@ def drawn(board: Board, pace: Pace, title: str, width: int, height: int) -> Text
         The first line.
     width, height
         Of the screen; rows and timesteps that do not fit are left out around the one at work.
+    fine
+        Whether its encoding knows more than ASCII.
     """
     from rich.text import Text
 
@@ -241,13 +244,13 @@ def drawn(board: Board, pace: Pace, title: str, width: int, height: int) -> Text
     for row in range(top, min(len(board.layers), top + rows)):
         here = row == board.row
         name = printable(board.layers[row])
-        name = name if len(name) <= NAME else f"…{name[1 - NAME :]}"
+        name = name if len(name) <= NAME else f"~{name[1 - NAME :]}"
         text.append(f"{'>' if here else ' '}{name:<{NAME}} ", "bold" if here else "")
         now = board.heat[row, board.t]
         text.append(f"{'' if np.isnan(now) else f'{now:.1%}':>6} ")
         for share in board.heat[row, first:last]:
             if np.isnan(share):
-                text.append("·" if _fine() else ".", "grey23")
+                text.append("·" if fine else ".", "grey23")
                 continue
             level = int(np.searchsorted(EDGES, share, "right")) if share else 0
             text.append(HEAT[level] if share else " ", COLOURS[level])
@@ -259,8 +262,3 @@ def drawn(board: Board, pace: Pace, title: str, width: int, height: int) -> Text
     state = "paused" if pace.paused else f"{1 / pace.delay:,.3g} events a second"
     text.append(f"{state}   {KEYS if pace.keys is not None else ''}"[: width - 1], "dim")
     return text
-
-
-def _fine() -> bool:
-    """Whether the terminal's encoding knows more than ASCII."""
-    return "utf" in (getattr(sys.stdout, "encoding", "") or "").lower()

@@ -21,7 +21,7 @@ from evsim.explain.live import Watch
 pty = pytest.importorskip("pty", reason="no terminals of this kind on this system")
 
 ENTRY = "from evsim.cli.start import main; main()"
-LONG = 300
+LONG = 150
 """Seconds after which a terminal is given up: kernels may have to be compiled first."""
 
 
@@ -149,7 +149,7 @@ def on_a_terminal(arguments, keys, *, terminal="xterm-256color"):
 def test_on_a_terminal_it_draws_and_obeys_keys(demonstrated):
     """It shows layers and keys; paused it waits, steps one event, and ends when asked; the cursor is back."""
     model, recording = demonstrated
-    keys = [(KEYS[:12].encode(), b" "), (b"paused", b"s"), (b"paused.*events", b"q")]
+    keys = [(KEYS[:12].encode(), b" "), (b"paused", b"s"), (b"\n *t = 0 +patch_embed.proj2_lif", b"q")]
     code, shown = on_a_terminal((model, "--input", recording, "--slow"), keys)
     assert code == 0, shown
     assert "patch_embed.proj1_lif" in shown

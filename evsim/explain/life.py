@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,6 +166,10 @@ class Life:
         """The timesteps at which it fired."""
         return tuple(step.t for step in self.steps if step.emitted)
 
+    def at(self, t: int) -> Step:
+        """Return a timestep; KeyError if the neuron did not run at it."""
+        return {step.t: step for step in self.steps}[t]
+
     @property
     def focus(self) -> int:
         """The timestep to look at: of the spike asked for, of the first, or of the highest potential."""
@@ -212,7 +216,7 @@ def explain(
     """
     steps = timesteps or sample.timesteps or network.spec.timesteps
     if address.t is not None and address.t >= steps:
-        raise OptionError(f"`spike=…@{address.t}`: the run has the timesteps 0 to {steps - 1}")
+        raise OptionError(f"`spike=PLACE@{address.t}`: the run has the timesteps 0 to {steps - 1}")
     potential = _Potentials(address)
     seen = Watched(
         network, sample, timesteps=timesteps, precision=precision, threads=threads,
@@ -226,9 +230,9 @@ def explain(
     cell: Cell = STEPS[type(node)](node, layer, address.position, address.channel)
     reach = reach_of(seen, address.layer, address.position, address.channel)
     life = Life(address, seen, cell, prices, tuple(_steps(seen, address, cell, prices, potential.kept, reach)), reach)
-    if address.t is not None and not life.steps[address.t].emitted:
+    if address.t is not None and address.t not in life.spikes:
         fired = ", ".join(map(str, life.spikes)) or "never"
-        raise OptionError(f"`spike=…@{address.t}`: the neuron fired at timestep {fired}; name one of these")
+        raise OptionError(f"`spike=PLACE@{address.t}`: the neuron fired at timestep {fired}; name one of these")
     return life
 
 
@@ -237,13 +241,13 @@ class _Potentials:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self.kept: list[NDArray[np.floating]] = []
+        self.kept: dict[int, NDArray[np.floating]] = {}
 
     def observe(self, stage: Any, inputs: tuple[Any, ...], _output: Any) -> None:
         """Take the potentials of the layer."""
         if stage.name == self._address.layer:
             assert inputs[0].steps == 1
-            self.kept.append(stage.layer.potentials())
+            self.kept[inputs[0].start] = stage.layer.potentials()
 
 
 def _settled(seen: Watched, address: Address) -> Address:
@@ -264,7 +268,7 @@ def _steps(
     address: Address,
     cell: Cell,
     profile: Profile,
-    potentials: Sequence[NDArray[np.floating]],
+    potentials: Mapping[int, NDArray[np.floating]],
     reach: Sequence[Reach],
 ) -> Iterator[Step]:
     """Yield the timesteps, each from the potential that the engine kept at the one before."""
@@ -274,7 +278,7 @@ def _steps(
     source = seen.network.node(layer).inputs[0]
     unit, state = seen.shape(source).unit, cell.start
     with np.errstate(over="ignore", invalid="ignore"):
-        for t in range(seen.timesteps):
+        for t in sorted(potentials):  # one alone behind a mean over time
             feeds = tuple(feeds_of(seen, layer, t, position, channel))
             x = seen.real(seen.value(source, t, position, channel))
             x = x * seen.real(unit) if unit != 1.0 else x

@@ -190,7 +190,7 @@ def why_report(life: Life, root: Cause, way: Sequence[Cause]) -> str:
 
     place = root.place
     name = named(network, place.layer, place.channel, place.position, place.t)
-    fired = "fired" if life.steps[place.t].emitted else "did not fire; its potential was highest,"
+    fired = "fired" if life.at(place.t).emitted else "did not fire; its potential was highest,"
     lines = [
         f"why: {name} {fired} at v = {root.push:.4f}",
         "each line: what it added to the potential of the line above it, after what leaked since",

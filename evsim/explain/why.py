@@ -105,7 +105,7 @@ def why(life: Life, t: int | None = None, *, depth: int = 2, width: int = 3) -> 
     assert life.address.channel is not None
     root = Place(life.address.layer, when, life.address.position, life.address.channel)
     room = [MOST_CAUSES]
-    return _cause(seen, root, life.steps[when].charged, "", depth, width, set(), room)
+    return _cause(seen, root, life.at(when).charged, "", depth, width, set(), room)
 
 
 def way(life: Life, t: int | None = None) -> tuple[Cause, ...]:
@@ -154,7 +154,7 @@ def pushes_of(seen: Watched, place: Place) -> _Pushes:
     response, pushes = cell.response(place.t - first), _Pushes()
     for t in range(first, place.t + 1):
         counts = response[place.t - t]
-        if counts == 0.0 and t < place.t:
+        if (counts == 0.0 and t < place.t) or (node.inputs[0], t) not in seen.packets:  # it did not run then
             continue
         for feed in feeds_of(seen, place.layer, t, place.position, place.channel):
             _take(seen, feed, counts, pushes)
