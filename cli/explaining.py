@@ -14,9 +14,9 @@ from evsim.events import ReadOptions
 from evsim.explain.address import parse
 from evsim.explain.document import document
 from evsim.explain.life import explain
-from evsim.explain.reach import waves
+from evsim.explain.reach import Wave, waves
 from evsim.explain.text import reach_report, report, why_report
-from evsim.explain.why import way, why
+from evsim.explain.why import Cause, way, why
 from evsim.files import check_outputs
 
 MOST = 1000
@@ -70,12 +70,13 @@ def explain_and_print(question: Question) -> None:
         progress.close()
     output.notes((*model.notes, *life.watched.run.sample.notes))
     parts = [report(life, question.top)]
-    root, down = None, ()
+    root: Cause | None = None
+    down: tuple[Cause, ...] = ()
+    reached: tuple[Wave, ...] = ()
     if question.why:
         root = why(life, depth=question.depth, width=question.width)
         down = way(life)
         parts.append(why_report(life, root, down))
-    reached = ()
     if question.reach:
         assert life.address.position is not None
         assert life.address.channel is not None

@@ -106,6 +106,12 @@ def spread(*kinds: type[Node]) -> Callable[[Spread], Spread]:
     return enter
 
 
+def _any(channels: Bools, groups: int) -> Bools:
+    """Return in which of so many groups of neighbouring channels there is one."""
+    grouped: Bools = np.logical_or.reduce(channels.reshape(groups, -1), axis=1)
+    return grouped
+
+
 def _everywhere(size: int) -> Bools:
     return np.ones(size, np.bool_)
 
@@ -157,7 +163,7 @@ def _attention(node: SpikingSelfAttention, port: int, area: Area, _sources: tupl
     positions = area[0] if port == 0 else _everywhere(target.positions)
     if port == 2:
         return positions, area[1]
-    heads = area[1].reshape(node.heads, -1).any(axis=1)
+    heads: Bools = _any(area[1], node.heads)
     return positions, np.repeat(heads, target.channels // node.heads)
 
 
@@ -165,12 +171,13 @@ def _attention(node: SpikingSelfAttention, port: int, area: Area, _sources: tupl
 def _head_product(node: HeadProduct, port: int, area: Area, _sources: tuple[Shape, ...], target: Shape) -> Area:
     if port:
         return _everywhere(target.positions), _everywhere(target.channels)
-    return area[0], np.repeat(area[1].reshape(node.heads, -1).any(axis=1), target.channels // node.heads)
+    return area[0], np.repeat(_any(area[1], node.heads), target.channels // node.heads)
 
 
 @spread(HeadSum)
 def _head_sum(node: HeadSum, _port: int, area: Area, _sources: tuple[Shape, ...], _target: Shape) -> Area:
-    return area[0], area[1].reshape(node.heads, -1).any(axis=1)
+    heads: Bools = _any(area[1], node.heads)
+    return area[0], heads
 
 
 @spread(TokenSum, TokenMean)
@@ -209,7 +216,8 @@ def _concatenate(_node: Concatenate, port: int, area: Area, sources: tuple[Shape
 
 @spread(Vote)
 def _vote(node: Vote, _port: int, area: Area, _sources: tuple[Shape, ...], _target: Shape) -> Area:
-    return area[0], area[1].reshape(-1, node.voters).any(axis=1)
+    groups: Bools = _any(area[1], len(area[1]) // node.voters)
+    return area[0], groups
 
 
 def area_of(seen: Watched, name: str, position: int, channel: int) -> Area:
@@ -223,8 +231,8 @@ def area_of(seen: Watched, name: str, position: int, channel: int) -> Area:
 def _through(seen: Watched, reader: str, port: int, area: Area) -> Area:
     node = seen.network.node(reader)
     sources = tuple(seen.shape(name) for name in node.inputs)
-    handler = SPREADS.get(type(node), lambda _node, _port, area, _sources, _target: area)
-    return handler(node, port, area, sources, seen.shape(reader))
+    handler = SPREADS.get(type(node))
+    return handler(node, port, area, sources, seen.shape(reader)) if handler else area
 
 
 def _readers(seen: Watched, name: str) -> list[tuple[str, int]]:

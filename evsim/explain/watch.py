@@ -118,9 +118,13 @@ class Watched:
             return np.zeros(len(positions), self.real)
         if isinstance(packet, SpikeMap):
             bits = packet.words[0, positions, channels // 64] >> (channels % 64).astype(np.uint64)
-            return (bits & np.uint64(1)).astype(np.int64)
-        values: NDArray[Any] = packet.values[0, positions, channels]
-        return values.astype(np.int64) if isinstance(packet, IntegerMap) else values
+            spikes: Ints = (bits & np.uint64(1)).astype(np.int64)
+            return spikes
+        if isinstance(packet, IntegerMap):
+            integers: Ints = packet.values[0, positions, channels].astype(np.int64)
+            return integers
+        values: NDArray[np.floating] = packet.values[0, positions, channels]
+        return values
 
     def value(self, name: str, t: int, position: int, channel: int) -> Any:
         """Return one value, see `values`."""

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.explain.life import Feed, Life, chosen, feeds_of
 from evsim.explain.potential import STEPS
 from evsim.explain.reads import Part, read
-from evsim.explain.watch import Watched
+from evsim.explain.watch import Ints, Watched
 from evsim.workload import workload
 
 MOST_CAUSES = 2000
@@ -110,8 +111,9 @@ def why(life: Life, t: int | None = None, *, depth: int = 2, width: int = 3) -> 
 
 def way(life: Life, t: int | None = None) -> tuple[Cause, ...]:
     """Return the strongest way down: of each spike the strongest cause, until the input."""
-    cause, steps = why(life, t, depth=1, width=1), []
-    seen, known = life.watched, set()
+    cause, seen = why(life, t, depth=1, width=1), life.watched
+    steps: list[Cause] = []
+    known: set[Place] = set()
     while len(steps) < LONGEST_WAY:
         steps.append(cause)
         known.add(cause.place)
@@ -198,7 +200,7 @@ def origins(seen: Watched, place: Place) -> Iterator[tuple[float, Place]]:
                 waiting.append((share * amount / total, where))
 
 
-def _active(seen: Watched, part: Part) -> tuple[np.ndarray, np.ndarray]:
+def _active(seen: Watched, part: Part) -> tuple[Ints, NDArray[np.float64]]:
     """Return which values of a part are not 0, and what each amounts to."""
     values = seen.values(part.source, part.t, part.positions, part.channels) * part.weights
     (indices,) = np.nonzero(values)

@@ -96,7 +96,8 @@ class Neurons:
 
     def potentials(self) -> NDArray[np.floating]:
         """Return what neurons keep [P, C]: a copy, for those who look on."""
-        return self._potential.copy()
+        kept: NDArray[np.floating] = self._potential.copy()
+        return kept
 
     def start(self, position: int, channel: int) -> np.floating:
         """Return the potential of a neuron before the first timestep."""
