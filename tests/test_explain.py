@@ -110,7 +110,7 @@ def test_what_is_shown_is_what_the_engine_did(data, precision):
         assert sum(shares) == pytest.approx(step.current, rel=near, abs=near * (size + 1e-3))
         assert real(step.current) == step.current
     root = why(life)
-    assert root.push == life.steps[life.focus].charged
+    assert root.push == life.at(life.focus).charged
     assert len(way(life)) >= 1
     waves(life.watched, name, position, channel, 0, 2)
 
