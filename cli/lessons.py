@@ -14,10 +14,10 @@ assert NEURON not in PANELS  # a panel of its own stands behind them
 
 
 @command(
-    "evsim explain model.h5 --input recording.aedat --neuron block.0.mlp.mlp1_lif:17@3,4",
-    "evsim explain model.h5 --input recording.aedat --neuron block.0.attn.q_lif",
-    "evsim explain model.h5 --input recording.aedat --spike block.0.attn.q_lif:44@17@2 --why",
-    "evsim explain model.h5 --input recording.aedat --neuron block.0.attn.q_lif --reach --json -",
+    "evsim explain model.h5 --input dvs.aedat --neuron block.0.mlp.mlp1_lif:17@3,4",
+    "evsim explain model.h5 --input dvs.aedat --neuron block.0.attn.q_lif --reach",
+    "evsim explain model.h5 --input dvs.aedat --spike block.0.attn.q_lif:44@17@2",
+    "evsim explain model.h5 --input dvs.aedat --neuron head_lif --why --json -",
     panel=PANEL,
 )
 def explain(
@@ -28,7 +28,7 @@ def explain(
         option("LAYER:CHANNEL@Y,X or LAYER:CHANNEL@TOKEN; a LAYER alone: its busiest", NEURON, metavar="PLACE"),
     ] = None,
     spike: Annotated[str | None, option("one spike of it: the same, then @T", NEURON, metavar="PLACE")] = None,
-    why: Annotated[bool, option("the tree of spikes that made it fire, down to the pixels", NEURON, "--why")] = False,
+    why: Annotated[bool, option("why it fired: the spikes behind it, down to the pixels", NEURON, "--why")] = False,
     reach: Annotated[bool, option("whom its spike can move, layer after layer", NEURON, "--reach")] = False,
     depth: Annotated[int, option("layers of neurons that --why and --reach go", NEURON)] = 3,
     width: Annotated[int, option("causes of each spike that --why shows", NEURON)] = 3,
