@@ -23,9 +23,9 @@ from evsim.explain.watch import Watched
 from evsim.explain.why import pushes_of, way, why
 from evsim.inputspec import InputSpec
 from evsim.network import NODE_TYPES, Network
-from evsim.primitives import LIF, Conv2d, Delay, Input, Linear, MaxPool, TimeMean, TokenMean
+from evsim.primitives import LIF, Conv2d, Delay, Input, Linear, MaxPool, Neuron, TimeMean, TokenMean
 
-EXAMPLES = int(os.environ.get("EVSIM_NETWORKS", "100")) // 4
+EXAMPLES = int(os.environ.get("EVSIM_NETWORKS", "100")) // 5
 """Of the property over random networks."""
 
 T = 4
@@ -357,3 +357,21 @@ def test_what_is_asked_wrongly_is_one_line(demonstrated):
     assert "--depth must be from 1" in refused(*line, "--neuron", "block.0.attn.q_lif", "--depth", 0)
     assert "near: block.0.attn.q_lif" in refused(*line, "--neuron", "block.0.attn.q_lit:3@1")
     assert "timestep" in refused(*line, "--spike", "block.0.attn.q_lif:3@1@99")
+
+
+def test_a_potential_that_is_emitted_stands_for_itself():
+    """Neurons behind neurons that emit their potential read that, not what drives those."""
+    nodes = (
+        Input("input", (), 1, 1, 1, "integers"),
+        Linear("fc", ("input",), 1, 1, bias=False),
+        Neuron("li", ("fc",), leak=0.5, reset="none", emits="potential"),
+        LIF("lif", ("li",)),
+        Linear("head", ("lif",), 1, 2, bias=False),
+        TimeMean("out", ("head",)),
+    )
+    weights = {"fc.weight": np.ones((1, 1), np.float32), "head.weight": np.ones((1, 2), np.float32)}
+    network = Network("n", "test", "standard", InputSpec("events", 1, 1, 1, 3), nodes, weights)
+    life = explain(network, api.Sample(np.array([2, 0, 0]).reshape(3, 1, 1, 1)), Address("lif"), whole=True)
+    assert [feed.layer for step in life.steps for feed in step.feeds] == ["li"] * 3
+    assert [step.feeds[0].value for step in life.steps] == [step.current for step in life.steps] == [2.0, 1.0, 0.5]
+    assert [cause.place.layer for cause in way(life)] == ["lif", "li", "input"]

@@ -312,7 +312,7 @@ def feeds_of(seen: Watched, layer: str, t: int, position: int, channel: int) -> 
         name = part.source
         row = workload(seen.network)[name].row
         ends = seen.shape(name).kind != "real" or not seen.network.node(name).inputs
-        ends = ends or (row is not None and row.kind != "lif")
+        ends = ends or row is not None  # neurons that emit their potential too
         for i, (place, inner) in enumerate(zip(part.positions.tolist(), part.channels.tolist(), strict=True)):
             own = factor * float(part.weights[i])
             if ends:
