@@ -273,13 +273,22 @@ def _max_pool(seen: Watched, node: MaxPool, t: int, position: int, channel: int)
     return Reads((_part(seen, node, 0, t, places, np.array([channel])),), joins="max")
 
 
-@reads(AveragePool, SumPool)
-def _average(seen: Watched, node: AveragePool | SumPool, t: int, position: int, channel: int) -> Reads:
+@reads(AveragePool)
+def _average(seen: Watched, node: AveragePool, t: int, position: int, channel: int) -> Reads:
+    rows, columns = node.axes
+    return _windowed(seen, node, t, position, channel, 1.0 / (rows[0] * columns[0]))
+
+
+@reads(SumPool)
+def _sum(seen: Watched, node: SumPool, t: int, position: int, channel: int) -> Reads:
+    return _windowed(seen, node, t, position, channel, 1.0)
+
+
+def _windowed(seen: Watched, node: AveragePool | SumPool, t: int, position: int, channel: int, weight: float) -> Reads:
     source, target = seen.shape(node.inputs[0]), seen.shape(node.name)
     rows, columns = node.axes
     spans = _spans(rows, source.height, target.height), _spans(columns, source.width, target.width)
     places = _pooled(spans, source.width, target, position)
-    weight = 1.0 if type(node) is SumPool else 1.0 / (rows[0] * columns[0])
     return Reads((_part(seen, node, 0, t, places, np.array([channel]), weight),))
 
 
