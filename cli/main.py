@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from evsim.cli import audits, charges, evals, families, lessons, models, output, plots, recordings, runs
+from evsim.cli import (
+    audits,
+    charges,
+    evals,
+    explaining,
+    families,
+    lessons,
+    models,
+    output,
+    plots,
+    recordings,
+    runs,
+)
 from evsim.cli.command import PlainGroup
 from evsim.cli.words import spell
 from evsim.errors import EvsimError, spelled
@@ -54,6 +66,8 @@ COMMANDS = (
     evals.evaluate,
     runs.demo,
     lessons.lesson,
+    explaining.explain,
+    explaining.live,
     audits.check,
     audits.compare,
     audits.paper,

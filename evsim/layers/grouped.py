@@ -52,14 +52,14 @@ class Grouped:
             *node.dilation,
             group, node.out_channels // node.groups,
         )  # fmt: skip
-        self._depthwise = (
+        self.depthwise = (
             node.groups == node.in_channels == node.out_channels
             and node.kernel[1] in WIDTHS
             and node.stride == (1, 1)
             and node.padding[1] < node.kernel[1]
             and node.dilation == (1, 1)
         )
-        if self._depthwise:
+        if self.depthwise:
             rows = np.zeros((taps, len(self.shift)), context.dtype)
             rows[:, : node.out_channels] = self.weights[..., 0]
             self.weights = rows.reshape(-1)
@@ -84,7 +84,7 @@ class Grouped:
         channels = len(self.shift)
         out = aligned((len(values), target.positions, channels), self.context.dtype)
         effort = len(values) * target.positions * self.weights.size
-        if self._depthwise:
+        if self.depthwise:
             windows = depthwise_spikes if spikes else depthwise_values
             flat = out.reshape(-1)
             self.context.workers.share(

@@ -94,6 +94,16 @@ class Neurons:
         self._current[:] = 0.0
         self._potential[:] = self._start
 
+    def potentials(self) -> NDArray[np.floating]:
+        """Return what neurons keep [P, C]: a copy, for those who look on."""
+        kept: NDArray[np.floating] = self._potential.copy()
+        return kept
+
+    def start(self, position: int, channel: int) -> np.floating:
+        """Return the potential of a neuron before the first timestep."""
+        value: np.floating = self._start[position, channel]
+        return value
+
     def largest(self, inputs: float, timesteps: int) -> float:
         """Return a bound of the potentials where inputs are at most so large: infinite where they may grow alone."""
         if not self._leaks:

@@ -92,6 +92,10 @@ class Membrane:
         """Return all potentials to rest."""
         self._kept[:] = 0.0
 
+    def potentials(self) -> NDArray[np.floating]:
+        """Return what neurons keep [P, C], where timesteps come one by one: a copy, for those who look on."""
+        return self._kept.reshape(self.shape.positions, -1)[:, : self.shape.channels].copy()
+
     def neurons(self, start: int, steps: int) -> tuple[SpikeMap, Neurons]:
         """Return a spike map for `steps` timesteps from `start` on, and the neurons that will fill it."""
         shape, real = self.shape, self.context.dtype.type
@@ -142,6 +146,10 @@ class NeuronLayer:
         """Return all potentials to rest."""
         self.membrane.reset()
 
+    def potentials(self) -> NDArray[np.floating]:
+        """Return what neurons keep, see `Membrane.potentials`."""
+        return self.membrane.potentials()
+
     def step(self, *packets: Packet) -> SpikeMap:
         """Take the membrane currents of some timesteps and return the spikes."""
         (packet,) = packets
@@ -171,6 +179,12 @@ class IntegerNeurons:
     def reset(self) -> None:
         """Return all potentials to rest."""
         self._potential = None
+
+    def potentials(self) -> NDArray[np.floating]:
+        """Return what neurons keep [P, C]: nothing, unless they integrate; a copy, for those who look on."""
+        if self._potential is None:
+            return np.zeros((self.shape.positions, self.shape.channels), self.context.dtype)
+        return self._potential.copy()
 
     def step(self, *packets: Packet) -> IntegerMap:
         """Take the currents of some timesteps and return the integers."""
