@@ -1,78 +1,86 @@
-"""Commands that show a network at work: explain, live."""
+"""What ``evsim explain`` does, apart from parsing."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-from evsim.cli.command import command
-from evsim.cli.shared import ENGINE, INPUT, PANELS, argument, option
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from evsim.events import ReadOptions
+from evsim import api
+from evsim.cli import output
+from evsim.cli.prices import operation_prices
+from evsim.cli.running import Progress
+from evsim.converters import load_model
+from evsim.errors import OptionError
+from evsim.events import ReadOptions
+from evsim.explain.address import parse
+from evsim.explain.document import document
+from evsim.explain.life import explain
+from evsim.explain.reach import Wave, waves
+from evsim.explain.text import reach_report, report, why_report
+from evsim.explain.why import Cause, way, why
+from evsim.files import check_outputs
 
-PANEL = "Lessons"
-NEURON = "The neuron"
-assert NEURON not in PANELS  # a panel of its own stands behind them
-
-
-@command(
-    "evsim explain model.h5 --input dvs.aedat --neuron block.0.mlp.mlp1_lif:17@3,4",
-    "evsim explain model.h5 --input dvs.aedat --neuron block.0.attn.q_lif --reach",
-    "evsim explain model.h5 --input dvs.aedat --spike block.0.attn.q_lif:44@17@2",
-    "evsim explain model.h5 --input dvs.aedat --neuron head_lif --why --json -",
-    panel=PANEL,
-)
-def explain(
-    model: Annotated[str, argument("MODEL", "model.h5, a checkpoint, or a NIR graph", INPUT)],
-    source: Annotated[str, option("recording of any format, picture, or .npy", INPUT, "--input", metavar="FILE")],
-    neuron: Annotated[
-        str | None,
-        option("LAYER:CHANNEL@Y,X or LAYER:CHANNEL@TOKEN; a LAYER alone: its busiest", NEURON, metavar="PLACE"),
-    ] = None,
-    spike: Annotated[str | None, option("one spike of it: the same, then @T", NEURON, metavar="PLACE")] = None,
-    why: Annotated[bool, option("why it fired: the spikes behind it, down to the pixels", NEURON, "--why")] = False,
-    reach: Annotated[bool, option("whom its spike can move, layer after layer", NEURON, "--reach")] = False,
-    depth: Annotated[int, option("layers of neurons that --why and --reach go", NEURON)] = 3,
-    width: Annotated[int, option("causes of each spike that --why shows", NEURON)] = 3,
-    top: Annotated[int, option("additions that are named of the spike's timestep", NEURON)] = 8,
-    precision: Annotated[str, option("float32 or float64", ENGINE, metavar="TYPE")] = "float32",
-    *,
-    timesteps: int | None,
-    reading: "ReadOptions",
-    profile: str,
-    threads: int,
-    allow_memory: str | None,
-    json_file: str | None,
-) -> None:
-    """Tell the life of one neuron: what it added up, when it fired, why, and whom it reached."""
-    from evsim.cli.explaining import Question, explain_and_print
-
-    explain_and_print(
-        Question(
-            model, source, neuron, spike, why, reach, depth, width, top, precision, timesteps, threads, json_file,
-            profile,
-            reading,
-            allow_memory,
-        )
-    )  # fmt: skip
+MOST = 1000
+"""Of depth, width and additions named: more is no reading matter."""
 
 
-@command(
-    "evsim live model.h5 --input recording.aedat",
-    "evsim live model.h5 --input recording.aedat --slow",
-    panel=PANEL,
-)
-def live(
-    model: Annotated[str, argument("MODEL", "model.h5, a checkpoint, or a NIR graph", INPUT)],
-    source: Annotated[str, option("recording of any format, picture, or .npy", INPUT, "--input", metavar="FILE")],
-    slow: Annotated[bool, option("for a projector: 0.4 s from one event to the next", ENGINE, "--slow")] = False,
-    precision: Annotated[str, option("float32 or float64", ENGINE, metavar="TYPE")] = "float32",
-    *,
-    timesteps: int | None,
-    reading: "ReadOptions",
-    profile: str,
-    threads: int,
-    allow_memory: str | None,
-) -> None:
-    """Watch the event queue at work: layers, activity, counters; keys pause, step and set the speed."""
-    from evsim.cli.living import Show, show
+@dataclass(frozen=True)
+class Question:
+    """The options of ``evsim explain``."""
 
-    show(Show(model, source, slow, precision, timesteps, threads, profile, reading, allow_memory))
+    model: str
+    source: str
+    neuron: str | None
+    spike: str | None
+    why: bool
+    reach: bool
+    depth: int
+    width: int
+    top: int
+    precision: str
+    timesteps: int | None
+    threads: int
+    json_file: str | None
+    profile: str
+    options: ReadOptions
+    allow_memory: str | None
+
+
+def explain_and_print(question: Question) -> None:
+    """Load, read, simulate, and print the life of one neuron."""
+    text = question.neuron or question.spike
+    if text is None or (question.neuron and question.spike):
+        raise OptionError("give one of `neuron=PLACE` and `spike=PLACE`; a layer's name alone takes its busiest neuron")
+    for name in ("depth", "width", "top"):
+        value = getattr(question, name)
+        if not 1 <= value <= MOST:
+            raise OptionError(f"`{name}` must be from 1 to {MOST}, got {value}")
+    check_outputs({"--json": question.json_file}, [question.model, question.source])
+    profile = operation_prices(question.profile)
+    model = load_model(question.model, question.allow_memory)
+    network = model.network
+    address = parse(text, network, spike=question.spike is not None)
+    sample = api.read(question.source, network, question.timesteps, question.options)
+    progress = Progress(len(network.nodes) * (question.timesteps or sample.timesteps or network.spec.timesteps))
+    try:
+        life = explain(
+            network, sample, address, timesteps=question.timesteps, precision=question.precision,  # type: ignore[arg-type]
+            threads=question.threads, profile=profile, whole=question.why, observers=[progress],
+        )  # fmt: skip
+    finally:
+        progress.close()
+    output.notes((*model.notes, *life.watched.run.sample.notes))
+    parts = [report(life, question.top)]
+    root: Cause | None = None
+    down: tuple[Cause, ...] = ()
+    reached: tuple[Wave, ...] = ()
+    if question.why:
+        root = why(life, depth=question.depth, width=question.width)
+        down = way(life)
+        parts.append(why_report(life, root, down))
+    if question.reach:
+        assert life.address.position is not None
+        assert life.address.channel is not None
+        place = life.address.position, life.address.channel
+        reached = waves(life.watched, life.address.layer, *place, life.focus, question.depth)
+        parts.append(reach_report(reached, life.focus))
+    output.show("\n\n".join(parts), document(life, root, down, reached), question.json_file)

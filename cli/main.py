@@ -12,7 +12,6 @@ from evsim.cli import (
     audits,
     charges,
     evals,
-    explaining,
     families,
     lessons,
     models,
@@ -20,6 +19,7 @@ from evsim.cli import (
     plots,
     recordings,
     runs,
+    watching,
 )
 from evsim.cli.command import PlainGroup
 from evsim.cli.words import spell
@@ -66,8 +66,8 @@ COMMANDS = (
     evals.evaluate,
     runs.demo,
     lessons.lesson,
-    explaining.explain,
-    explaining.live,
+    watching.explain,
+    watching.live,
     audits.check,
     audits.compare,
     audits.paper,

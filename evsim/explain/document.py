@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from evsim.document import SCHEMA
 from evsim.explain.life import Additions, Feed, Life, Step
 from evsim.explain.reach import Reach, Wave
 from evsim.explain.why import Cause, Place
-from evsim.report.document import SCHEMA
 from evsim.workload import workload
 
 
