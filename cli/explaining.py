@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from evsim import api
 from evsim.cli import output
 from evsim.cli.prices import operation_prices
-from evsim.cli.running import Progress
+from evsim.cli.progress import Progress
 from evsim.converters import load_model
 from evsim.errors import OptionError
 from evsim.events import ReadOptions
