@@ -7,9 +7,8 @@ from pathlib import Path
 from evsim import countsfile
 from evsim.counters import Counts
 from evsim.countsfile import Stored
-from evsim.evaluation.auditfile import finished, is_audit, origin_of
-from evsim.evaluation.layout import RAN, summed
 from evsim.files import exists
+from evsim.ownfiles import is_audit
 
 
 def stored_of(path: str) -> Stored:
@@ -22,6 +21,9 @@ def stored_of(path: str) -> Stored:
     """
     if not exists(path) or not Path(path).is_file() or not is_audit(path):
         return countsfile.load(path)
+    from evsim.evaluation.auditfile import finished, origin_of  # runs models, too: energy alone needs no kernels
+    from evsim.evaluation.layout import RAN, summed
+
     audit = finished(path)
     return Stored(summed(audit.layout, audit.arrays, audit.arrays["status"] == RAN), origin_of(audit))
 

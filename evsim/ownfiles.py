@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from evsim.errors import EvsimError
 from evsim.hdf5 import File
 
 OWN = {
@@ -20,3 +23,12 @@ def own_kind(file: File) -> str:
     if {name for name in file.members if "/" not in name} == {"spikes"} and file.members["spikes"].group:
         return "spikes that `record_spikes` wrote; evsim plot draws them, docs/json.md tells their layout"
     return ""
+
+
+def is_audit(path: str | Path) -> bool:
+    """Whether a file that can be read is an audit of a data set."""
+    try:
+        with File(path, EvsimError) as file:
+            return file.attributes().get("format") == "evsim-audit"
+    except EvsimError:
+        return False

@@ -87,7 +87,7 @@ class Cell:
 def trains(run):
     """Return the recorded spikes of a run, [T, C, H, W] counts, by node."""
     taken = {}
-    for name, (packed, shape) in run.spikes.items():
+    for name, (packed, shape) in run.spikes.packed.items():
         bits = np.unpackbits(packed)[: int(np.prod(shape))].reshape(run.timesteps, -1, *shape[1:])
         taken[name] = bits.sum(axis=1)
     return taken

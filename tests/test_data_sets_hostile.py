@@ -53,12 +53,6 @@ def test_names_of_classes_take_time_in_proportion_to_their_number(tmp_path):
     assert resolve(tmp_path, names, ()).indices[:3] == [0, 1, 11112]
 
 
-def test_position_that_is_another_name_too_is_refused(tmp_path):
-    """Position that is another name too is refused."""
-    with pytest.raises(RecordingError, match=r"the label 'cat' would be class 1 by its position .* '1' is that class"):
-        resolve(tmp_path, ["cat", "1"], ())
-
-
 @pytest.mark.parametrize("shape", [(4_000_000, 0), (4_000_000, 1)])
 def test_array_that_claims_more_samples_than_bytes_is_refused(tmp_path, shape):
     """Array that claims more samples than bytes is refused."""

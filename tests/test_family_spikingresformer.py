@@ -65,8 +65,8 @@ def runs(network, sample):
         assert np.array_equal(first.logits, other.logits)
         for row, again in zip(first.counts.layers, other.counts.layers, strict=True):
             assert (row.sops.tolist(), row.macs.tolist()) == (again.sops.tolist(), again.macs.tolist()), row.name
-        for name, (packed, _) in first.spikes.items():
-            assert np.array_equal(packed, other.spikes[name][0]), name
+        for name, (packed, _) in first.spikes.packed.items():
+            assert np.array_equal(packed, other.spikes.packed[name][0]), name
     return first
 
 

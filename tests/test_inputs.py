@@ -21,6 +21,8 @@ DATA = TESTS.parent / "evsim" / "data"
 MODEL, RECORDING = str(DATA / "model.h5"), str(DATA / "digit_3.aedat")
 CHECKPOINT = str(TESTS / "data" / "golden" / "spikingformer-dvs" / "checkpoint.pth.tar")
 RUN = ("run", MODEL, "--input", RECORDING)
+NEURON = "block.0.mlp.mlp1_lif"
+EXPLAIN = ("explain", MODEL, "--input", RECORDING, "--neuron", NEURON)
 SWEEP = ("sweep", "--depth", "1", "--dim", "96", "--preset", "spikingformer-2-256-dvs128")
 PATIENCE = 60
 """Seconds after which a command that should have refused at once is taken to wait for ever."""
@@ -41,6 +43,14 @@ INPUTS = {
     ("compare", "profile"): ("compare", MODEL, MODEL, "--input", RECORDING, "--profile", "X.toml"),
     ("convert", "checkpoint"): ("convert", "X", "O/m.h5"),
     ("convert", "program_weights"): ("convert", "--from-torch", "x.py:f", "--checkpoint", "X", "O/m.h5"),
+    ("explain", "model"): ("explain", "X", "--input", RECORDING, "--neuron", NEURON),
+    ("explain", "source"): ("explain", MODEL, "--input", "X", "--neuron", NEURON),
+    ("explain", "trials"): (*EXPLAIN, "--trial", "1", "--trials", "X"),
+    ("explain", "profile"): (*EXPLAIN, "--profile", "X.toml"),
+    ("live", "model"): ("live", "X", "--input", RECORDING),
+    ("live", "source"): ("live", MODEL, "--input", "X"),
+    ("live", "trials"): ("live", MODEL, "--input", RECORDING, "--trial", "1", "--trials", "X"),
+    ("live", "profile"): ("live", MODEL, "--input", RECORDING, "--profile", "X.toml"),
     ("plot", "file"): ("plot", "X", "--kind", "energy", "-o", "O/f.svg"),
     ("plot", "profile"): ("plot", "C", "--kind", "energy", "-o", "O/f.svg", "--profile", "X.toml"),
     ("traffic", "file"): ("traffic", "X"),

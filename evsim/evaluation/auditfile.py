@@ -253,15 +253,6 @@ def load(path: str | Path) -> Audit:
         raise AuditError(f"{path} is damaged or no audit ({error}); {again}") from error
 
 
-def is_audit(path: str | Path) -> bool:
-    """Whether a file that can be read is an audit."""
-    try:
-        with hdf5.File(path, AuditError) as file:
-            return file.attributes().get("format") == FORMAT
-    except AuditError:
-        return False
-
-
 def finished(path: str | Path) -> Audit:
     """Read an audit that must be finished; errors as `load`, and if it is not."""
     audit = load(path)

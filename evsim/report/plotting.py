@@ -15,9 +15,9 @@ from evsim.document import counted
 from evsim.energy import Profile
 from evsim.energy.paper import NonSpike
 from evsim.errors import EvsimError, OptionError, printable
-from evsim.evaluation.auditfile import is_audit
 from evsim.evaluation.outcome import load_evaluation
 from evsim.files import check_input
+from evsim.ownfiles import is_audit
 from evsim.report.breakdown import energy_document
 from evsim.schema import LARGEST, LONGEST_NAME, SchemaError, parsed
 

@@ -120,9 +120,9 @@ def test_reference_by_tracing_equals_by_keys(kind, tokenizer, tmp_path):
     again = evsim.simulate(traced, sample, precision="float64", record_spikes=True)
     np.testing.assert_allclose(run.logits, other.logits, rtol=0, atol=1e-9)
     assert again.spikes.keys() == other.spikes.keys()
-    for name, (packed, shape) in other.spikes.items():
-        assert again.spikes[name][1] == shape, name
-        assert (again.spikes[name][0] == packed).all(), name
+    for name, (packed, shape) in other.spikes.packed.items():
+        assert again.spikes.packed[name][1] == shape, name
+        assert (again.spikes.packed[name][0] == packed).all(), name
     assert run.counts.sops == other.counts.sops
     for row, wanted in zip(run.counts.layers, other.counts.layers, strict=True):
         assert (row.name, row.kind) == (wanted.name, wanted.kind)
