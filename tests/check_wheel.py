@@ -59,7 +59,7 @@ def use(wheel: Path, python: Path, folder: Path) -> str:
     assert not packages.keys() & {"pillow", "aedat", "torch", "pytest"}, packages
     assert run(binaries / "evsim", "--version").stdout.strip() == f"evsim {wheel.name.split('-')[1]}"
     run(binaries / "evsim", "demo", "--save", "out")
-    assert "patch_embed.proj_conv" in run(binaries / "evsim", "info", "out/model.h5").stdout
+    assert "patch_embed.proj_conv" in run(binaries / "evsim", "info", "out/model.h5", "--layers").stdout
     command = (binaries / "evsim", "run", "out/model.h5", "--input", "out/dvs_sample.aedat", "--json", "-")
     document = json.loads(run(*command).stdout)
     assert document["prediction"]["label"] is not None, document["prediction"]
