@@ -293,6 +293,8 @@ def _loaded(file: hdf5.File) -> Audit:
     header = build(Header, parsed(file.text("header")))
     if not header.chunk >= 1 or not header.samples or header.timesteps < 1 or not header.classes:
         raise SchemaError("its header has no samples, chunks or classes")
+    if not (header.model_digest + header.data_digest).isascii():
+        raise SchemaError("its header has digests that are none")
     try:
         first = countsfile.stored(Group(file, "first")).counts
         classes = int(_shape(file, "logits")[-1])
