@@ -35,7 +35,7 @@ def fault(counts: Counts) -> str:
     none does more than a dense layer would. What moved is measured whole or not at all.
     """
     seen: set[str] = set()
-    operations = counted = 0
+    operations, counted = 0, sum(sum(array.ravel().tolist()) for array in counts.other.values())
     for layer in counts.layers:
         if layer.name in seen:
             return f"two layers bear the name {layer.name}"
@@ -45,7 +45,7 @@ def fault(counts: Counts) -> str:
         operations += layer.dense_macs * layer.samples
         counted += sum(sum(array.ravel().tolist()) for array in _arrays(layer))
     if counted > MOST_OPERATIONS:
-        return f"its layers counted {counted}, more than any run does"
+        return f"its counters add up to {counted}, more than any run counts"
     if operations > MOST_OPERATIONS:
         return f"its layers stand for {operations} dense operations, more than any run does"
     return ""

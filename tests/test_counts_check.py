@@ -78,7 +78,9 @@ def test_no_layer_does_more_than_a_dense_one():
     assert fault(changed(layer_c(), sops=np.full(4, dense))) == ""
     assert "conv has more sops than dense" in fault(changed(layer_c(), sops=np.full(4, dense + 1)))
     assert "conv has more macs than dense" in fault(changed(layer_c(), macs=np.full(4, dense + 1)))
-    assert "its layers counted" in fault(changed(layer_c(), input_sum=np.full(4, 2**61)))
+    assert "its counters add up to" in fault(changed(layer_c(), input_sum=np.full(4, 2**61)))
+    more = {"pool_comparisons": np.array([0, 2**62, 0, 1])}
+    assert "its counters add up to" in fault(replace(layer_c(), other=more))
 
 
 @pytest.mark.parametrize(
