@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -11,7 +10,7 @@ from evsim.cli import output
 from evsim.cli.looks import Look
 from evsim.cli.pages import check_page, command_line, write_page
 from evsim.cli.prices import operation_prices
-from evsim.cli.progress import announce_compiling
+from evsim.cli.progress import Progress
 from evsim.converters import load_model
 from evsim.datasets import open_dataset
 from evsim.energy.paper import NonSpike
@@ -55,31 +54,6 @@ class Request:
     look: Look
 
 
-class Progress:
-    """Samples, rate and time left on stderr; nothing where that is no terminal."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        tqdm.monitor_interval = 0  # no thread of its own: files of HDF5 are then read by a fork, not a new process
-        self._bar: tqdm[None] | None = None
-
-    def __call__(self, total: int, there: int) -> None:
-        """Show how many samples are there."""
-        from tqdm import tqdm
-
-        if self._bar is None:
-            self._bar = tqdm(
-                total=total, initial=there, unit="sample", leave=False, disable=None, file=sys.stderr, smoothing=0.1
-            )
-        self._bar.update(there - self._bar.n)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
-
-
 def evaluate_and_print(request: Request) -> None:
     """Load, run the data set, print and write what was asked for."""
     if request.nonspike not in get_args(NonSpike):
@@ -107,14 +81,13 @@ def evaluate_and_print(request: Request) -> None:
         request.data, network.labels, request.pattern, classes=network.classes,
         tables=request.tables, part=request.part, outside=request.outside,
     )  # fmt: skip
-    announce_compiling()
     told: list[str] = []
 
     def tell(note: str) -> None:
         told.append(note)
         output.notes([note])
 
-    progress = Progress()
+    progress = Progress(unit="sample", delay=0.0, smoothing=0.1)
     try:
         outcome = evaluate(
             network, data, out=request.out, resume=request.resume, workers=request.workers, dask=request.dask,

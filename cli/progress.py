@@ -25,17 +25,20 @@ class Progress:
         Number of steps; None where the first call tells it.
     unit
         What a step is.
+    look
+        Of tqdm's bar, where it is to differ from this one's.
     """
 
-    def __init__(self, total: int | None = None, unit: str = "layer") -> None:
+    def __init__(self, total: int | None = None, unit: str = "layer", **look: Any) -> None:
         announce_compiling()
-        self._unit = unit
+        self._look = {"unit": unit, "delay": PATIENCE, **look}
         self._bar: tqdm[Any] | None = None if total is None else self._make(total)
 
-    def _make(self, total: int) -> tqdm[Any]:
+    def _make(self, total: int, there: int = 0) -> tqdm[Any]:
         from tqdm import tqdm
 
-        return tqdm(total=total, unit=self._unit, leave=False, delay=PATIENCE, disable=None, file=sys.stderr)
+        tqdm.monitor_interval = 0  # no thread of its own: files of HDF5 are then read by a fork, not a new process
+        return tqdm(total=total, initial=there, leave=False, disable=None, file=sys.stderr, **self._look)
 
     def observe(self, *_: object) -> None:
         """Advance by one step of a layer."""
@@ -45,7 +48,7 @@ class Progress:
     def __call__(self, total: int, there: int) -> None:
         """Show how many of all steps are there; a search that begins anew goes back."""
         if self._bar is None:
-            self._bar = self._make(total)
+            self._bar = self._make(total, there)
         if there < self._bar.n:
             self._bar.reset(total)
         self._bar.update(there - self._bar.n)
