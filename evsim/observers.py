@@ -62,7 +62,7 @@ class Counter:
         values = np.zeros((len(entries), COLUMNS, timesteps), np.int64)
         parts = zip(entries, values, self._seen, strict=True)
         self._tallies = {each.name: tally_of(each, row, own, seen) for (each, row), own, seen in parts}
-        self._pending: list[tuple[slice, Stage, list[SpikeMap], bool]] = []
+        self._pending: list[tuple[slice, Stage, list[SpikeMap], slice | None]] = []
         self._kept: dict[int, SpikeMap] = {}
         self._known: dict[int, tuple[Ints, Ints]] = {}
         self._watched: dict[str, list[Ints]] = {}
@@ -76,7 +76,7 @@ class Counter:
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
         """Count the step of every primitive that the stage stands for."""
-        when = slice(inputs[0].start, inputs[0].start + inputs[0].steps)
+        when = _when(inputs[0])
         match self._tallies.get(stage.nodes[0].name):
             case SynapsesTally() as synapses if not isinstance(inputs[0], SpikeMap):
                 synapses.multiply(when, inputs[0])
@@ -92,9 +92,9 @@ class Counter:
                 neurons.seen[when] = True  # potentials: nothing was fired
         if isinstance(output, IntegerMap):
             for counted in self._watched.get(stage.name, ()):
-                counted[when] += by_position(output)[1].sum(axis=1)
+                counted[_when(output)] += by_position(output)[1].sum(axis=1)
         spikes = [self._keep(p) for p in (*inputs, output) if isinstance(p, SpikeMap)]
-        self._pending.append((when, stage, spikes, isinstance(output, SpikeMap)))
+        self._pending.append((when, stage, spikes, _when(output) if isinstance(output, SpikeMap) else None))
         if len(self._pending) == TOGETHER:
             self._flush()
 
@@ -109,7 +109,7 @@ class Counter:
         """Count the steps seen since the last time: many at once, while the code that counts is in the cache."""
         for when, stage, spikes, fired in self._pending:
             for counted in self._watched.get(stage.name, ()) if fired else ():
-                counted[when] += self._spikes(spikes[-1])[1]
+                counted[fired] += self._spikes(spikes[-1])[1]
             for node in stage.nodes:
                 match self._tallies.get(node.name):
                     case SynapsesTally() as synapses:
@@ -187,6 +187,11 @@ class SpikeRecorder:
         elif row.layout == "map":
             spikes = spikes.reshape(len(spikes), first.channels, first.height, first.width)
         return np.packbits(spikes), spikes.shape
+
+
+def _when(packet: Packet) -> slice:
+    """Return the timesteps that a packet stands for: its own, as a delay's output is of later ones than its input."""
+    return slice(packet.start, packet.start + packet.steps)
 
 
 def _unrolled(packet: SpikeMap | IntegerMap, levels: int) -> NDArray[np.bool_]:

@@ -66,7 +66,7 @@ class SpikeMap:
     channels: int
     height: int
     width: int
-    lists: dict[tuple[str, str], Segments] = field(default_factory=dict, repr=False)
+    lists: dict[tuple[str, str], Segments] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def steps(self) -> int:
@@ -109,8 +109,8 @@ class IntegerMap:
     height: int
     width: int
     unit: float = 1.0
-    lists: dict[tuple[str, str], Segments] = field(default_factory=dict, repr=False)
-    counted: list[NDArray[np.int64]] = field(default_factory=list, repr=False)
+    lists: dict[tuple[str, str], Segments] = field(default_factory=dict, init=False, repr=False)
+    counted: list[NDArray[np.int64]] = field(default_factory=list, init=False, repr=False)
 
     @property
     def steps(self) -> int:

@@ -19,6 +19,7 @@ from evsim.primitives import (
     And,
     AveragePool,
     Conv2d,
+    Delay,
     Flatten,
     HeadProduct,
     HeadSum,
@@ -228,6 +229,31 @@ def test_gates_masks_and_sums():
     assert row.attention == "sdsa"
     assert np.array_equal(row.sops_per_head, total.reshape(T, 3, 2).sum(axis=2))
     assert (result.counts.other["spike_gates"] == 4 * H * W * 6).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_what_comes_later_is_counted_later(steps):
+    """Sums of spikes that count a delay count what it emits, when it does, though its input was counted before."""
+    rng = np.random.default_rng(steps)
+    x = rng.poisson(1.0, (T, H, W, 4))
+    watched = tuple((name, name) for name in ("late", "a", "late_a"))
+    nodes = [
+        Conv2d("first", ("input",), 4, 4, batch_norm=False), firing("a", "first"), HeadSum("sums", ("a",), 2, watched),
+        Delay("late", ("input",), steps), Delay("late_a", ("a",), steps),
+        Conv2d("conv", ("late",), 4, 4, batch_norm=False), Conv2d("conv_a", ("late_a",), 4, 4, batch_norm=False),
+        Add("both", ("conv", "conv_a")), firing("b", "both"), HeadSum("more", ("b",), 2),
+        Add("last", ("sums", "more")),
+    ]  # fmt: skip
+    weights = {f"{name}.weight": rng.standard_normal((4, 4)).astype(np.float32) for name in ("conv", "conv_a")}
+    weights["first.weight"] = np.eye(4, dtype=np.float32)
+    for schedule in ("layer", "time"):
+        net = network(nodes, 4, {key: value[np.newaxis, np.newaxis] for key, value in weights.items()}, kind="events")
+        counts = api.simulate(net, x.transpose(0, 3, 1, 2), schedule=schedule, precision="float64").counts
+        operations = counts.layer("sums").operations
+        assert operations["a"].tolist() == (x > 0).sum(axis=(1, 2, 3)).tolist(), schedule
+        for name, values in (("late", x), ("late_a", x > 0)):
+            late = np.concatenate([np.zeros_like(x), values])[T - min(steps, T) :][:T]
+            assert operations[name].tolist() == late.sum(axis=(1, 2, 3)).tolist(), (schedule, name)
 
 
 @pytest.mark.parametrize("reads", ["spikes", "integers", "real"])

@@ -52,9 +52,7 @@ class Delaying:
             values = np.broadcast_to(values, (packet.steps, *values.shape[1:]))
         # of a map that stands for all timesteps, NumPy would make an array in another order
         behind = np.ascontiguousarray(np.concatenate([before.values, values[: packet.steps - self.steps]]))
-        if isinstance(packet, RealMap):
-            return replace(packet, values=behind)
-        return replace(packet, values=behind, lists={})
+        return replace(packet, values=behind)
 
     def _nothing(self, start: int, steps: int) -> Packet:
         """Return a packet of zeros."""
