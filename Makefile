@@ -101,7 +101,7 @@ build/lowest/bin/.ready: pyproject.toml .ci/lowest.txt
 build/newest/bin/.ready: pyproject.toml $(BIN)/.dev
 	rm -rf build/newest
 	$$($(BIN)/python tests/pythons.py --newest) -m venv build/newest
-	build/newest/bin/pip install --quiet --editable '.[dev,docs]'
+	build/newest/bin/pip install --quiet --editable '.[dev]'
 	touch $@
 
 test-lowest: build/lowest/bin/.ready
