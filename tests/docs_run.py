@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from docs_compare import difference, rewritten, tolerance
+from docs_compare import Within, difference, rewritten, tolerance
 from docs_pages import ROOT, Block, PageError, blocks, commands
 
 from evsim import demo
@@ -132,7 +132,9 @@ class Session:
         self, block: Block, shown: list[str], printed: Printed, *, part: bool = False, line: int = 0
     ) -> list[str]:
         """Hold lines of a page against an output; return those that the page should have."""
-        within = tolerance(block.attributes.get("tolerance", TIMES if block.mark == "timing" else ""))
+        timing = block.mark == "timing"
+        share = tolerance(block.attributes.get("tolerance", TIMES if timing else ""))
+        within = Within(share, last=timing and block.attributes["timing"] == "last")
         texts = [printed.out.splitlines(), printed.both.splitlines()]
         differences = [difference(shown, text, within, part=part) for text in texts]
         if not all(differences):
