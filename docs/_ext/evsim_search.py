@@ -32,8 +32,17 @@ def sections(app: Sphinx) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _text(parts: list[nodes.Node]) -> str:
-    hidden = (nodes.comment, nodes.raw)
-    return " ".join(" ".join(part.astext().split()) for part in parts if not isinstance(part, hidden))
+    """Return the text of nodes, without comments and HTML."""
+    return " ".join(" ".join(part.astext().split()) for part in map(_shown, parts))
+
+
+def _shown(part: nodes.Node) -> nodes.Node:
+    copy = part.deepcopy()
+    for hidden in list(copy.findall(lambda node: isinstance(node, nodes.comment | nodes.raw))):
+        if hidden.parent is None:
+            return nodes.Text("")
+        hidden.parent.remove(hidden)
+    return copy
 
 
 def write(app: Sphinx, error: Exception | None) -> None:
