@@ -18,7 +18,7 @@ AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
 	test-avx2 test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures fuzz-guided test-networks bench bench-quick \
-	bench-eval experiments clean
+	bench-eval experiments docs clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,7 +28,7 @@ $(BIN)/.installed: pyproject.toml
 $(BIN)/.dev: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(LOCK),)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[dev,docs]'
 else
 	$(BIN)/pip install --quiet --require-hashes --requirement $(LOCK)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
@@ -54,6 +54,10 @@ lint: $(BIN)/.dev
 	cd $(FLAT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p evsim
 	cd $(FLAT) && PYTHONPATH=. $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
 
+# the site, into build/site: open build/site/index.html; a warning fails it
+docs: $(BIN)/.dev
+	$(BIN)/sphinx-build -W --keep-going -q -d build/doctrees docs build/site
+
 # the bundled model on all held-out digits, each recorded, written, read and run by evsim
 accuracy: $(BIN)/.dev
 	$(BIN)/python tests/reference/measure_demo.py
@@ -77,7 +81,7 @@ $(TOOLS)/.ready: .ci/tools.txt
 
 # the newest release of all that is needed, and the oldest that pyproject.toml allows (wheels alone; dv has none)
 lock: $(TOOLS)/.ready
-	$(LOCKING) --universal --extra dev pyproject.toml --output-file .ci/dev.txt
+	$(LOCKING) --universal --extra dev --extra docs pyproject.toml --output-file .ci/dev.txt
 	$(LOCKING) --universal .ci/tools.in --output-file .ci/tools.txt
 	$(LOCKING) --resolution lowest-direct --only-binary :all: --no-binary dv --extra dev pyproject.toml \
 		--output-file .ci/lowest.txt
