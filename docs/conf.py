@@ -23,11 +23,11 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
+    "evsim_commands",
     "evsim_figure",
 ]
 exclude_patterns = ["_ext", "**.ipynb_checkpoints"]
-templates_path: list[str] = []
-nitpicky = False
+default_role = "code"
 
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline", "attrs_block", "fieldlist"]
 myst_heading_anchors = 4

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import io
+import json
 import os
 import re
 import shlex
@@ -22,11 +23,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
-from docs_compare import difference, rewritten, tolerance
+import numpy as np
+from docs_compare import Within, difference, rewritten, tolerance
+from docs_numbers import Check, agrees, checks
 from docs_pages import ROOT, Block, PageError, blocks, commands
 
+import evsim
 from evsim import demo
 from evsim.cli.main import main as evsim_main
 
@@ -70,6 +75,7 @@ class Session:
     new: dict[int, list[str]] = field(default_factory=dict)
     ran: list[Block] = field(default_factory=list)
     names: dict[str, object] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
     last: Printed | None = None
 
     def runs(self, block: Block) -> bool:
@@ -103,6 +109,33 @@ class Session:
             elif block.kind == "figure" and not self.picture(block).exists():
                 self.faults.append(f"line {block.line}: {block.text}: no file {self.picture(block).name}")
 
+    def hold(self, check: Check) -> None:
+        """Compute numbers of the prose, and hold them against what it says."""
+        expression, _, share = check.expression.partition("±")
+        names = {"j": self._json, "at": _at, "out": self._out, "np": np, "evsim": evsim} | self.names
+        try:
+            values = eval(expression, names)  # noqa: S307 - the project's own page
+            values = values if isinstance(values, tuple | list) else (values,)
+            told = [number for number, computed in zip(check.numbers, values, strict=True)
+                    if not agrees(number, float(computed), tolerance(share.strip()))]  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - whatever a page does wrong is told with the page
+            values, told = (repr(error),), check.numbers
+        if told:
+            self.faults.append(f"line {check.line}: {', '.join(told)}, but {check.expression} is {values}")
+
+    def _out(self, command: str) -> str:
+        """Return what a command prints; each runs once."""
+        if command not in self.outputs:
+            printed = self._run(command, "none")
+            if printed.code:
+                raise PageError(f"{command}: exit code {printed.code}: {printed.both}")
+            self.outputs[command] = printed.out
+        return self.outputs[command]
+
+    def _json(self, command: str) -> Any:
+        """Return what a command prints as JSON, or what lies in a file of it."""
+        return json.loads(Path(command).read_text("utf-8") if command.endswith(".json") else self._out(command))
+
     def picture(self, block: Block) -> Path:
         """Return the file that the command of a figure writes."""
         words = shlex.split(block.text)
@@ -114,7 +147,7 @@ class Session:
     def _console(self, block: Block) -> None:
         lines: list[str] = []
         for command in commands(block):
-            printed = self.last = self._run(command.text)
+            printed = self.last = self._run(command.text, block.attributes.get("columns", "80"))
             told = [f"$ {command.text}"]
             wanted = int(block.attributes.get("exit", 2 if any(s.startswith("evsim: ") for s in command.shown) else 0))
             if printed.code != wanted:
@@ -132,7 +165,9 @@ class Session:
         self, block: Block, shown: list[str], printed: Printed, *, part: bool = False, line: int = 0
     ) -> list[str]:
         """Hold lines of a page against an output; return those that the page should have."""
-        within = tolerance(block.attributes.get("tolerance", TIMES if block.mark == "timing" else ""))
+        timing = block.mark == "timing"
+        share = tolerance(block.attributes.get("tolerance", TIMES if timing else ""))
+        within = Within(share, last=timing and block.attributes["timing"] == "last")
         texts = [printed.out.splitlines(), printed.both.splitlines()]
         differences = [difference(shown, text, within, part=part) for text in texts]
         if not all(differences):
@@ -145,10 +180,17 @@ class Session:
             self.new[block.line] = new
         return new
 
-    def _run(self, text: str) -> Printed:
+    def _run(self, text: str, columns: str = "80") -> Printed:
+        """Run a command as on a plain terminal of so many columns; ``none`` is a pipe, which has no width."""
+        pipe = columns == "none"
+        plain = {"NO_COLOR": "1", "TERM": "dumb"}
+        with mock.patch.dict(os.environ, plain if pipe else plain | {"COLUMNS": columns}):
+            return self._run_it(text, terminal=not pipe)
+
+    def _run_it(self, text: str, *, terminal: bool) -> Printed:
         first = shlex.split(text, comments=True)[:1] if not SHELL.search(text) else []
         if first in (["evsim"], [".venv/bin/evsim"]):
-            return _inside(lambda: _evsim(shlex.split(text, comments=True)[1:]))
+            return _inside(lambda: _evsim(shlex.split(text, comments=True)[1:]), terminal=terminal)
         return self._shell(text)
 
     def _shell(self, text: str) -> Printed:
@@ -170,12 +212,21 @@ class Session:
         return printed
 
 
+def _at(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the entry of a list in JSON that a name or a model names."""
+    return next(entry for entry in entries if name in (entry.get("name"), entry.get("model")))
+
+
 class _Tee(io.StringIO):
     """Keeps what is written, and gives it to another too."""
 
-    def __init__(self, also: io.StringIO) -> None:
+    def __init__(self, also: io.StringIO, *, terminal: bool = False) -> None:
         super().__init__()
-        self.also = also
+        self.also, self.terminal = also, terminal
+
+    def isatty(self) -> bool:
+        """Tell whether this stands for a terminal."""
+        return self.terminal
 
     def write(self, text: str) -> int:
         """Keep a text in both."""
@@ -188,10 +239,10 @@ def _evsim(arguments: list[str]) -> None:
         evsim_main()
 
 
-def _inside(action: Callable[[], object]) -> Printed:
+def _inside(action: Callable[[], object], *, terminal: bool = False) -> Printed:
     """Do something in this process and keep what it prints."""
     both = io.StringIO()
-    out, code = _Tee(both), 0
+    out, code = _Tee(both, terminal=terminal), 0
     with redirect_stdout(out), redirect_stderr(_Tee(both)):
         try:
             action()
@@ -212,12 +263,11 @@ def scratch() -> Iterator[Path]:
         demo.save(folder / "demo-out")
         for own, file in COPIES.items():
             shutil.copy(folder / "demo-out" / file, folder / own)
-        (folder / "tests").mkdir()
-        (folder / "tests" / "data").symlink_to(ROOT / "tests" / "data")
+
+        (folder / "tests").symlink_to(ROOT / "tests")
         os.chdir(folder)
         try:
-            with mock.patch.dict(os.environ, {"COLUMNS": "80", "NO_COLOR": "1"}):
-                yield folder
+            yield folder
         finally:
             os.chdir(before)
 
@@ -236,6 +286,9 @@ def run(text: str, *, slow: bool = False) -> Session:
         session = Session(folder, slow=slow)
         for block in blocks(text):
             session.take(block)
+        for check in checks(text):
+            if slow or not check.nightly:
+                session.hold(check)
         return session
 
 

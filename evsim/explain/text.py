@@ -66,7 +66,7 @@ def head(life: Life) -> Iterator[str]:
     yield f"spikes: {total}" + (f", at t = {spikes}" if spikes else "; it never reached its threshold")
     cost, out = sum(step.pj for step in life.steps), sum(step.out_pj for step in life.steps)
     prices = life.profile.name
-    yield f"energy ({prices}): {cost:,.2f} pJ for the sums that it read, {out:,.2f} pJ for what its spikes set off"
+    yield f"energy ({prices}): {cost:,.2f} pJ for what it read, {out:,.2f} pJ for its spikes"
 
 
 def plot(life: Life, width: int = WIDTH) -> list[str]:
@@ -131,15 +131,18 @@ def _row(step: Step, kinds: Sequence[str]) -> tuple[Value, ...]:
 
 
 def _key(life: Life) -> str:
-    key = "v is compared with the threshold, kept is what is left; read: cost of the sums, sent: of its spikes"
-    return f"{key}\n{exactness(life)}"
+    key = (
+        "v is held against the threshold, kept is what is left of it",
+        "read: energy of the sums that it read; sent: of those that its spikes go into",
+    )
+    return "\n".join((*key, exactness(life)))
 
 
 def exactness(life: Life) -> str:
     """Return in how far what is shown adds up to what the engine computed."""
     if all(step.exact for step in life.steps):
-        return "the additions, in the engine's order, give the engine's sums and potentials to the last bit"
-    return "sums and potentials are the engine's; some additions are in another order and differ in rounding"
+        return "the additions give the engine's sums and potentials to the last bit"
+    return "sums and potentials are the engine's; some additions differ from them in rounding"
 
 
 def _additions(life: Life, step: Step, top: int) -> Iterator[str]:
@@ -210,7 +213,7 @@ def why_report(life: Life, root: Cause, way: Sequence[Cause]) -> str:
     fired = "fired" if life.at(place.t).emitted else "did not fire; its potential was highest,"
     lines = [
         f"why: {name} {fired} at v = {root.push:.4f}",
-        "each line: what it added to the potential of the line above it, after what leaked since",
+        "each line: what it added to the potential of the line above, less what leaked",
     ]
     lines += drawn(root, "  ")
     lines += ["", "the strongest way down, of each spike its strongest cause:"]
@@ -233,5 +236,5 @@ def reach_table(waves: Sequence[Wave], t: int) -> Table:
         Column("layer of neurons"), Column("layers on", "whole", drop=1), Column("t", "whole"),
         Column("can be moved", "whole"), Column("fired then", "whole"),
     )  # fmt: skip
-    title = f"reach: whom the spike at t = {t} can move (a bound: all to whom a way leads), and who fired then"
+    title = f"reach: whom the spike at t = {t} can move (an upper bound), and who fired then"
     return Table(columns, tuple((w.layer, w.depth, w.t, w.neurons, w.fired) for w in waves), title)
