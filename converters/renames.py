@@ -116,9 +116,22 @@ def nearest(shapes: Shapes, families: Families) -> tuple[str, list[str], list[st
 
 def _alone(checkpoint: Checkpoint, families: Families, weights: str | None) -> Checkpoint | None:
     """Return a checkpoint that fits one of these families, without prefix and losses; None if none fits."""
-    if any(family.fits(checkpoint.shapes) for family in families.values()):
+    if _fits(checkpoint.shapes, families) and not _fits(_inside(checkpoint.shapes, _prefix(weights)), families):
         return _without_losses(checkpoint)
     return _without_prefix(checkpoint, families, weights)
+
+
+def _fits(shapes: Shapes, families: Families) -> bool:
+    return any(family.fits(shapes) for family in families.values())
+
+
+def _prefix(weights: str | None) -> str:
+    """Return how keys begin that lie under a name."""
+    return f"{(weights or '').rstrip('.')}."
+
+
+def _inside(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
+    return {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
 
 
 def _of_others() -> Families:
@@ -136,12 +149,18 @@ def _without_prefix(checkpoint: Checkpoint, families: Families, weights: str | N
     for prefix in _prefixes(shapes):
         if any(prefix.startswith(outer) for outer in found):
             continue
-        inner = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
-        if any(family.fits(inner) for family in families.values()):
+        if _fits(_inside(shapes, prefix), families):
             found.append(prefix)
     if not found:
         return None
-    named = [prefix for prefix in found if prefix.rstrip(".") == (weights or "").rstrip(".")]
+    asked = _prefix(weights)
+    named = [prefix for prefix in found if prefix == asked]
+    if not named and _inside(shapes, asked):
+        names = ", ".join(prefix.rstrip(".") for prefix in found)
+        raise OptionError(
+            f"{checkpoint.path}: under {shown(asked.rstrip('.'))} is no network that evsim knows; `weights` can be one "
+            f"of: {names}"
+        )
     plain = named or [prefix for prefix in found if not EMA.search(prefix)] or found
     if len(plain) > 1:
         names = ", ".join(prefix.rstrip(".") for prefix in plain)
