@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "docs" / "_ext")]
+sys.path[:0] = [str(ROOT / "docs" / "_ext"), str(ROOT / "tests")]
 
 from evsim import __version__  # noqa: E402
 
@@ -23,6 +23,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
+    "evsim_figure",
 ]
 exclude_patterns = ["_ext", "**.ipynb_checkpoints"]
 templates_path: list[str] = []

@@ -1,4 +1,4 @@
-"""Is what a page shows what was printed? Text to the letter, numbers within a tolerance, ``...`` for what is left out."""
+"""Hold what a page shows against what was printed: ``...`` leaves out, numbers may have a tolerance."""
 
 from __future__ import annotations
 

@@ -124,9 +124,9 @@ def _plain(lines: list[str], number: int, found: list[Block]) -> int:
             raise PageError(f"line {number + 1}: a set-up stands on lines of its own: <!-- setup: COMMAND -->")
         found.append(Block("setup", command[1], number + 1))
         return end + 1
-    if lines[number].startswith("    ") and (number == 0 or not lines[number - 1].strip()):
-        if COMMAND.match(lines[number].strip()):
-            found.append(Block("indented", lines[number].strip(), number + 1))
+    begins = lines[number].startswith("    ") and (number == 0 or not lines[number - 1].strip())
+    if begins and COMMAND.match(lines[number].strip()):
+        found.append(Block("indented", lines[number].strip(), number + 1))
     return number + 1
 
 

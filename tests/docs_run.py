@@ -32,6 +32,8 @@ from evsim.cli.main import main as evsim_main
 
 TIMES = "x3"
 """How far measured times may be from those of the page, where it names nothing else."""
+COPIES = {"model.h5": "model.h5", "dvs_sample.aedat": "dvs_sample.aedat", "recording.aedat": "dvs_sample.aedat"}
+"""What lies in the folder of a page, beside what ``evsim demo --save demo-out`` writes."""
 SHELL = re.compile(r"[|<>;&$*`(){}\n\\]")
 
 
@@ -208,11 +210,7 @@ def scratch() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         demo.save(folder / "demo-out")
-        for file, own in (
-            ("model.h5", "model.h5"),
-            ("dvs_sample.aedat", "dvs_sample.aedat"),
-            ("dvs_sample.aedat", "recording.aedat"),
-        ):
+        for own, file in COPIES.items():
             shutil.copy(folder / "demo-out" / file, folder / own)
         (folder / "tests").mkdir()
         (folder / "tests" / "data").symlink_to(ROOT / "tests" / "data")
