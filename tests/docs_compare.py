@@ -140,15 +140,23 @@ def rewritten(shown: list[str], printed: list[str], within: float = 0.0, *, part
     return lines
 
 
-def _nearest(run: list[str], printed: list[str], start: int, first: bool, last: bool) -> list[str]:
-    """Return as many printed lines as a run has, those most like it."""
-    if not run:
+def _nearest(run: list[str], printed: list[str], start: int, first: bool, last: bool) -> list[str]:  # noqa: FBT001
+    """Return the printed lines from the one most like the first of a run to the one most like its last."""
+    rest = printed[start:]
+    if not run or not rest:
         return []
-    if first or last:
-        return printed[: len(run)] if first else printed[-len(run) :]
-    windows = [printed[at : at + len(run)] for at in range(start, max(start, len(printed) - len(run)) + 1)]
-    want = "\n".join(run)
-    return max(windows, key=lambda window: difflib.SequenceMatcher(None, want, "\n".join(window)).ratio())
+    begin = 0 if first else _likest(run[0], rest, 0)
+    end = len(rest) if last else _likest(run[-1], rest, begin, len(run) - 1) + 1
+    return rest[begin:end]
+
+
+def _likest(line: str, lines: list[str], start: int, guess: int = 0) -> int:
+    """Return which of the lines from `start` on is most like one; of equals the nearest to the guess."""
+
+    def likeness(at: int) -> tuple[float, int]:
+        return difflib.SequenceMatcher(None, line, lines[at]).ratio(), -abs(at - start - guess)
+
+    return max(range(start, len(lines)), key=likeness)
 
 
 def _stripped(lines: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ CONTAINERS = (
 )  # fmt: skip
 """Directives whose content is Markdown again; that of all others is theirs."""
 MARKS = ("nightly", "torch", "timing", "not-run")
-KNOWN = {*MARKS, "tolerance", "exit", "file"}
+KNOWN = {*MARKS, "tolerance", "exit", "file", "columns"}
 FENCE = re.compile(r"^( *)(`{3,}|~{3,}|:{3,})([^`]*)$")
 SETUP = re.compile(r"^\s*<!-- setup: (.*?) -->\s*$", re.MULTILINE | re.DOTALL)
 SHELLS = ("sh", "bash", "shell", "zsh", "shell-session", "bash-session")
@@ -39,7 +39,7 @@ class Block:
     line
         Of its first line of content, from 1.
     attributes
-        What stands behind the language: marks, ``tolerance``, ``exit``, ``file``.
+        What stands behind the language: marks, ``tolerance``, ``exit``, ``file``, ``columns``.
     indent
         Spaces before its fence.
     """

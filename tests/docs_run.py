@@ -114,7 +114,7 @@ class Session:
     def _console(self, block: Block) -> None:
         lines: list[str] = []
         for command in commands(block):
-            printed = self.last = self._run(command.text)
+            printed = self.last = self._run(command.text, block.attributes.get("columns", "80"))
             told = [f"$ {command.text}"]
             wanted = int(block.attributes.get("exit", 2 if any(s.startswith("evsim: ") for s in command.shown) else 0))
             if printed.code != wanted:
@@ -145,10 +145,17 @@ class Session:
             self.new[block.line] = new
         return new
 
-    def _run(self, text: str) -> Printed:
+    def _run(self, text: str, columns: str = "80") -> Printed:
+        """Run a command as on a plain terminal of so many columns; ``none`` is a pipe, which has no width."""
+        pipe = columns == "none"
+        plain = {"NO_COLOR": "1", "TERM": "dumb"}
+        with mock.patch.dict(os.environ, plain if pipe else plain | {"COLUMNS": columns}):
+            return self._run_it(text, terminal=not pipe)
+
+    def _run_it(self, text: str, *, terminal: bool) -> Printed:
         first = shlex.split(text, comments=True)[:1] if not SHELL.search(text) else []
         if first in (["evsim"], [".venv/bin/evsim"]):
-            return _inside(lambda: _evsim(shlex.split(text, comments=True)[1:]))
+            return _inside(lambda: _evsim(shlex.split(text, comments=True)[1:]), terminal=terminal)
         return self._shell(text)
 
     def _shell(self, text: str) -> Printed:
@@ -173,9 +180,13 @@ class Session:
 class _Tee(io.StringIO):
     """Keeps what is written, and gives it to another too."""
 
-    def __init__(self, also: io.StringIO) -> None:
+    def __init__(self, also: io.StringIO, *, terminal: bool = False) -> None:
         super().__init__()
-        self.also = also
+        self.also, self.terminal = also, terminal
+
+    def isatty(self) -> bool:
+        """Tell whether this stands for a terminal."""
+        return self.terminal
 
     def write(self, text: str) -> int:
         """Keep a text in both."""
@@ -188,10 +199,10 @@ def _evsim(arguments: list[str]) -> None:
         evsim_main()
 
 
-def _inside(action: Callable[[], object]) -> Printed:
+def _inside(action: Callable[[], object], *, terminal: bool = False) -> Printed:
     """Do something in this process and keep what it prints."""
     both = io.StringIO()
-    out, code = _Tee(both), 0
+    out, code = _Tee(both, terminal=terminal), 0
     with redirect_stdout(out), redirect_stderr(_Tee(both)):
         try:
             action()
@@ -216,8 +227,7 @@ def scratch() -> Iterator[Path]:
         (folder / "tests" / "data").symlink_to(ROOT / "tests" / "data")
         os.chdir(folder)
         try:
-            with mock.patch.dict(os.environ, {"COLUMNS": "80", "NO_COLOR": "1"}):
-                yield folder
+            yield folder
         finally:
             os.chdir(before)
 
