@@ -25,7 +25,7 @@ extensions = [
     "sphinx_design",
     "evsim_figure",
 ]
-exclude_patterns = ["_ext", "**.ipynb_checkpoints"]
+exclude_patterns = ["_ext", "**.ipynb_checkpoints", "notebooks/class.md", "notebooks/class-student.ipynb"]
 templates_path: list[str] = []
 nitpicky = False
 
