@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 GAP = "..."
@@ -24,7 +25,26 @@ def tolerance(text: str) -> float:
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)
 
 
-def same_line(shown: str, printed: str, within: float = 0.0) -> bool:
+@dataclass(frozen=True)
+class Within:
+    """How far numbers may be from those of the page.
+
+    Parameters
+    ----------
+    share
+        Of the lesser of two numbers.
+    last
+        Whether that holds for the last number of a line alone.
+    """
+
+    share: float = 0.0
+    last: bool = False
+
+
+EXACT = Within()
+
+
+def same_line(shown: str, printed: str, within: Within = EXACT) -> bool:
     """Tell whether a line is the printed one; ``...`` in it is any text.
 
     Parameters
@@ -32,7 +52,7 @@ def same_line(shown: str, printed: str, within: float = 0.0) -> bool:
     shown, printed
         A line of the page, and one that was printed.
     within
-        By which share numbers may differ.
+        How far numbers may differ.
     """
     shown, printed = shown.rstrip(), printed.rstrip()
     if shown == printed:
@@ -41,20 +61,32 @@ def same_line(shown: str, printed: str, within: float = 0.0) -> bool:
         pattern = ".*".join(map(re.escape, shown.split(GAP)))
         if re.fullmatch(pattern, printed):
             return True
-    return bool(within) and _near(shown, printed, within)
+    return bool(within.share) and _near(shown, printed, within)
 
 
-def _near(shown: str, printed: str, within: float) -> bool:
+def _near(shown: str, printed: str, within: Within) -> bool:
     """Tell whether texts are equal but for spaces, and numbers but for the tolerance."""
     texts = [" ".join(NUMBER.sub("#", line).split()) for line in (shown, printed)]
     if texts[0] != texts[1]:
         return False
-    pairs = zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True)
-    for left, right in ((float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in pairs):
-        high, low = max(abs(left), abs(right)), min(abs(left), abs(right))
-        if left * right < 0 or high > low * (1 + within) + 1e-12:
-            return False
-    return True
+    pairs = list(zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True))
+    if within.last and any(left != right for left, right in pairs[:-1]):
+        return False
+    return all(near(*(float(number.replace(",", "")) for number in pair), within.share) for pair in pairs)
+
+
+def near(left: float, right: float, share: float) -> bool:
+    """Tell whether two numbers are apart by at most a share of the lesser.
+
+    Parameters
+    ----------
+    left, right
+        The numbers.
+    share
+        Of the lesser in magnitude.
+    """
+    high, low = max(abs(left), abs(right)), min(abs(left), abs(right))
+    return left * right >= 0 and high <= low * (1 + share) + 1e-12
 
 
 def segments(shown: list[str]) -> list[list[str]]:
@@ -74,7 +106,7 @@ def segments(shown: list[str]) -> list[list[str]]:
     return runs
 
 
-def place(run: list[str], printed: list[str], start: int, within: float) -> int | None:
+def place(run: list[str], printed: list[str], start: int, within: Within) -> int | None:
     """Return where a run of lines stands among those printed, from `start` on, or None."""
     for at in range(start, len(printed) - len(run) + 1):
         if all(same_line(a, b, within) for a, b in zip(run, printed[at : at + len(run)], strict=True)):
@@ -82,7 +114,7 @@ def place(run: list[str], printed: list[str], start: int, within: float) -> int 
     return None
 
 
-def difference(shown: list[str], printed: list[str], within: float = 0.0, *, part: bool = False) -> str:
+def difference(shown: list[str], printed: list[str], within: Within = EXACT, *, part: bool = False) -> str:
     """Return nothing where a page shows what was printed, else what differs, as lines to read.
 
     Parameters
@@ -90,7 +122,7 @@ def difference(shown: list[str], printed: list[str], within: float = 0.0, *, par
     shown, printed
         Lines of the page, and of the output.
     within
-        By which share numbers may differ.
+        How far numbers may differ.
     part
         Whether the page may show a part from the middle.
     """
@@ -113,7 +145,7 @@ def difference(shown: list[str], printed: list[str], within: float = 0.0, *, par
     return ""
 
 
-def rewritten(shown: list[str], printed: list[str], within: float = 0.0, *, part: bool = False) -> list[str]:
+def rewritten(shown: list[str], printed: list[str], within: Within = EXACT, *, part: bool = False) -> list[str]:
     """Return the lines that a page should show: those that it shows where they hold, else what was printed there.
 
     Parameters
@@ -134,13 +166,13 @@ def rewritten(shown: list[str], printed: list[str], within: float = 0.0, *, part
     for number, run in enumerate(runs):
         first, last = number == 0 and not part, number == len(runs) - 1 and not part
         new = _nearest(run, printed, at, first, last)
-        found = place(new, printed, at, 0.0)
+        found = place(new, printed, at, EXACT)
         at = at if found is None else found + len(new)
         lines += [*([GAP] if number else []), *new]
     return lines
 
 
-def _nearest(run: list[str], printed: list[str], start: int, first: bool, last: bool) -> list[str]:  # noqa: FBT001
+def _nearest(run: list[str], printed: list[str], start: int, first: bool, last: bool) -> list[str]:
     """Return the printed lines from the one most like the first of a run to the one most like its last."""
     rest = printed[start:]
     if not run or not rest:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import io
+import json
 import os
 import re
 import shlex
@@ -22,11 +23,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
-from docs_compare import difference, rewritten, tolerance
+import numpy as np
+from docs_compare import Within, difference, rewritten, tolerance
+from docs_numbers import Check, agrees, checks
 from docs_pages import ROOT, Block, PageError, blocks, commands
 
+import evsim
 from evsim import demo
 from evsim.cli.main import main as evsim_main
 
@@ -70,6 +75,7 @@ class Session:
     new: dict[int, list[str]] = field(default_factory=dict)
     ran: list[Block] = field(default_factory=list)
     names: dict[str, object] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
     last: Printed | None = None
 
     def runs(self, block: Block) -> bool:
@@ -103,6 +109,33 @@ class Session:
             elif block.kind == "figure" and not self.picture(block).exists():
                 self.faults.append(f"line {block.line}: {block.text}: no file {self.picture(block).name}")
 
+    def hold(self, check: Check) -> None:
+        """Compute numbers of the prose, and hold them against what it says."""
+        expression, _, share = check.expression.partition("±")
+        names = {"j": self._json, "at": _at, "out": self._out, "np": np, "evsim": evsim} | self.names
+        try:
+            values = eval(expression, names)  # noqa: S307 - the project's own page
+            values = values if isinstance(values, tuple | list) else (values,)
+            told = [number for number, computed in zip(check.numbers, values, strict=True)
+                    if not agrees(number, float(computed), tolerance(share.strip()))]  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - whatever a page does wrong is told with the page
+            values, told = (repr(error),), check.numbers
+        if told:
+            self.faults.append(f"line {check.line}: {', '.join(told)}, but {check.expression} is {values}")
+
+    def _out(self, command: str) -> str:
+        """Return what a command prints; each runs once."""
+        if command not in self.outputs:
+            printed = self._run(command, "none")
+            if printed.code:
+                raise PageError(f"{command}: exit code {printed.code}: {printed.both}")
+            self.outputs[command] = printed.out
+        return self.outputs[command]
+
+    def _json(self, command: str) -> Any:
+        """Return what a command prints as JSON, or what lies in a file of it."""
+        return json.loads(Path(command).read_text("utf-8") if command.endswith(".json") else self._out(command))
+
     def picture(self, block: Block) -> Path:
         """Return the file that the command of a figure writes."""
         words = shlex.split(block.text)
@@ -132,7 +165,9 @@ class Session:
         self, block: Block, shown: list[str], printed: Printed, *, part: bool = False, line: int = 0
     ) -> list[str]:
         """Hold lines of a page against an output; return those that the page should have."""
-        within = tolerance(block.attributes.get("tolerance", TIMES if block.mark == "timing" else ""))
+        timing = block.mark == "timing"
+        share = tolerance(block.attributes.get("tolerance", TIMES if timing else ""))
+        within = Within(share, last=timing and block.attributes["timing"] == "last")
         texts = [printed.out.splitlines(), printed.both.splitlines()]
         differences = [difference(shown, text, within, part=part) for text in texts]
         if not all(differences):
@@ -175,6 +210,11 @@ class Session:
         if printed.code:
             self.faults.append(f"line {block.line}: the Python block fails\n{printed.both}")
         return printed
+
+
+def _at(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the entry of a list in JSON that a name or a model names."""
+    return next(entry for entry in entries if name in (entry.get("name"), entry.get("model")))
 
 
 class _Tee(io.StringIO):
@@ -223,8 +263,8 @@ def scratch() -> Iterator[Path]:
         demo.save(folder / "demo-out")
         for own, file in COPIES.items():
             shutil.copy(folder / "demo-out" / file, folder / own)
-        (folder / "tests").mkdir()
-        (folder / "tests" / "data").symlink_to(ROOT / "tests" / "data")
+
+        (folder / "tests").symlink_to(ROOT / "tests")
         os.chdir(folder)
         try:
             yield folder
@@ -246,6 +286,9 @@ def run(text: str, *, slow: bool = False) -> Session:
         session = Session(folder, slow=slow)
         for block in blocks(text):
             session.take(block)
+        for check in checks(text):
+            if slow or not check.nightly:
+                session.hold(check)
         return session
 
 
