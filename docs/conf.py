@@ -37,6 +37,7 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_merge_streams = True
+suppress_warnings = ["mystnb.unknown_mime_type"]  # a chart is Vega-Lite too, for Jupyter; pages show its drawing
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
