@@ -13,6 +13,9 @@ from evsim import __version__  # noqa: E402
 
 project = "evsim"
 author = "The evsim authors"
+LAST = ROOT / ".ci" / "nightly.last"
+nightly = LAST.read_text(encoding="utf-8").splitlines()[0] if LAST.exists() else "never ran here"
+copyright = f"the evsim authors, MIT. Long commands and timings of these pages ran last: {nightly}"  # noqa: A001
 version = release = __version__
 language = "en"
 html_title = f"evsim {release}"
@@ -23,11 +26,12 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
+    "evsim_commands",
     "evsim_figure",
+    "evsim_search",
 ]
 exclude_patterns = ["_ext", "**.ipynb_checkpoints", "notebooks/class.md", "notebooks/class-student.ipynb"]
-templates_path: list[str] = []
-nitpicky = False
+default_role = "code"
 
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline", "attrs_block", "fieldlist"]
 myst_heading_anchors = 4
@@ -39,7 +43,10 @@ nb_execution_timeout = 120
 nb_merge_streams = True
 suppress_warnings = ["mystnb.unknown_mime_type"]  # a chart is Vega-Lite too, for Jupyter; pages show its drawing
 
-autodoc_typehints = "none"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_typehints_format = "short"
+smartquotes = False
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False

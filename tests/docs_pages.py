@@ -67,7 +67,8 @@ class Command:
 
 def pages() -> list[Path]:
     """Return every page that is held to what it shows: README, CONTRIBUTING and all of docs."""
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    own = [path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "commands"]  # the build writes those
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(own)]
 
 
 def blocks(text: str) -> list[Block]:
