@@ -25,6 +25,14 @@ __all__ = [
 SynapseKind = Literal["conv", "linear"]
 """Kinds of rows that multiply their input by weights."""
 
+SHARED_SUMS = (
+    "shared_weights", "shared_sums", "shared_kept", "product_weights", "product_sums", "product_kept",
+)  # fmt: skip
+"""What is counted of a spike input on request: shared sums, by both definitions."""
+
+ON_REQUEST = (*SHARED_SUMS, "nonzero_weight_operations")
+"""What a layer with weights has only if it was asked for."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RowCounts:
@@ -85,6 +93,12 @@ class SynapseCounts(RowCounts):
         Integer input: value-many accumulates per output reached; else None.
     binary_samples, binary_nonzeros
         Samples whose whole input was 0/1, and the nonzeros in those: the paper's test looks at the data.
+    shared_weights, shared_sums, shared_kept
+        Spike input, on request: weights added, kept sums added on, and kept sums, where quads of neighbours share.
+    product_weights, product_sums, product_kept
+        The same by product sparsity; `evsim.kernels.sharing` defines both.
+    nonzero_weight_operations
+        On request: `sops`, or `macs`, with weights that are not 0.
     """
 
     kind: SynapseKind
@@ -96,6 +110,13 @@ class SynapseCounts(RowCounts):
     acs_unrolled: Ints | None = None
     binary_samples: int = 0
     binary_nonzeros: int = 0
+    shared_weights: Ints | None = None
+    shared_sums: Ints | None = None
+    shared_kept: Ints | None = None
+    product_weights: Ints | None = None
+    product_sums: Ints | None = None
+    product_kept: Ints | None = None
+    nonzero_weight_operations: Ints | None = None
 
     @property
     def neuron_updates(self) -> Ints:
@@ -345,7 +366,8 @@ def _difference(one: Counts, other: Counts) -> str:
 
 def _merged_layers(rows: tuple[LayerCounts, ...]) -> LayerCounts:
     traffic = [row.traffic for row in rows if row.traffic is not None]
-    changes = {key: _sum(rows, key) for key in _summed(rows[0])}
+    lacking = {key: None for key in ON_REQUEST for row in rows if getattr(row, key, 0) is None}
+    changes = lacking | {key: _sum(rows, key) for key in _summed(rows[0]) if key not in lacking}
     if isinstance(rows[0], AttentionCounts) and rows[0].operations:
         parts = [row.operations for row in rows if isinstance(row, AttentionCounts)]
         changes["operations"] = {key: np.add.reduce([part[key] for part in parts]) for key in parts[0]}
