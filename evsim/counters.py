@@ -16,6 +16,7 @@ from evsim.errors import OptionError
 from evsim.geometry import VIRTUAL, Geometry, RowKind, dense_macs
 from evsim.movement import Ints, Traffic, is_maximum
 from evsim.primitives import Kind
+from evsim.sharedsums import ON_REQUEST, SharedSums
 
 __all__ = [
     "ROW_TYPES", "AttentionCounts", "Counts", "Ints", "LayerCounts", "NeuronCounts", "RowCounts", "SynapseCounts",
@@ -24,14 +25,6 @@ __all__ = [
 
 SynapseKind = Literal["conv", "linear"]
 """Kinds of rows that multiply their input by weights."""
-
-SHARED_SUMS = (
-    "shared_weights", "shared_sums", "shared_kept", "product_weights", "product_sums", "product_kept",
-)  # fmt: skip
-"""What is counted of a spike input on request: shared sums, by both definitions."""
-
-ON_REQUEST = (*SHARED_SUMS, "nonzero_weight_operations")
-"""What a layer with weights has only if it was asked for."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -74,8 +67,8 @@ class RowCounts:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SynapseCounts(RowCounts):
-    """Counts of a convolution or linear layer.
+class SynapseCounts(SharedSums, RowCounts):
+    """Counts of a convolution or linear layer, with shared sums if they were asked for.
 
     Attributes
     ----------
@@ -93,12 +86,6 @@ class SynapseCounts(RowCounts):
         Integer input: value-many accumulates per output reached; else None.
     binary_samples, binary_nonzeros
         Samples whose whole input was 0/1, and the nonzeros in those: the paper's test looks at the data.
-    shared_weights, shared_sums, shared_kept
-        Spike input, on request: weights added, kept sums added on, and kept sums, where quads of neighbours share.
-    product_weights, product_sums, product_kept
-        The same by product sparsity; `evsim.kernels.sharing` defines both.
-    nonzero_weight_operations
-        On request: `sops`, or `macs`, with weights that are not 0.
     """
 
     kind: SynapseKind
@@ -110,13 +97,6 @@ class SynapseCounts(RowCounts):
     acs_unrolled: Ints | None = None
     binary_samples: int = 0
     binary_nonzeros: int = 0
-    shared_weights: Ints | None = None
-    shared_sums: Ints | None = None
-    shared_kept: Ints | None = None
-    product_weights: Ints | None = None
-    product_sums: Ints | None = None
-    product_kept: Ints | None = None
-    nonzero_weight_operations: Ints | None = None
 
     @property
     def neuron_updates(self) -> Ints:
@@ -323,6 +303,12 @@ class Counts:
     def macs(self) -> int:
         """All multiply-accumulates."""
         return int(sum(layer.macs.sum() for layer in self.layers))
+
+    @property
+    def shares(self) -> bool:
+        """Whether shared sums were counted."""
+        asked = (layer.nonzero_weight_operations for layer in self.layers if isinstance(layer, SynapseCounts))
+        return any(each is not None for each in asked)
 
     @property
     def dense_macs(self) -> int:

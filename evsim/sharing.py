@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.counters import SHARED_SUMS, Counts, Ints, SynapseCounts
+from evsim.counters import Counts, Ints, SynapseCounts
 from evsim.geometry import Geometry
 from evsim.kernels.sharing import FIGURES, QUAD, shared_by_products, shared_by_quads, weighed
 from evsim.layers.plan import Stage
 from evsim.network import Network
+from evsim.sharedsums import SHARED_SUMS
 from evsim.spikes import Packet, RealMap, SpikeMap
 from evsim.workload import Work, rows
 

@@ -1,4 +1,4 @@
-"""Shared sums by their definitions, as sets and matrices of bits in plain NumPy: what `evsim.kernels.sharing` counts."""
+"""Shared sums by their definitions, as sets and matrices of bits in plain NumPy; what `evsim.sharing` counts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ TILE, QUAD = 128, 4
 ROWS, COLUMNS = 256, 16
 
 
-def tile_of(x, out, kernel, stride, padding, dilation, y, dy, quad, dx):
-    """Return the columns of a quad that a tap reads, and for each whether an output of the map reads it there."""
-    width = x.shape[2]
-    columns = [column for column in quad if column < width]
-    outputs = []
-    for column in columns:
-        ox, left = divmod(column + padding[1] - dx * dilation[1], stride[1])
-        outputs.append(left == 0 and 0 <= ox < out[1])
-    return columns, outputs
+def reached(quad, out, stride, padding, dilation, dx):
+    """Return for each column of a quad whether an output of its row reads it by a tap."""
+    columns = [divmod(column + padding - dx * dilation, stride) for column in quad]
+    return [left == 0 and 0 <= ox < out for ox, left in columns]
 
 
 def by_quads(x, out, kernel, stride, padding, dilation, groups):
@@ -37,10 +32,10 @@ def by_quads(x, out, kernel, stride, padding, dilation, groups):
         if not 0 <= y < height:
             continue
         for t, tile, quad in itertools.product(range(steps), tiles, quads):
-            columns, wanted = tile_of(x, out, kernel, stride, padding, dilation, y, dy, quad, dx)
-            fires = [{c for c in tile if x[t, y, column, c]} for column in columns]
-            fires += [set()] * (QUAD - len(columns))
-            counts[:, t] += of_quad(fires, [*wanted, *[False] * (QUAD - len(columns))])
+            fires = [{c for c in tile if x[t, y, column, c]} for column in quad]
+            wanted = reached(quad, out[1], stride[1], padding[1], dilation[1], dx)
+            beyond = QUAD - len(quad)  # a row may end within a quad
+            counts[:, t] += of_quad(fires + [set()] * beyond, wanted + [False] * beyond)
     return counts
 
 
@@ -82,9 +77,7 @@ def by_products(x, out, kernel, stride, padding, dilation, groups):
     for group in range(groups):
         own = x[..., group * size : (group + 1) * size]
         matrix = windows(own, out, kernel, stride, padding, dilation)
-        for row, column in itertools.product(
-            range(0, len(matrix), ROWS), range(0, matrix.shape[1], COLUMNS)
-        ):
+        for row, column in itertools.product(range(0, len(matrix), ROWS), range(0, matrix.shape[1], COLUMNS)):
             tile = matrix[row : row + ROWS, column : column + COLUMNS]
             bits, prefixes = tile.sum(axis=1), set()
             for i, each in enumerate(tile):

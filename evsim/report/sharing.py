@@ -1,0 +1,72 @@
+"""Shared sums in the table of a run: what additions layers take, beside their synaptic operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from evsim.counters import Counts
+from evsim.document import sharing_of, sharing_totals
+from evsim.report.tables import Column, Table, Value, count, significant
+
+COLUMNS = (Column("quad adds", "count"), Column("product adds", "count"))
+"""Additions where quads of neighbours share, and by product sparsity."""
+
+NONZERO = Column("on nonzero weights", "count")
+"""Only where there are weights that are 0."""
+
+BEHIND = "SOPs"
+"""The column that they stand behind."""
+
+
+def with_sharing(table: Table, counts: Counts, where: Mapping[str, str]) -> Table:
+    """Return a table of layers or sections with the columns of shared sums, if these were counted.
+
+    Parameters
+    ----------
+    table
+        Its first column names the rows.
+    counts
+        Of all its rows.
+    where
+        Layer to the row that it is part of.
+    """
+    if not counts.shares:
+        return table
+    totals, pruned = sharing_totals(counts), has_zeros(counts)
+    sums: dict[Value, list[int | None]] = {row[0]: [None] * 3 for row in table.rows}
+    for layer in counts.layers:
+        if told := sharing_of(layer):
+            shared = [told[key] and told[key]["additions"] for key in ("quads", "product")]
+            own = sums[where[layer.name]]
+            for i, number in enumerate((*shared, told["nonzero_weight_operations"])):
+                own[i] = number if own[i] is None else own[i] if number is None else own[i] + number
+    width, at = 2 + pruned, table.index(BEHIND) + 1
+    rows = tuple((*row[:at], *sums[row[0]][:width], *row[at:]) for row in table.rows)
+    last = (totals["quads"], totals["product"], totals["nonzero_weight_operations"])[:width]
+    total = None if table.total is None else (*table.total[:at], *last, *table.total[at:])
+    columns = (*table.columns[:at], *(*COLUMNS, NONZERO)[:width], *table.columns[at:])
+    return replace(table, columns=columns, rows=rows, total=total)
+
+
+def sharing_lines(counts: Counts) -> list[str]:
+    """Return what sharing saves, in two lines; none where it was not counted."""
+    if not counts.shares:
+        return []
+    totals, lines = sharing_totals(counts), []
+    if sops := totals["sops"]:
+        quads, product = (
+            f"{count(totals[key])} additions ({significant(totals[key] / sops)} per SOP)"
+            for key in ("quads", "product")
+        )
+        lines.append(f"shared sums, of {count(sops)} SOPs with weights: quads {quads}, product sparsity {product}")
+    if has_zeros(counts):
+        share = 1 - totals["nonzero_weight_operations"] / totals["operations"]
+        lines.append(f"weights that are 0: {significant(100 * share)} % of the operations meet one")
+    return lines
+
+
+def has_zeros(counts: Counts) -> bool:
+    """Whether any operation met a weight of 0."""
+    totals = sharing_totals(counts)
+    return totals["nonzero_weight_operations"] < totals["operations"]
