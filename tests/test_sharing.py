@@ -13,7 +13,7 @@ import numpy as np
 import plain_sharing
 import pytest
 from commands import evsim, refused
-from energy_cases import FOLDERS, golden_run, layer_c, spread
+from energy_cases import FOLDERS, golden_run, layer_c
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from networks import networks, sources
@@ -234,24 +234,15 @@ def test_sums_of_samples(shared_run, tmp_path):
 )
 def test_what_no_run_counts_is_refused(changes, fault):
     """Shared sums that no run can have are told."""
-    conv, lif = shared_layer_c().layers
+    conv, lif = layer_c().layers
     arrays = {key: None if value is None else np.full(4, value) for key, value in changes.items()}
-    assert fault in countscheck.fault(replace(shared_layer_c(), layers=(replace(conv, **arrays), lif)))
-    assert not countscheck.fault(shared_layer_c())
-
-
-def shared_layer_c():
-    """Return layer C, whose 36000 operations take 20000 + 4000 additions of quads, 9000 + 3000 by products."""
-    counts = layer_c()
-    numbers = dict(zip(ON_REQUEST, (20000, 4000, 2500, 9000, 3000, 1000, 36000), strict=True))
-    own = {key: spread(number, 4) for key, number in numbers.items()}
-    conv, lif = (replace(layer, traffic=None) for layer in counts.layers)
-    return replace(counts, layers=(replace(conv, **own), lif))
+    assert fault in countscheck.fault(replace(layer_c(), layers=(replace(conv, **arrays), lif)))
+    assert not countscheck.fault(layer_c())
 
 
 def test_the_energy_of_layer_c():
     """Additions at 0.9 pJ; with a memory, each kept sum written once and read as often as one goes on from it."""
-    counts = shared_layer_c()
+    counts = layer_c()
     assert charge(counts, "sharing").pj == pytest.approx(24000 * 0.9)
     assert charge(counts, "sharing", options=Options(sums="product")).pj == pytest.approx(12000 * 0.9)
     access = load_profile("45nm").sram.access(8 * 1024).value * 32 / 64
