@@ -14,6 +14,7 @@ import plain_sharing
 import pytest
 from commands import evsim, refused
 from energy_cases import FOLDERS, golden_run, layer_c
+from evaluations import GOLDEN, folder
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from networks import networks, sources
@@ -292,3 +293,23 @@ def test_a_pruned_model_is_told(tmp_path):
     shown = evsim("run", tmp_path / "m.h5", "--input", tmp_path / "x.npy", "--sharing", "--layers").out
     assert "on nonzero weights" in shown
     assert "weights that are 0: 50" in shown
+
+
+def test_evaluations_count_them_too(tmp_path):
+    """`evsim eval --sharing` tells the sum over the samples, and its audit is charged as counts are."""
+    data = folder(tmp_path / "data", 2)
+    audit, told = tmp_path / "a.h5", tmp_path / "a.json"
+    shown = evsim("eval", GOLDEN, data, "--sharing", "--out", audit, "--json", told).out
+    assert "shared sums, of" in shown
+    totals = json.loads(told.read_text())["sharing"]
+    network = api.load(GOLDEN)
+    runs = [api.simulate(network, path, sharing=True) for path in sorted(data.rglob("*.npy"))]
+    for key, sums in (("quads", "shared_additions"), ("product", "product_additions")):
+        each = [getattr(layer, sums) for run in runs for layer in run.counts.layers if isinstance(layer, SynapseCounts)]
+        assert totals[key] == sum(int(values.sum()) for values in each if values is not None)
+    assert "sharing" in evsim("energy", audit, "--method", "sharing").out
+    plain = tmp_path / "b.h5"
+    evsim("eval", GOLDEN, data, "--out", plain, "--json", told)
+    assert "sharing" not in json.loads(told.read_text())
+    with h5py.File(plain) as file:
+        assert "sharing" not in json.loads(file["header"].asstr()[()])

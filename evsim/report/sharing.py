@@ -13,7 +13,10 @@ COLUMNS = (Column("quad adds", "count"), Column("product adds", "count"))
 """Additions where quads of neighbours share, and by product sparsity."""
 
 NONZERO = Column("on nonzero weights", "count")
-"""Only where there are weights that are 0."""
+"""Only where weights of 0 would show."""
+
+LEAST = 1e-3
+"""Share of the operations that meets weights of 0 where these would show."""
 
 BEHIND = "SOPs"
 """The column that they stand behind."""
@@ -55,11 +58,13 @@ def sharing_lines(counts: Counts) -> list[str]:
         return []
     totals, lines = sharing_totals(counts), []
     if sops := totals["sops"]:
+        each = max(1, counts.samples)
         quads, product = (
-            f"{count(totals[key])} additions ({significant(totals[key] / sops)} per SOP)"
+            f"{count(totals[key] / each)} additions ({significant(totals[key] / sops)} per SOP)"
             for key in ("quads", "product")
         )
-        lines.append(f"shared sums, of {count(sops)} SOPs with weights: quads {quads}, product sparsity {product}")
+        of = f"of {count(sops / each)} SOPs with weights"
+        lines.append(f"shared sums, {of}: quads {quads}, product sparsity {product}")
     if has_zeros(counts):
         share = 1 - totals["nonzero_weight_operations"] / totals["operations"]
         lines.append(f"weights that are 0: {significant(100 * share)} % of the operations meet one")
@@ -67,6 +72,6 @@ def sharing_lines(counts: Counts) -> list[str]:
 
 
 def has_zeros(counts: Counts) -> bool:
-    """Whether any operation met a weight of 0."""
+    """Whether enough operations met a weight of 0 for a table to show it."""
     totals = sharing_totals(counts)
-    return totals["nonzero_weight_operations"] < totals["operations"]
+    return totals["operations"] - totals["nonzero_weight_operations"] > LEAST * totals["operations"]
