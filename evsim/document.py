@@ -168,17 +168,17 @@ def _shared(weights: Ints | None, sums: Ints | None, kept: Ints | None) -> dict[
     }
 
 
-def sharing_totals(counts: Counts) -> dict[str, int]:
+def sharing_totals(counts: Counts) -> dict[str, Any]:
     """Return sums over the layers with weights: what those that read spikes share, and operations on nonzero weights.
 
     `sops` and `operations` are the same without sharing, and on all weights.
     """
     told = [(layer, sharing) for layer in counts.layers if (sharing := sharing_of(layer))]
     shared = [(layer, sharing) for layer, sharing in told if sharing["quads"]]
+    nothing = _shared(*np.zeros((3, 1), np.int64)) or {}
     return {
         "sops": sum(_total(layer.sops) for layer, _ in shared),
-        "quads": sum(sharing["quads"]["additions"] for _, sharing in shared),
-        "product": sum(sharing["product"]["additions"] for _, sharing in shared),
+        **{kind: {key: sum(each[kind][key] for _, each in shared) for key in nothing} for kind in ("quads", "product")},
         "operations": sum(_total(layer.sops) + _total(layer.macs) for layer, _ in told),
         "nonzero_weight_operations": sum(sharing["nonzero_weight_operations"] for _, sharing in told),
     }

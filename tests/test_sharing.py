@@ -261,7 +261,9 @@ def test_from_the_command_line(tmp_path):
     stored, told = tmp_path / "c.h5", tmp_path / "run.json"
     shown = evsim("run", model, "--input", sample, "--sharing", "--counts", stored, "--json", told).out
     assert "quad adds" in shown
-    assert "shared sums, of 13.7 M SOPs with weights: quads" in shown
+    assert (
+        "additions where sums are shared, of 13.7 M SOPs with weights:\n  quads            : 10.6 M  (0.773 " in shown
+    )
     assert "nonzero weights" not in shown
     document = json.loads(told.read_text())
     counts = countsfile.load(stored).counts
@@ -269,10 +271,10 @@ def test_from_the_command_line(tmp_path):
         int(layer.shared_additions.sum()) for layer in counts.layers if layer.kind == "conv" and layer.sops.any()
     )
     totals = document["totals"]["sharing"]
-    assert totals["quads"] == quads == sum(
+    assert totals["quads"]["additions"] == quads == sum(
         row["sharing"]["quads"]["additions"] for row in document["layers"] if (row["sharing"] or {}).get("quads")
     )  # fmt: skip
-    assert totals["product"] < totals["quads"] < totals["sops"] < document["totals"]["sops"]
+    assert totals["product"]["additions"] < quads < totals["sops"] < document["totals"]["sops"]
     assert "sharing" in evsim("energy", stored, "--method", "sharing,exact").out
     rows = list(csv.DictReader(io.StringIO(evsim("traffic", stored, "--csv", "-").out)))
     assert sum(int(row["shared_weights"] or 0) + int(row["shared_sums"] or 0) for row in rows) == quads
@@ -300,13 +302,13 @@ def test_evaluations_count_them_too(tmp_path):
     data = folder(tmp_path / "data", 2)
     audit, told = tmp_path / "a.h5", tmp_path / "a.json"
     shown = evsim("eval", GOLDEN, data, "--sharing", "--out", audit, "--json", told).out
-    assert "shared sums, of" in shown
+    assert "additions where sums are shared, of" in shown
     totals = json.loads(told.read_text())["sharing"]
     network = api.load(GOLDEN)
     runs = [api.simulate(network, path, sharing=True) for path in sorted(data.rglob("*.npy"))]
     for key, sums in (("quads", "shared_additions"), ("product", "product_additions")):
         each = [getattr(layer, sums) for run in runs for layer in run.counts.layers if isinstance(layer, SynapseCounts)]
-        assert totals[key] == sum(int(values.sum()) for values in each if values is not None)
+        assert totals[key]["additions"] == sum(int(values.sum()) for values in each if values is not None)
     assert "sharing" in evsim("energy", audit, "--method", "sharing").out
     plain = tmp_path / "b.h5"
     evsim("eval", GOLDEN, data, "--out", plain, "--json", told)

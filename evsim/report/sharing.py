@@ -15,6 +15,9 @@ COLUMNS = (Column("quad adds", "count"), Column("product adds", "count"))
 NONZERO = Column("on nonzero weights", "count")
 """Only where weights of 0 would show."""
 
+KINDS = {"quads": "quads", "product sparsity": "product"}
+"""Both definitions, and their names in the JSON of a run."""
+
 LEAST = 1e-3
 """Share of the operations that meets weights of 0 where these would show."""
 
@@ -40,13 +43,13 @@ def with_sharing(table: Table, counts: Counts, where: Mapping[str, str]) -> Tabl
     sums: dict[Value, list[int | None]] = {row[0]: [None] * 3 for row in table.rows}
     for layer in counts.layers:
         if told := sharing_of(layer):
-            shared = [told[key] and told[key]["additions"] for key in ("quads", "product")]
+            shared = [told[key] and told[key]["additions"] for key in KINDS.values()]
             own = sums[where[layer.name]]
             for i, number in enumerate((*shared, told["nonzero_weight_operations"])):
                 own[i] = number if own[i] is None else own[i] if number is None else own[i] + number
     width, at = 2 + pruned, table.index(BEHIND) + 1
     rows = tuple((*row[:at], *sums[row[0]][:width], *row[at:]) for row in table.rows)
-    last = (totals["quads"], totals["product"], totals["nonzero_weight_operations"])[:width]
+    last = (*(totals[kind]["additions"] for kind in KINDS.values()), totals["nonzero_weight_operations"])[:width]
     total = None if table.total is None else (*table.total[:at], *last, *table.total[at:])
     columns = (*table.columns[:at], *(*COLUMNS, NONZERO)[:width], *table.columns[at:])
     return replace(table, columns=columns, rows=rows, total=total)
@@ -58,17 +61,18 @@ def sharing_lines(counts: Counts) -> list[str]:
         return []
     totals, lines = sharing_totals(counts), []
     if sops := totals["sops"]:
-        each = max(1, counts.samples)
-        quads, product = (
-            f"{count(totals[key] / each)} additions ({significant(totals[key] / sops)} per SOP)"
-            for key in ("quads", "product")
-        )
-        of = f"of {count(sops / each)} SOPs with weights"
-        lines.append(f"shared sums, {of}: quads {quads}, product sparsity {product}")
+        lines.append(f"additions where sums are shared, of {count(sops / max(1, counts.samples))} SOPs with weights:")
+        lines += [_line(title, totals[kind], sops, max(1, counts.samples)) for title, kind in KINDS.items()]
     if has_zeros(counts):
         share = 1 - totals["nonzero_weight_operations"] / totals["operations"]
         lines.append(f"weights that are 0: {significant(100 * share)} % of the operations meet one")
     return lines
+
+
+def _line(title: str, told: Mapping[str, int], sops: int, samples: int) -> str:
+    total, weights, sums = (told[key] / sops for key in ("additions", "weights_added", "sums_added"))
+    parts = f"{significant(total)} per SOP: weights {significant(weights)}, kept sums {significant(sums)}"
+    return f"  {title:<16} : {count(told['additions'] / samples)}  ({parts})"
 
 
 def has_zeros(counts: Counts) -> bool:
