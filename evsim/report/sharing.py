@@ -9,10 +9,10 @@ from evsim.counters import Counts
 from evsim.document import sharing_of, sharing_totals
 from evsim.report.tables import Column, Table, Value, count, significant
 
-COLUMNS = (Column("quad adds", "count"), Column("product adds", "count"))
+COLUMNS = (Column("quads", "count"), Column("product", "count"))
 """Additions where quads of neighbours share, and by product sparsity."""
 
-NONZERO = Column("on nonzero weights", "count")
+NONZERO = Column("nonzero weights", "count", drop=7)
 """Only where weights of 0 would show."""
 
 KINDS = {"quads": "quads", "product sparsity": "product"}
