@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from evsim.cli.command import command
-from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, argument, option
+from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, SHARING, argument, option
 
 if TYPE_CHECKING:
     from evsim.cli.looks import Look
@@ -53,6 +53,7 @@ def evaluate(
         int | None, option("threads of each worker [default: cores / workers; on Dask 1]", ENGINE)
     ] = None,
     detail: Annotated[bool, option("also measure what moves, for counted-memory", ENGINE, "--detail")] = False,
+    sharing: Annotated[bool, option(SHARING, ENGINE, "--sharing")] = False,
     seed: Annotated[int, option("seed of the bootstrap's intervals", OUTPUT)] = 0,
     nonspike: Annotated[
         str,
@@ -80,7 +81,7 @@ def evaluate(
         Request(
             model, data, out, resume, counts, tuple(tables or ()), pattern, part, outside, strict, precision, workers,
             dask, threads, detail, seed, nonspike, timesteps, reading, profile, allow_memory, json_file, csv_file,
-            html_file, layers, look,
+            html_file, layers, look, sharing,
         )
     )  # fmt: skip
 

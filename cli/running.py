@@ -58,6 +58,7 @@ class Request:
     look: Look = LOOK
     include: str | None = None
     trace: str | None = None
+    sharing: bool = False
 
     @property
     def keeps_spikes(self) -> bool:
@@ -145,6 +146,7 @@ def _simulate(request: Request, network: Network, sample: api.Sample, timeline: 
             sample,
             record_spikes=request.keeps_spikes,
             detail=request.detailed,
+            sharing=request.sharing,
             anytime=bool(request.html_file or request.json_file or request.look.format == "json"),
             observers=[progress],
             timeline=timeline,
@@ -164,6 +166,7 @@ def _in_both(request: Request, network: Network, sample: api.Sample) -> Precisio
             threads=request.threads,
             record_spikes=request.keeps_spikes,
             detail=request.detailed,
+            sharing=request.sharing,
             progress=progress,
         )
 

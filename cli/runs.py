@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 from evsim.cli.command import command
-from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, argument, option
+from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, SHARING, argument, option
 
 if TYPE_CHECKING:
     from evsim.cli.looks import Look
@@ -46,6 +46,7 @@ def run(
     trace: Annotated[
         str | None, option("write the event queue over time (.json), for Perfetto", OUTPUT, metavar="FILE")
     ] = None,
+    sharing: Annotated[bool, option(SHARING, ENGINE, "--sharing")] = False,
     nonspike: Annotated[
         str,
         option("integers in the paper's estimate: binary-only or integer-as-events", PRICES, metavar="RULE"),
@@ -76,6 +77,7 @@ def run(
             look,
             include,
             trace,
+            sharing,
         )
     )  # fmt: skip
 

@@ -16,6 +16,9 @@ PRICES = "Energy"
 ENGINE = "Engine"
 OUTPUT = "Output"
 GRAPH = "Facts of a NIR graph"
+SHARING = "also additions under shared sums, by product sparsity, on nonzero weights"
+"""The option of run and eval."""
+
 PANELS = (INPUT, MODEL, GRAPH, READING, OUTPUT, PRICES, ENGINE)
 """Headings of a command's help, in their order; a command's own come behind them."""
 

@@ -120,6 +120,7 @@ def compare_precisions(
     threads: int = 1,
     record_spikes: bool = False,
     detail: bool = False,
+    sharing: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> PrecisionComparison:
     """Run a sample in float32 and in float64, and compare every spike.
@@ -132,7 +133,7 @@ def compare_precisions(
         From `evsim.api.read`.
     timesteps, schedule, threads
         As `evsim.api.simulate` takes them.
-    record_spikes, detail
+    record_spikes, detail, sharing
         Of the run in float32, as `evsim.api.simulate` takes them.
     progress
         Called with the number of runs, and how many are over.
@@ -162,6 +163,7 @@ def compare_precisions(
         sample,
         record_spikes=record_spikes,
         detail=detail,
+        sharing=sharing,
         observers=[watcher],
     )
     if progress:

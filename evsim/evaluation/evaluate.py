@@ -84,6 +84,7 @@ def evaluate(
     precision: Precision = "float32",
     options: ReadOptions | None = None,
     detail: bool = False,
+    sharing: bool = False,
     strict: bool = False,
     profile: Profile | None = None,
     nonspike: NonSpike = "binary-only",
@@ -109,6 +110,8 @@ def evaluate(
         As `evsim.api.simulate` and `evsim.api.read` take them.
     detail
         Whether to measure what moves too, for the energy method "counted-memory".
+    sharing
+        Whether to count additions under shared sums and operations on nonzero weights too, for the method "sharing".
     strict
         Whether a sample that cannot be read ends the evaluation; else it is listed as failed.
     profile, nonspike, seed
@@ -125,7 +128,7 @@ def evaluate(
     WorkerError
         If the processes that run samples end, whatever is done.
     """
-    settings = Settings(timesteps, options or ReadOptions(), detail, strict)
+    settings = Settings(timesteps, options or ReadOptions(), detail, strict, sharing)
     places = Places(workers, threads, dask)
     path = None if out is None else Path(out)
     _check(network, settings, precision, places)
@@ -263,6 +266,7 @@ class _Job:
             self.samples.classes,
             _versions(),
             max(1, min(LARGEST_CHUNK, number // SHARE)),
+            self.settings.sharing,
         )
         return header.printable()  # a fresh run tells what a resumed one does
 

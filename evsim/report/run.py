@@ -11,6 +11,7 @@ from evsim.api import Run
 from evsim.counters import AttentionCounts, Counts, LayerCounts, NeuronCounts, SynapseCounts, unknown_row
 from evsim.energy import Profile, exact, load_profile, paper, place
 from evsim.energy.paper import NonSpike
+from evsim.report.sharing import sharing_lines, with_sharing
 from evsim.report.tables import Column, Report, Table, Tone, count, energy, significant
 from evsim.workload import workload
 
@@ -65,6 +66,7 @@ def run_report(
         f"energy, paper: {energy(theirs)}  ({estimate})",
         f"exact / paper: {significant(mine / theirs) if theirs else 'not defined, the paper charges nothing'}",
         *_both_settings(run, profile),
+        *sharing_lines(counts),
         WHY,
     ]
     return Report(headline(run, mine), (table, "\n".join(energies)))
@@ -180,7 +182,8 @@ def _sections(run: Run, profile: Profile, nonspike: NonSpike) -> Table:
             graded.add(where[layer.name])
     rows = tuple(part.row(name) for name, part in parts.items())
     tones: tuple[Tone, ...] = tuple("bad" if name in graded else "" for name in parts)
-    return Table(SECTIONS, rows, "", whole.row("total"), tones, bar="exact", bar_drop=5)
+    table = Table(SECTIONS, rows, "", whole.row("total"), tones, bar="exact", bar_drop=5)
+    return with_sharing(table, counts, where)
 
 
 def _layers(run: Run, profile: Profile, nonspike: NonSpike) -> Table:
@@ -200,7 +203,8 @@ def _layers(run: Run, profile: Profile, nonspike: NonSpike) -> Table:
         "total", None, None, None, dense, counts.sops, counts.macs, acs, run.exact(profile).energy_mj,
         run.paper(profile, nonspike).energy_mj,
     )  # fmt: skip
-    return Table(LAYERS, rows, "", total, tones, bar="exact", bar_drop=2)
+    table = Table(LAYERS, rows, "", total, tones, bar="exact", bar_drop=2)
+    return with_sharing(table, counts, {layer.name: layer.name for layer in counts.layers})
 
 
 def _layer(
