@@ -135,7 +135,7 @@ def _operations(work: Work, row: Row, packet: Packet) -> tuple[int, int]:
     when = slice(packet.start, steps)
     if isinstance(packet, SpikeMap):
         spikes = np.bitwise_count(packet.words).sum(axis=2, dtype=np.int64)
-        tally.gather(when, spikes, spikes.sum(axis=1))
+        tally.gather(when, spikes if tally.by_position else spikes.sum(axis=1))
     else:
         tally.multiply(when, packet)
     zeros = np.zeros(steps, np.int64)

@@ -26,15 +26,21 @@ class SynapsesTally:
         self.work, self.geometry, self.kind, self.values, self.seen = work, row.geometry, kind, values, seen
         self.binary = True
 
-    def gather(self, when: slice, by_position: Ints, by_step: Ints) -> None:
-        """Count by input spikes, and the outputs that each reaches."""
+    @property
+    def by_position(self) -> bool:
+        """Whether positions reach outputs in different numbers, so that spikes must be counted by position."""
         size = self.geometry
+        return not (size.kernel == size.stride == (1, 1) and size.padding == (0, 0))
+
+    def gather(self, when: slice, spikes: Ints) -> None:
+        """Count by input spikes, [T, P] where `by_position`, else [T], and the outputs that each reaches."""
         self.seen[when] = True
-        self.values[NONZEROS, when] += by_step
-        if size.kernel == size.stride == (1, 1) and size.padding == (0, 0):
-            self.values[SOPS, when] += by_step * size.row
+        if spikes.ndim == 1:
+            self.values[NONZEROS, when] += spikes
+            self.values[SOPS, when] += spikes * self.geometry.row
         else:
-            self.values[SOPS, when] += by_position @ fan_out(size)
+            self.values[NONZEROS, when] += spikes.sum(axis=1)
+            self.values[SOPS, when] += spikes @ fan_out(self.geometry)
 
     def multiply(self, when: slice, packet: IntegerMap | RealMap) -> None:
         """Count by real or integer input: nonzeros, and the outputs that each reaches.

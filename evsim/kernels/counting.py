@@ -31,6 +31,16 @@ def spikes_per_position(first: int, last: int, words: NDArray[np.uint64], counts
 
 
 @kernel
+def spikes_per_step(first: int, last: int, words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+    """Count the spikes of timesteps ``first .. last - 1``: words [T, P * W], counts [T]."""
+    for t in range(first, last):
+        total = np.int64(0)
+        for w in range(words.shape[1]):
+            total += np.int64(popcount(words[t, w]))
+        counts[t] = total
+
+
+@kernel
 def count_values(values: NDArray[np.generic], channels: int, nonzeros: NDArray[np.int64]) -> bool:
     """Count the nonzeros of each position: values [T, P, C], of which the first `channels` count, nonzeros [T, P].
 

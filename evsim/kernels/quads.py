@@ -32,6 +32,7 @@ from evsim.kernels.synapses import (
     Lists,
     Sink,
     Size,
+    after,
     clear,
     drain,
     group_of,
@@ -133,8 +134,9 @@ def synapses_of_quads(
     may_skip = size.planes > 1  # high bits are rare
     quads = -(-size.in_width // (QUAD * stride))
     scratch = scratch_of(size, scratch, seat)
-    for i in range(first, last):
-        unit = unit_of(size, i, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
         _, lanes, begin, end, _ = unit
         span = (end - begin) * lanes
         pace = pace_of(size, unit, QUAD)
