@@ -80,7 +80,7 @@ class Counter:
         when = _when(inputs[0])
         match self._tallies.get(stage.nodes[0].name):
             case SynapsesTally() as synapses if not isinstance(inputs[0], SpikeMap):
-                synapses.multiply(when, inputs[0])
+                synapses.multiply(when, inputs[0], stage.workers)
             case IntegersTally() as attention:
                 attention.multiply(when, inputs, stage.workers)
             case SumsTally() as sums if isinstance(output, IntegerMap):
@@ -88,12 +88,12 @@ class Counter:
             case RowsTally() as named if isinstance(inputs[0], SpikeMap):
                 named.add(when, inputs[0])
             case NeuronsTally() as neurons if isinstance(output, IntegerMap):
-                neurons.emit(when, output)
+                neurons.emit(when, output, stage.workers)
             case NeuronsTally() as neurons if isinstance(output, RealMap):
                 neurons.seen[when] = True  # potentials: nothing was fired
         if isinstance(output, IntegerMap):
             for counted in self._watched.get(stage.name, ()):
-                counted[_when(output)] += by_position(output)[1].sum(axis=1)
+                counted[_when(output)] += by_position(output, stage.workers)[1].sum(axis=1)
         spikes = [self._keep(p) for p in (*inputs, output) if isinstance(p, SpikeMap)]
         self._pending.append((when, stage, spikes, _when(output) if isinstance(output, SpikeMap) else None))
         if len(self._pending) == TOGETHER:

@@ -42,7 +42,7 @@ class SynapsesTally:
             self.values[NONZEROS, when] += spikes.sum(axis=1)
             self.values[SOPS, when] += spikes @ fan_out(self.geometry)
 
-    def multiply(self, when: slice, packet: IntegerMap | RealMap) -> None:
+    def multiply(self, when: slice, packet: IntegerMap | RealMap, workers: Workers) -> None:
         """Count by real or integer input: nonzeros, and the outputs that each reaches.
 
         A layer that runs but at the first timestep is counted there, whatever carries its image on.
@@ -54,13 +54,13 @@ class SynapsesTally:
         self.seen[when] = True
         reach = fan_out(self.geometry)
         if isinstance(packet, IntegerMap):
-            nonzeros, sums = by_position(packet)
+            nonzeros, sums = by_position(packet, workers)
             self.values[SUM, when] += sums.sum(axis=1)
             self.values[ACS, when] += sums @ reach
             self.binary &= bool((sums == nonzeros).all())
         else:
-            nonzeros = np.empty(packet.values.shape[:2], np.int64)
-            self.binary &= bool(count_values(packet.values, packet.channels, nonzeros))
+            nonzeros, binary = _nonzeros_of(packet, workers)
+            self.binary &= binary
         self.values[NONZEROS, when] += nonzeros.sum(axis=1)
         self.values[MACS, when] += nonzeros @ reach
 
@@ -120,10 +120,10 @@ class NeuronsTally:
         self.work, self.geometry, self.spikes, self.seen = work, row.geometry, values[SPIKES], seen
         self.nonzeros = values[NONZEROS]
 
-    def emit(self, when: slice, output: IntegerMap) -> None:
+    def emit(self, when: slice, output: IntegerMap, workers: Workers) -> None:
         """Count what integer neurons emitted: k is k spikes."""
         self.seen[when] = True
-        nonzeros, sums = by_position(output)
+        nonzeros, sums = by_position(output, workers)
         self.spikes[when] += sums.sum(axis=1)
         self.nonzeros[when] += nonzeros.sum(axis=1)
 
@@ -242,15 +242,25 @@ class RowsTally:
         return replace(counts, operations={"accumulates": self.sops})
 
 
-def by_position(packet: IntegerMap) -> tuple[Ints, Ints]:
+def by_position(packet: IntegerMap, workers: Workers) -> tuple[Ints, Ints]:
     """Return how many values of each position are not 0, and their sums, [T, P] each; counted once for all readers."""
     if not packet.counted:
-        nonzeros, sums = np.empty((2, *packet.values.shape[:2]), np.int64)
-        count_values(packet.values, packet.channels, nonzeros)
-        sum_integers(packet.values, sums)
+        nonzeros, _ = _nonzeros_of(packet, workers)
+        sums = np.empty_like(nonzeros)
+        values = packet.values.reshape(sums.size, -1)
+        workers.share(sum_integers, sums.size, (values, sums.reshape(-1)), 20 * values.size)
         packet.counted.extend((nonzeros, sums))
     nonzeros, sums = packet.counted
     return nonzeros, sums
+
+
+def _nonzeros_of(packet: IntegerMap | RealMap, workers: Workers) -> tuple[Ints, bool]:
+    """Return how many values of each position are not 0, [T, P], and whether all are 0 or 1."""
+    nonzeros, others = np.empty(packet.values.shape[:2], np.int64), np.zeros(1, np.int64)
+    values = packet.values.reshape(nonzeros.size, -1)
+    arguments = values, packet.channels, nonzeros.reshape(-1), others
+    workers.share(count_values, nonzeros.size, arguments, 20 * values.size)
+    return nonzeros, others[0] == 0
 
 
 def _by_order(size: Geometry, kv: Ints, qk: Ints) -> tuple[Ints, Ints]:

@@ -41,33 +41,39 @@ def spikes_per_step(first: int, last: int, words: NDArray[np.uint64], counts: ND
 
 
 @kernel
-def count_values(values: NDArray[np.generic], channels: int, nonzeros: NDArray[np.int64]) -> bool:
-    """Count the nonzeros of each position: values [T, P, C], of which the first `channels` count, nonzeros [T, P].
+def count_values(
+    first: int,
+    last: int,
+    values: NDArray[np.generic],
+    channels: int,
+    nonzeros: NDArray[np.int64],
+    others: NDArray[np.int64],
+) -> None:
+    """Count the nonzeros of positions ``first .. last - 1``: values [R, C], of which the first `channels` count.
 
-    Returns whether every value is 0 or 1.
+    nonzeros [R]; others [1] becomes 1 if a value is neither 0 nor 1.
     """
     binary = True
-    for t in range(values.shape[0]):
-        for p in range(values.shape[1]):
-            some = np.int32(0)
-            ones = np.int32(0)
-            for c in range(channels):  # without a branch: it could be guessed wrong at every event
-                some += np.int32(values[t, p, c] != 0)
-                ones += np.int32(values[t, p, c] == 1)
-            binary &= ones == some
-            nonzeros[t, p] = some
-    return binary
+    for r in range(first, last):
+        some = np.int32(0)
+        ones = np.int32(0)
+        for c in range(channels):  # without a branch: it could be guessed wrong at every event
+            some += np.int32(values[r, c] != 0)
+            ones += np.int32(values[r, c] == 1)
+        binary &= ones == some
+        nonzeros[r] = some
+    if not binary:
+        others[0] = 1
 
 
 @kernel
-def sum_integers(values: NDArray[np.int32], sums: NDArray[np.int64]) -> None:
-    """Sum up each position: values [T, P, C], sums [T, P]."""
-    for t in range(values.shape[0]):
-        for p in range(values.shape[1]):
-            total = np.int64(0)
-            for c in range(values.shape[2]):
-                total += np.int64(values[t, p, c])
-            sums[t, p] = total
+def sum_integers(first: int, last: int, values: NDArray[np.int32], sums: NDArray[np.int64]) -> None:
+    """Sum up positions ``first .. last - 1``: values [R, C], sums [R]."""
+    for r in range(first, last):
+        total = np.int64(0)
+        for c in range(values.shape[1]):
+            total += np.int64(values[r, c])
+        sums[r] = total
 
 
 @kernel

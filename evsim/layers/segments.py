@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.integers import cut_planes
-from evsim.kernels.lists import TILE_WORDS, add_up, count_segments, fill_segments, graded_segments
+from evsim.kernels.lists import TILE_WORDS, add_up, count_graded, count_segments, fill_graded, fill_segments
 from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import aligned
 from evsim.layers.context import Context
@@ -124,9 +124,12 @@ def _graded(packet: IntegerMap, context: Context, joined: bool) -> Segments:
     tile = TILE_WORDS * 64
     steps, positions, channels = packet.values.shape
     values = packet.values.reshape(steps * positions, channels)
-    starts = np.empty(-(-channels // tile) * steps * positions + 1, np.int64)
-    nonzero = int(np.count_nonzero(values))
-    index = np.empty(nonzero, np.uint16)
-    amounts = aligned((nonzero,), context.dtype)
-    graded_segments(values, tile, starts, index, amounts, packet.width, channels if joined else 0)
+    lists = -(-channels // tile) * steps * positions
+    starts = np.empty(lists + 1, np.int64)
+    context.workers.share(count_graded, lists, (values, tile, starts), 40 * values.size)
+    add_up(starts)
+    index = np.empty(int(starts[-1]), np.uint16)
+    amounts = aligned((len(index),), context.dtype)
+    arguments = values, tile, starts, index, amounts, packet.width, channels if joined else 0
+    context.workers.share(fill_graded, lists, arguments, 40 * values.size)
     return Segments(index, starts, tile, amounts)
