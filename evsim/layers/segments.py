@@ -15,7 +15,7 @@ from evsim.layers.context import Context
 from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
 
 SPARSE = 0.06
-"""Rate below which a tile is twice as long: its segments would be all but empty."""
+"""Rate below which a tile is twice as long: its segments would be all but empty. Below half of it, four times."""
 
 Layout = Literal["tiles", "joined", "quads", "flat quads"]
 """How active channels are listed: by position and tile, joined (see `Segments`), or by quad (`evsim.kernels.quads`).
@@ -102,8 +102,9 @@ def _spike_segments(packet: SpikeMap, context: Context, joined: bool, groups: in
     width = words.shape[1]
     tile_words, extent = (width, packet.channels) if joined else (TILE_WORDS, 0)
     starts = _starts(words, tile_words, context)
-    if not joined and int(starts[-1]) < SPARSE * len(words) * packet.channels / groups:
-        tile_words *= 2
+    rate = int(starts[-1]) * groups / (len(words) * packet.channels)
+    if not joined and rate < SPARSE:
+        tile_words *= 2 if rate > SPARSE / 2 else 4
         starts = _starts(words, tile_words, context)
     index = np.empty(int(starts[-1]), np.uint16)
     arguments = words, tile_words, starts, index, packet.width, extent
