@@ -22,6 +22,8 @@ SHARING = "also additions under shared sums, by product sparsity, on nonzero wei
 PANELS = (INPUT, MODEL, GRAPH, READING, OUTPUT, PRICES, ENGINE)
 """Headings of a command's help, in their order; a command's own come behind them."""
 
+THREADS = "threads that share each layer's work [default: all cores]"
+
 
 def _families() -> tuple[str, ...]:
     from evsim.converters.registry import known_families

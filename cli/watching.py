@@ -40,7 +40,7 @@ def explain(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
     json_file: str | None,
     html_file: str | None,
@@ -71,7 +71,7 @@ def live(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
 ) -> None:
     """Watch the event queue at work: layers, activity, counters; keys pause, step and set the speed."""

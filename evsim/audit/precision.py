@@ -117,7 +117,7 @@ def compare_precisions(
     *,
     timesteps: int | None = None,
     schedule: Schedule = "layer",
-    threads: int = 1,
+    threads: int | None = None,
     record_spikes: bool = False,
     detail: bool = False,
     sharing: bool = False,

@@ -27,7 +27,21 @@ from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.lists import ROOM, TILE_WORDS, put_word
-from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, group_of, pace_of, rows_of, run_of, unit_of
+from evsim.kernels.synapses import (
+    LINE,
+    Lists,
+    Sink,
+    Size,
+    after,
+    clear,
+    drain,
+    group_of,
+    pace_of,
+    rows_of,
+    run_of,
+    scratch_of,
+    unit_of,
+)
 from evsim.kernels.vector import add_quad, popcount, prefetch
 
 QUAD = 4
@@ -39,32 +53,33 @@ LISTS = 7
 ZERO = np.uint64(0)
 
 
-@kernel
 def quads_of(rows: int, width: int, words: int) -> int:
     """Return the number of quads of a map with `rows` lines of `width` positions, for all its tiles."""
     return -(-words // TILE_WORDS) * rows * -(-width // QUAD)
 
 
 @kernel
-def count_quads(words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]) -> None:
-    """Write where each list starts: words [rows * width, W] uint64; starts [quads * 7 + 1] int64.
+def count_quads(first: int, last: int, words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]) -> None:
+    """Write the lengths of the lists of quads ``first .. last - 1``, each behind its place in `starts` [quads * 7 + 1].
 
-    Quad (k * rows + row) * ceil(width / 4) + j holds, of tile k, the positions from 4 j on of a row.
+    words [rows * width, W]. Quad (k * rows + row) * ceil(width / 4) + j holds, of tile k, the positions from 4 j on of
+    a row.
     """
+    quads = -(-width // QUAD)
     rows = words.shape[0] // width
     parts = np.zeros(LISTS * TILE_WORDS, np.uint64)
-    total = np.int64(0)
-    s = 0
-    starts[0] = 0
-    for tile in range(0, words.shape[1], TILE_WORDS):
-        parts[:] = ZERO  # the last tile may have one word
-        for row in range(rows):
-            for x in range(0, width, QUAD):
-                _cut(words, row * width + x, width - x, tile, parts)
-                for i in range(LISTS):
-                    total += np.int64(popcount(parts[2 * i]) + popcount(parts[2 * i + 1]))
-                    s += 1
-                    starts[s] = total
+    quad = first
+    while quad < last:
+        row, begin = quad // quads, quad % quads
+        tile = row // rows * TILE_WORDS
+        if tile + 1 == words.shape[1]:
+            parts[:] = ZERO  # the last tile has one word
+        for place in range(begin, min(quads, begin + last - quad)):
+            _cut(words, row % rows * width + place * QUAD, width - place * QUAD, tile, parts)
+            s = quad * LISTS
+            quad += 1
+            for i in range(LISTS):
+                starts[s + i + 1] = np.int64(popcount(parts[2 * i]) + popcount(parts[2 * i + 1]))
 
 
 @kernel
@@ -106,9 +121,9 @@ def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts:
 
 @kernel
 def synapses_of_quads(
-    first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
+    first: int, last: int, seat: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
 ) -> None:
-    """Run units ``first .. last - 1`` of a layer on lists of quads; scratch [steps * band * block].
+    """Run units ``first .. last - 1`` of a layer on lists of quads; scratch [threads * steps * band * block].
 
     Segments are ordered by (tile, plane from the highest down, group, timestep, row, column modulo stride, quad).
     """
@@ -118,9 +133,11 @@ def synapses_of_quads(
     stride = size.stride_width
     may_skip = size.planes > 1  # high bits are rare
     quads = -(-size.in_width // (QUAD * stride))
-    for i in range(first, last):
-        unit = unit_of(size, i)
-        _, lanes, begin, end = unit
+    scratch = scratch_of(size, scratch, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
+        _, lanes, begin, end, _ = unit
         span = (end - begin) * lanes
         pace = pace_of(size, unit, QUAD)
         group = group_of(size, unit)

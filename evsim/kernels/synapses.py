@@ -35,7 +35,7 @@ LINE = 16
 
 
 class Size(NamedTuple):
-    """Geometry of one call: `out_channels` padded to 32; `block` lanes; `band` positions.
+    """Geometry of one call: `out_channels` padded to 32; `block` lanes; `band` positions, whole `grains` of them.
 
     `steps` timesteps come in; where neurons are driven, each stands for `repeats` (a static image for all of them).
     `in_channels` are those of one of `groups`, each of which makes as many output channels, whole blocks of them.
@@ -61,6 +61,7 @@ class Size(NamedTuple):
     tile: int
     block: int
     band: int
+    grain: int
     joined: bool
     groups: int
     planes: int
@@ -79,9 +80,9 @@ class Sink(NamedTuple):
 
 
 def units(size: Size) -> int:
-    """Return the number of work units (block, band) of a call: the range of `first` and `last`."""
+    """Return the number of work units (block, grain) of a call: the range of `first` and `last`."""
     positions = size.out_height * size.out_width
-    return -(-size.out_channels // size.block) * -(-positions // size.band)
+    return -(-size.out_channels // size.block) * -(-positions // size.grain)
 
 
 class Lists(NamedTuple):
@@ -94,17 +95,21 @@ class Lists(NamedTuple):
 
 
 @kernel
-def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink) -> None:
-    """Run units ``first .. last - 1`` on lists of active channels; scratch [steps * band * block].
+def synapses(
+    first: int, last: int, seat: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
+) -> None:
+    """Run units ``first .. last - 1`` on lists of active channels; scratch [threads * steps * band * block].
 
     One addition per spike and output reached; where entries have values, one multiplication and one addition.
     """
     in_positions = size.in_height * size.in_width
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
-    for i in range(first, last):
-        unit = unit_of(size, i)
-        _, lanes, begin, end = unit
+    scratch = scratch_of(size, scratch, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
+        _, lanes, begin, end, _ = unit
         span = (end - begin) * lanes
         group = group_of(size, unit)
         if size.joined:
@@ -177,7 +182,7 @@ def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit
     some three of them follow each other in the order in which the entries of its neighbours are numbered.
     """
     index, starts, values, weights = lists
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, _ = unit
     width = size.in_width
     in_positions = size.in_height * width
     extent = size.in_channels * lanes
@@ -207,7 +212,7 @@ def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit
 @inner
 def clear(size: Size, scratch: NDArray[np.floating], unit: Unit, y: int, left: int, right: int) -> None:
     """Set to zero the sums of the unit's outputs in row y outside columns ``left .. right - 1``."""
-    _, lanes, begin, end = unit
+    _, lanes, begin, end, _ = unit
     first, last = max(y * size.out_width, begin) - begin, min((y + 1) * size.out_width, end) - begin
     inner, outer = y * size.out_width + left - begin, y * size.out_width + right - begin
     for t in range(size.steps):
@@ -220,6 +225,7 @@ def clear(size: Size, scratch: NDArray[np.floating], unit: Unit, y: int, left: i
 def synapses_of_reals(
     first: int,
     last: int,
+    seat: int,
     size: Size,
     inputs: NDArray[np.floating],
     weights: NDArray[np.floating],
@@ -233,9 +239,11 @@ def synapses_of_reals(
     """
     taps = size.kernel_height * size.kernel_width
     step = size.stride_width * size.in_channels
-    for i in range(first, last):
-        unit = unit_of(size, i)
-        channel, lanes, begin, end = unit
+    scratch = scratch_of(size, scratch, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
+        channel, lanes, begin, end, _ = unit
         scratch[: size.steps * (end - begin) * lanes] = 0.0
         at = 0
         for t in range(size.steps):
@@ -276,13 +284,30 @@ def synapses_of_reals(
 
 
 @inner
-def unit_of(size: Size, i: int) -> Unit:
-    """Return unit i of a call; bands of a block follow each other."""
+def scratch_of(size: Size, scratch: NDArray[np.floating], seat: int) -> NDArray[np.floating]:
+    """Return the working memory of a seat."""
+    length = size.steps * size.band * size.block
+    return scratch[seat * length : (seat + 1) * length]
+
+
+@inner
+def unit_of(size: Size, i: int, last: int, seat: int) -> Unit:
+    """Return what is worked on at once from unit i of a call on: of its block a band, if there are as many units.
+
+    Grains of a block follow each other. The larger the band, the more use is made of a tile of weights.
+    """
     positions = size.out_height * size.out_width
-    bands = -(-positions // size.band)
-    channel = i // bands * size.block
-    begin = i % bands * size.band
-    return Unit(channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions))
+    grains = -(-positions // size.grain)
+    channel = i // grains * size.block
+    begin = i % grains * size.grain
+    end = min(begin + size.band, begin + (last - i) * size.grain, positions)
+    return Unit(channel, min(size.block, size.out_channels - channel), begin, end, seat)
+
+
+@inner
+def after(size: Size, i: int, unit: Unit) -> int:
+    """Return the unit of a call that follows those worked on from unit i on."""
+    return i + -(-(unit.end - unit.begin) // size.grain)
 
 
 @inner
@@ -293,14 +318,13 @@ def group_of(size: Size, unit: Unit) -> int:
 
 @inner
 def pace_of(size: Size, unit: Unit, together: int) -> int:
-    """How many cache lines of weights to ask for with each visit of `together` positions, 0 where bands reuse a tile.
+    """How many cache lines of weights to ask for with each visit of `together` positions, 0 past a block's first band.
 
-    A tile that is used once comes from afar: the next is asked for while this one is at work.
+    What comes from afar is asked for while the tile before it is at work; the other bands find it in the L2 cache.
     """
-    positions = unit.end - unit.begin
-    if positions < size.out_height * size.out_width:
+    if unit.begin > 0:
         return 0
-    return together * (size.tile * unit.lanes // LINE) // (size.steps * positions) + 1
+    return together * (size.tile * unit.lanes // LINE) // (size.steps * (unit.end - unit.begin)) + 1
 
 
 @inner
@@ -331,7 +355,7 @@ def run_of(size: Size, unit: Unit, y: int, tap: int) -> tuple[int, int, int]:
 @inner
 def drain(size: Size, sink: Sink, scratch: NDArray[np.floating], unit: Unit) -> None:
     """Empty a unit's sums [steps, end - begin, lanes] into the sink."""
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, _ = unit
     channels, positions = size.out_channels, size.out_height * size.out_width
     if sink.neurons.words.size > 0:
         strides = ((end - begin) * lanes if size.steps > 1 else 0, lanes)

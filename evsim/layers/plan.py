@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evsim.kernels.threads import Workers
 from evsim.layers.context import Context, Layer
 from evsim.layers.entry import check_entry
 from evsim.layers.forms import FORMS, Place, Weights
@@ -26,12 +27,15 @@ class Stage:
         Primitives in order; more than one where they are fused. The last one's output is the stage's output.
     sources, shapes
         Names of the nodes whose outputs it takes, one per input, and what these emit.
+    workers
+        Threads that share its work.
     """
 
     layer: Layer
     nodes: tuple[Node, ...]
     sources: tuple[str, ...]
     shapes: tuple[Shape, ...]
+    workers: Workers
 
     @property
     def name(self) -> str:
@@ -99,6 +103,7 @@ def plan(network: Network, timesteps: int, context: Context, *, apart: bool = Fa
             group.nodes,
             group.sources,
             tuple(network.shapes[name] for name in group.sources),
+            context.workers,
         )
         for group in groups(network, context.streaming, apart=apart)
     )
