@@ -159,17 +159,19 @@ test-reach: $(BIN)/.dev
 test-reach-short: $(BIN)/.dev
 	$(BIN)/python tests/reach/environments.py --short
 
-# dense PyTorch is the opponent: only benchmarks need it (spikingjelly's own list of needs is for training)
+# dense PyTorch, OpenVINO and ONNX Runtime are the opponents (spikingjelly's own list of needs is for training)
 $(BIN)/.bench: $(BIN)/.dev
-	$(BIN)/pip install --quiet --editable '.[torch]'
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/pip install --quiet --no-deps spikingjelly==0.0.0.0.12
 	touch $@
 
+# BENCH takes options: BENCH='--only 8-768 --add' measures one network and keeps the rest, BENCH=--write writes the page
+BENCH ?=
 bench: $(BIN)/.bench
-	$(BIN)/python tests/benchmarks/bench.py
+	$(BIN)/python tests/benchmarks/bench.py $(BENCH)
 
 bench-quick: $(BIN)/.bench
-	$(BIN)/python tests/benchmarks/bench.py --quick
+	$(BIN)/python tests/benchmarks/bench.py --quick $(BENCH)
 
 # the open experiments of docs/experiments.md: trains what is not in build/experiments yet (half an hour of one core),
 # evaluates it in float64, holds each prediction against PyTorch's and prints the tables; WRITE=--write keeps them

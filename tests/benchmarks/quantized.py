@@ -30,7 +30,7 @@ class Integers:
 
 def integers(workload: Workload) -> Integers:
     """Return a workload with int8 weights."""
-    path = workload.model.with_name(workload.model.name.replace(".model.h5", ".int8.h5"))
+    path = workload.integers
     if not path.exists():
         command = [EVSIM, "quantize", workload.model, path, "--weights", "int8"]
         if subprocess.run(command, capture_output=True, check=False).returncode:

@@ -272,7 +272,10 @@ def main() -> None:
         if options.check:
             result = checked(workload, options.runtime)
         else:
-            result = timed(opened(workload, options.runtime, options.threads), options.seconds)
+            run = opened(workload, options.runtime, options.threads)
+            result = timed(run, options.seconds)
+            if base(options.runtime) == "evsim":
+                result["sops"] = run().sops
     except AbsentError as reason:
         result = {"absent": str(reason)}
     json.dump(result, sys.stdout)
