@@ -47,6 +47,10 @@ class Graph:
         self.network, self.batch, self.form, self.watched = network, batch, form, watched
         self.timesteps = network.spec.timesteps
         self.bundles = bundles(network)
+        self.once = set[str]()
+        for node in network.nodes:  # what follows a mean over time is there once, neurons too
+            if node.once or not self.once.isdisjoint(node.inputs):
+                self.once.add(node.name)
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
         self.maps: dict[str, Value] = {}
@@ -104,10 +108,15 @@ class Graph:
 
     def together(self, node: Node) -> list[str]:
         """Return all sources as what they stand for, of the same number of timesteps."""
-        steps = max(self.maps[name].steps for name in node.inputs)
-        reals = [self.real(node, port) for port in range(len(node.inputs))]
-        return [x if self.maps[name].steps == steps else self.repeat(x, 1)
-                for name, x in zip(node.inputs, reals, strict=True)]  # fmt: skip
+        return self._same_steps(node, [self.real(node, port) for port in range(len(node.inputs))])
+
+    def alike(self, node: Node) -> list[str]:
+        """Return all sources as they travel, of the same number of timesteps."""
+        return self._same_steps(node, [self.maps[name].name for name in node.inputs])
+
+    def _same_steps(self, node: Node, names: list[str]) -> list[str]:
+        steps = [self.maps[name].steps for name in node.inputs]
+        return [x if own == max(steps) else self.repeat(x, own) for own, x in zip(steps, names, strict=True)]
 
     # nodes of the network
 
@@ -198,7 +207,7 @@ class Graph:
         keeps, gain = leak(self.network, node)
         threshold = (np.asarray(self.network.weights[f"{node.name}.v_threshold"], np.float64)[:, None, None]
                      if node.channels else np.float64(node.v_threshold)) / gain  # fmt: skip
-        currents = self.timesteps_of(x, steps)
+        currents = self.timesteps_of(node, x, steps)
         u, fired = currents[0], []
         for t, current in enumerate(currents):
             if t:
@@ -221,11 +230,11 @@ class Graph:
         part = u if np.all(threshold == 1.0) else self.op("Div", u, self.const(threshold))
         return self.op("Floor", self.op("Clip", part, self.const(0.0), self.const(1.0)))
 
-    def timesteps_of(self, x: str, steps: int) -> list[str]:
-        """Return a value at each timestep."""
-        if steps == 1:
-            return [x] * self.timesteps
-        return self.op("Split", x, outputs=steps, axis=0)
+    def timesteps_of(self, node: Node, x: str, steps: int) -> list[str]:
+        """Return what a node reads at each timestep."""
+        if node.inputs[0] in self.once:
+            return [x]
+        return [x] * self.timesteps if steps == 1 else self.op("Split", x, outputs=steps, axis=0)
 
     def joined(self, parts: list[str]) -> str:
         """Return the values of all timesteps as one."""

@@ -26,7 +26,7 @@ def _multi_spike(graph: Graph, node: Any) -> Any:
     if not node.integrates:
         return _rounded(graph, node, x)
     emitted, v = [], ""
-    for current in graph.timesteps_of(x, steps):
+    for current in graph.timesteps_of(node, x, steps):
         v = graph.op("Add", graph.op("Sub", v, emitted[-1]), current) if v else current
         emitted.append(_rounded(graph, node, v))
     return Value(graph.joined(emitted), len(emitted))
@@ -122,10 +122,7 @@ def _mask(graph: Graph, node: Any) -> str:
 def _add(graph: Graph, node: Any) -> str:
     if graph.network.shapes[node.name].kind == "real":
         return graph.op("Add", *graph.together(node))
-    steps = max(graph.maps[name].steps for name in node.inputs)  # integers of one unit are added as they are
-    values = [graph.maps[name] for name in node.inputs]
-    parts = [v.name if v.steps == steps else graph.repeat(v.name, 1) for v in values]
-    return graph.op("Add", *parts)
+    return graph.op("Add", *graph.alike(node))  # integers of one unit are added as they are
 
 
 def _gate(graph: Graph, node: Any) -> str:
@@ -152,6 +149,32 @@ def _time_mean(graph: Graph, node: Any) -> Any:
     return Value(graph.op("ReduceMean", apart, axes=[0], keepdims=0), 1)
 
 
+def _time_reduction(graph: Graph, node: Any) -> Any:
+    steps, shape, x = graph.maps[node.inputs[0]].steps, graph.network.shapes[node.name], graph.real(node)
+    if node.reduction == "last":
+        return Value(graph.timesteps_of(node, x, steps)[-1], 1)
+    apart = graph.op("Reshape", graph.repeat(x, steps), graph.shape(graph.timesteps, graph.batch, *shape.size))
+    if node.reduction == "max":
+        return Value(graph.op("ReduceMax", apart, axes=[0], keepdims=0), 1)
+    return Value(graph.op("ReduceSum", apart, graph.shape(0), keepdims=0), 1)
+
+
+def _scale(graph: Graph, node: Any) -> str:
+    x = graph.real(node)
+    for name, kind in (("scale", "Mul"), ("shift", "Add")):
+        values = np.asarray(graph.network.weights.get(f"{node.name}.{name}", getattr(node, name)), np.float64)
+        if values.ndim:
+            values = values[:, None, None] if values.ndim == 1 else values.transpose(2, 0, 1)
+        x = graph.op(kind, x, graph.const(values))
+    return x
+
+
+def _concatenate(graph: Graph, node: Any) -> str:
+    if graph.network.shapes[node.name].kind == "real":
+        return graph.op("Concat", *graph.together(node), axis=1)
+    return graph.op("Concat", *graph.alike(node), axis=1)
+
+
 FORWARD: Mapping[str, Callable[[Graph, Any], Any]] = {
     "MultiSpike": _multi_spike,
     "MaxPool": _max_pool,
@@ -173,5 +196,11 @@ FORWARD: Mapping[str, Callable[[Graph, Any], Any]] = {
     "HeadProduct": _head_product,
     "TokenMean": lambda graph, node: graph.op("ReduceMean", graph.real(node), axes=[2, 3], keepdims=1),
     "TimeMean": _time_mean,
+    "TimeReduction": _time_reduction,
+    "Scale": _scale,
+    "Concatenate": _concatenate,
+    "Slice": lambda graph, node: graph.op(
+        "Slice", graph.maps[node.inputs[0]].name, graph.shape(node.start), graph.shape(node.stop), graph.shape(1)
+    ),
 }
 """What each other primitive computes."""

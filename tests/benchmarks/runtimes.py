@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import sys
 import time
@@ -128,6 +129,7 @@ def openvino_model(model: bytes, threads: int, streams: int = 1) -> Any:
 
 def onnxruntime_session(model: bytes, threads: int) -> Any:
     """Return a session of ONNX Runtime."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
