@@ -17,7 +17,8 @@ CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
-	test-avx2 test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures fuzz-guided test-networks bench bench-quick \
+	test-avx2 test-aarch64 test-opponents test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures \
+	fuzz-guided test-networks bench bench-quick \
 	bench-eval experiments clean
 
 $(BIN)/.installed: pyproject.toml
@@ -114,6 +115,11 @@ test-numpy-versions: build/lowest/bin/.ready build/newest/bin/.ready
 test-avx2: $(BIN)/.dev
 	$(AVX2) NUMBA_CACHE_DIR=build/cache/avx2 $(BIN)/python -m pytest $(CPU_TESTS)
 
+# evsim on 64-bit Arm, emulated by qemu: the same bits as here. ARM_TESTS names tests that run there too (slow)
+ARM_TESTS ?=
+test-aarch64: wheel
+	$(BIN)/python tests/aarch64.py build/wheel $(ARM_TESTS)
+
 # each index of a kernel, and each address of an intrinsic (EVSIM_CHECKED), is compared with its array
 CHECKED_TESTS ?=
 test-boundscheck: $(BIN)/.dev
@@ -164,6 +170,10 @@ $(BIN)/.bench: $(BIN)/.dev
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/pip install --quiet --no-deps spikingjelly==0.0.0.0.12
 	touch $@
+
+# the ONNX graphs that the bench gives to other runtimes
+test-opponents: $(BIN)/.bench
+	$(BIN)/python -m pytest tests/test_bench_onnx.py
 
 # BENCH takes options: BENCH='--only 8-768 --add' measures one network and keeps the rest, BENCH=--write writes the page
 BENCH ?=
