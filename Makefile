@@ -18,7 +18,7 @@ AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
 	test-avx2 test-aarch64 test-opponents test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures \
-	fuzz-guided test-networks bench bench-quick \
+	fuzz-guided test-networks bench bench-quick bench-avx2 \
 	bench-eval experiments clean
 
 $(BIN)/.installed: pyproject.toml
@@ -179,6 +179,11 @@ test-opponents: $(BIN)/.bench
 BENCH ?=
 bench: $(BIN)/.bench
 	$(BIN)/python tests/benchmarks/bench.py $(BENCH)
+
+# 8-512 as a CPU without AVX-512 runs it; ONNX Runtime cannot be told to do without
+bench-avx2: $(BIN)/.bench
+	$(AVX2) NUMBA_CACHE_DIR=build/cache/avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+		$(BIN)/python tests/benchmarks/bench.py --only 8-512 --out build/bench-avx2.json $(BENCH)
 
 bench-quick: $(BIN)/.bench
 	$(BIN)/python tests/benchmarks/bench.py --quick $(BENCH)

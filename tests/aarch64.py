@@ -25,7 +25,7 @@ CORE = ("numpy", "numba", "llvmlite", "scipy", "h5py", "tqdm", "typer")
 TESTERS = ("pytest", "hypothesis")
 PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64")
 PIP = (sys.executable, "-m", "pip", "install", "--quiet")
-GOLDENS = ("spikingformer-dvs", "spikformer-imagenet")
+GOLDENS = ("spikingformer-dvs", "spikingformer-imagenet")
 
 SCRIPT = """
 import hashlib, json, platform, sys

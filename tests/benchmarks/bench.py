@@ -33,6 +33,7 @@ from workloads import FOLDER, ROOT, WORKLOADS, Workload
 HERE = Path(__file__).parent
 EVSIM = str(Path(sys.executable).parent / "evsim")
 
+SECONDS = 4.0
 WITHIN = 1.03
 ROUNDS = 6
 """A figure is settled once its two least medians agree so well; after so many rounds it stays as it is."""
@@ -48,6 +49,9 @@ SPIKINGFORMER = ("original", "compiled")
 PARTS = ("runs", "layers", "images", "activity", "startup")
 UNDER: list[str] = []
 """A command that starts each measurement, such as one that holds other programs still."""
+
+MORE: list[str] = []
+"""How long each process runs."""
 
 SAID: set[str] = set()
 
@@ -102,7 +106,7 @@ def machine() -> dict:
         "cpu": facts.get("model name", platform.processor()),
         "family_model": f"{facts.get('cpu family')}/{facts.get('model')}",
         "cores": len(os.sched_getaffinity(0)),
-        "avx512": "avx512f" in facts.get("flags", ""),
+        "avx512": "avx512f" in facts.get("flags", "") and "NUMBA_CPU_FEATURES" not in os.environ,
         "python": platform.python_version(),
         **{name: installed(name) for name in ("numpy", "numba", "torch", "openvino", "onnxruntime")},
     }
@@ -136,7 +140,7 @@ def alone(workload: Workload, threads: int, runtimes: Iterable[str], rounds: int
     while ahead:
         for name in list(ahead):
             environment = {"TORCHINDUCTOR_CACHE_DIR": str(FOLDER / "inductor")}
-            got = child("runtimes.py", workload.name, name, "--threads", str(threads), environment=environment)
+            got = child("runtimes.py", workload.name, name, "--threads", str(threads), *MORE, environment=environment)
             if "absent" in got:
                 ahead.remove(name)
                 continue
@@ -203,7 +207,7 @@ def measured(workload: Workload, threads: Iterable[int], parts: set[str], rounds
 
 def images() -> dict[str, Any]:
     """Return the images per second of each runtime on all cores, on 8-512, and how it came to them."""
-    got = {name: child("throughput.py", "8-512", name) for name in ALL}
+    got = {name: child("throughput.py", "8-512", name, *MORE) for name in ALL}
     return {
         "images_per_s": {name: one.get("images_per_s") for name, one in got.items()},
         "images_per_s_ways": {name: one["all"] for name, one in got.items() if "all" in one},
@@ -234,9 +238,10 @@ def main() -> None:
     parser.add_argument("--add", action="store_true", help="keep what bench.json holds beside")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--under", type=shlex.split, default=[], help="a command that starts each measurement")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="that each process runs")
     parser.add_argument("--out", type=Path, default=ROOT / "bench.json")
     options = parser.parse_args()
-    UNDER[:] = options.under
+    UNDER[:], MORE[:] = options.under, ["--seconds", str(options.seconds)]
     quick = options.quick
     parts = set(options.part or (("runs", "layers") if quick or options.only else PARTS))
     names = ["8-512"] if quick else options.only or list(WORKLOADS)
