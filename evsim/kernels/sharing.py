@@ -161,7 +161,7 @@ def shared_by_products(
                 p, t = (begin + r) // steps, (begin + r) % steps
                 if pointwise:
                     bits = words[t, p, (first + column) // 64] >> np.uint64((first + column) % 64)
-                    pattern = np.int64(bits & (ONE << np.uint64(last - column)) - ONE)
+                    pattern = int(bits & (ONE << np.uint64(last - column)) - ONE)
                 else:
                     top = p // out_size[1] * stride[0] - padding[0]
                     left = p % out_size[1] * stride[1] - padding[1]
@@ -171,23 +171,23 @@ def shared_by_products(
                     )  # fmt: skip
                 if pattern == 0:
                     continue
-                bits_set = np.int64(popcount(np.uint64(pattern)))
+                ones = int(popcount(np.uint64(pattern)))
                 if stamps[pattern] != stamp:
                     stamps[pattern] = stamp
                     places[pattern] = np.int32(r)
-                    patterns[bits_set, numbers[bits_set]] = pattern
-                    numbers[bits_set] += 1
-                elif bits_set > 1:  # an equal row is before it
+                    patterns[ones, numbers[ones]] = pattern
+                    numbers[ones] += 1
+                elif ones > 1:  # an equal row is before it
                     counts[t, SUMS] += 1
                     prefixes[places[pattern]] = True
                 else:
                     counts[t, WEIGHTS] += 1
-            for bits_set in range(1, COLUMNS + 1):
-                for i in range(numbers[bits_set]):
-                    pattern = patterns[bits_set, i]
+            for size in range(1, COLUMNS + 1):
+                for i in range(numbers[size]):
+                    pattern = int(patterns[size, i])
                     t = (begin + places[pattern]) % steps
-                    prefix = _prefix(pattern, bits_set, patterns, numbers)
-                    counts[t, WEIGHTS] += bits_set
+                    prefix = _prefix(pattern, size, patterns, numbers)
+                    counts[t, WEIGHTS] += size
                     if prefix > 0:
                         counts[t, WEIGHTS] -= np.int64(popcount(np.uint64(prefix)))
                         counts[t, SUMS] += 1
@@ -202,7 +202,7 @@ def _prefix(pattern: int, size: int, patterns: NDArray[np.int64], numbers: NDArr
     for less in range(size - 1, 0, -1):
         for i in range(numbers[less]):
             if patterns[less, i] & ~pattern == 0:
-                return patterns[less, i]
+                return int(patterns[less, i])
     return 0
 
 
@@ -229,7 +229,7 @@ def _window(
         y, x = top + tap // columns * down, left + tap % columns * right
         if 0 <= y < height and 0 <= x < width:
             word = words[t, y * width + x, c // 64] >> np.uint64(c % 64)
-            pattern |= np.int64(word & ONE) << bit
+            pattern |= int(word & ONE) << bit
         tap += 1
         if tap == rows * columns:
             tap = 0
