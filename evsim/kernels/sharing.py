@@ -161,7 +161,7 @@ def shared_by_products(
                 p, t = (begin + r) // steps, (begin + r) % steps
                 if pointwise:
                     bits = words[t, p, (first + column) // 64] >> np.uint64((first + column) % 64)
-                    pattern = int(bits & (ONE << np.uint64(last - column)) - ONE)
+                    pattern = np.int64(bits & (ONE << np.uint64(last - column)) - ONE)
                 else:
                     top = p // out_size[1] * stride[0] - padding[0]
                     left = p % out_size[1] * stride[1] - padding[1]
@@ -171,7 +171,7 @@ def shared_by_products(
                     )  # fmt: skip
                 if pattern == 0:
                     continue
-                ones = int(popcount(np.uint64(pattern)))
+                ones = np.int64(popcount(np.uint64(pattern)))
                 if stamps[pattern] != stamp:
                     stamps[pattern] = stamp
                     places[pattern] = np.int32(r)
@@ -184,7 +184,7 @@ def shared_by_products(
                     counts[t, WEIGHTS] += 1
             for size in range(1, COLUMNS + 1):
                 for i in range(numbers[size]):
-                    pattern = int(patterns[size, i])
+                    pattern = np.int64(patterns[size, i])
                     t = (begin + places[pattern]) % steps
                     prefix = _prefix(pattern, size, patterns, numbers)
                     counts[t, WEIGHTS] += size
@@ -197,13 +197,13 @@ def shared_by_products(
 
 
 @inner
-def _prefix(pattern: int, size: int, patterns: NDArray[np.int64], numbers: NDArray[np.int64]) -> int:
+def _prefix(pattern: np.int64, size: int, patterns: NDArray[np.int64], numbers: NDArray[np.int64]) -> np.int64:
     """Return the greatest pattern of fewer bits whose bits are all in one, the first seen of equally great; else 0."""
     for less in range(size - 1, 0, -1):
         for i in range(numbers[less]):
             if patterns[less, i] & ~pattern == 0:
-                return int(patterns[less, i])
-    return 0
+                return np.int64(patterns[less, i])
+    return np.int64(0)
 
 
 @inner
@@ -221,15 +221,15 @@ def _window(
     columns: int,
     down: int,
     right: int,
-) -> int:
+) -> np.int64:
     """Return the bits of columns ``column .. last - 1`` of the window that begins at (top, left); 0 outside the map."""
-    pattern = 0
+    pattern = np.int64(0)
     c, tap = first + column // (rows * columns), column % (rows * columns)
     for bit in range(last - column):
         y, x = top + tap // columns * down, left + tap % columns * right
         if 0 <= y < height and 0 <= x < width:
             word = words[t, y * width + x, c // 64] >> np.uint64(c % 64)
-            pattern |= int(word & ONE) << bit
+            pattern |= np.int64(word & ONE) << bit
         tap += 1
         if tap == rows * columns:
             tap = 0
