@@ -171,23 +171,23 @@ def shared_by_products(
                     )  # fmt: skip
                 if pattern == 0:
                     continue
-                bits_set = np.int64(popcount(np.uint64(pattern)))
+                ones = np.int64(popcount(np.uint64(pattern)))
                 if stamps[pattern] != stamp:
                     stamps[pattern] = stamp
                     places[pattern] = np.int32(r)
-                    patterns[bits_set, numbers[bits_set]] = pattern
-                    numbers[bits_set] += 1
-                elif bits_set > 1:  # an equal row is before it
+                    patterns[ones, numbers[ones]] = pattern
+                    numbers[ones] += 1
+                elif ones > 1:  # an equal row is before it
                     counts[t, SUMS] += 1
                     prefixes[places[pattern]] = True
                 else:
                     counts[t, WEIGHTS] += 1
-            for bits_set in range(1, COLUMNS + 1):
-                for i in range(numbers[bits_set]):
-                    pattern = patterns[bits_set, i]
+            for size in range(1, COLUMNS + 1):
+                for i in range(numbers[size]):
+                    pattern = np.int64(patterns[size, i])
                     t = (begin + places[pattern]) % steps
-                    prefix = _prefix(pattern, bits_set, patterns, numbers)
-                    counts[t, WEIGHTS] += bits_set
+                    prefix = _prefix(pattern, size, patterns, numbers)
+                    counts[t, WEIGHTS] += size
                     if prefix > 0:
                         counts[t, WEIGHTS] -= np.int64(popcount(np.uint64(prefix)))
                         counts[t, SUMS] += 1
@@ -197,13 +197,13 @@ def shared_by_products(
 
 
 @inner
-def _prefix(pattern: int, size: int, patterns: NDArray[np.int64], numbers: NDArray[np.int64]) -> int:
+def _prefix(pattern: np.int64, size: int, patterns: NDArray[np.int64], numbers: NDArray[np.int64]) -> np.int64:
     """Return the greatest pattern of fewer bits whose bits are all in one, the first seen of equally great; else 0."""
     for less in range(size - 1, 0, -1):
         for i in range(numbers[less]):
             if patterns[less, i] & ~pattern == 0:
-                return patterns[less, i]
-    return 0
+                return np.int64(patterns[less, i])
+    return np.int64(0)
 
 
 @inner
@@ -221,9 +221,9 @@ def _window(
     columns: int,
     down: int,
     right: int,
-) -> int:
+) -> np.int64:
     """Return the bits of columns ``column .. last - 1`` of the window that begins at (top, left); 0 outside the map."""
-    pattern = 0
+    pattern = np.int64(0)
     c, tap = first + column // (rows * columns), column % (rows * columns)
     for bit in range(last - column):
         y, x = top + tap // columns * down, left + tap % columns * right

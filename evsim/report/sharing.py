@@ -78,4 +78,5 @@ def _line(title: str, told: Mapping[str, int], sops: int, samples: int) -> str:
 def has_zeros(counts: Counts) -> bool:
     """Whether enough operations met a weight of 0 for a table to show it."""
     totals = sharing_totals(counts)
-    return totals["operations"] - totals["nonzero_weight_operations"] > LEAST * totals["operations"]
+    left_out: int = totals["operations"] - totals["nonzero_weight_operations"]
+    return left_out > LEAST * int(totals["operations"])
