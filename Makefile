@@ -18,8 +18,7 @@ AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
 	test-avx2 test-aarch64 test-opponents test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures \
-	fuzz-guided test-networks bench bench-quick bench-avx2 \
-	bench-eval experiments docs docs-slow clean
+	fuzz-guided test-networks bench bench-quick bench-avx2 bench-eval experiments docs check-site docs-slow clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +57,10 @@ lint: $(BIN)/.dev
 # the site, into build/site: open build/site/index.html; a warning fails it
 docs: $(BIN)/.dev
 	$(BIN)/sphinx-build -W --keep-going -q -d build/doctrees docs build/site
+
+# the site in a browser: it fits phones and desks, fetches nothing, and its search answers newcomers
+check-site: docs
+	$(BIN)/python tests/check_site.py
 
 # what the pages leave to the nightly: long commands, PyTorch, timings; a page's own run: PAGES=docs/audit.md
 PAGES ?=
