@@ -18,7 +18,7 @@ AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
 	test-avx2 test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures fuzz-guided test-networks bench bench-quick \
-	bench-eval experiments docs clean
+	bench-eval experiments docs check-site docs-slow clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -57,6 +57,23 @@ lint: $(BIN)/.dev
 # the site, into build/site: open build/site/index.html; a warning fails it
 docs: $(BIN)/.dev
 	$(BIN)/sphinx-build -W --keep-going -q -d build/doctrees docs build/site
+
+# the site in a browser: it fits phones and desks, fetches nothing, and its search answers newcomers
+check-site: docs
+	$(BIN)/python tests/check_site.py
+
+# what the pages leave to the nightly: long commands, PyTorch, timings; a page's own run: PAGES=docs/audit.md
+PAGES ?=
+$(BIN)/.docs: $(BIN)/.dev
+	$(BIN)/pip install --quiet --editable '.[torch]' 'snntorch==1.0.0'
+	touch $@
+
+docs-slow: $(BIN)/.docs
+ifeq ($(PAGES),)
+	EVSIM_DOCS=all $(BIN)/python -m pytest -q tests/test_docs.py
+else
+	$(BIN)/python tests/docs_run.py --all $(PAGES)
+endif
 
 # the bundled model on all held-out digits, each recorded, written, read and run by evsim
 accuracy: $(BIN)/.dev

@@ -13,6 +13,9 @@ from evsim import __version__  # noqa: E402
 
 project = "evsim"
 author = "The evsim authors"
+LAST = ROOT / ".ci" / "nightly.last"
+nightly = LAST.read_text(encoding="utf-8").splitlines()[0] if LAST.exists() else "never ran here"
+copyright = f"the evsim authors, MIT. Long commands and timings of these pages ran last: {nightly}"  # noqa: A001
 version = release = __version__
 language = "en"
 html_title = f"evsim {release}"
@@ -25,6 +28,7 @@ extensions = [
     "sphinx_design",
     "evsim_commands",
     "evsim_figure",
+    "evsim_search",
 ]
 exclude_patterns = ["_ext", "**.ipynb_checkpoints"]
 default_role = "code"
@@ -38,7 +42,10 @@ nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_merge_streams = True
 
-autodoc_typehints = "none"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_typehints_format = "short"
+smartquotes = False
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False

@@ -8,7 +8,6 @@ too. docs/writing.md tells how a page is written.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import io
 import json
 import os
@@ -37,6 +36,7 @@ from evsim.cli.main import main as evsim_main
 
 TIMES = "x3"
 """How far measured times may be from those of the page, where it names nothing else."""
+TORCH = "block_of_the_page.py"
 COPIES = {"model.h5": "model.h5", "dvs_sample.aedat": "dvs_sample.aedat", "recording.aedat": "dvs_sample.aedat"}
 """What lies in the folder of a page, beside what ``evsim demo --save demo-out`` writes."""
 SHELL = re.compile(r"[|<>;&$*`(){}\n\\]")
@@ -76,13 +76,12 @@ class Session:
     ran: list[Block] = field(default_factory=list)
     names: dict[str, object] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
+    torch: list[str] = field(default_factory=list)
     last: Printed | None = None
 
     def runs(self, block: Block) -> bool:
         """Tell whether a block is executed here."""
-        if block.mark in ("", "nightly", "timing"):
-            return self.slow or not block.mark
-        return block.mark == "torch" and self.slow and importlib.util.find_spec("torch") is not None
+        return block.mark != "not-run" and (self.slow or not block.mark)
 
     def take(self, block: Block) -> None:
         """Execute a block, or write it, and hold it against what was printed."""
@@ -205,6 +204,14 @@ class Session:
             return Printed(run.returncode, out, out + both.read().decode())
 
     def _python(self, block: Block) -> Printed:
+        if block.mark == "torch":  # PyTorch stays out of this process, where warnings are errors
+            before = "\n".join(self.torch)
+            self.torch.append(block.text)
+            Path(TORCH).write_text(f"{before}\nprint(chr(30))\n{block.text}\n", encoding="utf-8")
+            printed = self._shell(f"{sys.executable} {TORCH}")
+            if printed.code:
+                self.faults.append(f"line {block.line}: the Python block fails\n{printed.both}")
+            return Printed(printed.code, *(text.rpartition(f"{chr(30)}\n")[2] for text in (printed.out, printed.both)))
         code = compile("\n" * (block.line - 1) + block.text, "the page", "exec")
         printed = _inside(lambda: exec(code, self.names))  # noqa: S102 - the project's own page
         if printed.code:

@@ -26,7 +26,7 @@ class Recorder:
         Headings under which commands are listed, each with a page of its own.
     """
 
-    width = 100
+    width = 1000
     current_indent = 0
 
     def __init__(self, panels: set[str]) -> None:
@@ -73,7 +73,8 @@ class Recorder:
 
 def plain(text: str) -> str:
     """Return a text so that Markdown shows it as it is."""
-    return re.sub(r"([\\`*_<>\[\]{}|#$~])", r"\\\1", text)
+    escaped = re.sub(r"([\\`*_<>\[\]{}|#$~])", r"\\\1", text)
+    return re.sub(r"(?<![\w-])(--\w[\w-]*)", r"`\1`", escaped)
 
 
 def pages() -> dict[str, str]:
