@@ -85,11 +85,12 @@ def unknown(checkpoint: Checkpoint, families: Families) -> CheckpointError:
     name, there, missing, other = near
     if there:
         text += f"nearest is {name}, of which {len(there)} kinds of keys are there ({_some(there)})"
+        text += f" and {len(missing)} are missing ({_some(missing)})" if missing else ""
+        text += f", while {len(other)} are not its own ({_some(other)})" if other else ""
     else:
-        text += f"nearest is {name}, of whose kinds of keys none is there"
-    text += f" and {len(missing)} are missing ({_some(missing)})" if missing else ""
-    text += f", while {len(other)} are not its own ({_some(other)})" if other else ""
-    return CheckpointError(text + "; if they are its modules under other names, map them by `keys=map.toml`")
+        text += f"nearest is {name}, of whose {len(missing)} kinds of keys none is there"
+    ways = "if they are its modules under other names, map them by `keys=map.toml`; a model of other code can be traced"
+    return CheckpointError(f"{text}; {ways}: `from_torch=own.py:factory`")
 
 
 def nearest(shapes: Shapes, families: Families) -> tuple[str, list[str], list[str], list[str]] | None:

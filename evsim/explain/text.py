@@ -133,7 +133,7 @@ def _row(step: Step, kinds: Sequence[str]) -> tuple[Value, ...]:
 def _key(life: Life) -> str:
     key = (
         "v is held against the threshold, kept is what is left of it",
-        "read: energy of the sums that it read; sent: of those that its spikes go into",
+        "read: energy of the sums it read; sent: of the sums its spikes go into",
     )
     return "\n".join((*key, exactness(life)))
 
