@@ -17,8 +17,7 @@ CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
 .PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
-	test-avx2 test-aarch64 test-opponents test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures \
-	fuzz-guided test-networks bench bench-quick bench-avx2 \
+	test-avx2 test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures fuzz-guided test-networks bench bench-quick \
 	bench-eval experiments clean
 
 $(BIN)/.installed: pyproject.toml
@@ -117,6 +116,7 @@ test-avx2: $(BIN)/.dev
 
 # evsim on 64-bit Arm, emulated by qemu: the same bits as here. ARM_TESTS names tests that run there too (slow)
 ARM_TESTS ?=
+.PHONY: test-aarch64
 test-aarch64: wheel
 	$(BIN)/python tests/aarch64.py build/wheel $(ARM_TESTS)
 
@@ -172,6 +172,7 @@ $(BIN)/.bench: $(BIN)/.dev
 	touch $@
 
 # the ONNX graphs that the bench gives to other runtimes
+.PHONY: test-opponents
 test-opponents: $(BIN)/.bench
 	$(BIN)/python -m pytest tests/test_bench_onnx.py
 
@@ -181,6 +182,7 @@ bench: $(BIN)/.bench
 	$(BIN)/python tests/benchmarks/bench.py $(BENCH)
 
 # 8-512 as a CPU without AVX-512 runs it; ONNX Runtime cannot be told to do without
+.PHONY: bench-avx2
 bench-avx2: $(BIN)/.bench
 	$(AVX2) NUMBA_CACHE_DIR=build/cache/avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
 		$(BIN)/python tests/benchmarks/bench.py --only 8-512 --out build/bench-avx2.json $(BENCH)
