@@ -137,6 +137,7 @@ test-avx2: $(BIN)/.dev
 
 # evsim on 64-bit Arm, emulated by qemu: the same bits as here. ARM_TESTS names tests that run there too (slow)
 ARM_TESTS ?=
+.PHONY: test-aarch64
 test-aarch64: wheel
 	$(BIN)/python tests/aarch64.py build/wheel $(ARM_TESTS)
 
@@ -192,6 +193,7 @@ $(BIN)/.bench: $(BIN)/.dev
 	touch $@
 
 # the ONNX graphs that the bench gives to other runtimes
+.PHONY: test-opponents
 test-opponents: $(BIN)/.bench
 	$(BIN)/python -m pytest tests/test_bench_onnx.py
 
@@ -201,6 +203,7 @@ bench: $(BIN)/.bench
 	$(BIN)/python tests/benchmarks/bench.py $(BENCH)
 
 # 8-512 as a CPU without AVX-512 runs it; ONNX Runtime cannot be told to do without
+.PHONY: bench-avx2
 bench-avx2: $(BIN)/.bench
 	$(AVX2) NUMBA_CACHE_DIR=build/cache/avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
 		$(BIN)/python tests/benchmarks/bench.py --only 8-512 --out build/bench-avx2.json $(BENCH)

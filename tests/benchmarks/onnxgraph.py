@@ -175,7 +175,7 @@ class Graph:
         reads = self.network.shapes[first.inputs[0]].kind
         if self.form == "float32" or reads == "real":
             return self.op("Conv", source.name, self.const(weight), self.const(bias), **window)
-        integers, scale = integer_weights(weight)
+        integers, scale = integers_of(self.network, nodes)
         if self.form == "qdq":
             x = self.op("DequantizeLinear", self._bytes(source), self.const(1.0), self.const(0, np.uint8))
             zeros = self.const(np.zeros(len(scale)), np.int8)
@@ -248,6 +248,20 @@ class Graph:
     def map_of(self, name: str, like: str) -> str:
         """Return heads and tokens as the map of a node's shape."""
         return self.op("Reshape", name, self.shape(0, *self.network.shapes[like].size))
+
+
+def integers_of(network: Network, nodes: list[Any]) -> tuple[Any, Any]:
+    """Return int8 weights [C_out, C_in / groups, kH, kW] of layers of one input, and the scale of each channel [C_out].
+
+    They are those of a quantized network; those of another are found again in its weights.
+    """
+    quantization = getattr(network, "quantization", None)
+    if quantization is None:
+        return integer_weights(folded(network, nodes)[0])
+    layers = [quantization.layers[node.name] for node in nodes]
+    weights = [layer.weight[None, None] if layer.weight.ndim == 2 else layer.weight for layer in layers]
+    scales = [layer.multiplier * 2.0**-quantization.fraction for layer in layers]
+    return np.concatenate([weight.transpose(3, 2, 0, 1) for weight in weights]), np.concatenate(scales)
 
 
 def integer_weights(weight: Any) -> tuple[Any, Any]:

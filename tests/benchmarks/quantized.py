@@ -1,11 +1,12 @@
 """Networks with integer weights: those that `evsim quantize` writes; without that command, weights rounded here.
 
 The opponents with integer weights are given the same: a network of float weights, each an integer of int8 times the
-scale of its output channel. What those integers are is found again from it, see `onnxgraph.integer_weights`.
+scale of its output channel, see `onnxgraph.integers_of`.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -22,10 +23,10 @@ EVSIM = Path(sys.executable).with_name("evsim")
 
 @dataclass(frozen=True)
 class Integers:
-    """A network whose weights are integers times a scale, and whether evsim made and runs it."""
+    """A network whose weights are integers times a scale, and why evsim does not run it as such, if it does not."""
 
     network: Network
-    by_evsim: bool
+    refusal: str = ""
 
 
 def integers(workload: Workload) -> Integers:
@@ -33,9 +34,11 @@ def integers(workload: Workload) -> Integers:
     path = workload.integers
     if not path.exists():
         command = [EVSIM, "quantize", workload.model, path, "--weights", "int8"]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            return Integers(rounded(modelfile.load(workload.model)), by_evsim=False)
-    return Integers(modelfile.load(path), by_evsim=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = " ".join(re.sub(r"[^ -~]", " ", done.stderr).split())
+            return Integers(rounded(modelfile.load(workload.model)), said or "evsim quantize failed")
+    return Integers(modelfile.load(path))
 
 
 def rounded(network: Network) -> Network:

@@ -86,8 +86,8 @@ def open_evsim(workload: Workload, runtime: str, threads: int) -> Run:
     prepare(workload)
     if runtime == "evsim_int8":
         own = integers(workload)
-        if not own.by_evsim:
-            raise AbsentError("evsim_int8: this evsim has no command `quantize`")
+        if own.refusal:
+            raise AbsentError(f"evsim_int8, {workload.name}: {own.refusal}")
         network, more = own.network, {"precision": "int8"}
     else:
         network, more = modelfile.load(workload.model), {}
