@@ -37,6 +37,7 @@ from evsim.primitives import (
     TokenMean,
 )
 from evsim.primitives.order import inferred
+from evsim.quantized import Quantization
 
 __all__ = [
     "INPUT_KINDS", "LIF", "NODE_TYPES", "Add", "Conv2d", "Input", "Kind", "Layout", "Linear", "MaxPool", "Network",
@@ -86,6 +87,9 @@ class Network:
         Where each fact came from, and what was assumed: fact to one line of text.
     file
         The file that describes it, None for a network made in Python.
+    quantization
+        Its integers, if it is an integer network, else None. `weights` are then the same numbers as floats
+        (`evsim.quantized.Dequantized`), and BatchNorm is folded into them.
 
     Raises
     ------
@@ -103,6 +107,7 @@ class Network:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     file: Origin | None = None
+    quantization: Quantization | None = None
     shapes: Mapping[str, Shape] = field(init=False, repr=False)
     _by_name: Mapping[str, Node] = field(init=False, repr=False)
 
@@ -235,6 +240,17 @@ class Network:
         extra = sorted(self.weights.keys() - wanted.keys())
         if missing or extra:
             raise NetworkError(f"weights missing: {missing or 'none'}; weights that no layer takes: {extra or 'none'}")
+        if self.quantization:
+            self._check_integers(self.quantization)
+
+    def _check_integers(self, quantization: Quantization) -> None:
+        """Refuse integers that are not those of the layers with weights, and layers that would do more than these."""
+        layers = {node.name: node for node in self.nodes if isinstance(node, Conv2d | Linear)}
+        if odd := sorted(layers.keys() ^ quantization.layers.keys()):
+            raise NetworkError(f"integer weights are of every Conv2d and Linear, and of no other: {', '.join(odd)}")
+        for name, node in layers.items():
+            if node.batch_norm or not node.bias:
+                raise NetworkError(f"{name} of an integer network must have a bias, and no BatchNorm")
 
 
 def attributes(node: Node) -> dict[str, object]:
