@@ -16,12 +16,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evsim.errors import NetworkError
-from evsim.primitives import LIF
+from evsim.errors import NetworkError, OptionError
+from evsim.primitives import LIF, Shape
 
 __all__ = [
-    "INPUT_FRACTION", "MOST_FRACTION", "RATE_BITS", "WEIGHTS", "Dequantized", "IntegerLayer", "IntegerWeights",
-    "Quantization", "fixed", "rate_of", "threshold_of",
+    "INPUT_FRACTION", "LARGEST_INPUT", "MOST_FRACTION", "RATE_BITS", "WEIGHTS", "Dequantized", "IntegerLayer",
+    "IntegerWeights", "Quantization", "chosen_precision", "fixed", "rate_of", "scaling", "threshold_of", "unit_of",
 ]  # fmt: skip
 
 IntegerWeights = Literal["int8", "int16"]
@@ -35,6 +35,9 @@ MOST_FRACTION = 16
 
 INPUT_FRACTION = 12
 """Fraction of images and real frames: they are int16, up to 8 in magnitude."""
+
+LARGEST_INPUT = 2**15 - 1
+"""Largest magnitude of an image's value, in units of 2^-input_fraction."""
 
 RATE_BITS = 15
 """Leaks are whole numbers of 2^-15."""
@@ -194,3 +197,75 @@ def threshold_of(node: LIF, weights: Mapping[str, NDArray[np.floating]], fractio
     """
     thresholds = weights["v_threshold"] if node.channels else np.array([node.v_threshold])
     return np.maximum(fixed(thresholds, fraction), 1)
+
+
+def scaling(scale: ArrayLike, fraction: int) -> tuple[NDArray[np.int64], int]:
+    """Return factor and shift of a product with constants: ``a * scale`` is ``a * factor >> shift``.
+
+    The shift is 0 where ``scale * 2^fraction`` is whole, for all of them, else 15, and the factors are rounded.
+
+    Parameters
+    ----------
+    scale
+        A constant, or several.
+    fraction
+        F where what is scaled counts in whole numbers, 0 where it is in units of 2^-F already.
+
+    Raises
+    ------
+    NetworkError
+        If one is too large.
+    """
+    scaled = np.ldexp(np.asarray(scale, np.float64), fraction)
+    shift = 0 if (scaled == np.rint(scaled)).all() else RATE_BITS
+    factors = np.rint(np.ldexp(scaled, shift))
+    if not (np.abs(factors) < 2.0**46).all():
+        raise NetworkError(f"a scale of {np.abs(scale).max():g} is too large for integers")
+    return factors.astype(np.int64), shift
+
+
+def unit_of(shape: Shape, fraction: int) -> int:
+    """Return what 1 of a map amounts to in units of 2^-fraction: of real values 1, of spikes 2^fraction.
+
+    Raises
+    ------
+    NetworkError
+        If a map of integers counts in a unit that is no whole number of them.
+    """
+    if shape.kind == "real":
+        return 1
+    unit = math.ldexp(shape.unit, fraction)
+    if not unit.is_integer():
+        raise NetworkError(f"integers that stand for {shape.unit:g} each are no whole numbers of 2^-{fraction}")
+    return int(unit)
+
+
+def chosen_precision(quantization: Quantization | None, asked: str | None) -> str:
+    """Return the precision that a network runs in.
+
+    Parameters
+    ----------
+    quantization
+        The network's.
+    asked
+        float32, float64, int8 or int16; None for the network's own: its integers if it has any, else float32.
+
+    Raises
+    ------
+    OptionError
+        If there is no such precision, or the network has no such integers.
+    """
+    own = quantization.weights if quantization else None
+    if asked is None:
+        return own or "float32"
+    if asked not in ("float32", "float64", *WEIGHTS):
+        raise OptionError(f"`precision` must be float32 or float64, or int8 or int16 of a quantized model, got {asked}")
+    if asked in WEIGHTS and own is None:
+        raise OptionError(
+            f"`precision={asked}` needs a quantized model; make one by: evsim quantize MODEL OUT.h5 --weights {asked}"
+        )
+    if asked in WEIGHTS and asked != own:
+        raise OptionError(
+            f"`precision={asked}`, but the model's weights are {own}; run it as {own}, or quantize its original anew"
+        )
+    return asked
