@@ -167,6 +167,11 @@ class Network:
         """Number of logits."""
         return self.shapes[self.nodes[-1].name].channels
 
+    @property
+    def synapses(self) -> tuple[Conv2d | Linear, ...]:
+        """The nodes with weights to add up."""
+        return tuple(node for node in self.nodes if isinstance(node, Conv2d | Linear))
+
     def consumers(self) -> dict[str, tuple[str, ...]]:
         """Return, for each node, the names of the nodes that read it, in order."""
         readers: dict[str, list[str]] = {node.name: [] for node in self.nodes}
@@ -245,7 +250,7 @@ class Network:
 
     def _check_integers(self, quantization: Quantization) -> None:
         """Refuse integers that are not those of the layers with weights, and layers that would do more than these."""
-        layers = {node.name: node for node in self.nodes if isinstance(node, Conv2d | Linear)}
+        layers = {node.name: node for node in self.synapses}
         if odd := sorted(layers.keys() ^ quantization.layers.keys()):
             raise NetworkError(f"integer weights are of every Conv2d and Linear, and of no other: {', '.join(odd)}")
         for name, node in layers.items():

@@ -262,7 +262,8 @@ def chosen_precision(quantization: Quantization | None, asked: str | None) -> st
         raise OptionError(f"`precision` must be float32 or float64, or int8 or int16 of a quantized model, got {asked}")
     if asked in WEIGHTS and own is None:
         raise OptionError(
-            f"`precision={asked}` needs a quantized model; make one by: evsim quantize MODEL OUT.h5 --weights {asked}"
+            f"`precision={asked}` needs a quantized model; make one with `weights={asked}` by: "
+            "evsim quantize MODEL OUT.h5"
         )
     if asked in WEIGHTS and asked != own:
         raise OptionError(
