@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
-from evsim.kernels.fixed import integer_step, put_currents, put_products
+from evsim.kernels.fixed import HALVES, PIECE, halve_pairs, integer_step, put_currents, put_products
 from evsim.kernels.neuron import GROUP, Unit, put_spikes
-from evsim.kernels.quads import gather_quads
-from evsim.kernels.synapses import Lists, Size, gather, multiply, unit_of
+from evsim.kernels.octets import Octets, gather_octets
+from evsim.kernels.synapses import Lists, Size, gather, group_of, multiply, unit_of
 
 WORD = 64
 
@@ -28,12 +28,14 @@ WORD = 64
 class IntegerNeurons(NamedTuple):
     """Neurons of a map, and where their spikes go. Without neurons `words` has size 0.
 
-    words [T * P * W * 2] uint32: the two halves of each word of a spike map. potential int32: [P * C] where `kept` over
+    words [T * P * W * 2] uint32: the two halves of each word of a spike map; halves
+    uint16: the same memory. potential int32: [P * C] where `kept` over
     calls, else [16 * block], working memory of one thread, and each call begins at rest; C padded to 64. `kind` and
     `rate` as `evsim.kernels.fixed` has them; thresholds, resets [C] int32, `soft`: reset by subtraction.
     """
 
     words: NDArray[np.uint32]
+    halves: NDArray[np.uint16]
     potential: NDArray[np.int32]
     kept: bool
     kind: int
@@ -46,14 +48,14 @@ class IntegerNeurons(NamedTuple):
 class IntegerSink(NamedTuple):
     """Where sums go: into `neurons` if there are any, else into `real`. Unused arrays have size 0.
 
-    factor, offset [C] int32, C padded to 64: multipliers, and what is added. `reach` [T * P] int32: how many rows of
-    weights each position adds up, where weights are pairs. `fraction`: of inputs that are fixed-point numbers.
+    factor, offset [C] int32, C padded to 64: multipliers, and what is added. `reach` [groups * T * P] int64: how many
+    rows of weights each position adds up, where weights are pairs. `fraction`: of inputs that are fixed-point numbers.
     residual, real [T * P * C'] int32, with `channels` padded to 32.
     """
 
     factor: NDArray[np.int32]
     offset: NDArray[np.int32]
-    reach: NDArray[np.int32]
+    reach: NDArray[np.int64]
     fraction: int
     residual: NDArray[np.int32]
     real: NDArray[np.int32]
@@ -73,13 +75,19 @@ def integer_synapses(
 
 
 @kernel
-def integer_synapses_of_quads(
-    first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.signedinteger], sink: IntegerSink
+def integer_synapses_of_octets(
+    first: int,
+    last: int,
+    size: Size,
+    lists: Octets,
+    weights: NDArray[np.signedinteger],
+    scratch: NDArray[np.signedinteger],
+    sink: IntegerSink,
 ) -> None:
-    """Run units on lists of quads, as `evsim.kernels.quads.synapses_of_quads`."""
+    """Run units on lists of octets."""
     for i in range(first, last):
         unit = unit_of(size, i)
-        gather_quads(size, lists, scratch, unit)
+        gather_octets(size, lists, weights, scratch, unit)
         drain_pairs(size, sink, scratch, unit)
 
 
@@ -109,12 +117,13 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
     bias = np.int64(1) << (4 * scratch.itemsize - 1)
     current = np.empty(lanes, np.int32)
     added = residual.size > 0
+    counted = group_of(size, unit) * size.steps * positions
     if neurons.words.size == 0:
         whole = channel + lanes <= channels
         for t in range(size.steps):
             for p in range(begin, end):
                 at = (t * (end - begin) + p - begin) * lanes
-                n = bias * reach[t * positions + p]
+                n = bias * reach[counted + t * positions + p]
                 to = (t * positions + p) * channels + channel
                 if whole:
                     put_currents(real, to, scratch, at, n, factor, offset, channel, residual, to, added, lanes)
@@ -124,11 +133,22 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
                     real[to + i] = current[i] + (residual[to + i] if added else np.int32(0))
         return
     words, potential = neurons.words, neurons.potential
+    halves, thresholds = neurons.halves, neurons.thresholds
+    wide = size.out_channels
     for start in range(begin, end, GROUP):
         for t in range(size.steps):
+            rest = t == 0 and not neurons.kept
             for p in range(start, min(start + GROUP, end)):
                 at = (t * (end - begin) + p - begin) * lanes
-                n = bias * reach[t * positions + p]
+                if neurons.kind == HALVES:
+                    own = p * wide + channel if neurons.kept else (p - start) * lanes
+                    word = ((t * positions + p) * wide + channel) // PIECE
+                    halve_pairs(
+                        scratch, at, bias * reach[counted + t * positions + p], factor, offset, channel, potential, own,
+                        rest, thresholds, halves, word, lanes,
+                    )  # fmt: skip
+                    continue
+                n = bias * reach[counted + t * positions + p]
                 put_currents(current, 0, scratch, at, n, factor, offset, channel, residual, 0, False, lanes)
                 own = p * size.out_channels + channel if neurons.kept else (p - start) * lanes
                 fire_block(neurons, words, potential, current, t, own, size.out_channels, unit, t * positions + p)
@@ -232,7 +252,7 @@ def fire_integers(
 
 
 @kernel
-def reach_of(size: Size, counts: NDArray[np.int64], reach: NDArray[np.int32]) -> None:
+def reach_of(size: Size, counts: NDArray[np.int64], reach: NDArray[np.int64]) -> None:
     """Add up over each output's window what its inputs count: counts [groups, T, P], reach [groups, T, P']."""
     for g in range(counts.shape[0]):
         for t in range(counts.shape[1]):
@@ -247,4 +267,4 @@ def reach_of(size: Size, counts: NDArray[np.int64], reach: NDArray[np.int32]) ->
                             column = x * size.stride_width - size.pad_width + kx * size.dilation_width
                             if column >= 0 and column < size.in_width:
                                 total += counts[g, t, row * size.in_width + column]
-                    reach[g, t, y * size.out_width + x] = np.int32(total)
+                    reach[g, t, y * size.out_width + x] = total

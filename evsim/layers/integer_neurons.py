@@ -58,6 +58,7 @@ class IntegerMembrane:
         words = np.empty((steps, shape.positions, widened(shape.channels) // WORD), np.uint64)
         neurons = IntegerNeurons(
             words.view(np.uint32).reshape(-1),
+            words.view(np.uint16).reshape(-1),
             self._kept,
             self.context.streaming,
             self._kind,
@@ -72,7 +73,7 @@ class IntegerMembrane:
 def silent() -> IntegerNeurons:
     """Return no neurons, for a layer that drives none."""
     empty = np.empty(0, np.int32)
-    return IntegerNeurons(np.empty(0, np.uint32), empty, False, HALVES, 0, empty, empty, False)
+    return IntegerNeurons(np.empty(0, np.uint32), np.empty(0, np.uint16), empty, False, HALVES, 0, empty, empty, False)
 
 
 def working(neurons: IntegerNeurons, block: int) -> IntegerNeurons:

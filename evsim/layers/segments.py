@@ -19,8 +19,9 @@ from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
 SPARSE = 0.06
 """Rate below which a tile is twice as long: its segments would be all but empty."""
 
-Layout = Literal["tiles", "joined", "quads", "flat quads"]
-"""How active channels are listed: by position and tile, joined (see `Segments`), or by quad (`evsim.kernels.quads`).
+Layout = Literal["tiles", "whole", "joined", "quads", "flat quads"]
+"""How active channels are listed: by position and tile, with one tile for all channels, joined (see `Segments`), or
+by quad (`evsim.kernels.quads`).
 
 Flat quads take the map as one row, for layers in which positions do not mix: they reach over the ends of its rows.
 """
@@ -45,13 +46,14 @@ def segments(
     key = (context.dtype.char, f"{layout} {groups} {stride}")
     if key not in packet.lists:
         if layout in ("quads", "flat quads"):
-            planes = _planes(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
+            planes = planes_of(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
             packet.lists[key] = _quads(packet, planes, context, layout == "flat quads", groups, stride)
         elif isinstance(packet, IntegerMap):
             packet.lists[key] = _graded(packet, context, layout == "joined")
         else:
-            packet.lists[key] = _spike_segments(packet, context, layout == "joined", groups)
-    return packet.lists[key]
+            packet.lists[key] = _spike_segments(packet, context, layout, groups)
+    lists: Segments = packet.lists[key]
+    return lists
 
 
 def counted(packet: SpikeMap | IntegerMap, groups: int = 1) -> NDArray[np.int64]:
@@ -59,7 +61,7 @@ def counted(packet: SpikeMap | IntegerMap, groups: int = 1) -> NDArray[np.int64]
     key = ("counts", str(groups))
     if key not in packet.lists:
         if isinstance(packet, SpikeMap):
-            words = _by_group(packet.words, groups).reshape(groups * packet.steps, -1, packet.words.shape[2] // groups)
+            words = by_group(packet.words, groups).reshape(groups * packet.steps, -1, packet.words.shape[2] // groups)
             sums = np.empty(words.shape[:2], np.int64)
             spikes_per_position(words, sums)
         else:
@@ -67,7 +69,8 @@ def counted(packet: SpikeMap | IntegerMap, groups: int = 1) -> NDArray[np.int64]
             sum_integers(packet.values, sums)
         starts = sums.reshape(-1)
         packet.lists[key] = Segments(np.empty(0, np.uint16), starts, 0)
-    return packet.lists[key].starts.reshape(groups, packet.steps, -1)
+    lists: Segments = packet.lists[key]
+    return lists.starts.reshape(groups, packet.steps, -1)
 
 
 def _quads(
@@ -80,7 +83,7 @@ def _quads(
 ) -> Segments:
     count, steps, positions, width = planes.shape
     line = positions if flat else packet.width
-    words = _by_group(planes.reshape(count * steps, -1, width), groups, count)
+    words = by_group(planes.reshape(count * steps, -1, width), groups, count)
     if stride > 1:
         rows = words.reshape(-1, line, words.shape[1])
         rows = np.pad(rows, ((0, 0), (0, -line % stride), (0, 0)))
@@ -94,7 +97,7 @@ def _quads(
     return Segments(index, starts, TILE_WORDS * 64, planes=count)
 
 
-def _planes(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
+def planes_of(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
     """Return the bits of the values, those of greatest weight first: words [planes, T, P, ceil(channels / 64)]."""
     steps, positions, channels = packet.values.shape
     count = max(1, int(packet.values.max(initial=0)).bit_length())
@@ -106,7 +109,7 @@ def _planes(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
     return planes.reshape(count, steps, positions, -1)
 
 
-def _by_group(words: NDArray[np.uint64], groups: int, planes: int = 1) -> NDArray[np.uint64]:
+def by_group(words: NDArray[np.uint64], groups: int, planes: int = 1) -> NDArray[np.uint64]:
     """Return words [planes * T, P, W] as those of [planes, groups, T, P] in one axis, W / groups of each."""
     maps, positions, width = words.shape
     if groups > 1:
@@ -115,12 +118,14 @@ def _by_group(words: NDArray[np.uint64], groups: int, planes: int = 1) -> NDArra
     return words.reshape(-1, width // groups)
 
 
-def _spike_segments(packet: SpikeMap, context: Context, joined: bool, groups: int) -> Segments:
-    words = _by_group(packet.words, groups)
+def _spike_segments(packet: SpikeMap, context: Context, layout: Layout, groups: int) -> Segments:
+    joined = layout == "joined"
+    words = by_group(packet.words, groups)
     width = words.shape[1]
-    tile_words, extent = (width, packet.channels) if joined else (TILE_WORDS, 0)
+    tile_words = TILE_WORDS if layout == "tiles" else width
+    extent = packet.channels if joined else 0
     starts = _starts(words, tile_words)
-    if not joined and int(starts[-1]) < SPARSE * len(words) * packet.channels / groups:
+    if layout == "tiles" and int(starts[-1]) < SPARSE * len(words) * packet.channels / groups:
         tile_words *= 2
         starts = _starts(words, tile_words)
     turn = packet.width
