@@ -28,7 +28,7 @@ from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
 from evsim.layers.ranges import could_overflow, find_fault
 from evsim.layers.time import Delaying
-from evsim.magnitudes import USUAL_COUNT, check_magnitudes
+from evsim.magnitudes import check_magnitudes
 from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Observer
@@ -130,7 +130,7 @@ class Simulator:
         try:
             if self._integers:
                 self._known = reaches(self._integers)
-                check_magnitudes(network, self._known, timesteps=self.timesteps)
+                check_magnitudes(network, self._known, 1, self.timesteps)
             self._intake = Intake(network, self.timesteps, self.dtype, schedule == "time")
             self.stages = plan(network, self.timesteps, self._context, apart=apart)
         except NetworkError as error:
@@ -245,7 +245,7 @@ class Simulator:
         if largest <= self._safe_up_to:
             return False
         if self._integers:
-            if self.network.input.kind == "integers" and largest > USUAL_COUNT:
+            if self.network.input.kind == "integers":
                 check_magnitudes(self.network, self._known, int(largest), self.timesteps)
             self._safe_up_to = largest
             return False

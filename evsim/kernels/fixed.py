@@ -14,6 +14,7 @@ from numba.core import cgutils
 from evsim.kernels.emit import (
     BIT,
     LONG,
+    SHORT,
     choose,
     instructions,
     over_bits,
@@ -23,7 +24,7 @@ from evsim.kernels.emit import (
     splat,
     times,
 )
-from evsim.kernels.vector import COMPRESSES
+from evsim.kernels.vector import COMPRESSES, has
 
 PIECE = 16
 """Lanes that are worked on at once: 64 bytes of int32."""
@@ -38,6 +39,9 @@ HALVES, DRAWN, DECAYS = 0, 1, 2
 RATE_BITS = 15
 
 OCTET = ir.IntType(8)
+
+HAS_MADD = has("avx512bw")
+"""Whether the CPU adds up products of neighbouring int16, 32 at once."""
 
 
 def _many(value, width=PIECE):
@@ -245,6 +249,76 @@ def put_products(builder, out, out_at, sums, at, fraction, factor, offset, chann
         out.store(builder.add(out_at, i), plus(builder, x, offset.load(place, PIECE)))
 
 
+def _madd(builder, left, right):
+    """Return, of two vectors of 32 int16, the sums of the products of neighbours: 16 int32."""
+    numbers = ir.VectorType(ir.IntType(32), PIECE)
+    if HAS_MADD:
+        kind = ir.FunctionType(numbers, [left.type, left.type])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.pmaddw.d.512")
+        return builder.call(function, [left, right])
+    total = None
+    for odd in (0, 1):
+        places = ir.Constant(numbers, list(range(odd, 2 * PIECE, 2)))
+        parts = [builder.sext(builder.shuffle_vector(side, side, places), numbers) for side in (left, right)]
+        product = builder.mul(*parts)
+        total = product if total is None else builder.add(total, product)
+    return total
+
+
+@instructions()
+def multiply_window(builder, sums, at, weights, base, inputs, start, row, rows, pairs, step):
+    """Sum up windows of four outputs side by side, 64 channels each, which follow each other from ``sums[at]`` on.
+
+    A window has `rows` runs of `pairs` pairs of inputs, `row` apart; those of an output begin `step` after those of
+    the one before it, the first at ``inputs[start]``. `weights`: from `base` on, for each run and pair, the two weights
+    of each of 64 channels. `sums` int32, `inputs` and `weights` int16.
+    """
+    numbers = ir.VectorType(ir.IntType(32), PIECE)
+    places = [[cgutils.alloca_once(builder, numbers) for _ in range(WORD // PIECE)] for _ in range(4)]
+    for own in places:
+        for place in own:
+            builder.store(_many(0), place)
+    pair_type = ir.IntType(32).as_pointer()
+    with cgutils.for_range_slice(builder, rows.type(0), rows, rows.type(1), rows.type) as (r, _):
+        line = builder.add(start, builder.mul(r, row))
+        first = builder.mul(r, pairs)
+        with cgutils.for_range_slice(builder, pairs.type(0), pairs, pairs.type(1), pairs.type) as (k, _):
+            here = builder.add(base, builder.mul(builder.add(first, k), LONG(2 * WORD)))
+            factors = [weights.load(builder.add(here, LONG(2 * PIECE * j)), 2 * PIECE) for j in range(WORD // PIECE)]
+            for i, own in enumerate(places):
+                where = builder.add(builder.add(line, builder.mul(step, LONG(i))), builder.mul(k, LONG(2)))
+                inputs.place(builder.add(where, LONG(1)))  # a checked build looks at both
+                pair = builder.load(builder.bitcast(inputs.place(where), pair_type))
+                pair.align = 2
+                both = builder.bitcast(splat(builder, pair, PIECE), ir.VectorType(SHORT, 2 * PIECE))
+                for factor, place in zip(factors, own, strict=True):
+                    total = plus(builder, builder.load(place), _madd(builder, factor, both))
+                    builder.store(total, place)
+    for i, own in enumerate(places):
+        for j, place in enumerate(own):
+            sums.store(builder.add(at, LONG(i * WORD + j * PIECE)), builder.load(place))
+
+
+@instructions()
+def halve_static(builder, current, at, thresholds, channel, words, word, step, steps):
+    """All timesteps of 64 neurons of kind `HALVES` at rest, whose current stays the same.
+
+    `words` uint16: the spikes of 16 neurons each; those of a timestep lie `step` behind those of the one before it.
+    """
+    pieces = range(WORD // PIECE)
+    currents = [current.load(at, PIECE, LONG(i)) for i in pieces]
+    limits = [thresholds.load(channel, PIECE, LONG(i)) for i in pieces]
+    potentials = [cgutils.alloca_once_value(builder, _many(0)) for _ in pieces]
+    with cgutils.for_range_slice(builder, steps.type(0), steps, steps.type(1), steps.type) as (t, _):
+        here = builder.add(word, builder.mul(t, step))
+        for i in pieces:
+            old = builder.load(potentials[i])
+            v = plus(builder, old, builder.ashr(builder.sub(currents[i], old), _many(1)))
+            fires = builder.icmp_signed(">=", v, limits[i])
+            builder.store(builder.select(fires, _many(0), v), potentials[i])
+            builder.store(builder.bitcast(fires, ir.IntType(PIECE)), words.place(builder.add(here, LONG(i))))
+
+
 @instructions(types.uint64)
 def integer_step(
     builder, current, at, potential, own, rest, kind, rate, thresholds, resets, channel, soft
@@ -298,11 +372,13 @@ def integer_step(
 
 
 if config.DISABLE_JIT:
-    from evsim.kernels.plain_fixed import (
+    from evsim.kernels.plain_fixed import (  # noqa: F401 - they take the place of the intrinsics above
         add_octet,
         halve_pairs,
+        halve_static,
         integer_step,
+        multiply_window,
         put_currents,
         put_octet_bits,
         put_products,
-    )  # noqa: F401
+    )

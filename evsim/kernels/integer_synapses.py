@@ -17,12 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
-from evsim.kernels.fixed import HALVES, PIECE, halve_pairs, integer_step, put_currents, put_products
+from evsim.kernels.fixed import (
+    HALVES,
+    PIECE,
+    halve_pairs,
+    halve_static,
+    integer_step,
+    multiply_window,
+    put_currents,
+    put_products,
+)
 from evsim.kernels.neuron import GROUP, Unit, put_spikes
 from evsim.kernels.octets import Octets, gather_octets
 from evsim.kernels.synapses import Lists, Size, gather, group_of, multiply, unit_of
 
 WORD = 64
+
+TOGETHER = 4
+"""Outputs of an image's convolution that are summed up at once."""
 
 
 class IntegerNeurons(NamedTuple):
@@ -108,6 +120,42 @@ def integer_synapses_of_reals(
         drain_products(size, sink, scratch, unit)
 
 
+@kernel
+def integer_synapses_of_image(
+    first: int,
+    last: int,
+    size: Size,
+    inputs: NDArray[np.int16],
+    line: int,
+    weights: NDArray[np.int16],
+    scratch: NDArray[np.int32],
+    sink: IntegerSink,
+) -> None:
+    """Run units on fixed-point numbers of 16 bits, whose map has zeros all around: [T * H' * line], line = W' * C_in.
+
+    weights [block][row of the window][pair of inputs][64][2]. Behind the last number must be room for a window.
+    """
+    pairs = (size.kernel_width * size.in_channels + 1) // 2
+    height = size.in_height + 2 * size.pad_height
+    for i in range(first, last):
+        unit = unit_of(size, i)
+        channel, lanes, begin, end = unit
+        base = channel * size.kernel_height * pairs * 2
+        step = size.stride_width * size.in_channels
+        for t in range(size.steps):
+            for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
+                left = max(0, begin - y * size.out_width)
+                right = min(size.out_width, end - y * size.out_width)
+                row = (t * height + y * size.stride_height) * line
+                at = (t * (end - begin) + y * size.out_width + left - begin) * lanes
+                for x in range(left, right, TOGETHER):  # what is too much, the next overwrites
+                    multiply_window(
+                        scratch, at, weights, base, inputs, row + x * step, line, size.kernel_height, pairs, step
+                    )
+                    at += TOGETHER * lanes
+        drain_products(size, sink, scratch, unit)
+
+
 @inner
 def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger], unit: Unit) -> None:
     """Empty a unit's sums of pairs [steps, end - begin, lanes] into the sink."""
@@ -151,7 +199,7 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
                 n = bias * reach[counted + t * positions + p]
                 put_currents(current, 0, scratch, at, n, factor, offset, channel, residual, 0, False, lanes)
                 own = p * size.out_channels + channel if neurons.kept else (p - start) * lanes
-                fire_block(neurons, words, potential, current, t, own, size.out_channels, unit, t * positions + p)
+                fire_block(neurons, words, potential, current, 0, t, own, size.out_channels, unit, t * positions + p)
 
 
 @inner
@@ -160,7 +208,7 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
     channel, lanes, begin, end = unit
     positions = size.out_height * size.out_width
     factor, offset, _, fraction, _, real, channels, neurons = sink
-    current = np.empty(WORD, np.int32)
+    current = np.empty(GROUP * WORD, np.int32)
     if neurons.words.size == 0:
         for t in range(size.steps):
             for p in range(begin, end):
@@ -170,17 +218,26 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
                 for i in range(min(lanes, channels - channel)):
                     real[to + i] = current[i]
         return
-    words, potential = neurons.words, neurons.potential
+    words, potential, halves, thresholds = neurons.words, neurons.potential, neurons.halves, neurons.thresholds
+    wide = size.out_channels
+    still = neurons.kind == HALVES and size.steps == 1 and not neurons.kept
     for start in range(begin, end, GROUP):
+        stop = min(start + GROUP, end)
         for t in range(size.steps):
-            for repeat in range(size.repeats):
-                for p in range(start, min(start + GROUP, end)):
-                    at = (t * (end - begin) + p - begin) * lanes
-                    put_products(current, 0, scratch, at, fraction, factor, offset, channel, lanes)
-                    own = p * size.out_channels + channel if neurons.kept else (p - start) * lanes
+            for p in range(start, stop):
+                at = (t * (end - begin) + p - begin) * lanes
+                put_products(current, (p - start) * WORD, scratch, at, fraction, factor, offset, channel, lanes)
+                if still:
+                    word = (p * wide + channel) // PIECE
+                    step = positions * wide // PIECE
+                    halve_static(current, (p - start) * WORD, thresholds, channel, halves, word, step, size.repeats)
+            for repeat in range(0 if still else size.repeats):
+                for p in range(start, stop):
+                    own = p * wide + channel if neurons.kept else (p - start) * lanes
                     step = t * size.repeats + repeat
-                    where = step * positions + p
-                    fire_block(neurons, words, potential, current, step, own, size.out_channels, unit, where)
+                    own_current = (p - start) * WORD
+                    row = step * positions + p
+                    fire_block(neurons, words, potential, current, own_current, step, own, wide, unit, row)
 
 
 @inner
@@ -189,6 +246,7 @@ def fire_block(
     words: NDArray[np.uint32],
     potential: NDArray[np.int32],
     current: NDArray[np.int32],
+    at: int,
     step: int,
     own: int,
     channels: int,
@@ -201,7 +259,7 @@ def fire_block(
     word = row * (channels // 32) + unit.channel // 32
     for i in range(0, unit.lanes, WORD):
         bits = integer_step(
-            current, i, potential, own + i, rest, neurons.kind, neurons.rate, thresholds, resets, unit.channel + i,
+            current, at + i, potential, own + i, rest, neurons.kind, neurons.rate, thresholds, resets, unit.channel + i,
             neurons.soft,
         )  # fmt: skip
         put_spikes(words, word + i // 32, bits, WORD)
@@ -256,15 +314,20 @@ def reach_of(size: Size, counts: NDArray[np.int64], reach: NDArray[np.int64]) ->
     """Add up over each output's window what its inputs count: counts [groups, T, P], reach [groups, T, P']."""
     for g in range(counts.shape[0]):
         for t in range(counts.shape[1]):
-            for y in range(size.out_height):
-                for x in range(size.out_width):
-                    total = np.int64(0)
-                    for ky in range(size.kernel_height):
-                        row = y * size.stride_height - size.pad_height + ky * size.dilation_height
-                        if row < 0 or row >= size.in_height:
-                            continue
-                        for kx in range(size.kernel_width):
-                            column = x * size.stride_width - size.pad_width + kx * size.dilation_width
-                            if column >= 0 and column < size.in_width:
-                                total += counts[g, t, row * size.in_width + column]
-                    reach[g, t, y * size.out_width + x] = total
+            own, sums = counts[g, t], reach[g, t]
+            sums[:] = 0
+            for tap in range(size.kernel_height * size.kernel_width):
+                for y in range(size.out_height):
+                    row = y * size.stride_height - size.pad_height + tap // size.kernel_width * size.dilation_height
+                    if row < 0 or row >= size.in_height:
+                        continue
+                    shift = tap % size.kernel_width * size.dilation_width - size.pad_width
+                    left = max(0, -(shift // size.stride_width))
+                    right = min(size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
+                    to, source = y * size.out_width, row * size.in_width + shift
+                    if size.stride_width == 1:  # vectors
+                        for x in range(left, right):
+                            sums[to + x] += own[source + x]
+                        continue
+                    for x in range(left, right):
+                        sums[to + x] += own[source + x * size.stride_width]

@@ -64,6 +64,30 @@ def halve_pairs(
             words[word + i // 16 + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
 
 
+def multiply_window(
+    sums: Ints, at: int, weights: Ints, base: int, inputs: Ints, start: int, row: int, rows: int, pairs: int, step: int
+) -> None:
+    """Sum up the windows of four outputs side by side, of pairs of inputs, for 64 channels."""
+    for i in range(4):
+        total = np.zeros(64, np.int64)
+        for r in range(rows):
+            for k in range(2 * pairs):
+                here = base + (r * pairs + k // 2) * 128 + k % 2
+                total += int(inputs[start + i * step + r * row + k]) * weights[here : here + 128 : 2].astype(np.int64)
+        sums[at + 64 * i : at + 64 * i + 64] = total
+
+
+def halve_static(
+    current: Ints, at: int, thresholds: Ints, channel: int, words: NDArray[np.uint16], word: int, step: int, steps: int
+) -> None:
+    """Advance 64 neurons of tau = 2 by all timesteps of a current that stays the same."""
+    potential = np.zeros(64, np.int32)
+    for t in range(steps):
+        bits = integer_step(current, at, potential, 0, t == 0, 0, 0, thresholds, thresholds, channel, False)
+        for k in range(4):
+            words[word + t * step + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
+
+
 def put_products(
     out: Ints, out_at: int, sums: Ints, at: int, fraction: int, factor: Ints, offset: Ints, channel: int, lanes: int
 ) -> None:

@@ -11,9 +11,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.integer_synapses import (
+    TOGETHER,
     IntegerNeurons,
     IntegerSink,
     integer_synapses,
+    integer_synapses_of_image,
     integer_synapses_of_octets,
     integer_synapses_of_reals,
     reach_of,
@@ -65,6 +67,8 @@ class IntegerSynapses:
         Shared by all layers.
     neurons, neuron_weights
         LIF neurons that read this layer alone, and their parameters: they are driven at once.
+    of_image
+        Whether its inputs are the network's own, real numbers of 16 bits.
     """
 
     def __init__(
@@ -77,13 +81,18 @@ class IntegerSynapses:
         context: Context,
         neurons: LIF | None = None,
         neuron_weights: Mapping[str, NDArray[np.floating]] | None = None,
+        *,
+        of_image: bool = False,
     ) -> None:
         self.node, self.source, self.target, self.context, self.fraction = node, source, target, context, fraction
         weight = layer.weight
         self._largest, self._most = largest_sum(weight), int(np.abs(weight.astype(np.int32)).max())
         self.layout = _layout(node, source, target)
+        self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
         self._joins = self.layout == "octets" and (node.window[0][0], node.dilation[0]) == (JOINED, 1)
         self.lane = np.dtype(_lane(source, weight.dtype, self._largest))
+        same = node.dilation == (1, 1) and not node.padding_after
+        self._of_image = self._of_image and same and self.lane.itemsize == 4
         self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}
         self._inputs: int | None = None
         self._pack(self.lane, weight)
@@ -106,6 +115,9 @@ class IntegerSynapses:
             weight = np.concatenate([weight, weight[:, :2]], axis=1)
         elif self._joins:
             weight = joined_rows(weight)
+        if self._of_image:
+            self._packed[lane] = block, window_pairs(weight)
+            return
         rows = weight.reshape(-1, node.out_channels)
         self._packed[lane] = block, laid_out(rows, lane, block) if real else pairs(rows, lane, block)
 
@@ -246,15 +258,37 @@ class IntegerSynapses:
         steps = packet.values.shape[0]
         size = self._size(steps, packet.steps // steps, self.lane)
         weights = self._packed[self.lane][1]
+        rows = packet.values.size * size.kernel_height * size.kernel_width
+        if self._of_image:
+            image, line = self._bordered(packet)
+            self._share(
+                size, sink, self.lane, rows,
+                lambda first, last, scratch, own: integer_synapses_of_image(
+                    first, last, size, image, line, weights, scratch, own
+                ),
+            )  # fmt: skip
+            return
         values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         if self.lane.itemsize == 8:
             values = values.astype(np.int64)
         self._share(
-            size, sink, self.lane, values.size * size.kernel_height * size.kernel_width,
+            size, sink, self.lane, rows,
             lambda first, last, scratch, own: integer_synapses_of_reals(
                 first, last, size, values, weights, scratch, own
             ),
         )  # fmt: skip
+
+    def _bordered(self, packet: RealMap) -> tuple[NDArray[np.int16], int]:
+        """Return an image with the layer's padding around it, as one row of numbers; and how many make a line."""
+        node, (steps, channels) = self.node, (len(packet.values), self.source.channels)
+        (height, width), (rows, columns) = (self.source.height, self.source.width), node.window[2]
+        line = (width + 2 * columns) * channels
+        whole = steps * (height + 2 * rows) * line
+        numbers = np.zeros(whole + TOGETHER * line, np.int16)  # windows that are too much reach beyond the last
+        image = numbers[:whole].reshape(steps, height + 2 * rows, width + 2 * columns, channels)
+        inside = packet.values[..., :channels].reshape(steps, height, width, channels)
+        image[:, rows : rows + height, columns : columns + width] = inside
+        return numbers, line
 
     def _share(
         self,
@@ -268,7 +302,8 @@ class IntegerSynapses:
         context = self.context
 
         def part(first: int, last: int) -> None:
-            scratch = context.workers.scratch(size.steps * size.band * size.block, lane)
+            room = TOGETHER * size.block  # the image's convolution sums up more outputs than there are
+            scratch = context.workers.scratch(size.steps * size.band * size.block + room, lane)
             work(first, last, scratch, sink._replace(neurons=working(sink.neurons, size.block)))
 
         context.workers.share(units(size), part, rows * size.out_channels // 4)
@@ -398,6 +433,18 @@ def joined_rows(weight: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     whole[:, :, :inputs] = weight
     turned = whole.reshape(JOINED, columns, tiles, 64, outputs)[[row % JOINED for row in range(JOINED_ROWS)]]
     return np.ascontiguousarray(turned.transpose(1, 2, 0, 3, 4))
+
+
+def window_pairs(weight: NDArray[np.signedinteger]) -> NDArray[np.int16]:
+    """Return weights [kH, kW, C_in, C_out] as [blocks of 64, kH, pairs of kW * C_in, 64, 2], flat."""
+    rows, columns, inputs, channels = weight.shape
+    run = columns * inputs
+    whole = np.zeros((rows, run + run % 2, widened(channels)), np.int16)
+    whole[:, :run, :channels] = weight.reshape(rows, run, channels)
+    apart = whole.reshape(rows, -1, 2, widened(channels) // 64, 64).transpose(3, 0, 1, 4, 2)
+    packed = aligned((apart.size,), np.int16)
+    packed[:] = apart.reshape(-1)
+    return packed
 
 
 def laid_out(weight: NDArray[np.signedinteger], lane: DTypeLike, block: int) -> NDArray[np.signedinteger]:
