@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.kernels.counting import spikes_per_position, sum_integers
 from evsim.kernels.integers import cut_planes
 from evsim.kernels.lists import TILE_WORDS, count_segments, fill_segments, graded_segments
 from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
@@ -51,6 +52,22 @@ def segments(
         else:
             packet.lists[key] = _spike_segments(packet, context, layout == "joined", groups)
     return packet.lists[key]
+
+
+def counted(packet: SpikeMap | IntegerMap, groups: int = 1) -> NDArray[np.int64]:
+    """Return the sum of each position's values [groups, T, P], of spikes their number; kept with the packet."""
+    key = ("counts", str(groups))
+    if key not in packet.lists:
+        if isinstance(packet, SpikeMap):
+            words = _by_group(packet.words, groups).reshape(groups * packet.steps, -1, packet.words.shape[2] // groups)
+            sums = np.empty(words.shape[:2], np.int64)
+            spikes_per_position(words, sums)
+        else:
+            sums = np.empty(packet.values.shape[:2], np.int64)
+            sum_integers(packet.values, sums)
+        starts = sums.reshape(-1)
+        packet.lists[key] = Segments(np.empty(0, np.uint16), starts, 0)
+    return packet.lists[key].starts.reshape(groups, packet.steps, -1)
 
 
 def _quads(
