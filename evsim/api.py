@@ -246,7 +246,7 @@ def simulate(
     sample: Sample | ArrayLike | str | Path,
     *,
     timesteps: int | None = None,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     schedule: Schedule = "layer",
     threads: int = 1,
     record_spikes: bool = False,
@@ -319,7 +319,7 @@ def run_on(
         taken = replace(taken, notes=(*taken.notes, f"the network has cycles ({closing}): run timestep by timestep"))
     counts = meter.attached(counter.counts()) if meter else counter.counts()
     answers = earlier.answers(logits, counts) if earlier else None
-    return Run(network, taken, simulator.timesteps, simulator.dtype.name, logits, counts, spikes, answers)
+    return Run(network, taken, simulator.timesteps, simulator.precision, logits, counts, spikes, answers)
 
 
 def check_run(threads: int, timesteps: int | None = None) -> None:

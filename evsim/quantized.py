@@ -163,7 +163,8 @@ def fixed(values: ArrayLike, fraction: int) -> NDArray[np.int64]:
 def rate_of(node: LIF, weights: Mapping[str, NDArray[np.floating]]) -> int:
     """Return how neurons leak, in units of 2^-15: 1 / tau where input decays, else what is kept of the potential.
 
-    So ``v' = v + ((x - v) * rate >> 15)``, or ``v' = (v * rate >> 15) + x``.
+    So ``v' = v + ((x - v) * rate >> 15)``, or ``v' = (v * rate >> 15) + x``. A tau's rate is rounded up: shifts round
+    down, and a potential that reaches its threshold exactly, as those of attention often do, must not fall short of it.
 
     Parameters
     ----------
@@ -175,10 +176,8 @@ def rate_of(node: LIF, weights: Mapping[str, NDArray[np.floating]]) -> int:
     if node.parametric:
         w = min(max(float(weights["w"][0]), -40.0), 40.0)  # beyond, it is 0 or 1 in 15 bits
         rate = 1.0 / (1.0 + math.exp(-w))
-        kept = rate if node.decay_input else 1.0 - rate
-    else:
-        kept = 1.0 / node.tau if node.decay_input else node.decay
-    return round(math.ldexp(kept, RATE_BITS))
+        return round(math.ldexp(rate if node.decay_input else 1.0 - rate, RATE_BITS))
+    return math.ceil(2**RATE_BITS / node.tau) if node.decay_input else round(math.ldexp(node.decay, RATE_BITS))
 
 
 def threshold_of(node: LIF, weights: Mapping[str, NDArray[np.floating]], fraction: int) -> NDArray[np.int64]:
@@ -259,7 +258,8 @@ def chosen_precision(quantization: Quantization | None, asked: str | None) -> st
     if asked is None:
         return own or "float32"
     if asked not in ("float32", "float64", *WEIGHTS):
-        raise OptionError(f"`precision` must be float32 or float64, or int8 or int16 of a quantized model, got {asked}")
+        more = f" or {own}" if own else ""
+        raise OptionError(f"`precision` must be float32 or float64{more}, got {asked}")
     if asked in WEIGHTS and own is None:
         raise OptionError(
             f"`precision={asked}` needs a quantized model; make one with `weights={asked}` by: "

@@ -139,10 +139,9 @@ def _lif(node, own, x):
     threshold = np.maximum(fixed(own.weights["v_threshold"] if node.channels else node.v_threshold, own.fraction), 1)
     if node.parametric:
         rate = 1.0 / (1.0 + math.exp(-float(own.weights["w"][0])))
-        leak = rate if node.decay_input else 1.0 - rate
+        leak = int(np.rint((rate if node.decay_input else 1.0 - rate) * 2.0**15))
     else:
-        leak = 1.0 / node.tau if node.decay_input else node.decay
-    leak = int(np.rint(leak * 2.0**15))
+        leak = math.ceil(2**15 / node.tau) if node.decay_input else int(np.rint(node.decay * 2.0**15))
     v = np.zeros(x.shape[1:], np.int64)
     spikes = []
     for current in own.fixed(x):
