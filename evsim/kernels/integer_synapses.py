@@ -29,7 +29,7 @@ from evsim.kernels.fixed import (
 )
 from evsim.kernels.neuron import GROUP, Unit, put_spikes
 from evsim.kernels.octets import Octets, gather_octets
-from evsim.kernels.synapses import Lists, Size, gather, group_of, multiply, unit_of
+from evsim.kernels.synapses import Lists, Size, gather, group_of, multiply, scratch_of, unit_of
 
 WORD = 64
 
@@ -42,7 +42,7 @@ class IntegerNeurons(NamedTuple):
 
     words [T * P * W * 2] uint32: the two halves of each word of a spike map; halves
     uint16: the same memory. potential int32: [P * C] where `kept` over
-    calls, else [16 * block], working memory of one thread, and each call begins at rest; C padded to 64. `kind` and
+    calls, else [16 * block], working memory of each thread, and each call begins at rest; C padded to 64. `kind` and
     `rate` as `evsim.kernels.fixed` has them; thresholds, resets [C] int32, `soft`: reset by subtraction.
     """
 
@@ -77,11 +77,12 @@ class IntegerSink(NamedTuple):
 
 @kernel
 def integer_synapses(
-    first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.signedinteger], sink: IntegerSink
+    first: int, last: int, seat: int, size: Size, lists: Lists, scratch: NDArray[np.signedinteger], sink: IntegerSink
 ) -> None:
     """Run units ``first .. last - 1`` on lists of active channels, as `evsim.kernels.synapses.synapses`."""
+    scratch = scratch_of(size, scratch, seat)
     for i in range(first, last):
-        unit = unit_of(size, i)
+        unit = unit_of(size, i, seat)
         gather(size, lists, scratch, unit)
         drain_pairs(size, sink, scratch, unit)
 
@@ -90,6 +91,7 @@ def integer_synapses(
 def integer_synapses_of_octets(
     first: int,
     last: int,
+    seat: int,
     size: Size,
     lists: Octets,
     weights: NDArray[np.signedinteger],
@@ -97,8 +99,9 @@ def integer_synapses_of_octets(
     sink: IntegerSink,
 ) -> None:
     """Run units on lists of octets."""
+    scratch = scratch_of(size, scratch, seat)
     for i in range(first, last):
-        unit = unit_of(size, i)
+        unit = unit_of(size, i, seat)
         gather_octets(size, lists, weights, scratch, unit)
         drain_pairs(size, sink, scratch, unit)
 
@@ -107,6 +110,7 @@ def integer_synapses_of_octets(
 def integer_synapses_of_reals(
     first: int,
     last: int,
+    seat: int,
     size: Size,
     inputs: NDArray[np.signedinteger],
     weights: NDArray[np.signedinteger],
@@ -114,8 +118,9 @@ def integer_synapses_of_reals(
     sink: IntegerSink,
 ) -> None:
     """Run units on fixed-point numbers [T * P * C_in]; weights, one to an element, in the type of the sums."""
+    scratch = scratch_of(size, scratch, seat)
     for i in range(first, last):
-        unit = unit_of(size, i)
+        unit = unit_of(size, i, seat)
         multiply(size, inputs, weights, scratch, unit)
         drain_products(size, sink, scratch, unit)
 
@@ -124,6 +129,7 @@ def integer_synapses_of_reals(
 def integer_synapses_of_image(
     first: int,
     last: int,
+    seat: int,
     size: Size,
     inputs: NDArray[np.int16],
     line: int,
@@ -133,33 +139,34 @@ def integer_synapses_of_image(
 ) -> None:
     """Run units on fixed-point numbers of 16 bits, whose map has zeros all around: [T * H' * line], line = W' * C_in.
 
-    weights [block][row of the window][pair of inputs][64][2]. Behind the last number must be room for a window.
+    weights [block][row of the window][pair of inputs][64][2]. Bands are of whole lines, of at least 4 outputs. Behind
+    the last number stands one more.
     """
     pairs = (size.kernel_width * size.in_channels + 1) // 2
     height = size.in_height + 2 * size.pad_height
+    scratch = scratch_of(size, scratch, seat)
     for i in range(first, last):
-        unit = unit_of(size, i)
-        channel, lanes, begin, end = unit
+        unit = unit_of(size, i, seat)
+        channel, lanes, begin, end, seat = unit
         base = channel * size.kernel_height * pairs * 2
         step = size.stride_width * size.in_channels
         for t in range(size.steps):
-            for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
-                left = max(0, begin - y * size.out_width)
-                right = min(size.out_width, end - y * size.out_width)
+            for y in range(begin // size.out_width, end // size.out_width):
                 row = (t * height + y * size.stride_height) * line
-                at = (t * (end - begin) + y * size.out_width + left - begin) * lanes
-                for x in range(left, right, TOGETHER):  # what is too much, the next overwrites
+                at = (t * (end - begin) + y * size.out_width - begin) * lanes
+                for start in range(0, size.out_width, TOGETHER):
+                    x = min(start, size.out_width - TOGETHER)  # the last may sum up some once more
                     multiply_window(
-                        scratch, at, weights, base, inputs, row + x * step, line, size.kernel_height, pairs, step
-                    )
-                    at += TOGETHER * lanes
+                        scratch, at + x * lanes, weights, base, inputs, row + x * step, line, size.kernel_height, pairs,
+                        step,
+                    )  # fmt: skip
         drain_products(size, sink, scratch, unit)
 
 
 @inner
 def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger], unit: Unit) -> None:
     """Empty a unit's sums of pairs [steps, end - begin, lanes] into the sink."""
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, seat = unit
     positions = size.out_height * size.out_width
     factor, offset, reach, _, residual, real, channels, neurons = sink
     bias = np.int64(1) << (4 * scratch.itemsize - 1)
@@ -183,13 +190,14 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
     words, potential = neurons.words, neurons.potential
     halves, thresholds = neurons.halves, neurons.thresholds
     wide = size.out_channels
+    working = seat * GROUP * lanes
     for start in range(begin, end, GROUP):
         for t in range(size.steps):
             rest = t == 0 and not neurons.kept
             for p in range(start, min(start + GROUP, end)):
                 at = (t * (end - begin) + p - begin) * lanes
                 if neurons.kind == HALVES:
-                    own = p * wide + channel if neurons.kept else (p - start) * lanes
+                    own = p * wide + channel if neurons.kept else working + (p - start) * lanes
                     word = ((t * positions + p) * wide + channel) // PIECE
                     halve_pairs(
                         scratch, at, bias * reach[counted + t * positions + p], factor, offset, channel, potential, own,
@@ -198,14 +206,14 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
                     continue
                 n = bias * reach[counted + t * positions + p]
                 put_currents(current, 0, scratch, at, n, factor, offset, channel, residual, 0, False, lanes)
-                own = p * size.out_channels + channel if neurons.kept else (p - start) * lanes
+                own = p * size.out_channels + channel if neurons.kept else working + (p - start) * lanes
                 fire_block(neurons, words, potential, current, 0, t, own, size.out_channels, unit, t * positions + p)
 
 
 @inner
 def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger], unit: Unit) -> None:
     """Empty a unit's plain sums into the sink; where neurons are driven, each timestep stands for `size.repeats`."""
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, seat = unit
     positions = size.out_height * size.out_width
     factor, offset, _, fraction, _, real, channels, neurons = sink
     current = np.empty(GROUP * WORD, np.int32)
@@ -220,6 +228,7 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
         return
     words, potential, halves, thresholds = neurons.words, neurons.potential, neurons.halves, neurons.thresholds
     wide = size.out_channels
+    working = seat * GROUP * lanes
     still = neurons.kind == HALVES and size.steps == 1 and not neurons.kept
     for start in range(begin, end, GROUP):
         stop = min(start + GROUP, end)
@@ -233,7 +242,7 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
                     halve_static(current, (p - start) * WORD, thresholds, channel, halves, word, step, size.repeats)
             for repeat in range(0 if still else size.repeats):
                 for p in range(start, stop):
-                    own = p * wide + channel if neurons.kept else (p - start) * lanes
+                    own = p * wide + channel if neurons.kept else working + (p - start) * lanes
                     step = t * size.repeats + repeat
                     own_current = (p - start) * WORD
                     row = step * positions + p
@@ -269,6 +278,7 @@ def fire_block(
 def fire_integers(
     first: int,
     last: int,
+    seat: int,
     neurons: IntegerNeurons,
     current: NDArray[np.int32],
     static: bool,
@@ -286,12 +296,13 @@ def fire_integers(
     for start in range(first, last, GROUP):
         for channel in range(0, channels, WORD):
             lanes = min(WORD, channels - channel)
-            unit = Unit(channel, WORD, start, min(start + GROUP, last))
+            unit = Unit(channel, WORD, start, min(start + GROUP, last), seat)
+            working = seat * GROUP * WORD
             for t in range(steps):
                 rest = t == 0 and not neurons.kept
                 for p in range(unit.begin, unit.end):
                     at = ((0 if static else t) * positions + p) * channels + channel
-                    own = p * wide + channel if neurons.kept else (p - start) * WORD
+                    own = p * wide + channel if neurons.kept else working + (p - start) * WORD
                     word = (t * positions + p) * (wide // 32) + channel // 32
                     thresholds, resets = neurons.thresholds, neurons.resets
                     if lanes == WORD:

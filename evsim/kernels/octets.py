@@ -58,26 +58,26 @@ class Octets(NamedTuple):
 
 
 @kernel
-def count_octets(words: NDArray[np.uint64], rows: int, line: int, tile_words: int, bases: NDArray[np.int64]) -> None:
-    """Write where each unit's entries may begin: words [maps * rows * turns, line, W]; bases [units + 1].
+def count_octets(
+    first: int, last: int, words: NDArray[np.uint64], rows: int, tile_words: int, bases: NDArray[np.int64]
+) -> None:
+    """Write to ``bases[u + 1]`` how many spikes unit u has, for ``first .. last - 1``.
 
-    There is room for as many as there are spikes.
+    words [maps * turns * rows, line, W], with turns the columns modulo the stride; bases [units + 1], which, added up
+    (`evsim.kernels.lists.add_up`), tell where there is room for the entries of each.
     """
+    line, width = words.shape[1], words.shape[2]
     octets = -(-line // OCTET)
-    turns = words.shape[0] // rows  # maps times columns modulo the stride, which lie inside the rows
-    width = words.shape[2]
-    u = 0
-    total = np.int64(0)
-    bases[0] = 0
-    for first in range(0, width, tile_words):
-        for turn in range(turns):
-            for octet in range(octets):
-                for y in range(rows):
-                    for x in range(octet * OCTET, min(line, (octet + 1) * OCTET)):
-                        for w in range(first, min(first + tile_words, width)):
-                            total += np.int64(popcount(words[turn * rows + y, x, w]))
-                u += 1
-                bases[u] = total
+    turns = words.shape[0] // rows
+    for u in range(first, last):
+        octet, rest = u % octets, u // octets
+        turn, tile = rest % turns, rest // turns * tile_words
+        total = np.int64(0)
+        for y in range(rows):
+            for x in range(octet * OCTET, min(line, (octet + 1) * OCTET)):
+                for w in range(tile, min(tile + tile_words, width)):
+                    total += np.int64(popcount(words[turn * rows + y, x, w]))
+        bases[u + 1] = total
 
 
 @kernel
@@ -160,7 +160,7 @@ def gather_octets(
 ) -> None:
     """Sum up a unit [steps, end - begin, lanes] of pairs from lists of octets."""
     entries, starts, tile, line, planes, joined = lists
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, _ = unit
     height, stride = size.in_height, size.stride_width
     tiles = -(-size.in_channels // tile)
     octets = -(-line // OCTET)

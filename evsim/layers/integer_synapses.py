@@ -92,7 +92,7 @@ class IntegerSynapses:
         self._joins = self.layout == "octets" and (node.window[0][0], node.dilation[0]) == (JOINED, 1)
         self.lane = np.dtype(_lane(source, weight.dtype, self._largest))
         same = node.dilation == (1, 1) and not node.padding_after
-        self._of_image = self._of_image and same and self.lane.itemsize == 4
+        self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
         self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}
         self._inputs: int | None = None
         self._pack(self.lane, weight)
@@ -220,12 +220,8 @@ class IntegerSynapses:
             words=self._tile_words(lane),
         )
         size, weights = self._size(packet.steps, 1, lane), self._packed[lane][1]
-        self._share(
-            size, sink, lane, len(lists.entries) * size.kernel_height * size.kernel_width // (2 * node.groups),
-            lambda first, last, scratch, own: integer_synapses_of_octets(
-                first, last, size, lists, weights, scratch, own
-            ),
-        )  # fmt: skip
+        rows = len(lists.entries) * size.kernel_height * size.kernel_width // (2 * node.groups)
+        self._share(integer_synapses_of_octets, size, (lists, weights), lane, sink, rows)
 
     def _tile_words(self, lane: np.dtype[Any]) -> int:
         """Return the words of a tile whose weights, for a block of outputs, half fill the L1 cache."""
@@ -238,10 +234,7 @@ class IntegerSynapses:
         size = self._size(packet.steps, 1, lane)._replace(tile=lists.tile, planes=lists.planes)
         arrays = Lists(lists.index, lists.starts, lists.values, self._packed[lane][1])
         taps = 1 if size.joined else size.kernel_height * size.kernel_width
-        self._share(
-            size, sink, lane, len(lists.index) * taps // node.groups,
-            lambda first, last, scratch, own: integer_synapses(first, last, size, arrays, scratch, own),
-        )  # fmt: skip
+        self._share(integer_synapses, size, (arrays,), lane, sink, len(lists.index) * taps // node.groups)
 
     def _check(self, packet: Packet) -> None:
         """Refuse integers whose sums could leave 32 bits."""
@@ -261,22 +254,12 @@ class IntegerSynapses:
         rows = packet.values.size * size.kernel_height * size.kernel_width
         if self._of_image:
             image, line = self._bordered(packet)
-            self._share(
-                size, sink, self.lane, rows,
-                lambda first, last, scratch, own: integer_synapses_of_image(
-                    first, last, size, image, line, weights, scratch, own
-                ),
-            )  # fmt: skip
+            self._share(integer_synapses_of_image, size, (image, line, weights), self.lane, sink, rows)
             return
         values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         if self.lane.itemsize == 8:
             values = values.astype(np.int64)
-        self._share(
-            size, sink, self.lane, rows,
-            lambda first, last, scratch, own: integer_synapses_of_reals(
-                first, last, size, values, weights, scratch, own
-            ),
-        )  # fmt: skip
+        self._share(integer_synapses_of_reals, size, (values, weights), self.lane, sink, rows)
 
     def _bordered(self, packet: RealMap) -> tuple[NDArray[np.int16], int]:
         """Return an image with the layer's padding around it, as one row of numbers; and how many make a line."""
@@ -284,7 +267,7 @@ class IntegerSynapses:
         (height, width), (rows, columns) = (self.source.height, self.source.width), node.window[2]
         line = (width + 2 * columns) * channels
         whole = steps * (height + 2 * rows) * line
-        numbers = np.zeros(whole + TOGETHER * line, np.int16)  # windows that are too much reach beyond the last
+        numbers = np.zeros(whole + 1, np.int16)  # of an odd number of inputs, the last pair takes in one more
         image = numbers[:whole].reshape(steps, height + 2 * rows, width + 2 * columns, channels)
         inside = packet.values[..., :channels].reshape(steps, height, width, channels)
         image[:, rows : rows + height, columns : columns + width] = inside
@@ -292,21 +275,18 @@ class IntegerSynapses:
 
     def _share(
         self,
+        kernel: Callable[..., None],
         size: Size,
-        sink: IntegerSink,
+        arrays: tuple[Any, ...],
         lane: np.dtype[Any],
+        sink: IntegerSink,
         rows: int,
-        work: Callable[[int, int, NDArray[np.generic], IntegerSink], None],
     ) -> None:
         """Share a call's units among the threads, each with memory of its own; about `rows` weight rows are added."""
-        context = self.context
-
-        def part(first: int, last: int) -> None:
-            room = TOGETHER * size.block  # the image's convolution sums up more outputs than there are
-            scratch = context.workers.scratch(size.steps * size.band * size.block + room, lane)
-            work(first, last, scratch, sink._replace(neurons=working(sink.neurons, size.block)))
-
-        context.workers.share(units(size), part, rows * size.out_channels // 4)
+        workers = self.context.workers
+        scratch = workers.room("sums", size.steps * size.band * size.block, lane)
+        own = sink._replace(neurons=working(sink.neurons, size.block, self.context))
+        workers.share(kernel, units(size), (size, *arrays, scratch, own), rows * size.out_channels // 4)
 
     def _size(self, steps: int, repeats: int, lane: np.dtype[Any]) -> Size:
         """Return the geometry of a call, worked out once for each number of timesteps and type of sums."""
@@ -319,6 +299,8 @@ class IntegerSynapses:
         flat = is_flat(node)  # positions do not mix: one long row
         wanted = max(1, INTEGER_SUMS_BYTES // (block * lane.itemsize * steps))
         band = -(-target.positions // -(-target.positions // wanted))
+        if self._of_image:  # bands of whole lines
+            band = -(-band // target.width) * target.width
         if flat:  # bands of whole octets
             band = -(-band // OCTET) * OCTET
         size = self._sizes[key] = Size(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim.kernels.lists import ROOM
+from evsim.kernels.lists import ROOM, add_up
 from evsim.kernels.octets import KINDS, OCTET, Octets, count_octets, fill_octets
 from evsim.layers.context import Context
 from evsim.layers.segments import by_group, planes_of
@@ -65,12 +65,10 @@ def _made(
     lines = maps.reshape(-1, line, width)
     units = -(-width // tile) * (len(lines) // rows) * -(-line // OCTET)
     bases = np.empty(units + 1, np.int64)
-    count_octets(lines, rows, line, tile, bases)
+    context.workers.share(count_octets, units, (lines, rows, tile, bases), 40 * lines.size)
+    add_up(bases)
     entries = np.empty(int(bases[-1]) + ROOM, np.uint8)
     starts = np.empty(units * (KINDS * rows + 1), np.uint32)
-    context.workers.share(
-        units,
-        lambda first, last: fill_octets(first, last, lines, rows, tile, joined, bases, starts, entries),
-        40 * len(entries),
-    )
+    arguments = lines, rows, tile, joined, bases, starts, entries
+    context.workers.share(fill_octets, units, arguments, 200 * lines.size)
     return Octets(entries, starts, 64 * tile, line, count, joined)
