@@ -21,7 +21,7 @@ def as_real(packet: Packet, context: Context) -> RealMap:
     values = np.zeros((*dense.shape[:2], padded(packet.channels)), context.dtype)
     values[..., : packet.channels] = dense
     unit = packet.unit if isinstance(packet, IntegerMap) else 1.0
-    if context.quantization:
+    if context.quantization and not isinstance(packet, RealMap):
         values *= whole_unit(unit, context.fraction)
     elif unit != 1.0:
         values *= context.dtype.type(unit)

@@ -211,7 +211,7 @@ def reason(weights: Mapping[str, NDArray[np.floating]], context: Context) -> str
 
 def is_flat(node: Conv2d | Linear) -> bool:
     """Return whether positions do not mix."""
-    return node.window == ((1, 1), (1, 1), (0, 0))
+    return node.window == ((1, 1), (1, 1), (0, 0)) and node.padding_after in ((), (0, 0))
 
 
 def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Context) -> Layout:
