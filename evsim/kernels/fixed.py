@@ -33,15 +33,15 @@ WORD = 64
 """Neurons that are stepped at once: as many as a word of spikes has bits."""
 
 HALVES, DRAWN, DECAYS = 0, 1, 2
-"""How neurons charge: ``v += (x - v) >> 1`` (and reset to 0); ``v += (x - v) * rate >> 15``; or
+"""How neurons charge: ``v += (x - v) >> 1`` (they reset to 0 and have one threshold); ``v += (x - v) * rate >> 15``; or
 ``v = (v * rate >> 15) + x``."""
 
 RATE_BITS = 15
 
 OCTET = ir.IntType(8)
 
-HAS_MADD = has("avx512bw")
-"""Whether the CPU adds up products of neighbouring int16, 32 at once."""
+HAS_MADD, HAS_VNNI = has("avx512bw"), has("avx512vnni")
+"""Whether the CPU adds up products of neighbouring int16, 32 at once; and whether onto sums."""
 
 
 def _many(value, width=PIECE):
@@ -199,12 +199,13 @@ def put_currents(
 
 @instructions()
 def halve_pairs(
-    builder, sums, at, bias, factor, offset, channel, potential, own, rest, thresholds, words, word, lanes
+    builder, sums, at, bias, factor, offset, channel, potential, own, rest, threshold, words, word, lanes
 ):  # fmt: skip
     """One timestep of a block's neurons of kind `HALVES` on sums of pairs, from the sums to the bits of spikes.
 
     Currents are those of `put_currents`. `words` uint16: the spikes of 16 neurons each, from ``words[word]`` on.
     """
+    threshold = splat(builder, builder.trunc(threshold, ir.IntType(32)), PIECE)
 
     def block(width):
         def step(at_rest):
@@ -217,7 +218,7 @@ def halve_pairs(
                     if not at_rest:
                         old = potential.load(where, PIECE)
                         v = plus(builder, old, builder.ashr(builder.sub(x, old), _many(1)))
-                    fires = builder.icmp_signed(">=", v, thresholds.load(place, PIECE))
+                    fires = builder.icmp_signed(">=", v, threshold)
                     potential.store(where, builder.select(fires, _many(0), v))
                     bits = builder.bitcast(fires, ir.IntType(PIECE))
                     builder.store(bits, words.place(builder.add(word, LONG(here // PIECE))))
@@ -227,6 +228,27 @@ def halve_pairs(
                 step(True)
             with later:
                 step(False)
+
+    sums.by_lanes(lanes, block)
+
+
+@instructions()
+def widen_pairs(builder, wide, to, sums, at, bias, fresh, lanes):
+    """``wide[to:] += A``, or ``= A`` where `fresh`: sums of pairs as `put_currents` takes them, to int32."""
+
+    def block(width):
+        def all_of(begins):
+            for i in range(0, width // 2, PIECE):
+                totals = _apart(builder, sums, at, width // 2, bias, i)
+                for total, here in zip(totals, (i, width // 2 + i), strict=True):
+                    place = builder.add(to, LONG(here))
+                    wide.store(place, total if begins else plus(builder, wide.load(place, PIECE), total))
+
+        with builder.if_else(fresh) as (first, later):
+            with first:
+                all_of(True)
+            with later:
+                all_of(False)
 
     sums.by_lanes(lanes, block)
 
@@ -249,19 +271,21 @@ def put_products(builder, out, out_at, sums, at, fraction, factor, offset, chann
         out.store(builder.add(out_at, i), plus(builder, x, offset.load(place, PIECE)))
 
 
-def _madd(builder, left, right):
-    """Return, of two vectors of 32 int16, the sums of the products of neighbours: 16 int32."""
+def _madd(builder, total, left, right):
+    """Add to 16 int32, of two vectors of 32 int16, the sums of the products of neighbours."""
     numbers = ir.VectorType(ir.IntType(32), PIECE)
+    if HAS_VNNI:
+        kind = ir.FunctionType(numbers, [numbers] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpwssd.512")
+        return builder.call(function, [total, *(builder.bitcast(side, numbers) for side in (left, right))])
     if HAS_MADD:
         kind = ir.FunctionType(numbers, [left.type, left.type])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.pmaddw.d.512")
-        return builder.call(function, [left, right])
-    total = None
+        return builder.add(total, builder.call(function, [left, right]))
     for odd in (0, 1):
         places = ir.Constant(numbers, list(range(odd, 2 * PIECE, 2)))
         parts = [builder.sext(builder.shuffle_vector(side, side, places), numbers) for side in (left, right)]
-        product = builder.mul(*parts)
-        total = product if total is None else builder.add(total, product)
+        total = builder.add(total, builder.mul(*parts))
     return total
 
 
@@ -292,29 +316,28 @@ def multiply_window(builder, sums, at, weights, base, inputs, start, row, rows, 
                 pair.align = 2
                 both = builder.bitcast(splat(builder, pair, PIECE), ir.VectorType(SHORT, 2 * PIECE))
                 for factor, place in zip(factors, own, strict=True):
-                    total = plus(builder, builder.load(place), _madd(builder, factor, both))
-                    builder.store(total, place)
+                    builder.store(_madd(builder, builder.load(place), factor, both), place)
     for i, own in enumerate(places):
         for j, place in enumerate(own):
             sums.store(builder.add(at, LONG(i * WORD + j * PIECE)), builder.load(place))
 
 
 @instructions()
-def halve_static(builder, current, at, thresholds, channel, words, word, step, steps):
+def halve_static(builder, current, at, threshold, words, word, step, steps):
     """All timesteps of 64 neurons of kind `HALVES` at rest, whose current stays the same.
 
     `words` uint16: the spikes of 16 neurons each; those of a timestep lie `step` behind those of the one before it.
     """
     pieces = range(WORD // PIECE)
     currents = [current.load(at, PIECE, LONG(i)) for i in pieces]
-    limits = [thresholds.load(channel, PIECE, LONG(i)) for i in pieces]
+    threshold = splat(builder, builder.trunc(threshold, ir.IntType(32)), PIECE)
     potentials = [cgutils.alloca_once_value(builder, _many(0)) for _ in pieces]
     with cgutils.for_range_slice(builder, steps.type(0), steps, steps.type(1), steps.type) as (t, _):
         here = builder.add(word, builder.mul(t, step))
         for i in pieces:
             old = builder.load(potentials[i])
             v = plus(builder, old, builder.ashr(builder.sub(currents[i], old), _many(1)))
-            fires = builder.icmp_signed(">=", v, limits[i])
+            fires = builder.icmp_signed(">=", v, threshold)
             builder.store(builder.select(fires, _many(0), v), potentials[i])
             builder.store(builder.bitcast(fires, ir.IntType(PIECE)), words.place(builder.add(here, LONG(i))))
 
@@ -381,4 +404,5 @@ if config.DISABLE_JIT:
         put_currents,
         put_octet_bits,
         put_products,
+        widen_pairs,
     )

@@ -26,6 +26,7 @@ from evsim.kernels.fixed import (
     multiply_window,
     put_currents,
     put_products,
+    widen_pairs,
 )
 from evsim.kernels.neuron import GROUP, Unit, put_spikes
 from evsim.kernels.octets import Octets, gather_octets
@@ -95,15 +96,51 @@ def integer_synapses_of_octets(
     size: Size,
     lists: Octets,
     weights: NDArray[np.signedinteger],
+    cuts: NDArray[np.int64],
+    wide: NDArray[np.int32],
     scratch: NDArray[np.signedinteger],
     sink: IntegerSink,
 ) -> None:
-    """Run units on lists of octets."""
+    """Run units on lists of octets.
+
+    Where all taps of a window could add up beyond a lane, `cuts` takes it apart: [parts + 1] taps, with a `reach` in
+    the sink for each part. The parts add up in `wide` then, as large as `scratch`, else of size 0.
+    """
     scratch = scratch_of(size, scratch, seat)
+    parts = cuts.size - 1
+    if parts > 1:
+        wide = scratch_of(size, wide, seat)
     for i in range(first, last):
         unit = unit_of(size, i, seat)
-        gather_octets(size, lists, weights, scratch, unit)
-        drain_pairs(size, sink, scratch, unit)
+        for part in range(parts):
+            gather_octets(size, lists, weights, scratch, unit, cuts[part], cuts[part + 1])
+            if parts > 1:
+                _widen(size, sink.reach, scratch, wide, unit, part)
+        if parts > 1:
+            drain_products(size, sink, wide, unit)
+        else:
+            drain_pairs(size, sink, scratch, unit)
+
+
+@inner
+def _widen(
+    size: Size,
+    reach: NDArray[np.int64],
+    scratch: NDArray[np.signedinteger],
+    wide: NDArray[np.int32],
+    unit: Unit,
+    part: int,
+) -> None:
+    """Add a part's sums to those of all parts."""
+    _, lanes, begin, end, _ = unit
+    positions = size.out_height * size.out_width
+    bias = np.int64(1) << (4 * scratch.itemsize - 1)
+    counted = (part * size.groups + group_of(size, unit)) * size.steps * positions
+    at = 0
+    for t in range(size.steps):
+        for p in range(begin, end):
+            widen_pairs(wide, at, scratch, at, bias * reach[counted + t * positions + p], part == 0, lanes)
+            at += lanes
 
 
 @kernel
@@ -188,7 +225,7 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
                     real[to + i] = current[i] + (residual[to + i] if added else np.int32(0))
         return
     words, potential = neurons.words, neurons.potential
-    halves, thresholds = neurons.halves, neurons.thresholds
+    halves, threshold = neurons.halves, np.int64(neurons.thresholds[0])
     wide = size.out_channels
     working = seat * GROUP * lanes
     for start in range(begin, end, GROUP):
@@ -201,7 +238,7 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
                     word = ((t * positions + p) * wide + channel) // PIECE
                     halve_pairs(
                         scratch, at, bias * reach[counted + t * positions + p], factor, offset, channel, potential, own,
-                        rest, thresholds, halves, word, lanes,
+                        rest, threshold, halves, word, lanes,
                     )  # fmt: skip
                     continue
                 n = bias * reach[counted + t * positions + p]
@@ -215,8 +252,9 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
     """Empty a unit's plain sums into the sink; where neurons are driven, each timestep stands for `size.repeats`."""
     channel, lanes, begin, end, seat = unit
     positions = size.out_height * size.out_width
-    factor, offset, _, fraction, _, real, channels, neurons = sink
-    current = np.empty(GROUP * WORD, np.int32)
+    factor, offset, _, fraction, residual, real, channels, neurons = sink
+    current = np.empty(GROUP * lanes, np.int32)
+    added = residual.size > 0
     if neurons.words.size == 0:
         for t in range(size.steps):
             for p in range(begin, end):
@@ -224,29 +262,29 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
                 to = (t * positions + p) * channels + channel
                 put_products(current, 0, scratch, at, fraction, factor, offset, channel, lanes)
                 for i in range(min(lanes, channels - channel)):
-                    real[to + i] = current[i]
+                    real[to + i] = current[i] + (residual[to + i] if added else np.int32(0))
         return
-    words, potential, halves, thresholds = neurons.words, neurons.potential, neurons.halves, neurons.thresholds
+    words, potential, halves, threshold = neurons.words, neurons.potential, neurons.halves, neurons.thresholds[0]
     wide = size.out_channels
     working = seat * GROUP * lanes
     still = neurons.kind == HALVES and size.steps == 1 and not neurons.kept
+    step = positions * wide // PIECE
     for start in range(begin, end, GROUP):
         stop = min(start + GROUP, end)
         for t in range(size.steps):
             for p in range(start, stop):
                 at = (t * (end - begin) + p - begin) * lanes
-                put_products(current, (p - start) * WORD, scratch, at, fraction, factor, offset, channel, lanes)
-                if still:
-                    word = (p * wide + channel) // PIECE
-                    step = positions * wide // PIECE
-                    halve_static(current, (p - start) * WORD, thresholds, channel, halves, word, step, size.repeats)
+                own_current = (p - start) * lanes
+                put_products(current, own_current, scratch, at, fraction, factor, offset, channel, lanes)
+                for i in range(0, lanes if still else 0, WORD):
+                    word = (p * wide + channel + i) // PIECE
+                    halve_static(current, own_current + i, np.int64(threshold), halves, word, step, size.repeats)
             for repeat in range(0 if still else size.repeats):
                 for p in range(start, stop):
                     own = p * wide + channel if neurons.kept else working + (p - start) * lanes
-                    step = t * size.repeats + repeat
-                    own_current = (p - start) * WORD
-                    row = step * positions + p
-                    fire_block(neurons, words, potential, current, own_current, step, own, wide, unit, row)
+                    now = t * size.repeats + repeat
+                    row = now * positions + p
+                    fire_block(neurons, words, potential, current, (p - start) * lanes, now, own, wide, unit, row)
 
 
 @inner
@@ -321,18 +359,25 @@ def fire_integers(
 
 
 @kernel
-def reach_of(size: Size, counts: NDArray[np.int64], reach: NDArray[np.int64]) -> None:
-    """Add up over each output's window what its inputs count: counts [groups, T, P], reach [groups, T, P']."""
+def reach_of(
+    size: Size, counts: NDArray[np.int64], reach: NDArray[np.int64], rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    """Add up over each output's window what its inputs count: counts [groups, T, P], reach [groups, T, P'].
+
+    Of the window, those `rows` and `columns`, from the first to before the last.
+    """
     for g in range(counts.shape[0]):
         for t in range(counts.shape[1]):
             own, sums = counts[g, t], reach[g, t]
             sums[:] = 0
-            for tap in range(size.kernel_height * size.kernel_width):
+            count = columns[1] - columns[0]
+            for tap in range((rows[1] - rows[0]) * count):
                 for y in range(size.out_height):
-                    row = y * size.stride_height - size.pad_height + tap // size.kernel_width * size.dilation_height
+                    down = (rows[0] + tap // count) * size.dilation_height
+                    row = y * size.stride_height - size.pad_height + down
                     if row < 0 or row >= size.in_height:
                         continue
-                    shift = tap % size.kernel_width * size.dilation_width - size.pad_width
+                    shift = (columns[0] + tap % count) * size.dilation_width - size.pad_width
                     left = max(0, -(shift // size.stride_width))
                     right = min(size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
                     to, source = y * size.out_width, row * size.in_width + shift

@@ -157,8 +157,13 @@ def gather_octets(
     weights: NDArray[np.signedinteger],
     scratch: NDArray[np.signedinteger],
     unit: Unit,
+    first_tap: int,
+    last_tap: int,
 ) -> None:
-    """Sum up a unit [steps, end - begin, lanes] of pairs from lists of octets."""
+    """Sum up a unit [steps, end - begin, lanes] of pairs from lists of octets.
+
+    Of the window, taps ``first_tap .. last_tap - 1``: columns where its rows are joined, else row by row.
+    """
     entries, starts, tile, line, planes, joined = lists
     channel, lanes, begin, end, _ = unit
     height, stride = size.in_height, size.stride_width
@@ -178,7 +183,7 @@ def gather_octets(
         if plane > 0:
             for k in range(size.steps * span):
                 scratch[k] += scratch[k]
-        for tap in range(taps):
+        for tap in range(first_tap, last_tap):
             offset = tap % size.kernel_width * size.dilation_width - size.pad_width
             shift = offset // stride
             turn = offset - shift * stride
@@ -186,7 +191,7 @@ def gather_octets(
             for k in range(tiles):
                 row = (channel * taps + lanes * tap) * in_rows + lanes * k * block
                 ahead = row + lanes * min(block, in_rows - k * block)
-                fresh = plane + tap + k == 0
+                fresh = plane + tap - first_tap + k == 0
                 maps = ((k * planes + plane) * size.groups + group) * size.steps
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
                     top = y * size.stride_height + down
@@ -205,14 +210,14 @@ def gather_octets(
                         turned = top % JOINED
                         here += (JOINED - turned if turned > 0 else 0) * tile * lanes
                     for t in range(size.steps):
-                        first = ((maps + t) * stride + turn) * octets
+                        map_first = ((maps + t) * stride + turn) * octets
                         for octet in range((left + shift) // OCTET, (right - 1 + shift) // OCTET + 1):
                             for _ in range(pace):
                                 prefetch(weights, ahead)
                                 ahead += step
                             x = octet * OCTET - shift
                             at = t * span + (y * size.out_width + x - begin) * lanes
-                            s = (first + octet) * (KINDS * height + 1) + low
+                            s = (map_first + octet) * (KINDS * height + 1) + low
                             add_octet(
                                 scratch, at, max(0, left - x), min(OCTET, right - x), fresh, weights, here, entries,
                                 starts, s, height, high - low, lanes,

@@ -51,15 +51,14 @@ def put_currents(
 
 def halve_pairs(
     sums: Ints, at: int, bias: int, factor: Ints, offset: Ints, channel: int, potential: Ints, own: int, rest: bool,
-    thresholds: Ints, words: NDArray[np.uint16], word: int, lanes: int,
+    threshold: int, words: NDArray[np.uint16], word: int, lanes: int,
 ) -> None:  # fmt: skip
     """Advance a block's neurons of tau = 2 on sums of pairs, and store their spikes, 16 at a time."""
     current = np.empty(lanes, np.int32)
     put_currents(current, 0, sums, at, bias, factor, offset, channel, current, 0, False, lanes)
+    thresholds = np.full(64, threshold, np.int32)
     for i in range(0, lanes, 64):
-        bits = integer_step(
-            current, i, potential, own + i, rest, 0, 0, thresholds, thresholds, channel + i, False
-        )  # fmt: skip
+        bits = integer_step(current, i, potential, own + i, rest, 0, 0, thresholds, thresholds, 0, False)
         for k in range(4):
             words[word + i // 16 + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
 
@@ -78,14 +77,21 @@ def multiply_window(
 
 
 def halve_static(
-    current: Ints, at: int, thresholds: Ints, channel: int, words: NDArray[np.uint16], word: int, step: int, steps: int
+    current: Ints, at: int, threshold: int, words: NDArray[np.uint16], word: int, step: int, steps: int
 ) -> None:
     """Advance 64 neurons of tau = 2 by all timesteps of a current that stays the same."""
-    potential = np.zeros(64, np.int32)
+    potential, thresholds = np.zeros(64, np.int32), np.full(64, threshold, np.int32)
     for t in range(steps):
-        bits = integer_step(current, at, potential, 0, t == 0, 0, 0, thresholds, thresholds, channel, False)
+        bits = integer_step(current, at, potential, 0, t == 0, 0, 0, thresholds, thresholds, 0, False)
         for k in range(4):
             words[word + t * step + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
+
+
+def widen_pairs(wide: Ints, to: int, sums: Ints, at: int, bias: int, fresh: bool, lanes: int) -> None:
+    """Add sums of pairs to int32, or store them where `fresh`."""
+    current, ones = np.empty(lanes, np.int32), np.ones(lanes, np.int32)
+    put_currents(current, 0, sums, at, bias, ones, np.zeros(lanes, np.int32), 0, current, 0, False, lanes)
+    wide[to : to + lanes] = current if fresh else wide[to : to + lanes] + current
 
 
 def put_products(

@@ -121,7 +121,7 @@ def gather(size: Size, lists: Lists, scratch: NDArray[np.generic], unit: Unit) -
     span = (end - begin) * lanes
     group = group_of(size, unit)
     line = line_of(lists.weights)
-    pace = min(4, pace_of(size, unit, 1, line))
+    pace = pace_of(size, unit, 1, line)
     pace += pace == 3
     for tap in range(taps):
         for tile in range(tiles):
@@ -155,7 +155,7 @@ def _gather(
 ) -> None:
     """Add to `count` neighbouring sums the weight rows that segments ``first, first + stride, ..`` name.
 
-    With each, ask for `pace` (0, 1, 2 or 4) cache lines of weights from `ahead` on.
+    With each, ask for `pace` cache lines of weights from `ahead` on, other than 3.
     """
     index, starts, values, weights = lists
     line = line_of(weights)
@@ -173,6 +173,8 @@ def _gather(
             if pace > 2:
                 prefetch(weights, ahead + 2 * line)
                 prefetch(weights, ahead + 3 * line)
+                for more in range(4, pace):
+                    prefetch(weights, ahead + more * line)
         ahead += pace * line
         add_rows(sums, at, fresh, weights, row, index, values, starts[s], starts[s + np.uint64(1)], lanes)
         s += np.uint64(stride)

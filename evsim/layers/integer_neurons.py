@@ -33,7 +33,7 @@ class IntegerMembrane:
     def __init__(self, node: LIF, shape: Shape, context: Context, weights: Weights) -> None:
         self.node, self.shape, self.context = node, shape, context
         self._rate = rate_of(node, weights)
-        halves = node.decay_input and self._rate == HALF and not node.soft_reset
+        halves = node.decay_input and self._rate == HALF and not node.soft_reset and not node.channels
         self._kind = HALVES if halves else DRAWN if node.decay_input else DECAYS
         most = np.iinfo(np.int32).max
         self._resets = np.full(widened(shape.channels), most, np.int32)

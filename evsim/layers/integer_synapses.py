@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -38,8 +39,11 @@ from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 FULL = 512
 """Bytes of the sums of a full block of output channels: of pairs 256 of 16 bits, or 128 of 32."""
 
-TILE_BYTES = 33_000
-"""Weights of a tile of inputs and a block of outputs."""
+TILE_BYTES = 66_000
+"""Weights of a tile of inputs and a block of outputs: more than the L1 cache holds, but half as many lists end."""
+
+ALL = (0, 0)
+"""All rows of a window, or all columns."""
 
 INTEGER_SUMS_BYTES = 420_000
 """Partial sums of one band, which wait in the L2 cache."""
@@ -95,6 +99,7 @@ class IntegerSynapses:
         self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
         self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}
         self._inputs: int | None = None
+        self._cuts: tuple[int, ...] | None = None
         self._pack(self.lane, weight)
         self.factor, self.offset = (np.zeros(widened(node.out_channels), np.int32) for _ in range(2))
         self.factor[: node.out_channels], self.offset[: node.out_channels] = layer.multiplier, layer.offset
@@ -131,16 +136,53 @@ class IntegerSynapses:
         reached = int(reach.max(initial=0))
         if reached * self._most <= MOST_SHORT:
             return self.lane
+        if self._inputs is None:
+            self._inputs = inputs_within(self._weight(), MOST_SHORT)
+        return self.lane if reached <= self._inputs else np.dtype(np.int32)
+
+    def _weight(self) -> NDArray[np.signedinteger]:
+        """Return the layer's weights as they are stored."""
         quantization = self.context.quantization
         assert quantization
-        if self._inputs is None:
-            self._inputs = inputs_within(quantization.layers[self.node.name].weight, MOST_SHORT)
-        if reached <= self._inputs:
-            return self.lane
-        wide = np.dtype(np.int32)
-        if wide not in self._packed:
-            self._pack(wide, quantization.layers[self.node.name].weight)
-        return wide
+        return quantization.layers[self.node.name].weight
+
+    def _parts(self) -> tuple[int, ...]:
+        """Return the rows of the window, or its columns where rows are joined, at which it is cut into parts.
+
+        The sums of each part fit into 16 bits whatever fires; () if there are no such parts.
+        """
+        if self._cuts is None:
+            self._cuts = ()
+            if self.layout == "octets" and isinstance(self.node, Conv2d):
+                weight = self._weight()
+                pieces = weight.swapaxes(0, 1) if self._joins else weight
+                for parts in range(2, len(pieces) + 1):
+                    cuts = tuple(len(pieces) * i // parts for i in range(parts + 1))
+                    if all(largest_sum(pieces[a:b]) <= MOST_SHORT for a, b in pairwise(cuts)):
+                        self._cuts = cuts
+                        break
+        return self._cuts
+
+    def _reached(
+        self, steps: int, counts: NDArray[np.int64], window: tuple[tuple[int, int], tuple[int, int]]
+    ) -> NDArray[np.int64]:
+        """Return what reaches each output through some rows and columns of its window [groups, T, P]."""
+        node = self.node
+        reach = np.empty((node.groups, steps, self.target.positions), np.int64)
+        whole = ((0, node.window[0][0]), (0, node.window[0][1]))
+        rows, columns = (own if own != ALL else all_of for own, all_of in zip(window, whole, strict=True))
+        reach_of(self._size(steps, 1, self.lane), counts, reach, rows, columns)
+        return reach
+
+    def _run_in_parts(self, packet: SpikeMap | IntegerMap, counts: NDArray[np.int64], sink: IntegerSink) -> None:
+        """Run on octets, part of the window by part."""
+        cuts, columns = self._parts(), self.node.window[0][1]
+        windows = [((a, b), ALL)[:: -1 if self._joins else 1] for a, b in pairwise(cuts)]
+        reach = np.concatenate([self._reached(packet.steps, counts, window).reshape(-1) for window in windows])
+        # what adds up in 32 bits is no fixed-point number: nothing is shifted
+        sink = sink._replace(reach=reach, fraction=0)
+        taps = np.array(cuts, np.int64) * (1 if self._joins else columns)
+        self._run_on_octets(packet, sink, self.lane, taps)
 
     def reset(self) -> None:
         """Forget potentials and the output of a static image."""
@@ -190,11 +232,14 @@ class IntegerSynapses:
         assert not isinstance(packet, RealMap)
         self._check(packet)
         node = self.node
-        reach = counted(packet, node.groups)
-        if not is_flat(node):
-            counts, reach = reach, np.empty((node.groups, packet.steps, self.target.positions), np.int64)
-            reach_of(self._size(packet.steps, 1, self.lane), counts, reach)
+        counts = counted(packet, node.groups)
+        reach = counts if is_flat(node) else self._reached(packet.steps, counts, (ALL, ALL))
         lane = self._lane_for(reach)
+        if lane.itemsize > 2 and self.lane.itemsize == 2 and self._parts():
+            self._run_in_parts(packet, counts, sink)
+            return
+        if lane not in self._packed:
+            self._pack(lane, self._weight())
         sink = sink._replace(reach=reach.reshape(-1))
         if self.layout != "octets" or self._is_sparse(packet):
             self._run_on_lists(packet, sink, lane)
@@ -208,7 +253,13 @@ class IntegerSynapses:
         rows = packet.steps * packet.height * packet.width * packet.channels
         return int(counted(packet).sum()) < SPARSE * rows
 
-    def _run_on_octets(self, packet: SpikeMap | IntegerMap, sink: IntegerSink, lane: np.dtype[Any]) -> None:
+    def _run_on_octets(
+        self,
+        packet: SpikeMap | IntegerMap,
+        sink: IntegerSink,
+        lane: np.dtype[Any],
+        cuts: NDArray[np.int64] | None = None,
+    ) -> None:
         node = self.node
         lists = octets(
             packet,
@@ -221,7 +272,13 @@ class IntegerSynapses:
         )
         size, weights = self._size(packet.steps, 1, lane), self._packed[lane][1]
         rows = len(lists.entries) * size.kernel_height * size.kernel_width // (2 * node.groups)
-        self._share(integer_synapses_of_octets, size, (lists, weights), lane, sink, rows)
+        wide = _empty()
+        if cuts is None:
+            jump = JOINED if self._joins else 1
+            cuts = np.array([0, size.kernel_height // jump * size.kernel_width], np.int64)
+        else:
+            wide = self.context.workers.room("wide sums", size.steps * size.band * size.block, np.int32)
+        self._share(integer_synapses_of_octets, size, (lists, weights, cuts, wide), lane, sink, rows)
 
     def _tile_words(self, lane: np.dtype[Any]) -> int:
         """Return the words of a tile whose weights, for a block of outputs, half fill the L1 cache."""
