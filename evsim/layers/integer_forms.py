@@ -57,7 +57,10 @@ def _synapses(node: Conv2d | Linear, at: Place) -> Layer:
     fraction = quantization.input_fraction if at.reads_input else quantization.fraction
     if not gathers(node, at.sources[0]):
         return IntegerGrouped(node, at.sources[0], at.shape, layer, fraction, at.context)
-    return IntegerSynapses(node, at.sources[0], at.shape, layer, fraction, at.context, at.neurons, at.neuron_weights)
+    return IntegerSynapses(
+        node, at.sources[0], at.shape, layer, fraction, at.context, at.neurons, at.neuron_weights,
+        of_image=at.reads_input,
+    )  # fmt: skip
 
 
 def _refused(node: Node, _at: Place) -> Layer:

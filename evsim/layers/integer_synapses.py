@@ -42,6 +42,9 @@ FULL = 512
 TILE_BYTES = 66_000
 """Weights of a tile of inputs and a block of outputs: more than the L1 cache holds, but half as many lists end."""
 
+JOINED_INPUTS = 128
+"""Input channels up to which the rows of windows are joined; with more, lists are long enough without."""
+
 ALL = (0, 0)
 """All rows of a window, or all columns."""
 
@@ -93,7 +96,8 @@ class IntegerSynapses:
         self._largest, self._most = largest_sum(weight), int(np.abs(weight.astype(np.int32)).max())
         self.layout = _layout(node, source, target)
         self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
-        self._joins = self.layout == "octets" and (node.window[0][0], node.dilation[0]) == (JOINED, 1)
+        rows, inputs = node.window[0][0], node.in_channels // node.groups
+        self._joins = self.layout == "octets" and (rows, node.dilation[0]) == (JOINED, 1) and inputs <= JOINED_INPUTS
         self.lane = np.dtype(_lane(source, weight.dtype, self._largest))
         same = node.dilation == (1, 1) and not node.padding_after
         self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
@@ -218,7 +222,7 @@ class IntegerSynapses:
     def _real(self, packet: Packet, steps: int, added: NDArray[np.int32]) -> RealMap:
         """Return the currents of a packet, `steps` timesteps of them, plus a stream if there is one."""
         target, channels = self.target, padded(self.node.out_channels)
-        out = aligned((steps, target.positions, channels), np.int32)
+        out = self.context.memory.array((steps, target.positions, channels), np.int32)
         self._run(packet, added, out.reshape(-1), silent())
         return RealMap(packet.start, packet.steps, out, target.channels, target.height, target.width)
 
