@@ -1,8 +1,8 @@
 """Measure the bundled model in integers on all held-out digits: how many are right, how often it answers as in float64.
 
-Run as ``make accuracy-integers``, or ``python tests/reference/measure_integers.py [--limit N]``. Each digit is recorded,
-written and read once, and then run in float64 and by each integer network. Scales are calibrated on digits that the
-model was trained on.
+Run as ``make accuracy-integers``, or ``python tests/reference/measure_integers.py [--limit N]``. Each digit is
+recorded, written and read once, and then run in float64 and by each integer network. Scales are calibrated on digits
+that the model was trained on.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ def main() -> None:
         lost, won = int((first & ~own).sum()), int((own & ~first).sum())
         agree = float((np.array(answers[name]) == np.array(answers["float64"])).mean())
         print(
-            f"{name}: {own.sum()} of {len(own)} right = {own.mean():.2%}; answers as float64 on {agree:.2%}; lost {lost}, "
-            f"won {won} (McNemar's exact p = {mcnemar(lost, won):.2g}); {sops[name] / len(own):,.0f} SOPs per recording"
+            f"{name}: {own.sum()} of {len(own)} right = {own.mean():.2%}; answers as float64 on {agree:.2%}; "
+            f"lost {lost}, won {won} (McNemar's exact p = {mcnemar(lost, won):.2g}); "
+            f"{sops[name] / len(own):,.0f} SOPs per recording"
         )
 
 
