@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
 from evsim.layers.ranges import could_overflow, find_fault
 from evsim.layers.time import Delaying
-from evsim.magnitudes import USUAL_COUNT, check_magnitudes
+from evsim.magnitudes import check_magnitudes
 from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Observer
@@ -41,14 +40,15 @@ Schedule = Literal["time", "layer"]
 Precision = Literal["float32", "float64", "int8", "int16"]
 
 
-@dataclass(order=True)
-class Event:
-    """A packet on its way to input `port` of the stage of rank `rank`; ordered by `key` alone."""
+class Event(NamedTuple):
+    """A packet on its way to input `port` of the stage of rank `rank`; the first three order it, no two share them."""
 
-    key: tuple[int, int, int]
-    rank: int = field(compare=False)
-    port: int = field(compare=False)
-    packet: Packet = field(compare=False)
+    major: int
+    minor: int
+    number: int
+    rank: int
+    port: int
+    packet: Packet
 
 
 class EventQueue:
@@ -62,7 +62,7 @@ class EventQueue:
     def push(self, rank: int, port: int, packet: Packet) -> None:
         """Address a packet to an input of a stage."""
         major, minor = (packet.start, rank) if self._by_time else (rank, packet.start)
-        heapq.heappush(self._heap, Event((major, minor, self._number), rank, port, packet))
+        heapq.heappush(self._heap, Event(major, minor, self._number, rank, port, packet))
         self._number += 1
 
     def pop(self) -> Event:
@@ -130,7 +130,7 @@ class Simulator:
         try:
             if self._integers:
                 self._known = reaches(self._integers)
-                check_magnitudes(network, self._known, timesteps=self.timesteps)
+                check_magnitudes(network, self._known, 1, self.timesteps)
             self._intake = Intake(network, self.timesteps, self.dtype, schedule == "time")
             self.stages = plan(network, self.timesteps, self._context, apart=apart)
         except NetworkError as error:
@@ -201,14 +201,16 @@ class Simulator:
                 for packet in stage.layer.beginnings():
                     self._send(queue, stage.name, packet)
         while queue:
-            event = queue.pop()
-            stage = self.stages[event.rank]
-            ports = waiting.setdefault((event.rank, event.packet.start), {})
-            ports[event.port] = event.packet
-            if len(ports) < len(stage.sources):
-                continue
-            inputs = tuple(ports[port] for port in range(len(ports)))
-            del waiting[event.rank, event.packet.start], ports
+            _, _, _, rank, port, packet = queue.pop()
+            stage = self.stages[rank]
+            inputs: tuple[Packet, ...] = (packet,)
+            if len(stage.sources) > 1:
+                ports = waiting.setdefault((rank, packet.start), {})
+                ports[port] = packet
+                if len(ports) < len(stage.sources):
+                    continue
+                inputs = tuple(ports[port] for port in range(len(ports)))
+                del waiting[rank, packet.start], ports
             if timeline is not None:
                 timeline.begin()
             output = stage.step(inputs, self._context)
@@ -223,7 +225,7 @@ class Simulator:
                 observer.observe(stage, inputs, output)
             if output is None:
                 continue
-            if event.rank == len(self.stages) - 1:
+            if rank == len(self.stages) - 1:
                 assert isinstance(output, RealMap)
                 logits = self._read(output.values[0, 0, : output.channels])
             self._send(queue, stage.name, output)
@@ -245,7 +247,7 @@ class Simulator:
         if largest <= self._safe_up_to:
             return False
         if self._integers:
-            if self.network.input.kind == "integers" and largest > USUAL_COUNT:
+            if self.network.input.kind == "integers":
                 check_magnitudes(self.network, self._known, int(largest), self.timesteps)
             self._safe_up_to = largest
             return False

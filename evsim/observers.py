@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evsim.counters import Counts, Ints
 from evsim.kernels.counting import spikes_per_position
+from evsim.kernels.threads import Workers
 from evsim.layers.plan import Stage
 from evsim.network import Network
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
@@ -81,7 +82,7 @@ class Counter:
             case SynapsesTally() as synapses if not isinstance(inputs[0], SpikeMap):
                 synapses.multiply(when, inputs[0])
             case IntegersTally() as attention:
-                attention.multiply(when, inputs)
+                attention.multiply(when, inputs, stage.workers)
             case SumsTally() as sums if isinstance(output, IntegerMap):
                 sums.add(when, output)
             case RowsTally() as named if isinstance(inputs[0], SpikeMap):
@@ -109,17 +110,18 @@ class Counter:
         """Count the steps seen since the last time: many at once, while the code that counts is in the cache."""
         for when, stage, spikes, fired in self._pending:
             for counted in self._watched.get(stage.name, ()) if fired else ():
-                counted[fired] += self._spikes(spikes[-1])[1]
+                counted[fired] += self._spikes(spikes[-1], stage.workers)[1]
             for node in stage.nodes:
                 match self._tallies.get(node.name):
                     case SynapsesTally() as synapses:
                         if synapses.work.input_kind == "spikes":
-                            synapses.gather(when, *self._spikes(spikes[0]))
+                            synapses.gather(when, *self._spikes(spikes[0], stage.workers))
                     case AttentionTally() as attention:
-                        attention.multiply(when, spikes, [self._spikes(packet)[1] for packet in spikes])
+                        by_step = [self._spikes(packet, stage.workers)[1] for packet in spikes]
+                        attention.multiply(when, spikes, by_step, stage.workers)
                     case NeuronsTally() as neurons:
                         if fired:
-                            neurons.fire(when, self._spikes(spikes[-1])[1])
+                            neurons.fire(when, self._spikes(spikes[-1], stage.workers)[1])
                     case IntegersTally() | SumsTally() | RowsTally():
                         pass  # counted as they came by
                     case None:
@@ -131,12 +133,13 @@ class Counter:
         self._kept.clear()
         self._known.clear()
 
-    def _spikes(self, packet: SpikeMap) -> tuple[Ints, Ints]:
+    def _spikes(self, packet: SpikeMap, workers: Workers) -> tuple[Ints, Ints]:
         """Return the spikes of each position [T, P] and timestep [T]."""
         key = id(packet.words)
         if key not in self._known:
             by_position = np.empty(packet.words.shape[:2], np.int64)
-            spikes_per_position(packet.words, by_position)
+            rows = packet.words.reshape(by_position.size, -1)
+            workers.share(spikes_per_position, len(rows), (rows, by_position.reshape(-1)), 20 * rows.size)
             self._known[key] = by_position, by_position.sum(axis=1)
         return self._known[key]
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from evsim.counters import AttentionCounts, Ints, NeuronCounts, SynapseCounts, SynapseKind
 from evsim.kernels.counting import attention_operations, count_values, spikes_per_head, sum_integers
+from evsim.kernels.threads import Workers
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 from evsim.workload import Geometry, Row, Work, fan_out
 
@@ -87,17 +88,16 @@ class AttentionTally:
         self.kv, self.qk = np.zeros((2, values.shape[1], row.geometry.heads), np.int64)
         self.operands = np.zeros((3, values.shape[1]), np.int64)
 
-    def multiply(self, when: slice, packets: list[SpikeMap], by_step: list[Ints]) -> None:
+    def multiply(self, when: slice, packets: list[SpikeMap], by_step: list[Ints], workers: Workers) -> None:
         """Count both orders, per head."""
         size = self.geometry
         self.seen[when] = True
-        attention_operations(
-            size.heads,
-            size.head_dim,
-            size.head_dim,
-            *(packet.words for packet in packets),
-            self.kv[when],
-            self.qk[when],
+        words = [packet.words for packet in packets]
+        workers.share(
+            attention_operations,
+            len(words[0]) * size.heads,
+            (size.heads, size.head_dim, size.head_dim, *words, self.kv[when], self.qk[when]),
+            600 * words[0].size,
         )
         self.operands[:, when] += by_step
 
@@ -153,7 +153,7 @@ class IntegersTally:
         self.weighted = np.zeros((2, steps), np.int64)
         self.graded = work.input_kind == "integers"
 
-    def multiply(self, when: slice, packets: tuple[Packet, ...]) -> None:
+    def multiply(self, when: slice, packets: tuple[Packet, ...], workers: Workers) -> None:
         """Count both orders by nonzeros, per head, and the declared one by values.
 
         With values as weights no product is needed either: the sum of q (k^T v) over tokens and channels is that of q's
@@ -163,7 +163,8 @@ class IntegersTally:
         heads = self.geometry.heads
         words = [_nonzeros(packet) for packet in packets]
         sizes = [packet.channels // heads for packet in packets[1:]]
-        attention_operations(heads, *sizes, *(each.words for each in words), self.kv[when], self.qk[when])
+        arguments = heads, *sizes, *(each.words for each in words), self.kv[when], self.qk[when]
+        workers.share(attention_operations, packets[0].steps * heads, arguments, 600 * words[0].words.size)
         for row, each in zip(self.operands, words, strict=True):
             row[when] += np.bitwise_count(each.words).sum(axis=(1, 2), dtype=np.int64)
         for t in range(packets[0].steps):

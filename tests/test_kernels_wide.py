@@ -173,12 +173,16 @@ def test_currents_are_rounded_and_what_is_not_finite_is_told(precision, up):
     row = np.array([[-3.0, 0.5, 1.5, 2.5, 3.49, 9.0, np.inf]], precision)
     got = np.empty((1, 6), np.int32)
     real = row.dtype.type
-    assert round_currents(0, 1, row, 6, real(4), real(0.5), up, got)
+    faults = np.zeros(1, np.int64)
+    round_currents(0, 1, row, 6, real(4), real(0.5), up, got, faults)
+    assert faults[0] == 0
     assert (got == naive.integers(row[:, :6], 4, up)).all()
     for wrong in (np.nan, np.inf, -np.inf):
         row[0, 2] = wrong
+        faults[0] = 0
         with np.errstate(invalid="ignore"):  # as every run has it
-            assert not round_currents(0, 1, row, 6, real(4), real(0.5), up, got)
+            round_currents(0, 1, row, 6, real(4), real(0.5), up, got, faults)
+        assert faults[0] == 1
 
 
 def test_integer_attention_refuses_what_is_not_exact():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.kernels.attention import head_words
+from evsim.kernels.attention import head_words, transpose_bits
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import lowest_bit, popcount
 
@@ -21,14 +21,13 @@ ZERO = np.uint64(0)
 
 
 @kernel
-def spikes_per_position(words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
-    """Count the spikes of each position: words [T, P, W], counts [T, P]."""
-    for t in range(words.shape[0]):
-        for p in range(words.shape[1]):
-            total = np.int64(0)
-            for w in range(words.shape[2]):
-                total += np.int64(popcount(words[t, p, w]))
-            counts[t, p] = total
+def spikes_per_position(first: int, last: int, words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+    """Count the spikes of positions ``first .. last - 1`` of all R = T * P: words [R, W], counts [R]."""
+    for r in range(first, last):
+        total = np.int64(0)
+        for w in range(words.shape[1]):
+            total += np.int64(popcount(words[r, w]))
+        counts[r] = total
 
 
 @kernel
@@ -96,6 +95,8 @@ def masks_of_heads(mask: NDArray[np.uint64], size: int, heads: int, words: NDArr
 
 @kernel
 def attention_operations(
+    first: int,
+    last: int,
     heads: int,
     size: int,
     width: int,
@@ -105,69 +106,66 @@ def attention_operations(
     kv_first: NDArray[np.int64],
     qk_first: NDArray[np.int64],
 ) -> None:
-    """Count both orders per timestep and head: words [T, N, W], `size` channels per head, `width` of v.
+    """Count both orders, for units ``first .. last - 1`` of T x heads; counts [T, heads].
 
-    Counts [T, heads].
+    words [T, N, W], `size` channels per head, `width` of v.
     """
     tokens = q.shape[1]
+    spans = (tokens + 63) // 64
     parts = (size + 63) // 64
     others = (width + 63) // 64
-    bits_q = np.empty((parts, tokens), np.uint64)
-    bits_k = np.empty((parts, tokens), np.uint64)
-    bits_v = np.empty((others, tokens), np.uint64)
+    bits_q = np.zeros((parts, spans * 64), np.uint64)  # tokens past the last have no spikes
+    bits_k = np.zeros((parts, spans * 64), np.uint64)
+    bits_v = np.zeros((others, spans * 64), np.uint64)
     spikes_v = np.empty(tokens, np.int64)
-    reached = np.empty((size, others), np.uint64)
-    fired_q = np.empty(size, np.int64)
-    fired_k = np.empty(size, np.int64)
-    for t in range(q.shape[0]):
-        for h in range(heads):
-            fired_q[:] = 0
-            fired_k[:] = 0
-            reached[:] = ZERO
-            coincidences = np.int64(0)
-            for part in range(parts):
-                for words, bits in ((q, bits_q), (k, bits_k)):
-                    head_words(words, t * tokens, tokens, h * size, size, part, bits[part], 0)
+    fired_q = np.empty(64, np.uint64)
+    fired_k = np.empty((spans, 64), np.uint64)
+    for unit in range(first, last):
+        t, h = unit // heads, unit % heads
+        for part in range(parts):
+            for words, bits in ((q, bits_q), (k, bits_k)):
+                head_words(words, t * tokens, tokens, h * size, size, part, bits[part], 0)
+        for part in range(others):
+            head_words(v, t * tokens, tokens, h * width, width, part, bits_v[part], 0)
+        coincidences = np.int64(0)
+        for n in range(tokens):
+            spikes_k = np.int64(0)
+            spikes_v[n] = 0
             for part in range(others):
-                head_words(v, t * tokens, tokens, h * width, width, part, bits_v[part], 0)
-            for n in range(tokens):
-                spikes_k = np.int64(0)
-                spikes_v[n] = 0
-                for part in range(others):
-                    spikes_v[n] += np.int64(popcount(bits_v[part, n]))
-                for part in range(parts):
-                    spikes_k += np.int64(popcount(bits_k[part, n]))
-                    _tally(bits_q[part, n], part, fired_q)
-                    _tally(bits_k[part, n], part, fired_k)
-                    word = bits_k[part, n]
-                    while word != ZERO:
-                        row = 64 * part + np.int64(lowest_bit(word))
-                        for other in range(others):
-                            reached[row, other] |= bits_v[other, n]
-                        word &= word - ONE
-                coincidences += spikes_k * spikes_v[n]
-            kv_first[t, h] = coincidences
-            qk_first[t, h] = _pairs(bits_q, bits_k, spikes_v)
-            for i in range(size):
+                spikes_v[n] += np.int64(popcount(bits_v[part, n]))
+            for part in range(parts):
+                spikes_k += np.int64(popcount(bits_k[part, n]))
+            coincidences += spikes_k * spikes_v[n]
+        kv_first[t, h] = coincidences
+        qk_first[t, h] = _pairs(bits_q, bits_k, spikes_v)
+        for part in range(parts):  # from here on by channel: its tokens are the set bits of a few words
+            tokens_q = np.zeros(64, np.int64)
+            for span in range(spans):
+                transpose_bits(bits_q[part, 64 * span : 64 * span + 64], fired_q)
+                transpose_bits(bits_k[part, 64 * span : 64 * span + 64], fired_k[span])
+                for i in range(64):
+                    tokens_q[i] += np.int64(popcount(fired_q[i]))
+            for i in range(min(64, size - 64 * part)):
+                tokens_k = np.int64(0)
                 nonzero = np.int64(0)
                 for other in range(others):
-                    nonzero += np.int64(popcount(reached[i, other]))
-                kv_first[t, h] += fired_q[i] * nonzero
-                qk_first[t, h] += fired_q[i] * fired_k[i]
-
-
-@inner
-def _tally(word: np.uint64, part: int, fired: NDArray[np.int64]) -> None:
-    """Add one to the count of each channel whose bit is set."""
-    while word != ZERO:
-        fired[64 * part + np.int64(lowest_bit(word))] += 1
-        word &= word - ONE
+                    reached = ZERO
+                    for span in range(spans):
+                        word = fired_k[span, i]
+                        while word != ZERO:
+                            reached |= bits_v[other, 64 * span + np.int64(lowest_bit(word))]
+                            word &= word - ONE
+                    nonzero += np.int64(popcount(reached))
+                for span in range(spans):
+                    tokens_k += np.int64(popcount(fired_k[span, i]))
+                kv_first[t, h] += tokens_q[i] * nonzero
+                qk_first[t, h] += tokens_q[i] * tokens_k
 
 
 @inner
 def _pairs(bits_q: NDArray[np.uint64], bits_k: NDArray[np.uint64], spikes_v: NDArray[np.int64]) -> int:
     """Sum, over all pairs of tokens whose q and k overlap, the spikes of v in the second."""
-    parts, tokens = bits_q.shape
+    parts, tokens = len(bits_q), len(spikes_v)
     total = 0
     n = 0
     if parts == 1:

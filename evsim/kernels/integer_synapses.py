@@ -17,23 +17,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
-from evsim.kernels.fixed import integer_step, put_currents, put_products
+from evsim.kernels.fixed import (
+    HALVES,
+    PIECE,
+    halve_pairs,
+    halve_static,
+    integer_step,
+    multiply_window,
+    put_currents,
+    put_products,
+)
 from evsim.kernels.neuron import GROUP, Unit, put_spikes
-from evsim.kernels.quads import gather_quads
-from evsim.kernels.synapses import Lists, Size, gather, multiply, unit_of
+from evsim.kernels.octets import Octets, gather_octets
+from evsim.kernels.synapses import Lists, Size, gather, group_of, multiply, scratch_of, unit_of
 
 WORD = 64
+
+TOGETHER = 4
+"""Outputs of an image's convolution that are summed up at once."""
 
 
 class IntegerNeurons(NamedTuple):
     """Neurons of a map, and where their spikes go. Without neurons `words` has size 0.
 
-    words [T * P * W * 2] uint32: the two halves of each word of a spike map. potential int32: [P * C] where `kept` over
-    calls, else [16 * block], working memory of one thread, and each call begins at rest; C padded to 64. `kind` and
+    words [T * P * W * 2] uint32: the two halves of each word of a spike map; halves
+    uint16: the same memory. potential int32: [P * C] where `kept` over
+    calls, else [16 * block], working memory of each thread, and each call begins at rest; C padded to 64. `kind` and
     `rate` as `evsim.kernels.fixed` has them; thresholds, resets [C] int32, `soft`: reset by subtraction.
     """
 
     words: NDArray[np.uint32]
+    halves: NDArray[np.uint16]
     potential: NDArray[np.int32]
     kept: bool
     kind: int
@@ -46,14 +60,14 @@ class IntegerNeurons(NamedTuple):
 class IntegerSink(NamedTuple):
     """Where sums go: into `neurons` if there are any, else into `real`. Unused arrays have size 0.
 
-    factor, offset [C] int32, C padded to 64: multipliers, and what is added. `reach` [T * P] int32: how many rows of
-    weights each position adds up, where weights are pairs. `fraction`: of inputs that are fixed-point numbers.
+    factor, offset [C] int32, C padded to 64: multipliers, and what is added. `reach` [groups * T * P] int64: how many
+    rows of weights each position adds up, where weights are pairs. `fraction`: of inputs that are fixed-point numbers.
     residual, real [T * P * C'] int32, with `channels` padded to 32.
     """
 
     factor: NDArray[np.int32]
     offset: NDArray[np.int32]
-    reach: NDArray[np.int32]
+    reach: NDArray[np.int64]
     fraction: int
     residual: NDArray[np.int32]
     real: NDArray[np.int32]
@@ -63,23 +77,32 @@ class IntegerSink(NamedTuple):
 
 @kernel
 def integer_synapses(
-    first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.signedinteger], sink: IntegerSink
+    first: int, last: int, seat: int, size: Size, lists: Lists, scratch: NDArray[np.signedinteger], sink: IntegerSink
 ) -> None:
     """Run units ``first .. last - 1`` on lists of active channels, as `evsim.kernels.synapses.synapses`."""
+    scratch = scratch_of(size, scratch, seat)
     for i in range(first, last):
-        unit = unit_of(size, i)
+        unit = unit_of(size, i, seat)
         gather(size, lists, scratch, unit)
         drain_pairs(size, sink, scratch, unit)
 
 
 @kernel
-def integer_synapses_of_quads(
-    first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.signedinteger], sink: IntegerSink
+def integer_synapses_of_octets(
+    first: int,
+    last: int,
+    seat: int,
+    size: Size,
+    lists: Octets,
+    weights: NDArray[np.signedinteger],
+    scratch: NDArray[np.signedinteger],
+    sink: IntegerSink,
 ) -> None:
-    """Run units on lists of quads, as `evsim.kernels.quads.synapses_of_quads`."""
+    """Run units on lists of octets."""
+    scratch = scratch_of(size, scratch, seat)
     for i in range(first, last):
-        unit = unit_of(size, i)
-        gather_quads(size, lists, scratch, unit)
+        unit = unit_of(size, i, seat)
+        gather_octets(size, lists, weights, scratch, unit)
         drain_pairs(size, sink, scratch, unit)
 
 
@@ -87,6 +110,7 @@ def integer_synapses_of_quads(
 def integer_synapses_of_reals(
     first: int,
     last: int,
+    seat: int,
     size: Size,
     inputs: NDArray[np.signedinteger],
     weights: NDArray[np.signedinteger],
@@ -94,27 +118,67 @@ def integer_synapses_of_reals(
     sink: IntegerSink,
 ) -> None:
     """Run units on fixed-point numbers [T * P * C_in]; weights, one to an element, in the type of the sums."""
+    scratch = scratch_of(size, scratch, seat)
     for i in range(first, last):
-        unit = unit_of(size, i)
+        unit = unit_of(size, i, seat)
         multiply(size, inputs, weights, scratch, unit)
+        drain_products(size, sink, scratch, unit)
+
+
+@kernel
+def integer_synapses_of_image(
+    first: int,
+    last: int,
+    seat: int,
+    size: Size,
+    inputs: NDArray[np.int16],
+    line: int,
+    weights: NDArray[np.int16],
+    scratch: NDArray[np.int32],
+    sink: IntegerSink,
+) -> None:
+    """Run units on fixed-point numbers of 16 bits, whose map has zeros all around: [T * H' * line], line = W' * C_in.
+
+    weights [block][row of the window][pair of inputs][64][2]. Bands are of whole lines, of at least 4 outputs. Behind
+    the last number stands one more.
+    """
+    pairs = (size.kernel_width * size.in_channels + 1) // 2
+    height = size.in_height + 2 * size.pad_height
+    scratch = scratch_of(size, scratch, seat)
+    for i in range(first, last):
+        unit = unit_of(size, i, seat)
+        channel, lanes, begin, end, seat = unit
+        base = channel * size.kernel_height * pairs * 2
+        step = size.stride_width * size.in_channels
+        for t in range(size.steps):
+            for y in range(begin // size.out_width, end // size.out_width):
+                row = (t * height + y * size.stride_height) * line
+                at = (t * (end - begin) + y * size.out_width - begin) * lanes
+                for start in range(0, size.out_width, TOGETHER):
+                    x = min(start, size.out_width - TOGETHER)  # the last may sum up some once more
+                    multiply_window(
+                        scratch, at + x * lanes, weights, base, inputs, row + x * step, line, size.kernel_height, pairs,
+                        step,
+                    )  # fmt: skip
         drain_products(size, sink, scratch, unit)
 
 
 @inner
 def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger], unit: Unit) -> None:
     """Empty a unit's sums of pairs [steps, end - begin, lanes] into the sink."""
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, seat = unit
     positions = size.out_height * size.out_width
     factor, offset, reach, _, residual, real, channels, neurons = sink
     bias = np.int64(1) << (4 * scratch.itemsize - 1)
     current = np.empty(lanes, np.int32)
     added = residual.size > 0
+    counted = group_of(size, unit) * size.steps * positions
     if neurons.words.size == 0:
         whole = channel + lanes <= channels
         for t in range(size.steps):
             for p in range(begin, end):
                 at = (t * (end - begin) + p - begin) * lanes
-                n = bias * reach[t * positions + p]
+                n = bias * reach[counted + t * positions + p]
                 to = (t * positions + p) * channels + channel
                 if whole:
                     put_currents(real, to, scratch, at, n, factor, offset, channel, residual, to, added, lanes)
@@ -124,23 +188,35 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
                     real[to + i] = current[i] + (residual[to + i] if added else np.int32(0))
         return
     words, potential = neurons.words, neurons.potential
+    halves, thresholds = neurons.halves, neurons.thresholds
+    wide = size.out_channels
+    working = seat * GROUP * lanes
     for start in range(begin, end, GROUP):
         for t in range(size.steps):
+            rest = t == 0 and not neurons.kept
             for p in range(start, min(start + GROUP, end)):
                 at = (t * (end - begin) + p - begin) * lanes
-                n = bias * reach[t * positions + p]
+                if neurons.kind == HALVES:
+                    own = p * wide + channel if neurons.kept else working + (p - start) * lanes
+                    word = ((t * positions + p) * wide + channel) // PIECE
+                    halve_pairs(
+                        scratch, at, bias * reach[counted + t * positions + p], factor, offset, channel, potential, own,
+                        rest, thresholds, halves, word, lanes,
+                    )  # fmt: skip
+                    continue
+                n = bias * reach[counted + t * positions + p]
                 put_currents(current, 0, scratch, at, n, factor, offset, channel, residual, 0, False, lanes)
-                own = p * size.out_channels + channel if neurons.kept else (p - start) * lanes
-                fire_block(neurons, words, potential, current, t, own, size.out_channels, unit, t * positions + p)
+                own = p * size.out_channels + channel if neurons.kept else working + (p - start) * lanes
+                fire_block(neurons, words, potential, current, 0, t, own, size.out_channels, unit, t * positions + p)
 
 
 @inner
 def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger], unit: Unit) -> None:
     """Empty a unit's plain sums into the sink; where neurons are driven, each timestep stands for `size.repeats`."""
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, seat = unit
     positions = size.out_height * size.out_width
     factor, offset, _, fraction, _, real, channels, neurons = sink
-    current = np.empty(WORD, np.int32)
+    current = np.empty(GROUP * WORD, np.int32)
     if neurons.words.size == 0:
         for t in range(size.steps):
             for p in range(begin, end):
@@ -150,17 +226,27 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
                 for i in range(min(lanes, channels - channel)):
                     real[to + i] = current[i]
         return
-    words, potential = neurons.words, neurons.potential
+    words, potential, halves, thresholds = neurons.words, neurons.potential, neurons.halves, neurons.thresholds
+    wide = size.out_channels
+    working = seat * GROUP * lanes
+    still = neurons.kind == HALVES and size.steps == 1 and not neurons.kept
     for start in range(begin, end, GROUP):
+        stop = min(start + GROUP, end)
         for t in range(size.steps):
-            for repeat in range(size.repeats):
-                for p in range(start, min(start + GROUP, end)):
-                    at = (t * (end - begin) + p - begin) * lanes
-                    put_products(current, 0, scratch, at, fraction, factor, offset, channel, lanes)
-                    own = p * size.out_channels + channel if neurons.kept else (p - start) * lanes
+            for p in range(start, stop):
+                at = (t * (end - begin) + p - begin) * lanes
+                put_products(current, (p - start) * WORD, scratch, at, fraction, factor, offset, channel, lanes)
+                if still:
+                    word = (p * wide + channel) // PIECE
+                    step = positions * wide // PIECE
+                    halve_static(current, (p - start) * WORD, thresholds, channel, halves, word, step, size.repeats)
+            for repeat in range(0 if still else size.repeats):
+                for p in range(start, stop):
+                    own = p * wide + channel if neurons.kept else working + (p - start) * lanes
                     step = t * size.repeats + repeat
-                    where = step * positions + p
-                    fire_block(neurons, words, potential, current, step, own, size.out_channels, unit, where)
+                    own_current = (p - start) * WORD
+                    row = step * positions + p
+                    fire_block(neurons, words, potential, current, own_current, step, own, wide, unit, row)
 
 
 @inner
@@ -169,6 +255,7 @@ def fire_block(
     words: NDArray[np.uint32],
     potential: NDArray[np.int32],
     current: NDArray[np.int32],
+    at: int,
     step: int,
     own: int,
     channels: int,
@@ -181,7 +268,7 @@ def fire_block(
     word = row * (channels // 32) + unit.channel // 32
     for i in range(0, unit.lanes, WORD):
         bits = integer_step(
-            current, i, potential, own + i, rest, neurons.kind, neurons.rate, thresholds, resets, unit.channel + i,
+            current, at + i, potential, own + i, rest, neurons.kind, neurons.rate, thresholds, resets, unit.channel + i,
             neurons.soft,
         )  # fmt: skip
         put_spikes(words, word + i // 32, bits, WORD)
@@ -191,6 +278,7 @@ def fire_block(
 def fire_integers(
     first: int,
     last: int,
+    seat: int,
     neurons: IntegerNeurons,
     current: NDArray[np.int32],
     static: bool,
@@ -208,12 +296,13 @@ def fire_integers(
     for start in range(first, last, GROUP):
         for channel in range(0, channels, WORD):
             lanes = min(WORD, channels - channel)
-            unit = Unit(channel, WORD, start, min(start + GROUP, last))
+            unit = Unit(channel, WORD, start, min(start + GROUP, last), seat)
+            working = seat * GROUP * WORD
             for t in range(steps):
                 rest = t == 0 and not neurons.kept
                 for p in range(unit.begin, unit.end):
                     at = ((0 if static else t) * positions + p) * channels + channel
-                    own = p * wide + channel if neurons.kept else (p - start) * WORD
+                    own = p * wide + channel if neurons.kept else working + (p - start) * WORD
                     word = (t * positions + p) * (wide // 32) + channel // 32
                     thresholds, resets = neurons.thresholds, neurons.resets
                     if lanes == WORD:
@@ -232,19 +321,24 @@ def fire_integers(
 
 
 @kernel
-def reach_of(size: Size, counts: NDArray[np.int64], reach: NDArray[np.int32]) -> None:
+def reach_of(size: Size, counts: NDArray[np.int64], reach: NDArray[np.int64]) -> None:
     """Add up over each output's window what its inputs count: counts [groups, T, P], reach [groups, T, P']."""
     for g in range(counts.shape[0]):
         for t in range(counts.shape[1]):
-            for y in range(size.out_height):
-                for x in range(size.out_width):
-                    total = np.int64(0)
-                    for ky in range(size.kernel_height):
-                        row = y * size.stride_height - size.pad_height + ky * size.dilation_height
-                        if row < 0 or row >= size.in_height:
-                            continue
-                        for kx in range(size.kernel_width):
-                            column = x * size.stride_width - size.pad_width + kx * size.dilation_width
-                            if column >= 0 and column < size.in_width:
-                                total += counts[g, t, row * size.in_width + column]
-                    reach[g, t, y * size.out_width + x] = np.int32(total)
+            own, sums = counts[g, t], reach[g, t]
+            sums[:] = 0
+            for tap in range(size.kernel_height * size.kernel_width):
+                for y in range(size.out_height):
+                    row = y * size.stride_height - size.pad_height + tap // size.kernel_width * size.dilation_height
+                    if row < 0 or row >= size.in_height:
+                        continue
+                    shift = tap % size.kernel_width * size.dilation_width - size.pad_width
+                    left = max(0, -(shift // size.stride_width))
+                    right = min(size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
+                    to, source = y * size.out_width, row * size.in_width + shift
+                    if size.stride_width == 1:  # vectors
+                        for x in range(left, right):
+                            sums[to + x] += own[source + x]
+                        continue
+                    for x in range(left, right):
+                        sums[to + x] += own[source + x * size.stride_width]

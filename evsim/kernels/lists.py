@@ -44,19 +44,34 @@ OCTETS = _octets()
 
 
 @kernel
-def count_segments(words: NDArray[np.uint64], tile_words: int, starts: NDArray[np.int64]) -> None:
-    """Write where each segment starts: words [R, W] uint64, R = T * P; starts [tiles * R + 1] int64."""
+def count_segments(
+    first: int, last: int, words: NDArray[np.uint64], tile_words: int, starts: NDArray[np.int64]
+) -> None:
+    """Write the lengths of segments ``first .. last - 1``, each behind its place in `starts` [tiles * R + 1].
+
+    words [R, W], R = T * P.
+    """
     rows, width = words.shape
-    total = np.int64(0)
-    s = 0
-    starts[0] = 0
-    for w in range(0, width, tile_words):
-        end = min(w + tile_words, width)
-        for r in range(rows):
-            for j in range(w, end):
-                total += np.int64(popcount(words[r, j]))
+    s = first
+    while s < last:
+        k = s // rows
+        end = min(last, (k + 1) * rows)
+        for r in range(s - k * rows, end - k * rows):
+            count = np.int64(0)
+            for j in range(k * tile_words, min((k + 1) * tile_words, width)):
+                count += np.int64(popcount(words[r, j]))
             s += 1
-            starts[s] = total
+            starts[s] = count
+
+
+@kernel
+def add_up(starts: NDArray[np.int64]) -> None:
+    """Make of the lengths of lists, each behind its place, where each of them starts."""
+    total = np.int64(0)
+    starts[0] = 0
+    for s in range(1, starts.size):
+        total += starts[s]
+        starts[s] = total
 
 
 @kernel

@@ -39,6 +39,7 @@ from evsim.kernels.synapses import (
     pace_of,
     rows_of,
     run_of,
+    scratch_of,
     unit_of,
 )
 from evsim.kernels.vector import add_quad, popcount, prefetch
@@ -52,32 +53,33 @@ LISTS = 7
 ZERO = np.uint64(0)
 
 
-@kernel
 def quads_of(rows: int, width: int, words: int) -> int:
     """Return the number of quads of a map with `rows` lines of `width` positions, for all its tiles."""
     return -(-words // TILE_WORDS) * rows * -(-width // QUAD)
 
 
 @kernel
-def count_quads(words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]) -> None:
-    """Write where each list starts: words [rows * width, W] uint64; starts [quads * 7 + 1] int64.
+def count_quads(first: int, last: int, words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]) -> None:
+    """Write the lengths of the lists of quads ``first .. last - 1``, each behind its place in `starts` [quads * 7 + 1].
 
-    Quad (k * rows + row) * ceil(width / 4) + j holds, of tile k, the positions from 4 j on of a row.
+    words [rows * width, W]. Quad (k * rows + row) * ceil(width / 4) + j holds, of tile k, the positions from 4 j on of
+    a row.
     """
+    quads = -(-width // QUAD)
     rows = words.shape[0] // width
     parts = np.zeros(LISTS * TILE_WORDS, np.uint64)
-    total = np.int64(0)
-    s = 0
-    starts[0] = 0
-    for tile in range(0, words.shape[1], TILE_WORDS):
-        parts[:] = ZERO  # the last tile may have one word
-        for row in range(rows):
-            for x in range(0, width, QUAD):
-                _cut(words, row * width + x, width - x, tile, parts)
-                for i in range(LISTS):
-                    total += np.int64(popcount(parts[2 * i]) + popcount(parts[2 * i + 1]))
-                    s += 1
-                    starts[s] = total
+    quad = first
+    while quad < last:
+        row, begin = quad // quads, quad % quads
+        tile = row // rows * TILE_WORDS
+        if tile + 1 == words.shape[1]:
+            parts[:] = ZERO  # the last tile has one word
+        for place in range(begin, min(quads, begin + last - quad)):
+            _cut(words, row % rows * width + place * QUAD, width - place * QUAD, tile, parts)
+            s = quad * LISTS
+            quad += 1
+            for i in range(LISTS):
+                starts[s + i + 1] = np.int64(popcount(parts[2 * i]) + popcount(parts[2 * i + 1]))
 
 
 @kernel
@@ -119,14 +121,15 @@ def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts:
 
 @kernel
 def synapses_of_quads(
-    first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
+    first: int, last: int, seat: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
 ) -> None:
-    """Run units ``first .. last - 1`` of a layer on lists of quads; scratch [steps * band * block].
+    """Run units ``first .. last - 1`` of a layer on lists of quads; scratch [threads * steps * band * block].
 
     Segments are ordered by (tile, plane from the highest down, group, timestep, row, column modulo stride, quad).
     """
+    scratch = scratch_of(size, scratch, seat)
     for i in range(first, last):
-        unit = unit_of(size, i)
+        unit = unit_of(size, i, seat)
         gather_quads(size, lists, scratch, unit)
         drain(size, sink, scratch, unit)
 
@@ -140,7 +143,7 @@ def gather_quads(size: Size, lists: Lists, scratch: NDArray[np.generic], unit: U
     stride = size.stride_width
     may_skip = size.planes > 1  # high bits are rare
     quads = -(-size.in_width // (QUAD * stride))
-    _, lanes, begin, end = unit
+    _, lanes, begin, end, _ = unit
     span = (end - begin) * lanes
     line_size = line_of(weights)
     pace = pace_of(size, unit, QUAD, line_size)

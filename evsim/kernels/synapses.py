@@ -94,13 +94,16 @@ class Lists(NamedTuple):
 
 
 @kernel
-def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink) -> None:
-    """Run units ``first .. last - 1`` on lists of active channels; scratch [steps * band * block].
+def synapses(
+    first: int, last: int, seat: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
+) -> None:
+    """Run units ``first .. last - 1`` on lists of active channels; scratch [threads * steps * band * block].
 
     One addition per spike and output reached; where entries have values, one multiplication and one addition.
     """
+    scratch = scratch_of(size, scratch, seat)
     for i in range(first, last):
-        unit = unit_of(size, i)
+        unit = unit_of(size, i, seat)
         gather(size, lists, scratch, unit)
         drain(size, sink, scratch, unit)
 
@@ -114,7 +117,7 @@ def gather(size: Size, lists: Lists, scratch: NDArray[np.generic], unit: Unit) -
     in_positions = size.in_height * size.in_width
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
-    _, lanes, begin, end = unit
+    _, lanes, begin, end, _ = unit
     span = (end - begin) * lanes
     group = group_of(size, unit)
     line = line_of(lists.weights)
@@ -184,7 +187,7 @@ def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit
     some three of them follow each other in the order in which the entries of its neighbours are numbered.
     """
     index, starts, values, weights = lists
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, _ = unit
     width = size.in_width
     in_positions = size.in_height * width
     extent = size.in_channels * lanes
@@ -214,7 +217,7 @@ def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit
 @inner
 def clear(size: Size, scratch: NDArray[np.floating], unit: Unit, y: int, left: int, right: int) -> None:
     """Set to zero the sums of the unit's outputs in row y outside columns ``left .. right - 1``."""
-    _, lanes, begin, end = unit
+    _, lanes, begin, end, _ = unit
     first, last = max(y * size.out_width, begin) - begin, min((y + 1) * size.out_width, end) - begin
     inner, outer = y * size.out_width + left - begin, y * size.out_width + right - begin
     for t in range(size.steps):
@@ -227,6 +230,7 @@ def clear(size: Size, scratch: NDArray[np.floating], unit: Unit, y: int, left: i
 def synapses_of_reals(
     first: int,
     last: int,
+    seat: int,
     size: Size,
     inputs: NDArray[np.floating],
     weights: NDArray[np.floating],
@@ -238,8 +242,9 @@ def synapses_of_reals(
     The inputs that one row of the window covers lie side by side, and so do their weight rows: no list is needed. Four
     outputs side by side load each row once, where the window lies within the map.
     """
+    scratch = scratch_of(size, scratch, seat)
     for i in range(first, last):
-        unit = unit_of(size, i)
+        unit = unit_of(size, i, seat)
         multiply(size, inputs, weights, scratch, unit)
         drain(size, sink, scratch, unit)
 
@@ -251,7 +256,7 @@ def multiply(
     """Sum up a unit [steps, end - begin, lanes] from real values."""
     taps = size.kernel_height * size.kernel_width
     step = size.stride_width * size.in_channels
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, _ = unit
     scratch[: size.steps * (end - begin) * lanes] = 0.0
     at = 0
     for t in range(size.steps):
@@ -291,13 +296,20 @@ def multiply(
 
 
 @inner
-def unit_of(size: Size, i: int) -> Unit:
+def scratch_of(size: Size, scratch: NDArray[np.floating], seat: int) -> NDArray[np.floating]:
+    """Return the working memory of a seat."""
+    length = size.steps * size.band * size.block
+    return scratch[seat * length : (seat + 1) * length]
+
+
+@inner
+def unit_of(size: Size, i: int, seat: int) -> Unit:
     """Return unit i of a call; bands of a block follow each other."""
     positions = size.out_height * size.out_width
     bands = -(-positions // size.band)
     channel = i // bands * size.block
     begin = i % bands * size.band
-    return Unit(channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions))
+    return Unit(channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions), seat)
 
 
 @inner
@@ -352,7 +364,7 @@ def run_of(size: Size, unit: Unit, y: int, tap: int) -> tuple[int, int, int]:
 @inner
 def drain(size: Size, sink: Sink, scratch: NDArray[np.floating], unit: Unit) -> None:
     """Empty a unit's sums [steps, end - begin, lanes] into the sink."""
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, _ = unit
     channels, positions = size.out_channels, size.out_height * size.out_width
     if sink.neurons.words.size > 0:
         strides = ((end - begin) * lanes if size.steps > 1 else 0, lanes)

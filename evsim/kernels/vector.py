@@ -44,14 +44,14 @@ def padded(channels: int) -> int:
     return -(-channels // LANES) * LANES
 
 
-def _has(feature):
-    """Whether the CPU for which Numba compiles has a feature, named as LLVM does."""
+def has(feature):
+    """Return whether the CPU for which Numba compiles has a feature, named as LLVM does."""
     if config.CPU_FEATURES is not None:
         return f"+{feature}" in config.CPU_FEATURES.split(",")
     return config.CPU_NAME is None and get_host_cpu_features().get(feature, False)
 
 
-COMPRESSES = _has("avx512vbmi2") and not config.DISABLE_JIT
+COMPRESSES = has("avx512vbmi2") and not config.DISABLE_JIT
 """Whether the CPU moves the lanes of a vector that a mask names to its front, 16 bits each."""
 
 

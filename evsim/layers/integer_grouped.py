@@ -54,11 +54,9 @@ class IntegerGrouped:
         values = packet.words if isinstance(packet, SpikeMap) else packet.values
         kernel = grouped_spikes if spikes else grouped_values
         sums = np.zeros((len(values), target.positions, channels), np.int64)
-        self.context.workers.share(
-            len(values) * target.height,
-            lambda first, last: kernel(first, last, self.size, values, self.weights, sums),
-            len(values) * target.positions * self.weights.size,
-        )
+        effort = len(values) * target.positions * self.weights.size
+        arguments = self.size, values, self.weights, sums
+        self.context.workers.share(kernel, len(values) * target.height, arguments, effort)
         out = np.zeros((len(values), target.positions, padded(channels)), np.int32)
         out[..., :channels] = (sums * self._multiplier >> self._shift) + self._offset
         return RealMap(packet.start, packet.steps, out, channels, target.height, target.width)

@@ -58,6 +58,7 @@ class IntegerMembrane:
         words = np.empty((steps, shape.positions, widened(shape.channels) // WORD), np.uint64)
         neurons = IntegerNeurons(
             words.view(np.uint32).reshape(-1),
+            words.view(np.uint16).reshape(-1),
             self._kept,
             self.context.streaming,
             self._kind,
@@ -72,12 +73,14 @@ class IntegerMembrane:
 def silent() -> IntegerNeurons:
     """Return no neurons, for a layer that drives none."""
     empty = np.empty(0, np.int32)
-    return IntegerNeurons(np.empty(0, np.uint32), empty, False, HALVES, 0, empty, empty, False)
+    return IntegerNeurons(np.empty(0, np.uint32), np.empty(0, np.uint16), empty, False, HALVES, 0, empty, empty, False)
 
 
-def working(neurons: IntegerNeurons, block: int) -> IntegerNeurons:
-    """Return the neurons with potentials to work in: the kept ones, or a group's for the calling thread alone."""
-    return neurons if neurons.kept else neurons._replace(potential=np.empty(GROUP * block, np.int32))
+def working(neurons: IntegerNeurons, block: int, context: Context) -> IntegerNeurons:
+    """Return the neurons with potentials to work in: the kept ones, or a group's for each thread."""
+    if neurons.kept:
+        return neurons
+    return neurons._replace(potential=context.workers.room("potentials", GROUP * block, np.int32))
 
 
 class IntegerNeuronLayer:
@@ -103,9 +106,8 @@ class IntegerNeuronLayer:
         spikes, neurons = self.membrane.neurons(currents.start, currents.steps)
         flat = currents.values.reshape(-1)
 
-        def work(first: int, last: int) -> None:
-            own = working(neurons, WORD)
-            fire_integers(first, last, own, flat, currents.static, channels, currents.steps, positions)
-
-        self.context.workers.share(positions, work, 5 * currents.steps * positions * channels)
+        arguments = (
+            working(neurons, WORD, self.context), flat, currents.static, channels, currents.steps, positions
+        )  # fmt: skip
+        self.context.workers.share(fire_integers, positions, arguments, 5 * currents.steps * positions * channels)
         return spikes

@@ -67,10 +67,8 @@ class IntegerSpikeAttention:
         out[..., self.shape.channels :] = 0
         factor = np.int32(1 if self._shift else self._factor)
 
-        def work(first: int, last: int) -> None:
-            attend(first, last, node.heads, self.head_dim, q, k, v, factor, BLOCK, out)
-
-        context.workers.share(steps * node.heads, work, 8 * steps * tokens * self.shape.channels)
+        arguments = node.heads, self.head_dim, q, k, v, factor, BLOCK, out
+        context.workers.share(attend, steps * node.heads, arguments, 8 * steps * tokens * self.shape.channels)
         if self._shift:
             out = scaled(out, self._factor, self._shift)
         shape = self.shape
@@ -95,11 +93,9 @@ class AttentionOfIntegers:
         steps, tokens, channels = v.shape
         out = aligned((steps, tokens, padded(channels)), np.int64)
         out[..., channels:] = 0
-        self.context.workers.share(
-            steps * self.node.heads,
-            lambda first, last: attend_integers(first, last, self.node.heads, q, k, v, out),
-            8 * q.size * (channels // self.node.heads),
-        )
+        arguments = self.node.heads, q, k, v, out
+        effort = 8 * q.size * (channels // self.node.heads)
+        self.context.workers.share(attend_integers, steps * self.node.heads, arguments, effort)
         if int(out.max()) * self._factor > LARGEST << self._shift:
             raise NetworkError(f"{self.node.name}: its sums leave 32 bits; run it with `precision=float64`")
         values = scaled(out, self._factor, self._shift)
@@ -133,17 +129,13 @@ class IntegerNamedRows:
         dense = spikes.dense().astype(np.float64).reshape(spikes.steps, shape.positions, heads, -1)
         length = shape.channels // heads
 
-        def work(first: int, last: int) -> None:
-            for unit in range(first, last):  # sums of int32 are exact in float64
-                t, h = divmod(unit, heads)
-                begin = (h * node.parts + node.part) * size
-                rows = reals.values[t if len(reals.values) > 1 else 0, :, begin : begin + size].astype(np.float64)
-                product = dense[t, :, h] @ (rows.T if node.rows == "channels" else rows)
-                out[t, :, h * length : (h + 1) * length] = scaled(
-                    product.astype(np.int64), int(self._factors[h]), self._bits
-                )
-
-        self.context.workers.share(spikes.steps * heads, work)
+        for unit in range(spikes.steps * heads):  # sums of int32 are exact in float64
+            t, h = divmod(unit, heads)
+            begin = (h * node.parts + node.part) * size
+            rows = reals.values[t if len(reals.values) > 1 else 0, :, begin : begin + size].astype(np.float64)
+            product = dense[t, :, h] @ (rows.T if node.rows == "channels" else rows)
+            values = scaled(product.astype(np.int64), int(self._factors[h]), self._bits)
+            out[t, :, h * length : (h + 1) * length] = values
         return RealMap(spikes.start, spikes.steps, out, shape.channels, shape.height, shape.width)
 
 

@@ -4,37 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.integer_synapses import (
+    TOGETHER,
     IntegerNeurons,
     IntegerSink,
     integer_synapses,
-    integer_synapses_of_quads,
+    integer_synapses_of_image,
+    integer_synapses_of_octets,
     integer_synapses_of_reals,
     reach_of,
 )
 from evsim.kernels.lists import TILE_WORDS
-from evsim.kernels.quads import QUAD
+from evsim.kernels.octets import JOINED, JOINED_ROWS, OCTET
 from evsim.kernels.synapses import Lists, Size, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
+from evsim.layers.octets import WORDS, octets
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, counted, segments
-from evsim.layers.synapses import JOINED_CHANNELS, SUMS_BYTES, is_flat
+from evsim.layers.synapses import JOINED_CHANNELS, is_flat
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.quantized import IntegerLayer
-from evsim.spikes import Packet, RealMap
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 FULL = 512
 """Bytes of the sums of a full block of output channels: of pairs 256 of 16 bits, or 128 of 32."""
 
-MOST = 2**31 - 1
+TILE_BYTES = 33_000
+"""Weights of a tile of inputs and a block of outputs."""
+
+INTEGER_SUMS_BYTES = 420_000
+"""Partial sums of one band, which wait in the L2 cache."""
+
+SPARSE = 0.05
+"""Rate below which neighbours have next to nothing in common."""
+
+MOST, MOST_SHORT = 2**31 - 1, 2**15 - 1
 
 
 class IntegerSynapses:
@@ -54,6 +67,8 @@ class IntegerSynapses:
         Shared by all layers.
     neurons, neuron_weights
         LIF neurons that read this layer alone, and their parameters: they are driven at once.
+    of_image
+        Whether its inputs are the network's own, real numbers of 16 bits.
     """
 
     def __init__(
@@ -66,18 +81,21 @@ class IntegerSynapses:
         context: Context,
         neurons: LIF | None = None,
         neuron_weights: Mapping[str, NDArray[np.floating]] | None = None,
+        *,
+        of_image: bool = False,
     ) -> None:
         self.node, self.source, self.target, self.context, self.fraction = node, source, target, context, fraction
         weight = layer.weight
-        self._largest = largest_sum(weight)
+        self._largest, self._most = largest_sum(weight), int(np.abs(weight.astype(np.int32)).max())
         self.layout = _layout(node, source, target)
-        real = source.kind == "real"
+        self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
+        self._joins = self.layout == "octets" and (node.window[0][0], node.dilation[0]) == (JOINED, 1)
         self.lane = np.dtype(_lane(source, weight.dtype, self._largest))
-        self.block = _block(node.out_channels // node.groups, self.lane, real)
-        if self.layout == "joined":
-            weight = np.concatenate([weight, weight[:, :2]], axis=1)
-        rows = weight.reshape(-1, node.out_channels)
-        self.weights = laid_out(rows, self.lane, self.block) if real else pairs(rows, self.lane, self.block)
+        same = node.dilation == (1, 1) and not node.padding_after
+        self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
+        self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}
+        self._inputs: int | None = None
+        self._pack(self.lane, weight)
         self.factor, self.offset = (np.zeros(widened(node.out_channels), np.int32) for _ in range(2))
         self.factor[: node.out_channels], self.offset[: node.out_channels] = layer.multiplier, layer.offset
         self.membrane: IntegerMembrane | None = None
@@ -86,8 +104,43 @@ class IntegerSynapses:
             self._behind = IntegerNeuronLayer(neurons, target, context, neuron_weights or {})
         elif neurons:
             self.membrane = IntegerMembrane(neurons, target, context, neuron_weights or {})
-        self._sizes: dict[tuple[int, int], Size] = {}
+        self._sizes: dict[tuple[int, int, int], Size] = {}
         self._static: tuple[NDArray[np.generic], RealMap] | None = None
+
+    def _pack(self, lane: np.dtype[Any], weight: NDArray[np.signedinteger]) -> None:
+        """Lay out the weights for sums of a type."""
+        node, real = self.node, self.source.kind == "real"
+        block = _block(node.out_channels // node.groups, lane, real)
+        if self.layout == "joined":
+            weight = np.concatenate([weight, weight[:, :2]], axis=1)
+        elif self._joins:
+            weight = joined_rows(weight)
+        if self._of_image:
+            self._packed[lane] = block, window_pairs(weight)
+            return
+        rows = weight.reshape(-1, node.out_channels)
+        self._packed[lane] = block, laid_out(rows, lane, block) if real else pairs(rows, lane, block)
+
+    def _lane_for(self, reach: NDArray[np.int64]) -> np.dtype[Any]:
+        """Return the type of the sums of spikes of which so many reach an output: of 16 bits where these must fit.
+
+        What does not follow from the weights alone may follow from how few of them are added.
+        """
+        if self.lane.itemsize > 2 or self._largest <= MOST_SHORT:
+            return self.lane
+        reached = int(reach.max(initial=0))
+        if reached * self._most <= MOST_SHORT:
+            return self.lane
+        quantization = self.context.quantization
+        assert quantization
+        if self._inputs is None:
+            self._inputs = inputs_within(quantization.layers[self.node.name].weight, MOST_SHORT)
+        if reached <= self._inputs:
+            return self.lane
+        wide = np.dtype(np.int32)
+        if wide not in self._packed:
+            self._pack(wide, quantization.layers[self.node.name].weight)
+        return wide
 
     def reset(self) -> None:
         """Forget potentials and the output of a static image."""
@@ -134,24 +187,54 @@ class IntegerSynapses:
         if isinstance(packet, RealMap):
             self._run_on_reals(packet, sink)
             return
-        node, context, stride = self.node, self.context, self.node.window[1][1]
-        quads = self.layout in ("quads", "flat quads")
-        lists = segments(packet, context, self.layout, node.groups, stride if quads else 1)
-        size = self._size(packet.steps, 1)._replace(tile=lists.tile, planes=lists.planes)
-        counts = counted(packet, node.groups)
+        assert not isinstance(packet, RealMap)
         self._check(packet)
-        reach = counts
+        node = self.node
+        reach = counted(packet, node.groups)
         if not is_flat(node):
-            reach = np.empty((node.groups, packet.steps, self.target.positions), np.int64)
-            reach_of(size, counts, reach)
+            counts, reach = reach, np.empty((node.groups, packet.steps, self.target.positions), np.int64)
+            reach_of(self._size(packet.steps, 1, self.lane), counts, reach)
+        lane = self._lane_for(reach)
         sink = sink._replace(reach=reach.reshape(-1))
-        arrays = Lists(lists.index, lists.starts, lists.values, self.weights)
-        kernel = integer_synapses_of_quads if quads else integer_synapses
+        if self.layout != "octets" or self._is_sparse(packet):
+            self._run_on_lists(packet, sink, lane)
+        else:
+            self._run_on_octets(packet, sink, lane)
+
+    def _is_sparse(self, packet: SpikeMap | IntegerMap) -> bool:
+        """Whether positions have next to nothing in common, in a layer where they do not mix."""
+        if not isinstance(packet, SpikeMap) or not is_flat(self.node) or self.node.groups > 1:
+            return False
+        rows = packet.steps * packet.height * packet.width * packet.channels
+        return int(counted(packet).sum()) < SPARSE * rows
+
+    def _run_on_octets(self, packet: SpikeMap | IntegerMap, sink: IntegerSink, lane: np.dtype[Any]) -> None:
+        node = self.node
+        lists = octets(
+            packet,
+            self.context,
+            flat=is_flat(node),
+            groups=node.groups,
+            stride=node.window[1][1],
+            joined=self._joins,
+            words=self._tile_words(lane),
+        )
+        size, weights = self._size(packet.steps, 1, lane), self._packed[lane][1]
+        rows = len(lists.entries) * size.kernel_height * size.kernel_width // (2 * node.groups)
+        self._share(integer_synapses_of_octets, size, (lists, weights), lane, sink, rows)
+
+    def _tile_words(self, lane: np.dtype[Any]) -> int:
+        """Return the words of a tile whose weights, for a block of outputs, half fill the L1 cache."""
+        return max(1, min(WORDS, TILE_BYTES // (64 * self._packed[lane][0] * lane.itemsize // 2)))
+
+    def _run_on_lists(self, packet: SpikeMap | IntegerMap, sink: IntegerSink, lane: np.dtype[Any]) -> None:
+        node = self.node
+        layout: Layout = "whole" if self.layout == "octets" else self.layout
+        lists = segments(packet, self.context, layout, node.groups)
+        size = self._size(packet.steps, 1, lane)._replace(tile=lists.tile, planes=lists.planes)
+        arrays = Lists(lists.index, lists.starts, lists.values, self._packed[lane][1])
         taps = 1 if size.joined else size.kernel_height * size.kernel_width
-        self._share(
-            size, sink, len(lists.index) * taps // node.groups,
-            lambda first, last, scratch, own: kernel(first, last, size, arrays, scratch, own),
-        )  # fmt: skip
+        self._share(integer_synapses, size, (arrays,), lane, sink, len(lists.index) * taps // node.groups)
 
     def _check(self, packet: Packet) -> None:
         """Refuse integers whose sums could leave 32 bits."""
@@ -166,45 +249,61 @@ class IntegerSynapses:
 
     def _run_on_reals(self, packet: RealMap, sink: IntegerSink) -> None:
         steps = packet.values.shape[0]
-        size = self._size(steps, packet.steps // steps)
+        size = self._size(steps, packet.steps // steps, self.lane)
+        weights = self._packed[self.lane][1]
+        rows = packet.values.size * size.kernel_height * size.kernel_width
+        if self._of_image:
+            image, line = self._bordered(packet)
+            self._share(integer_synapses_of_image, size, (image, line, weights), self.lane, sink, rows)
+            return
         values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         if self.lane.itemsize == 8:
             values = values.astype(np.int64)
-        self._share(
-            size, sink, values.size * size.kernel_height * size.kernel_width,
-            lambda first, last, scratch, own: integer_synapses_of_reals(
-                first, last, size, values, self.weights, scratch, own
-            ),
-        )  # fmt: skip
+        self._share(integer_synapses_of_reals, size, (values, weights), self.lane, sink, rows)
+
+    def _bordered(self, packet: RealMap) -> tuple[NDArray[np.int16], int]:
+        """Return an image with the layer's padding around it, as one row of numbers; and how many make a line."""
+        node, (steps, channels) = self.node, (len(packet.values), self.source.channels)
+        (height, width), (rows, columns) = (self.source.height, self.source.width), node.window[2]
+        line = (width + 2 * columns) * channels
+        whole = steps * (height + 2 * rows) * line
+        numbers = np.zeros(whole + 1, np.int16)  # of an odd number of inputs, the last pair takes in one more
+        image = numbers[:whole].reshape(steps, height + 2 * rows, width + 2 * columns, channels)
+        inside = packet.values[..., :channels].reshape(steps, height, width, channels)
+        image[:, rows : rows + height, columns : columns + width] = inside
+        return numbers, line
 
     def _share(
         self,
+        kernel: Callable[..., None],
         size: Size,
+        arrays: tuple[Any, ...],
+        lane: np.dtype[Any],
         sink: IntegerSink,
         rows: int,
-        work: Callable[[int, int, NDArray[np.generic], IntegerSink], None],
     ) -> None:
         """Share a call's units among the threads, each with memory of its own; about `rows` weight rows are added."""
-        context = self.context
+        workers = self.context.workers
+        scratch = workers.room("sums", size.steps * size.band * size.block, lane)
+        own = sink._replace(neurons=working(sink.neurons, size.block, self.context))
+        workers.share(kernel, units(size), (size, *arrays, scratch, own), rows * size.out_channels // 4)
 
-        def part(first: int, last: int) -> None:
-            scratch = context.workers.scratch(size.steps * size.band * size.block, self.lane)
-            work(first, last, scratch, sink._replace(neurons=working(sink.neurons, size.block)))
-
-        context.workers.share(units(size), part, rows * size.out_channels // 4)
-
-    def _size(self, steps: int, repeats: int) -> Size:
-        """Return the geometry of a call, worked out once for each number of timesteps."""
-        if (steps, repeats) in self._sizes:
-            return self._sizes[steps, repeats]
+    def _size(self, steps: int, repeats: int, lane: np.dtype[Any]) -> Size:
+        """Return the geometry of a call, worked out once for each number of timesteps and type of sums."""
+        key = steps, repeats, lane.itemsize
+        if key in self._sizes:
+            return self._sizes[key]
+        block = self._packed[lane][0]
         node, source, target = self.node, self.source, self.target
         kernel, stride, padding = node.window
         flat = is_flat(node)  # positions do not mix: one long row
-        wanted = max(1, SUMS_BYTES // (self.block * self.lane.itemsize * steps))
+        wanted = max(1, INTEGER_SUMS_BYTES // (block * lane.itemsize * steps))
         band = -(-target.positions // -(-target.positions // wanted))
-        if flat:  # bands of whole quads
-            band = -(-band // QUAD) * QUAD
-        size = self._sizes[steps, repeats] = Size(
+        if self._of_image:  # bands of whole lines
+            band = -(-band // target.width) * target.width
+        if flat:  # bands of whole octets
+            band = -(-band // OCTET) * OCTET
+        size = self._sizes[key] = Size(
             steps,
             repeats,
             source.channels // node.groups,
@@ -216,7 +315,7 @@ class IntegerSynapses:
             *padding,
             *node.dilation,
             tile=TILE_WORDS * 64,
-            block=self.block,
+            block=block,
             band=band,
             joined=self.layout == "joined",
             groups=node.groups,
@@ -237,13 +336,31 @@ def largest_sum(weight: NDArray[np.signedinteger]) -> int:
     return int(max(positive.max(), -negative.min()))
 
 
+def inputs_within(weight: NDArray[np.signedinteger], most: int) -> int:
+    """Return how many inputs of any output channel have sums of weights of int8 up to `most`, whichever they are."""
+    rows = weight.reshape(-1, weight.shape[-1])
+    channels = rows.shape[1]
+    places = np.arange(channels) * 256 + 128
+    counts = np.bincount((rows + places).ravel(), minlength=256 * channels).reshape(channels, 256)
+    magnitudes = np.arange(127, 0, -1)
+    least = len(rows)
+    for having in (counts[:, :128:-1], counts[:, 1:128]):  # of 127 first
+        number, total = having.cumsum(axis=1), (having * magnitudes).cumsum(axis=1)
+        before = total - having * magnitudes
+        fitting = np.clip((most - before) // magnitudes, 0, having)
+        beyond = total > most
+        inputs = np.where(beyond, number - having + fitting, least)
+        least = min(least, int(inputs.min()))
+    return least
+
+
 def _lane(source: Shape, weights: np.dtype[np.generic], largest: int) -> DTypeLike:
-    """Return the type of the sums: of spikes in int16 where they fit and weights have 8 bits."""
+    """Return the type of the sums: of spikes in int16 where weights have 8 bits, see `_lane_for`."""
     if source.kind == "real":  # inputs of 16 bits, or of 32
         return np.int32 if largest * 2**15 <= MOST else np.int64
     if largest > MOST:
         raise NetworkError("sums of weights leave 32 bits")
-    return np.int16 if source.kind == "spikes" and weights == np.int8 and largest <= 2**15 - 1 else np.int32
+    return np.int16 if source.kind == "spikes" and weights == np.int8 else np.int32
 
 
 def _block(channels: int, lane: np.dtype[np.generic], real: bool) -> int:
@@ -256,7 +373,7 @@ def _block(channels: int, lane: np.dtype[np.generic], real: bool) -> int:
     return block
 
 
-def _layout(node: Conv2d | Linear, source: Shape, target: Shape) -> Layout:
+def _layout(node: Conv2d | Linear, source: Shape, target: Shape) -> Literal["octets", "joined", "tiles"]:
     """How the layer wants its input listed."""
     kernel, stride, padding = node.window
     few = node.in_channels <= JOINED_CHANNELS
@@ -264,9 +381,7 @@ def _layout(node: Conv2d | Linear, source: Shape, target: Shape) -> Layout:
     if source.kind != "real" and few and joins and node.groups == 1:
         return "joined"
     shares = source.kind == "spikes" or (source.kind == "integers" and not few)
-    if not shares or stride[1] > 2 or target.positions == 1:
-        return "tiles"
-    return "flat quads" if is_flat(node) else "quads"
+    return "octets" if shares and stride[1] <= 2 and target.positions > 1 else "tiles"
 
 
 def pairs(weight: NDArray[np.signedinteger], lane: DTypeLike, block: int) -> NDArray[np.signedinteger]:
@@ -290,6 +405,28 @@ def pairs(weight: NDArray[np.signedinteger], lane: DTypeLike, block: int) -> NDA
         part = packed[begin * rows // 2 : (begin + lanes) * rows // 2].reshape(rows, lanes // 2)
         part[:] = first + (1 << (bits - 1)) + (second << bits)
     return packed.view(half)
+
+
+def joined_rows(weight: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """Return weights [3, kW, C_in, C_out] as [kW, tiles, 5, 64, C_out], for windows whose rows are joined."""
+    _, columns, inputs, outputs = weight.shape
+    tiles = -(-inputs // 64)
+    whole = np.zeros((JOINED, columns, tiles * 64, outputs), weight.dtype)
+    whole[:, :, :inputs] = weight
+    turned = whole.reshape(JOINED, columns, tiles, 64, outputs)[[row % JOINED for row in range(JOINED_ROWS)]]
+    return np.ascontiguousarray(turned.transpose(1, 2, 0, 3, 4))
+
+
+def window_pairs(weight: NDArray[np.signedinteger]) -> NDArray[np.int16]:
+    """Return weights [kH, kW, C_in, C_out] as [blocks of 64, kH, pairs of kW * C_in, 64, 2], flat."""
+    rows, columns, inputs, channels = weight.shape
+    run = columns * inputs
+    whole = np.zeros((rows, run + run % 2, widened(channels)), np.int16)
+    whole[:, :run, :channels] = weight.reshape(rows, run, channels)
+    apart = whole.reshape(rows, -1, 2, widened(channels) // 64, 64).transpose(3, 0, 1, 4, 2)
+    packed = aligned((apart.size,), np.int16)
+    packed[:] = apart.reshape(-1)
+    return packed
 
 
 def laid_out(weight: NDArray[np.signedinteger], lane: DTypeLike, block: int) -> NDArray[np.signedinteger]:

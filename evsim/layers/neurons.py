@@ -130,8 +130,10 @@ def _sigmoid(w: float) -> float:
 
 
 def working(neurons: Neurons, context: Context) -> Neurons:
-    """Return the neurons with potentials to work in: the kept ones, or a group's for the calling thread alone."""
-    return neurons if neurons.kept else neurons._replace(potential=np.empty(GROUP * context.block, context.dtype))
+    """Return the neurons with potentials to work in: the kept ones, or a group's for each thread."""
+    if neurons.kept:
+        return neurons
+    return neurons._replace(potential=context.workers.room("potentials", GROUP * context.block, context.dtype))
 
 
 class NeuronLayer:
@@ -159,13 +161,15 @@ class NeuronLayer:
         spikes, neurons = self.membrane.neurons(currents.start, currents.steps)
         flat = currents.values.reshape(-1)
 
-        def work(first: int, last: int) -> None:
-            fire_map(
-                first, last, working(neurons, context), flat, currents.static, self._no_shift,
+        context.workers.share(
+            fire_map,
+            positions,
+            (
+                working(neurons, context), flat, currents.static, self._no_shift,
                 channels, context.block, currents.steps, positions,
-            )  # fmt: skip
-
-        context.workers.share(positions, work, 5 * currents.steps * positions * channels)
+            ),
+            5 * currents.steps * positions * channels,
+        )  # fmt: skip
         return spikes
 
 
@@ -212,13 +216,10 @@ class IntegerNeurons:
         flat = np.ascontiguousarray(values).reshape(-1, width)
         integers = np.empty((steps, positions, channels), np.int32)
         rows, up = integers.reshape(-1, channels), self.node.rounding == "half-up"
-        finite: list[bool] = []
-
-        def work(first: int, last: int) -> None:
-            finite.append(round_currents(first, last, flat, channels, real(self.node.levels), real(0.5), up, rows))
-
-        self.context.workers.share(len(flat), work, 5 * flat.size)
-        if not all(finite):
+        faults = np.zeros(1, np.int64)
+        arguments = flat, channels, real(self.node.levels), real(0.5), up, rows, faults
+        self.context.workers.share(round_currents, len(flat), arguments, 5 * flat.size)
+        if faults[0]:
             raise self._fault()
         return integers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evsim.kernels.threads import Workers
 from evsim.layers.context import Context, Layer
 from evsim.layers.entry import check_entry
 from evsim.layers.forms import FORMS, Place, Weights
@@ -31,12 +32,15 @@ class Stage:
     shifts
         In an integer network, by how many bits its inputs are shifted left, so that they are in units of 2^-F: other
         than 0 for the network's own, unless a layer with weights takes it as it is.
+    workers
+        Threads that share its work.
     """
 
     layer: Layer
     nodes: tuple[Node, ...]
     sources: tuple[str, ...]
     shapes: tuple[Shape, ...]
+    workers: Workers
     shifts: tuple[int, ...] = ()
 
     @property
@@ -107,6 +111,7 @@ def plan(network: Network, timesteps: int, context: Context, *, apart: bool = Fa
             group.nodes,
             group.sources,
             tuple(network.shapes[name] for name in group.sources),
+            context.workers,
             _shifts(network, group),
         )
         for group in groups(network, context.streaming, apart=apart)
