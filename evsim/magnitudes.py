@@ -90,6 +90,7 @@ class Around:
     reaches: Mapping[str, Reach]
     fraction: int
     input_fraction: int
+    largest: int
     timesteps: int
     told: Magnitudes
 
@@ -163,15 +164,13 @@ def magnitudes(
         raise NetworkError(f"{', '.join(nodes[:3])}{more} cannot run in integers; run the network in floats")
     told = Magnitudes()
     steps = network.spec.timesteps if timesteps is None else timesteps
-    around = Around(network, known, fraction, input_fraction, steps, told)
+    around = Around(network, known, fraction, input_fraction, largest, steps, told)
     for name, source in network.closing.items():
         if network.shapes[name].kind != "spikes":
             raise NetworkError(f"{name} brings values of {source} back round a cycle, which nothing bounds in integers")
         told.spans[source] = Span(0, 1)
     for node in network.nodes:
-        span = _input(node, around, largest) if isinstance(node, Input) else None
-        if span is None:
-            span = HANDLERS[type(node)](node, tuple(told.spans[name] for name in node.inputs), around)
+        span = HANDLERS[type(node)](node, tuple(told.spans[name] for name in node.inputs), around)
         told.spans[node.name] = span
         if span.size >= STORED and not told.fault:
             told.fault = f"{node.name} may reach {span.size / 2**fraction:.3g}"
@@ -204,9 +203,9 @@ def check_magnitudes(
 
 
 @magnitude(Input)
-def _input(node: Input, around: Around, largest: int) -> Span:
+def _input(node: Input, spans: tuple[Span, ...], around: Around) -> Span:  # noqa: ARG001 - as all handlers
     if node.kind == "integers":
-        return Span(0, largest)
+        return Span(0, around.largest)
     reach = LARGEST_INPUT << max(0, around.fraction - around.input_fraction)
     return Span(-reach, reach)
 

@@ -139,8 +139,7 @@ def _floats(
     integers: NDArray[np.signedinteger], multiplier: NDArray[np.signedinteger], fraction: int
 ) -> NDArray[np.floating]:
     """Return ``integers * multiplier * 2^-fraction``, in float32 if that is exact."""
-    products = integers * multiplier.astype(np.float64)
-    floats = np.ldexp(products, -fraction, out=products)
+    floats: NDArray[np.float64] = np.ldexp(integers * multiplier.astype(np.float64), -fraction)
     single = floats.astype(np.float32)
     return single if np.array_equal(single, floats) else floats
 

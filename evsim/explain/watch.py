@@ -88,7 +88,7 @@ class Watched:
         steps = sample.timesteps if timesteps is None else timesteps
         self.network = network
         self.simulator = Simulator(network, steps, precision, "time", threads, apart=True)
-        self.real = self.simulator.dtype.type
+        self.real: type[np.floating] = self.simulator.dtype.type
         kept = frozenset((*reals, network.input.name))
         _check_room(network, kept, self.simulator)
         keeper = Keeper(network, kept)

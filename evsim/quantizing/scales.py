@@ -54,7 +54,8 @@ def least_multipliers(weights: Floats, fraction: int, most: int) -> Whole:
 def clipped_multipliers(weights: Floats, fraction: int, most: int, ratio: float) -> Whole:
     """Return multipliers under which weights up to `ratio` of each channel's largest are not clipped."""
     largest = np.abs(weights).max(axis=0, initial=0.0)
-    return np.maximum(np.ceil(np.ldexp(largest * ratio, fraction) / most), 1.0).astype(np.int64)
+    multipliers: Whole = np.maximum(np.ceil(np.ldexp(largest * ratio, fraction) / most), 1.0).astype(np.int64)
+    return multipliers
 
 
 def rounded(weights: Floats, multipliers: Whole, fraction: int, most: int) -> Floats:
@@ -111,11 +112,11 @@ def find_grid(weights: NDArray[np.floating], most: int) -> Grid | None:
         if largest == 0.0:
             continue
         few = own[:: max(1, len(own) // FEW)]
-        fit = candidates[_off(few, largest, candidates) <= tolerance]
-        fit = next((k for k in fit if _off(own, largest, np.array([k]))[0] <= tolerance), None)
-        if fit is None:
+        likely = candidates[_off(few, largest, candidates) <= tolerance]
+        least = next((float(k) for k in likely if _off(own, largest, np.array([k]))[0] <= tolerance), 0.0)
+        if not least:
             return None
-        steps[channel], greatest[channel] = largest / fit, int(fit)
+        steps[channel], greatest[channel] = largest / least, int(least)
     return Grid(steps, greatest)
 
 

@@ -123,7 +123,7 @@ def _logits(outcomes: tuple[Divergence, ...]) -> Table:
         Column("class"), Column(integers.precision, "number"),
         *(Column(outcome.reference, "number") for outcome in outcomes),
     )  # fmt: skip
-    rows = tuple(
+    rows: tuple[tuple[Value, ...], ...] = tuple(
         (
             last.label(c) or str(c),
             float(integers.logits[c]),
