@@ -38,7 +38,7 @@ class Question:
     top: int
     precision: str
     timesteps: int | None
-    threads: int
+    threads: int | None
     json_file: str | None
     profile: str
     options: ReadOptions

@@ -50,7 +50,7 @@ class Show:
     slow: bool
     precision: str | None
     timesteps: int | None
-    threads: int
+    threads: int | None
     profile: str
     options: ReadOptions
     allow_memory: str | None

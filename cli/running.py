@@ -45,7 +45,7 @@ class Request:
     precision: str | None
     timesteps: int | None
     schedule: str
-    threads: int
+    threads: int | None
     json_file: str | None
     record_spikes: str | None
     save_frames: str | None

@@ -60,7 +60,7 @@ def run(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
     json_file: str | None,
     html_file: str | None,

@@ -19,6 +19,8 @@ GRAPH = "Facts of a NIR graph"
 PANELS = (INPUT, MODEL, GRAPH, READING, OUTPUT, PRICES, ENGINE)
 """Headings of a command's help, in their order; a command's own come behind them."""
 
+THREADS = "threads that share each layer's work [default: all cores]"
+
 
 def _families() -> tuple[str, ...]:
     from evsim.converters.registry import known_families

@@ -38,7 +38,7 @@ def explain(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
     json_file: str | None,
 ) -> None:
@@ -72,7 +72,7 @@ def live(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
 ) -> None:
     """Watch the event queue at work: layers, activity, counters; keys pause, step and set the speed."""

@@ -82,6 +82,8 @@ class Run:
         LIF name to its spikes, booleans [T, ...], if recorded.
     answers
         What would have been answered after each timestep, and for how many operations, if asked for.
+    threads
+        Threads that shared the work.
     """
 
     network: Network
@@ -92,6 +94,7 @@ class Run:
     counts: Counts
     spikes: SpikeTrains = field(default_factory=SpikeTrains)
     answers: Answers | None = None
+    threads: int = 1
 
     def __repr__(self) -> str:
         return "\n".join(self._lines())
@@ -248,7 +251,7 @@ def simulate(
     timesteps: int | None = None,
     precision: Precision | None = None,
     schedule: Schedule = "layer",
-    threads: int = 1,
+    threads: int | None = None,
     record_spikes: bool = False,
     detail: bool = False,
     anytime: bool = False,
@@ -319,10 +322,11 @@ def run_on(
         taken = replace(taken, notes=(*taken.notes, f"the network has cycles ({closing}): run timestep by timestep"))
     counts = meter.attached(counter.counts()) if meter else counter.counts()
     answers = earlier.answers(logits, counts) if earlier else None
-    return Run(network, taken, simulator.timesteps, simulator.precision, logits, counts, spikes, answers)
+    precision = simulator.precision
+    return Run(network, taken, simulator.timesteps, precision, logits, counts, spikes, answers, simulator.threads)
 
 
-def check_run(threads: int, timesteps: int | None = None) -> None:
+def check_run(threads: int | None, timesteps: int | None = None) -> None:
     """Refuse numbers that no run can have, for those who do long work before they run.
 
     Raises

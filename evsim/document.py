@@ -40,6 +40,7 @@ def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "bin
             "label": run.label(run.prediction),
             "logits": [float(v) for v in run.logits],
         },
+        "run": {"threads": run.threads},
         **counted(run.counts, profile, nonspike),
         **({} if run.answers is None else {"anytime": _moments(run.answers, profile)}),
     }

@@ -89,7 +89,7 @@ class Simulator:
         Order of events, see the module. A network with cycles runs by timestep, whatever is asked for: the attribute
         `schedule` says so.
     threads
-        Threads that share each layer's work; no result depends on it.
+        Threads that share each layer's work, by default as many as there are cores to run on; no result depends on it.
     apart
         Whether no layers are fused, so that observers see the currents of all neurons; no result depends on it.
 
@@ -108,14 +108,14 @@ class Simulator:
         timesteps: int | None = None,
         precision: Precision | None = None,
         schedule: Schedule = "layer",
-        threads: int = 1,
+        threads: int | None = None,
         *,
         apart: bool = False,
     ) -> None:
         precision = chosen_precision(network.quantization, precision)
         if schedule not in ("time", "layer"):
             raise OptionError(f"`schedule` must be time or layer, got {schedule}")
-        check_threads(threads)
+        threads = check_threads(threads)
         self.network = network
         self.timesteps = network.spec.timesteps if timesteps is None else timesteps
         check_timesteps(self.timesteps)

@@ -142,12 +142,13 @@ def test_integers_are_bits_and_spikes_add_to_them(channels, greatest, seed):
     tokens = np.zeros(channels, np.int32)
     sum_tokens(words[0], tokens)
     assert (tokens == fired[0].sum(axis=0)).all()
-    nonzeros, totals = np.empty((2, 1, 5), np.int64)
-    binary = count_values(values[np.newaxis], channels, nonzeros)
-    sum_integers(values[np.newaxis], totals)
-    assert (nonzeros[0] == np.count_nonzero(values, axis=1)).all()
-    assert (totals[0] == values.sum(axis=1)).all()
-    assert binary == (values <= 1).all()
+    nonzeros, totals = np.empty((2, 5), np.int64)
+    others = np.zeros(1, np.int64)
+    count_values(0, 5, values, channels, nonzeros, others)
+    sum_integers(0, 5, values, totals)
+    assert (nonzeros == np.count_nonzero(values, axis=1)).all()
+    assert (totals == values.sum(axis=1)).all()
+    assert (others[0] == 0) == (values <= 1).all()
 
 
 @some_tests

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import threading
 import time
 
 import numpy as np
 import pytest
-from numba import config
+from numba import config, njit
 
+from evsim import api, demo
+from evsim.document import document
 from evsim.kernels.integers import add_spikes
 from evsim.kernels.neuron import fire_map
-from evsim.kernels.threads import Workers
+from evsim.kernels.threads import Workers, available
 from evsim.kernels.together import CODE, INSIDE, OPEN, way_in
 
 compiled = pytest.mark.skipif(config.DISABLE_JIT, reason="without the JIT one thread does all")
@@ -88,26 +91,18 @@ def test_a_fault_in_any_share_is_raised():
     workers = Workers(2)
     for _ in range(50):
         with pytest.raises(ZeroDivisionError):
-            workers.share(_failing(), 100, (0,))
+            workers.share(FAILING, 100, (0,))
         assert workers._board[[OPEN, INSIDE]].tolist() == [0, 0]
         assert workers._board[CODE] != 0
         assert (counted(workers, 100) == 1).all()
 
 
-def _failing():
-    return FAILING
-
-
-def _fail(first, last, divisor):
+@njit(nogil=True)
+def FAILING(first, last, divisor):  # noqa: N802 - stands for a kernel
+    """Raise, whatever the units."""
     for _ in range(first, last):
         if divisor == 0:
             raise ZeroDivisionError("no")
-
-
-if not config.DISABLE_JIT:
-    from numba import njit
-
-    FAILING = njit(nogil=True)(_fail)
 
 
 def _forked(workers, queue):
@@ -129,6 +124,23 @@ def test_a_forked_process_has_threads_of_its_own():
     child.join()
     assert child.exitcode == 0
     assert (counted(workers, 300) == 1).all()
+
+
+def test_all_cores_are_the_default(monkeypatch):
+    """A run that is not told takes the cores it may run on; with the number told it gives the same bits."""
+    network = api.load(demo.model_path())
+    sample = api.read(next(iter(demo.recordings().values())), network)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+    assert available() == 3
+    runs = [api.simulate(network, sample, threads=threads) for threads in (None, 1, 2)]
+    assert [run.threads for run in runs] == [3, 1, 2]
+    assert document(runs[0])["run"] == {"threads": 3}
+    for run in runs[1:]:
+        assert (run.logits == runs[0].logits).all()
+        assert document(run)["layers"] == document(runs[0])["layers"]
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available() == 1
 
 
 @compiled

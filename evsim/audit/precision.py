@@ -86,7 +86,7 @@ def compare_precisions(
     *,
     timesteps: int | None = None,
     schedule: Schedule = "layer",
-    threads: int = 1,
+    threads: int | None = None,
     record_spikes: bool = False,
     detail: bool = False,
     progress: Callable[[int, int], None] | None = None,

@@ -29,6 +29,7 @@ from evsim.evaluation.trials import UNREADABLE, Samples, Settings, Trials, attem
 from evsim.events import ReadOptions
 from evsim.events.options import BY_DURATION
 from evsim.files import OutputError, check_outputs, exists
+from evsim.kernels.threads import available
 from evsim.network import Network
 from evsim.origin import Origin, array_digest, network_digest
 from evsim.quantized import chosen_precision
@@ -68,8 +69,7 @@ class Places:
             return self.threads
         if self.dask is not None:
             return 1
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // self.workers)
+        return max(1, available() // self.workers)
 
 
 def evaluate(

@@ -77,7 +77,7 @@ class Watched:
         *,
         timesteps: int | None = None,
         precision: Precision = "float32",
-        threads: int = 1,
+        threads: int | None = None,
         reals: Iterable[str] = (),
         observers: Iterable[Observer] = (),
     ) -> None:

@@ -31,33 +31,49 @@ def spikes_per_position(first: int, last: int, words: NDArray[np.uint64], counts
 
 
 @kernel
-def count_values(values: NDArray[np.generic], channels: int, nonzeros: NDArray[np.int64]) -> bool:
-    """Count the nonzeros of each position: values [T, P, C], of which the first `channels` count, nonzeros [T, P].
-
-    Returns whether every value is 0 or 1.
-    """
-    binary = True
-    for t in range(values.shape[0]):
-        for p in range(values.shape[1]):
-            some = np.int32(0)
-            ones = np.int32(0)
-            for c in range(channels):  # without a branch: it could be guessed wrong at every event
-                some += np.int32(values[t, p, c] != 0)
-                ones += np.int32(values[t, p, c] == 1)
-            binary &= ones == some
-            nonzeros[t, p] = some
-    return binary
+def spikes_per_step(first: int, last: int, words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+    """Count the spikes of timesteps ``first .. last - 1``: words [T, P * W], counts [T]."""
+    for t in range(first, last):
+        total = np.int64(0)
+        for w in range(words.shape[1]):
+            total += np.int64(popcount(words[t, w]))
+        counts[t] = total
 
 
 @kernel
-def sum_integers(values: NDArray[np.int32], sums: NDArray[np.int64]) -> None:
-    """Sum up each position: values [T, P, C], sums [T, P]."""
-    for t in range(values.shape[0]):
-        for p in range(values.shape[1]):
-            total = np.int64(0)
-            for c in range(values.shape[2]):
-                total += np.int64(values[t, p, c])
-            sums[t, p] = total
+def count_values(
+    first: int,
+    last: int,
+    values: NDArray[np.generic],
+    channels: int,
+    nonzeros: NDArray[np.int64],
+    others: NDArray[np.int64],
+) -> None:
+    """Count the nonzeros of positions ``first .. last - 1``: values [R, C], of which the first `channels` count.
+
+    nonzeros [R]; others [1] becomes 1 if a value is neither 0 nor 1.
+    """
+    binary = True
+    for r in range(first, last):
+        some = np.int32(0)
+        ones = np.int32(0)
+        for c in range(channels):  # without a branch: it could be guessed wrong at every event
+            some += np.int32(values[r, c] != 0)
+            ones += np.int32(values[r, c] == 1)
+        binary &= ones == some
+        nonzeros[r] = some
+    if not binary:
+        others[0] = 1
+
+
+@kernel
+def sum_integers(first: int, last: int, values: NDArray[np.int32], sums: NDArray[np.int64]) -> None:
+    """Sum up positions ``first .. last - 1``: values [R, C], sums [R]."""
+    for r in range(first, last):
+        total = np.int64(0)
+        for c in range(values.shape[1]):
+            total += np.int64(values[r, c])
+        sums[r] = total
 
 
 @kernel
@@ -164,24 +180,57 @@ def attention_operations(
 
 @inner
 def _pairs(bits_q: NDArray[np.uint64], bits_k: NDArray[np.uint64], spikes_v: NDArray[np.int64]) -> int:
-    """Sum, over all pairs of tokens whose q and k overlap, the spikes of v in the second."""
-    parts, tokens = len(bits_q), len(spikes_v)
+    """Sum, over all pairs of tokens whose q and k overlap, the spikes of v in the second.
+
+    Four tokens of q at a time share what is loaded of k and v; past the last are no spikes.
+    """
+    if len(bits_q) == 1:
+        return _pairs_of_one_word(bits_q[0], bits_k[0], spikes_v)
+    if len(bits_q) == 2:
+        return _pairs_of_two_words(bits_q[0], bits_q[1], bits_k[0], bits_k[1], spikes_v)
+    overlaps = np.empty(len(spikes_v), np.uint64)
     total = 0
-    n = 0
-    if parts == 1:
-        while n + 4 <= tokens:  # four at a time share what is loaded of k and v
-            a, b, c, d = bits_q[0, n], bits_q[0, n + 1], bits_q[0, n + 2], bits_q[0, n + 3]
-            for m in range(tokens):
-                word, spikes = bits_k[0, m], spikes_v[m]
-                total += spikes if (a & word) != ZERO else 0
-                total += spikes if (b & word) != ZERO else 0
-                total += spikes if (c & word) != ZERO else 0
-                total += spikes if (d & word) != ZERO else 0
-            n += 4
-    for n in range(tokens // 4 * 4 if parts == 1 else 0, tokens):
-        for m in range(tokens):
-            overlap = ZERO
-            for part in range(parts):
-                overlap |= bits_q[part, n] & bits_k[part, m]
-            total += spikes_v[m] if overlap != ZERO else 0
+    for n in range(len(spikes_v)):
+        overlaps[:] = ZERO
+        for part in range(len(bits_q)):
+            word, words = bits_q[part, n], bits_k[part]
+            for m in range(len(overlaps)):
+                overlaps[m] |= word & words[m]
+        for m in range(len(overlaps)):
+            total += spikes_v[m] if overlaps[m] != ZERO else 0
+    return total
+
+
+@inner
+def _pairs_of_one_word(q: NDArray[np.uint64], k: NDArray[np.uint64], spikes_v: NDArray[np.int64]) -> int:
+    total = 0
+    for n in range(0, len(spikes_v), 4):
+        a, b, c, d = q[n], q[n + 1], q[n + 2], q[n + 3]
+        for m in range(len(spikes_v)):
+            word, spikes = k[m], spikes_v[m]
+            total += spikes if (a & word) != ZERO else 0
+            total += spikes if (b & word) != ZERO else 0
+            total += spikes if (c & word) != ZERO else 0
+            total += spikes if (d & word) != ZERO else 0
+    return total
+
+
+@inner
+def _pairs_of_two_words(
+    q: NDArray[np.uint64],
+    high_q: NDArray[np.uint64],
+    k: NDArray[np.uint64],
+    high_k: NDArray[np.uint64],
+    spikes_v: NDArray[np.int64],
+) -> int:
+    total = 0
+    for n in range(0, len(spikes_v), 4):
+        a, b, c, d = q[n], q[n + 1], q[n + 2], q[n + 3]
+        e, f, g, h = high_q[n], high_q[n + 1], high_q[n + 2], high_q[n + 3]
+        for m in range(len(spikes_v)):
+            word, high, spikes = k[m], high_k[m], spikes_v[m]
+            total += spikes if ((a & word) | (e & high)) != ZERO else 0
+            total += spikes if ((b & word) | (f & high)) != ZERO else 0
+            total += spikes if ((c & word) | (g & high)) != ZERO else 0
+            total += spikes if ((d & word) | (h & high)) != ZERO else 0
     return total

@@ -30,7 +30,7 @@ from evsim.kernels.fixed import (
 )
 from evsim.kernels.neuron import GROUP, Unit, put_spikes
 from evsim.kernels.octets import Octets, gather_octets
-from evsim.kernels.synapses import Lists, Size, gather, group_of, multiply, scratch_of, unit_of
+from evsim.kernels.synapses import Lists, Size, after, gather, group_of, multiply, scratch_of, unit_of
 
 WORD = 64
 
@@ -82,8 +82,9 @@ def integer_synapses(
 ) -> None:
     """Run units ``first .. last - 1`` on lists of active channels, as `evsim.kernels.synapses.synapses`."""
     scratch = scratch_of(size, scratch, seat)
-    for i in range(first, last):
-        unit = unit_of(size, i, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
         gather(size, lists, scratch, unit)
         drain_pairs(size, sink, scratch, unit)
 
@@ -110,8 +111,9 @@ def integer_synapses_of_octets(
     parts = cuts.size - 1
     if parts > 1:
         wide = scratch_of(size, wide, seat)
-    for i in range(first, last):
-        unit = unit_of(size, i, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
         for part in range(parts):
             gather_octets(size, lists, weights, scratch, unit, cuts[part], cuts[part + 1])
             if parts > 1:
@@ -156,8 +158,9 @@ def integer_synapses_of_reals(
 ) -> None:
     """Run units on fixed-point numbers [T * P * C_in]; weights, one to an element, in the type of the sums."""
     scratch = scratch_of(size, scratch, seat)
-    for i in range(first, last):
-        unit = unit_of(size, i, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
         multiply(size, inputs, weights, scratch, unit)
         drain_products(size, sink, scratch, unit)
 
@@ -182,8 +185,9 @@ def integer_synapses_of_image(
     pairs = (size.kernel_width * size.in_channels + 1) // 2
     height = size.in_height + 2 * size.pad_height
     scratch = scratch_of(size, scratch, seat)
-    for i in range(first, last):
-        unit = unit_of(size, i, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
         channel, lanes, begin, end, seat = unit
         base = channel * size.kernel_height * pairs * 2
         step = size.stride_width * size.in_channels

@@ -23,12 +23,15 @@ HALF = np.uint64(32)
 GROUP = 16
 """Positions whose timesteps are done before the next group's."""
 
+ROOM = GROUP * 64
+"""Potentials that each thread has room for: those of a group."""
+
 
 class Neurons(NamedTuple):
     """LIF neurons of a map, and where their spikes go. Without neurons `words` has size 0.
 
     words [T * P * W * 2] uint32: the two halves of each word of a spike map. potential: [P * C] where `kept` over
-    calls, else [threads * 16 * block], working memory, and each call begins at rest. `leak` is tau where `divide`,
+    calls, else [threads * ROOM], working memory, and each call begins at rest. `leak` is tau where `divide`,
     else 1 / tau (exact for powers of two).
 
     Other kinds than the one of `lif_step` have `thresholds` and `resets` [C] (else of size 0), and `leak` is what
@@ -80,7 +83,7 @@ def fire(
     words, potential = neurons.words, neurons.potential  # taken out once: reference counts stay out of the loop
     thresholds, resets = neurons.thresholds, neurons.resets
     others = thresholds.size > 0
-    working = seat * GROUP * lanes
+    working = seat * ROOM  # the same for every unit, whatever its lanes: another seat may be at a half block
     for first in range(begin, end, GROUP):
         for t in range(steps):
             rest = t == 0 and not neurons.kept

@@ -171,8 +171,8 @@ def gather_octets(
     octets = -(-line // OCTET)
     span = (end - begin) * lanes
     step = line_of(weights)
-    pace = 0  # where bands reuse a tile
-    if end - begin == size.out_width * size.out_height:  # a tile that is used once comes from afar: ask for the next
+    pace = 0  # past a block's first band, weights are in the L2 cache; there they come from afar: ask for the next tile
+    if begin == 0:
         pace = OCTET * (tile * lanes // step) // (size.steps * (end - begin)) + 1
     group = group_of(size, unit)
     jump = JOINED if joined else 1

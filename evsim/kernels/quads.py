@@ -32,6 +32,7 @@ from evsim.kernels.synapses import (
     Lists,
     Sink,
     Size,
+    after,
     clear,
     drain,
     group_of,
@@ -128,8 +129,9 @@ def synapses_of_quads(
     Segments are ordered by (tile, plane from the highest down, group, timestep, row, column modulo stride, quad).
     """
     scratch = scratch_of(size, scratch, seat)
-    for i in range(first, last):
-        unit = unit_of(size, i, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
         gather_quads(size, lists, scratch, unit)
         drain(size, sink, scratch, unit)
 

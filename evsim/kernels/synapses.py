@@ -35,7 +35,7 @@ LINE = 64
 
 
 class Size(NamedTuple):
-    """Geometry of one call: `out_channels` padded to 32; `block` lanes; `band` positions.
+    """Geometry of one call: `out_channels` padded to 32; `block` lanes; `band` positions, whole `grains` of them.
 
     `steps` timesteps come in; where neurons are driven, each stands for `repeats` (a static image for all of them).
     `in_channels` are those of one of `groups`, each of which makes as many output channels, whole blocks of them.
@@ -61,6 +61,7 @@ class Size(NamedTuple):
     tile: int
     block: int
     band: int
+    grain: int
     joined: bool
     groups: int
     planes: int
@@ -79,9 +80,9 @@ class Sink(NamedTuple):
 
 
 def units(size: Size) -> int:
-    """Return the number of work units (block, band) of a call: the range of `first` and `last`."""
+    """Return the number of work units (block, grain) of a call: the range of `first` and `last`."""
     positions = size.out_height * size.out_width
-    return -(-size.out_channels // size.block) * -(-positions // size.band)
+    return -(-size.out_channels // size.block) * -(-positions // size.grain)
 
 
 class Lists(NamedTuple):
@@ -102,8 +103,9 @@ def synapses(
     One addition per spike and output reached; where entries have values, one multiplication and one addition.
     """
     scratch = scratch_of(size, scratch, seat)
-    for i in range(first, last):
-        unit = unit_of(size, i, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
         gather(size, lists, scratch, unit)
         drain(size, sink, scratch, unit)
 
@@ -245,8 +247,9 @@ def synapses_of_reals(
     outputs side by side load each row once, where the window lies within the map.
     """
     scratch = scratch_of(size, scratch, seat)
-    for i in range(first, last):
-        unit = unit_of(size, i, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
         multiply(size, inputs, weights, scratch, unit)
         drain(size, sink, scratch, unit)
 
@@ -305,13 +308,23 @@ def scratch_of(size: Size, scratch: NDArray[np.floating], seat: int) -> NDArray[
 
 
 @inner
-def unit_of(size: Size, i: int, seat: int) -> Unit:
-    """Return unit i of a call; bands of a block follow each other."""
+def unit_of(size: Size, i: int, last: int, seat: int) -> Unit:
+    """Return what is worked on at once from unit i of a call on: of its block a band, if there are as many units.
+
+    Grains of a block follow each other. The larger the band, the more use is made of a tile of weights.
+    """
     positions = size.out_height * size.out_width
-    bands = -(-positions // size.band)
-    channel = i // bands * size.block
-    begin = i % bands * size.band
-    return Unit(channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions), seat)
+    grains = -(-positions // size.grain)
+    channel = i // grains * size.block
+    begin = i % grains * size.grain
+    end = min(begin + size.band, begin + (last - i) * size.grain, positions)
+    return Unit(channel, min(size.block, size.out_channels - channel), begin, end, seat)
+
+
+@inner
+def after(size: Size, i: int, unit: Unit) -> int:
+    """Return the unit of a call that follows those worked on from unit i on."""
+    return i + -(-(unit.end - unit.begin) // size.grain)
 
 
 @inner
@@ -328,14 +341,13 @@ def line_of(array: NDArray[np.generic]) -> int:
 
 @inner
 def pace_of(size: Size, unit: Unit, together: int, line: int) -> int:
-    """How many cache lines of weights to ask for with each visit of `together` positions, 0 where bands reuse a tile.
+    """How many cache lines of weights to ask for with each visit of `together` positions, 0 past a block's first band.
 
-    A tile that is used once comes from afar: the next is asked for while this one is at work.
+    What comes from afar is asked for while the tile before it is at work; the other bands find it in the L2 cache.
     """
-    positions = unit.end - unit.begin
-    if positions < size.out_height * size.out_width:
+    if unit.begin > 0:
         return 0
-    return together * (size.tile * unit.lanes // line) // (size.steps * positions) + 1
+    return together * (size.tile * unit.lanes // line) // (size.steps * (unit.end - unit.begin)) + 1
 
 
 @inner

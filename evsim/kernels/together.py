@@ -229,10 +229,13 @@ def stand_by(board, seat, last, looks):
     return last
 
 
+part = None  # a shared kernel, in the globals of each way in
+
+
 def _way_in(board, total, shares, *arguments):
     put(board, TOTAL, total)
     put(board, SHARES, shares)
-    share_out(board, part, arguments)  # noqa: F821
+    share_out(board, part, arguments)
     wait_for_all(board)
     raise_fault(board)
 

@@ -31,7 +31,7 @@ from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, si
 from evsim.layers.octets import WORDS, octets
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, counted, segments
-from evsim.layers.synapses import JOINED_CHANNELS, is_flat
+from evsim.layers.synapses import GRAINS, JOINED_CHANNELS, is_flat
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.quantized import IntegerLayer
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
@@ -359,11 +359,12 @@ class IntegerSynapses:
         kernel, stride, padding = node.window
         flat = is_flat(node)  # positions do not mix: one long row
         wanted = max(1, INTEGER_SUMS_BYTES // (block * lane.itemsize * steps))
-        band = -(-target.positions // -(-target.positions // wanted))
-        if self._of_image:  # bands of whole lines
-            band = -(-band // target.width) * target.width
-        if flat:  # bands of whole octets
-            band = -(-band // OCTET) * OCTET
+        bands = -(-target.positions // wanted)
+        blocks = -(-node.out_channels // block)
+        grains = max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands)))
+        grain = -(-target.positions // (bands * grains))
+        whole = target.width if self._of_image else OCTET if flat else 1  # lines of an image, or octets
+        grain = -(-grain // whole) * whole
         size = self._sizes[key] = Size(
             steps,
             repeats,
@@ -377,7 +378,8 @@ class IntegerSynapses:
             *node.dilation,
             tile=TILE_WORDS * 64,
             block=block,
-            band=band,
+            band=grain * grains,
+            grain=grain,
             joined=self.layout == "joined",
             groups=node.groups,
             planes=1,

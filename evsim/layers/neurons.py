@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.integers import round_currents
-from evsim.kernels.neuron import GROUP, Neurons, fire_map
+from evsim.kernels.neuron import ROOM, Neurons, fire_map
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context, remedy
 from evsim.layers.reals import as_real
@@ -74,6 +74,18 @@ class Membrane:
         self._kept = np.zeros(size, context.dtype)
 
         self._weights = weights
+        real = context.dtype.type
+        self._constants = (
+            self._kept,
+            context.streaming,
+            real(self._leak),
+            self._divide,
+            real(node.v_threshold),
+            self._decays,
+            self._thresholds,
+            self._resets,
+            node.soft_reset,
+        )
 
     @property
     def rule(self) -> Rule:
@@ -98,23 +110,12 @@ class Membrane:
 
     def neurons(self, start: int, steps: int) -> tuple[SpikeMap, Neurons]:
         """Return a spike map for `steps` timesteps from `start` on, and the neurons that will fill it."""
-        shape, real = self.shape, self.context.dtype.type
+        shape = self.shape
         width = -(-shape.channels // 64)
         # neurons write half words: where theirs fill whole ones, nothing is left to clear
         make = np.empty if padded(shape.channels) == 64 * width else np.zeros
         words = make((steps, shape.positions, width), np.uint64)
-        neurons = Neurons(
-            words.view(np.uint32).reshape(-1),
-            self._kept,
-            self.context.streaming,
-            real(self._leak),
-            self._divide,
-            real(self.node.v_threshold),
-            self._decays,
-            self._thresholds,
-            self._resets,
-            self.node.soft_reset,
-        )
+        neurons = Neurons(words.reshape(-1).view(np.uint32), *self._constants)
         return SpikeMap(start, words, shape.channels, shape.height, shape.width), neurons
 
 
@@ -133,7 +134,8 @@ def working(neurons: Neurons, context: Context) -> Neurons:
     """Return the neurons with potentials to work in: the kept ones, or a group's for each thread."""
     if neurons.kept:
         return neurons
-    return neurons._replace(potential=context.workers.room("potentials", GROUP * context.block, context.dtype))
+    room = context.workers.room("potentials", ROOM, context.dtype)
+    return Neurons(neurons.words, room, *neurons[2:])
 
 
 class NeuronLayer:

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from evsim.kernels.counting import spikes_per_position, sum_integers
 from evsim.kernels.integers import cut_planes
-from evsim.kernels.lists import TILE_WORDS, add_up, count_segments, fill_segments, graded_segments
+from evsim.kernels.lists import TILE_WORDS, add_up, count_graded, count_segments, fill_graded, fill_segments
 from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import aligned
 from evsim.layers.context import Context
 from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
 
 SPARSE = 0.06
-"""Rate below which a tile is twice as long: its segments would be all but empty."""
+"""Rate below which a tile is twice as long: its segments would be all but empty. Below half of it, four times."""
 
 Layout = Literal["tiles", "whole", "joined", "quads", "flat quads"]
 """How active channels are listed: by position and tile, with one tile for all channels, joined (see `Segments`), or
@@ -124,8 +124,9 @@ def _spike_segments(packet: SpikeMap, context: Context, layout: Layout, groups: 
     tile_words = TILE_WORDS if layout == "tiles" else width
     extent = packet.channels if joined else 0
     starts = _starts(words, tile_words, context)
-    if layout == "tiles" and int(starts[-1]) < SPARSE * len(words) * packet.channels / groups:
-        tile_words *= 2
+    rate = int(starts[-1]) * groups / (len(words) * packet.channels)
+    if layout == "tiles" and rate < SPARSE:
+        tile_words *= 2 if rate > SPARSE / 2 else 4
         starts = _starts(words, tile_words, context)
     index = np.empty(int(starts[-1]), np.uint16)
     arguments = words, tile_words, starts, index, packet.width, extent
@@ -146,9 +147,12 @@ def _graded(packet: IntegerMap, context: Context, joined: bool) -> Segments:
     tile = TILE_WORDS * 64
     steps, positions, channels = packet.values.shape
     values = packet.values.reshape(steps * positions, channels)
-    starts = np.empty(-(-channels // tile) * steps * positions + 1, np.int64)
-    nonzero = int(np.count_nonzero(values))
-    index = np.empty(nonzero, np.uint16)
-    amounts = aligned((nonzero,), context.dtype)
-    graded_segments(values, tile, starts, index, amounts, packet.width, channels if joined else 0)
+    lists = -(-channels // tile) * steps * positions
+    starts = np.empty(lists + 1, np.int64)
+    context.workers.share(count_graded, lists, (values, tile, starts), 40 * values.size)
+    add_up(starts)
+    index = np.empty(int(starts[-1]), np.uint16)
+    amounts = aligned((len(index),), context.dtype)
+    arguments = values, tile, starts, index, amounts, packet.width, channels if joined else 0
+    context.workers.share(fill_graded, lists, arguments, 40 * values.size)
     return Segments(index, starts, tile, amounts)

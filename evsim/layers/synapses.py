@@ -27,6 +27,9 @@ SUMS_BYTES = 250_000
 """Partial sums of one band: they wait in the L2 cache (512 KB and more) beside the lists and the weights."""
 
 
+GRAINS = 2
+"""Units per thread, at least. More of them end at the same time, but each brings its tiles of weights anew."""
+
 JOINED_CHANNELS = 48
 """Input channels up to which the taps of a window row are joined: 3 * 48 rows of 256 bytes, all but the L1 cache.
 
@@ -159,7 +162,7 @@ class Synapses:
         """Share a call's units among the threads, each with memory of its own; about `rows` weight rows are added."""
         context = self.context
         scratch = context.workers.room("sums", size.steps * size.band * size.block, context.dtype)
-        sink = sink._replace(neurons=working(sink.neurons, context))
+        sink = Sink(sink.shift, sink.residual, sink.real, working(sink.neurons, context))
         context.workers.share(kernel, units(size), (size, *reads, scratch, sink), rows * size.out_channels)
 
     def _size(self, steps: int, repeats: int, tile: int = TILE_WORDS * 64, planes: int = 1) -> Size:
@@ -172,6 +175,9 @@ class Synapses:
         flat = is_flat(node)  # positions do not mix: one long row
         wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
         bands = -(-target.positions // max(1, wanted))
+        blocks = -(-node.out_channels // block)
+        grains = max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands)))
+        grain = -(-target.positions // (bands * grains))
         size = self._sizes[key] = Size(
             steps,
             repeats,
@@ -185,7 +191,8 @@ class Synapses:
             *node.dilation,
             tile=tile,
             block=block,
-            band=-(-target.positions // bands),
+            band=grain * grains,
+            grain=grain,
             joined=self.layout == "joined",
             groups=node.groups,
             planes=planes,
