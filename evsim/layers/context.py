@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.kernels.memory import Memory
 from evsim.kernels.threads import Workers
 from evsim.kernels.vector import BLOCK
 from evsim.quantized import Quantization
@@ -30,15 +29,12 @@ class Context:
         Whether a packet carries one timestep of several, so that potentials must outlive it.
     quantization
         The integers of the network, where it runs in integers.
-    memory
-        For what layers emit.
     """
 
     dtype: np.dtype[Any]
     workers: Workers
     streaming: bool
     quantization: Quantization | None = None
-    memory: Memory = field(default_factory=Memory)
 
     @property
     def block(self) -> int:

@@ -55,7 +55,7 @@ class IntegerMembrane:
     def neurons(self, start: int, steps: int) -> tuple[SpikeMap, IntegerNeurons]:
         """Return a spike map for `steps` timesteps from `start` on, and the neurons that will fill it."""
         shape = self.shape
-        words = self.context.memory.array((steps, shape.positions, widened(shape.channels) // WORD), np.uint64)
+        words = np.empty((steps, shape.positions, widened(shape.channels) // WORD), np.uint64)
         neurons = IntegerNeurons(
             words.view(np.uint32).reshape(-1),
             words.view(np.uint16).reshape(-1),

@@ -63,7 +63,7 @@ class IntegerSpikeAttention:
         q, k, v = (packet.words for packet in packets if isinstance(packet, SpikeMap))
         steps, tokens, _ = q.shape
         context, node = self.context, self.node
-        out = context.memory.array((steps, tokens, padded(self.shape.channels)), np.int32)
+        out = aligned((steps, tokens, padded(self.shape.channels)), np.int32)
         out[..., self.shape.channels :] = 0
         factor = np.int32(1 if self._shift else self._factor)
 

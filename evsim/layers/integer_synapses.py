@@ -222,7 +222,7 @@ class IntegerSynapses:
     def _real(self, packet: Packet, steps: int, added: NDArray[np.int32]) -> RealMap:
         """Return the currents of a packet, `steps` timesteps of them, plus a stream if there is one."""
         target, channels = self.target, padded(self.node.out_channels)
-        out = self.context.memory.array((steps, target.positions, channels), np.int32)
+        out = aligned((steps, target.positions, channels), np.int32)
         self._run(packet, added, out.reshape(-1), silent())
         return RealMap(packet.start, packet.steps, out, target.channels, target.height, target.width)
 

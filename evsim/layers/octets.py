@@ -67,8 +67,8 @@ def _made(
     bases = np.empty(units + 1, np.int64)
     context.workers.share(count_octets, units, (lines, rows, tile, bases), 40 * lines.size)
     add_up(bases)
-    entries = context.memory.array((int(bases[-1]) + ROOM,), np.uint8)
-    starts = context.memory.array((units * (KINDS * rows + 1),), np.uint32)
+    entries = np.empty((int(bases[-1]) + ROOM,), np.uint8)
+    starts = np.empty((units * (KINDS * rows + 1),), np.uint32)
     arguments = lines, rows, tile, joined, bases, starts, entries
     context.workers.share(fill_octets, units, arguments, 200 * lines.size)
     return Octets(entries, starts, 64 * tile, line, count, joined)
