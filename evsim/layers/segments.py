@@ -65,7 +65,7 @@ def counted(packet: SpikeMap | IntegerMap, groups: int = 1) -> NDArray[np.int64]
             spikes_per_position(0, len(words), words, sums)
         else:
             sums = np.empty(packet.values.shape[:2], np.int64)
-            sum_integers(packet.values, sums)
+            sum_integers(0, sums.size, packet.values.reshape(sums.size, -1), sums.reshape(-1))
         starts = sums.reshape(-1)
         packet.lists[key] = Segments(np.empty(0, np.uint16), starts, 0)
     lists: Segments = packet.lists[key]
