@@ -16,9 +16,9 @@ NUMPY_TESTS ?= $(KERNEL_TESTS) tests/test_exactness.py tests/test_spikformer.py 
 CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
-.PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
-	test-avx2 test-aarch64 test-opponents test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures \
-	fuzz-guided test-networks bench bench-quick bench-avx2 bench-eval experiments docs check-site docs-slow clean
+.PHONY: demo test lint accuracy accuracy-integers wheel check-wheel sbom lock audit test-lowest test-newest \
+	test-numpy-versions test-avx2 test-aarch64 test-opponents test-boundscheck test-faults test-reach test-reach-short fuzz \
+	fuzz-figures fuzz-guided test-networks bench bench-quick bench-avx2 bench-eval experiments docs check-site docs-slow clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -78,6 +78,10 @@ endif
 # the bundled model on all held-out digits, each recorded, written, read and run by evsim
 accuracy: $(BIN)/.dev
 	$(BIN)/python tests/reference/measure_demo.py
+
+# the same in integers: int8, calibrated and not, and int16, against float64
+accuracy-integers: $(BIN)/.dev
+	$(BIN)/python tests/reference/measure_integers.py
 
 # the same commit gives the same wheel, byte by byte
 wheel: $(BIN)/.dev

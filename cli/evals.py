@@ -44,7 +44,14 @@ def evaluate(
     ] = None,
     outside: Annotated[bool, option("a table may name files outside DATA", INPUT, "--outside")] = False,
     strict: Annotated[bool, option("stop at a sample that cannot be read", INPUT, "--strict")] = False,
-    precision: Annotated[str, option("float32, or float64 (exact)", ENGINE, metavar="TYPE")] = "float32",
+    precision: Annotated[
+        str | None,
+        option(
+            "float32, float64 (exact), or int8 or int16 of a quantized model [default: float32, or its integers]",
+            ENGINE,
+            metavar="TYPE",
+        ),
+    ] = None,
     workers: Annotated[int, option("processes, which share the weights", ENGINE)] = 1,
     dask: Annotated[
         str | None, option("scheduler of a Dask cluster to run on, or its file", ENGINE, metavar="ADDRESS")

@@ -36,7 +36,7 @@ class Request:
     part: str | None
     outside: bool
     strict: bool
-    precision: str
+    precision: str | None
     workers: int
     dask: str | None
     threads: int | None

@@ -48,7 +48,7 @@ class Show:
     model: str
     source: str
     slow: bool
-    precision: str
+    precision: str | None
     timesteps: int | None
     threads: int | None
     profile: str

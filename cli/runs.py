@@ -27,8 +27,14 @@ def run(
         option("recording of any format, picture, or .npy", INPUT, "--input", metavar="FILE"),
     ],
     precision: Annotated[
-        str, option("float32, float64 (exact), or both: float32, and what differs", ENGINE, metavar="TYPE")
-    ] = "float32",
+        str | None,
+        option(
+            "float32, float64 (exact), both (float32, and what differs), or int8 or int16 of a quantized model "
+            "[default: float32, or its integers]",
+            ENGINE,
+            metavar="TYPE",
+        ),
+    ] = None,
     schedule: Annotated[str, option("order of events: layer, or time (streaming)", ENGINE, metavar="ORDER")] = "layer",
     record_spikes: Annotated[str | None, option("write the spikes of every LIF (.h5)", OUTPUT, metavar="FILE")] = None,
     save_frames: Annotated[

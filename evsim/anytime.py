@@ -124,7 +124,9 @@ class Anytime:
             packets[stage.name] = output
         end = packets[self._simulator.network.nodes[-1].name]
         assert isinstance(end, RealMap)
-        return end.values[0, 0, : end.channels], (operations[0], operations[1])
+        values, integers = end.values[0, 0, : end.channels], context.quantization
+        logits = np.ldexp(values.astype(np.float64), -integers.fraction) if integers else values
+        return logits, (operations[0], operations[1])
 
 
 def _operations(work: Work, row: Row, packet: Packet, workers: Workers) -> tuple[int, int]:

@@ -250,7 +250,7 @@ def simulate(
     sample: Sample | ArrayLike | str | Path,
     *,
     timesteps: int | None = None,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     schedule: Schedule = "layer",
     threads: int | None = None,
     record_spikes: bool = False,
@@ -337,7 +337,7 @@ def run_on(
     for meter in meters:
         counts = meter.attached(counts)
     answers = earlier.answers(logits, counts) if earlier else None
-    precision = simulator.dtype.name
+    precision = simulator.precision
     return Run(network, taken, simulator.timesteps, precision, logits, counts, spikes, answers, simulator.threads)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +27,17 @@ from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
 from evsim.layers.ranges import could_overflow, find_fault
 from evsim.layers.time import Delaying
+from evsim.magnitudes import check_magnitudes
 from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Observer
+from evsim.quantized import WEIGHTS, chosen_precision
+from evsim.reach import reaches
 from evsim.spikes import Packet, RealMap
 from evsim.timeline import Timeline
 
 Schedule = Literal["time", "layer"]
-Precision = Literal["float32", "float64"]
+Precision = Literal["float32", "float64", "int8", "int16"]
 
 
 class Event(NamedTuple):
@@ -80,7 +83,8 @@ class Simulator:
     timesteps
         T; the model's own by default.
     precision
-        "float32" or "float64", of weights, sums and membrane potentials.
+        "float32" or "float64", of weights, sums and membrane potentials; "int8" or "int16" of an integer network, by
+        its weights. By default its integers, if it has any, else float32.
     schedule
         Order of events, see the module. A network with cycles runs by timestep, whatever is asked for: the attribute
         `schedule` says so.
@@ -102,14 +106,13 @@ class Simulator:
         self,
         network: Network,
         timesteps: int | None = None,
-        precision: Precision = "float32",
+        precision: Precision | None = None,
         schedule: Schedule = "layer",
         threads: int | None = None,
         *,
         apart: bool = False,
     ) -> None:
-        if precision not in ("float32", "float64"):
-            raise OptionError(f"`precision` must be float32 or float64, got {precision}")
+        precision = chosen_precision(network.quantization, precision)
         if schedule not in ("time", "layer"):
             raise OptionError(f"`schedule` must be time or layer, got {schedule}")
         threads = check_threads(threads)
@@ -118,11 +121,16 @@ class Simulator:
         check_timesteps(self.timesteps)
         self.schedule: Schedule = "time" if network.closing else schedule
         schedule, self.threads = self.schedule, threads
-        self.dtype = np.dtype(precision)
+        self.precision: str = precision
+        self._integers = network.quantization if precision in WEIGHTS else None
+        self.dtype: np.dtype[Any] = np.dtype(np.int32 if self._integers else precision)
         self.apart = apart
         check_needs(network, self.timesteps, precision, schedule, threads, apart=apart)
-        self._context = Context(self.dtype, Workers(threads), schedule == "time")
+        self._context = Context(self.dtype, Workers(threads), schedule == "time", self._integers)
         try:
+            if self._integers:
+                self._known = reaches(self._integers)
+                check_magnitudes(network, self._known, 1, self.timesteps)
             self._intake = Intake(network, self.timesteps, self.dtype, schedule == "time")
             self.stages = plan(network, self.timesteps, self._context, apart=apart)
         except NetworkError as error:
@@ -171,8 +179,7 @@ class Simulator:
             where one image would do.
         """
         if source.ndim == 4 and self.network.spec.kind == "image":
-            precision = self.dtype.name
-            check_needs(self.network, self.timesteps, precision, self.schedule, self.threads, static=False)
+            check_needs(self.network, self.timesteps, self.precision, self.schedule, self.threads, static=False)
         with np.errstate(over="ignore", invalid="ignore"):  # values that could overflow are looked at
             return self._run(source, observers, timeline)
 
@@ -220,22 +227,36 @@ class Simulator:
                 continue
             if rank == len(self.stages) - 1:
                 assert isinstance(output, RealMap)
-                logits = output.values[0, 0, : output.channels]
+                logits = self._read(output.values[0, 0, : output.channels])
             self._send(queue, stage.name, output)
         assert logits is not None
         return logits
 
+    def _read(self, logits: NDArray[np.generic]) -> NDArray[np.floating]:
+        """Return logits as floats, whole numbers of 2^-F exactly."""
+        if self._integers is None:
+            return logits  # type: ignore[return-value]
+        return np.ldexp(logits.astype(np.float64), -self._integers.fraction)
+
     def _watches(self, source: NDArray[np.generic]) -> bool:
-        """Return whether a run of the source could overflow; then stages are planned apart, so that all is seen."""
+        """Return whether a run of the source could overflow; then stages are planned apart, so that all is seen.
+
+        An integer network of which that cannot be ruled out does not run.
+        """
         largest = max(float(source.max()), -float(source.min()))
         if largest <= self._safe_up_to:
+            return False
+        if self._integers:
+            if self.network.input.kind == "integers":
+                check_magnitudes(self.network, self._known, int(largest), self.timesteps)
+            self._safe_up_to = largest
             return False
         if not could_overflow(self.network, self.stages, largest, self.timesteps, self.dtype):
             self._safe_up_to = largest
             return False
         if not self.apart:
             self.apart = True
-            check_needs(self.network, self.timesteps, self.dtype.name, self.schedule, self.threads, apart=True)
+            check_needs(self.network, self.timesteps, self.precision, self.schedule, self.threads, apart=True)
             self.stages = plan(self.network, self.timesteps, self._context, apart=True)
             self._readers = self._connect()
         return True

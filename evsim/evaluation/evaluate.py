@@ -32,6 +32,7 @@ from evsim.files import OutputError, check_outputs, exists
 from evsim.kernels.threads import available
 from evsim.network import Network
 from evsim.origin import Origin, array_digest, network_digest
+from evsim.quantized import chosen_precision
 
 LARGEST_CHUNK = 32
 """Samples of a chunk: what is lost at most, and what is written and checked at a time."""
@@ -81,7 +82,7 @@ def evaluate(
     dask: str | None = None,
     threads: int | None = None,
     timesteps: int | None = None,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     options: ReadOptions | None = None,
     detail: bool = False,
     sharing: bool = False,
@@ -131,11 +132,12 @@ def evaluate(
     settings = Settings(timesteps, options or ReadOptions(), detail, strict, sharing)
     places = Places(workers, threads, dask)
     path = None if out is None else Path(out)
-    _check(network, settings, precision, places)
+    chosen = chosen_precision(network.quantization, precision)
+    _check(network, settings, places)
     if path is not None:
         check_out(path, resume=resume)
     listed = opened(samples, network)
-    audit, speed = _Job(network, listed, settings, precision, places, tell, progress).run(path)
+    audit, speed = _Job(network, listed, settings, chosen, places, tell, progress).run(path)
     return Evaluation(audit, profile or load_profile(), nonspike, seed, speed, tuple(listed.notes))
 
 
@@ -155,7 +157,7 @@ class _Job:
     network: Network
     samples: Samples
     settings: Settings
-    precision: Precision
+    precision: str
     places: Places
     tell: Callable[[str], None] | None
     progress: Callable[[int, int], None] | None
@@ -173,7 +175,12 @@ class _Job:
                 )
             if not there.missing:
                 return there, Throughput()
-        simulator = Simulator(self.network, self.settings.timesteps, self.precision, threads=self.places.each())
+        simulator = Simulator(
+            self.network,
+            self.settings.timesteps,
+            self.precision,  # type: ignore[arg-type]
+            threads=self.places.each(),
+        )
         first = self._first(simulator)
         layout = layout_of(first.run.counts, self.network.classes, self.precision)
         if there is not None and not there.layout.alike(layout):
@@ -286,10 +293,8 @@ class _First:
         return Origin(header.model, header.model_digest, inputs, header.versions, header.precision)
 
 
-def _check(network: Network, settings: Settings, precision: str, places: Places) -> None:
+def _check(network: Network, settings: Settings, places: Places) -> None:
     """Refuse before any work what no evaluation can be."""
-    if precision not in ("float32", "float64"):
-        raise OptionError(f"`precision` must be float32 or float64, got {precision}")
     check_workers(places.workers)
     if places.dask is not None and places.workers > 1:
         raise OptionError("`workers` are processes of this machine, `dask` names others; give one of them")

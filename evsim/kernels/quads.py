@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.lists import ROOM, TILE_WORDS, put_word
+from evsim.kernels.neuron import Unit
 from evsim.kernels.synapses import (
-    LINE,
     Lists,
     Sink,
     Size,
@@ -36,6 +36,7 @@ from evsim.kernels.synapses import (
     clear,
     drain,
     group_of,
+    line_of,
     pace_of,
     rows_of,
     run_of,
@@ -127,51 +128,58 @@ def synapses_of_quads(
 
     Segments are ordered by (tile, plane from the highest down, group, timestep, row, column modulo stride, quad).
     """
+    scratch = scratch_of(size, scratch, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
+        gather_quads(size, lists, scratch, unit)
+        drain(size, sink, scratch, unit)
+
+
+@inner
+def gather_quads(size: Size, lists: Lists, scratch: NDArray[np.generic], unit: Unit) -> None:
+    """Sum up a unit [steps, end - begin, lanes] from lists of quads."""
     entries, starts, _, weights = lists  # taken out once: reference counts stay out of the loop
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     stride = size.stride_width
     may_skip = size.planes > 1  # high bits are rare
     quads = -(-size.in_width // (QUAD * stride))
-    scratch = scratch_of(size, scratch, seat)
-    while first < last:
-        unit = unit_of(size, first, last, seat)
-        first = after(size, first, unit)
-        _, lanes, begin, end, _ = unit
-        span = (end - begin) * lanes
-        pace = pace_of(size, unit, QUAD)
-        group = group_of(size, unit)
-        for plane in range(size.planes):
-            if plane > 0:
-                for k in range(size.steps * span):
-                    scratch[k] += scratch[k]
-            for tap in range(taps):
-                offset = tap % size.kernel_width * size.dilation_width - size.pad_width
-                shift = offset // stride
-                turn = offset - shift * stride
-                for tile in range(tiles):
-                    row, ahead = rows_of(size, unit, tap, tile)
-                    fresh = plane + tap + tile == 0
-                    maps = ((tile * size.planes + plane) * size.groups + group) * size.steps
-                    for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
-                        left, right, source = run_of(size, unit, y, tap)
-                        if fresh:
-                            clear(size, scratch, unit, y, left, right)
-                        if left == right:
-                            continue
-                        for t in range(size.steps):
-                            line = ((maps + t) * size.in_height + source // size.in_width) * stride + turn
-                            for quad in range((left + shift) // QUAD, (right - 1 + shift) // QUAD + 1):
-                                for _ in range(pace):
-                                    prefetch(weights, ahead)
-                                    ahead += LINE
-                                x = quad * QUAD - shift
-                                at = t * span + (y * size.out_width + x - begin) * lanes
-                                s = (line * quads + quad) * LISTS
-                                if may_skip and not fresh and starts[np.uint64(s)] == starts[np.uint64(s + LISTS)]:
-                                    continue
-                                add_quad(
-                                    scratch, at, max(0, left - x), min(QUAD, right - x), fresh,
-                                    weights, row, entries, starts, s, lanes,
-                                )  # fmt: skip
-        drain(size, sink, scratch, unit)
+    _, lanes, begin, end, _ = unit
+    span = (end - begin) * lanes
+    line_size = line_of(weights)
+    pace = pace_of(size, unit, QUAD, line_size)
+    group = group_of(size, unit)
+    for plane in range(size.planes):
+        if plane > 0:
+            for k in range(size.steps * span):
+                scratch[k] += scratch[k]
+        for tap in range(taps):
+            offset = tap % size.kernel_width * size.dilation_width - size.pad_width
+            shift = offset // stride
+            turn = offset - shift * stride
+            for tile in range(tiles):
+                row, ahead = rows_of(size, unit, tap, tile)
+                fresh = plane + tap + tile == 0
+                maps = ((tile * size.planes + plane) * size.groups + group) * size.steps
+                for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
+                    left, right, source = run_of(size, unit, y, tap)
+                    if fresh:
+                        clear(size, scratch, unit, y, left, right)
+                    if left == right:
+                        continue
+                    for t in range(size.steps):
+                        line = ((maps + t) * size.in_height + source // size.in_width) * stride + turn
+                        for quad in range((left + shift) // QUAD, (right - 1 + shift) // QUAD + 1):
+                            for _ in range(pace):
+                                prefetch(weights, ahead)
+                                ahead += line_size
+                            x = quad * QUAD - shift
+                            at = t * span + (y * size.out_width + x - begin) * lanes
+                            s = (line * quads + quad) * LISTS
+                            if may_skip and not fresh and starts[np.uint64(s)] == starts[np.uint64(s + LISTS)]:
+                                continue
+                            add_quad(
+                                scratch, at, max(0, left - x), min(QUAD, right - x), fresh,
+                                weights, row, entries, starts, s, lanes,
+                            )  # fmt: skip

@@ -172,7 +172,7 @@ class Synapses:
             return self._sizes[key]
         node, source, target, block = self.node, self.source, self.target, self.context.block
         kernel, stride, padding = node.window
-        flat = _is_flat(node)  # positions do not mix: one long row
+        flat = is_flat(node)  # positions do not mix: one long row
         wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
         bands = -(-target.positions // max(1, wanted))
         blocks = -(-node.out_channels // block)
@@ -216,9 +216,9 @@ def reason(weights: Mapping[str, NDArray[np.floating]], context: Context) -> str
     return f"its weights with BatchNorm overflow in {context.dtype.name}; {remedy(context.dtype)}"
 
 
-def _is_flat(node: Conv2d | Linear) -> bool:
-    """Whether positions do not mix."""
-    return node.window == ((1, 1), (1, 1), (0, 0))
+def is_flat(node: Conv2d | Linear) -> bool:
+    """Return whether positions do not mix."""
+    return node.window == ((1, 1), (1, 1), (0, 0)) and node.padding_after in ((), (0, 0))
 
 
 def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Context) -> Layout:
@@ -237,7 +237,7 @@ def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Contex
     )
     if not shares or node.in_channels // node.groups > SHARED_CHANNELS:
         return "tiles"
-    return "flat quads" if _is_flat(node) else "quads"
+    return "flat quads" if is_flat(node) else "quads"
 
 
 def folded(weights: Mapping[str, NDArray[np.floating]], channels: int) -> tuple[NDArray[np.floating], ...]:

@@ -21,6 +21,9 @@ WHY = "exact: what happened; paper: its estimate from firing rates (docs/countin
 MOST_SECTIONS = 20
 """Sections up to which each block is one; beyond, blocks of a stage are."""
 
+FITTING = {"int8": "45nm-int8-sum32", "int16": "45nm-int16"}
+"""Precision of an integer network to the profile whose prices are those of its additions, of 32 bit."""
+
 LAYERS = (
     Column("layer"), Column("kind", drop=4), Column("input", "share", drop=3), Column("fires", "share", drop=5),
     Column("dense MACs", "count", drop=1), Column("SOPs", "count"), Column("MACs", "count", drop=6),
@@ -67,6 +70,7 @@ def run_report(
         f"exact / paper: {significant(mine / theirs) if theirs else 'not defined, the paper charges nothing'}",
         *_both_settings(run, profile),
         *sharing_lines(counts),
+        *_of_integers(run, profile),
         WHY,
     ]
     return Report(headline(run, mine), (table, "\n".join(energies)))
@@ -96,6 +100,16 @@ def demo_report(runs: Mapping[str, Run], *, layers: bool = False) -> Report:
         (f"{right} of {len(rows)} digits recognised; {told.headline[1]}", told.headline[-1]),
         (Table(DIGITS, rows, tones=tones), table, WHY),
     )
+
+
+def _of_integers(run: Run, profile: Profile) -> list[str]:
+    """Say which profile fits an integer network, where it is charged by prices of floats."""
+    fitting = FITTING.get(run.precision)
+    if fitting is None or profile.number == "int":
+        return []
+    return [
+        f"{profile.name} prices floats, but this ran in {run.precision}: `profile={fitting}` prices such additions",
+    ]
 
 
 def headline(run: Run, exact_mj: float) -> tuple[str, ...]:
