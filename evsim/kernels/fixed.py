@@ -50,18 +50,18 @@ def _many(value, width=PIECE):
 
 
 @instructions()
-def add_octet(builder, sums, at, low, high, fresh, rows, base, index, starts, s, height, count, lanes):
+def add_octet(builder, sums, at, low, high, fresh, rows, base, index, starts, s, more, lanes):
     """Add rows to positions ``low .. high - 1`` of an octet, whose sums follow each other from `at` on.
 
-    List k of the fifteen kinds (see `evsim.kernels.octets`) names rows ``index[starts[s + k * height]]`` to
-    ``index[starts[s + k * height + count]]``: what positions share is summed up first, from zero, in registers. Rows
+    List k of the fifteen kinds (see `evsim.kernels.octets`) names rows ``index[starts[s + k]]`` to before
+    ``index[starts[s + k + more]]``: what positions share is summed up first, from zero, in registers. Rows
     are of pairs. Where `fresh`, the sums start from zero whatever stands in memory.
     """
 
     def block(width):
-        def edge(kind, more):
-            place = builder.add(s, builder.mul(height, height.type(kind)))
-            return starts.number(builder.add(place, count) if more else place)
+        def edge(kind, ends):
+            place = builder.add(s, s.type(kind))
+            return starts.number(builder.add(place, more) if ends else place)
 
         def with_row(i, total):
             return plus(builder, total, row_of(builder, sums, rows, base, width, index.number(i)))

@@ -42,7 +42,7 @@ FULL = 512
 TILE_BYTES = 66_000
 """Weights of a tile of inputs and a block of outputs: more than the L1 cache holds, but half as many lists end."""
 
-JOINED_INPUTS = 128
+JOINED_INPUTS = 64
 """Input channels up to which the rows of windows are joined; with more, lists are long enough without."""
 
 ALL = (0, 0)
@@ -363,7 +363,8 @@ class IntegerSynapses:
         blocks = -(-node.out_channels // block)
         grains = max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands)))
         grain = -(-target.positions // (bands * grains))
-        whole = target.width if self._of_image else OCTET if flat else 1  # lines of an image, or octets
+        whole = target.width if self._of_image or 2 * target.width <= wanted else OCTET  # lines, or octets
+        whole = OCTET if flat else whole
         grain = -(-grain // whole) * whole
         size = self._sizes[key] = Size(
             steps,
