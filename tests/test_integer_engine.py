@@ -179,7 +179,7 @@ def padded_map(values, shape):
 @many
 @given(layers(), st.integers(1, 3), st.sampled_from([1, 3]), st.sampled_from([1, 6, 300]))
 def test_layers_on_integers(drawn, steps, count, most):
-    """Integers, by planes of bits or with their values, give the sums of plain NumPy; where too great, they are refused."""
+    """Integers, in planes of bits or by value, give the sums of plain NumPy; where too great, they are refused."""
     node, layer, source, rate, rng = drawn
     if node.groups > 1:
         return

@@ -9,7 +9,8 @@ processor can make, so a third of the runs is as good as additions saved.
 Lists are of units: a tile of channels, a map (a plane of bits, a group, a timestep), the columns modulo the stride, and
 an octet of these. Each unit has a list for each kind and row of the map, in this order; the first 1 + 2 + 4 kinds are
 those of all, halves and quarters, the last eight those of single positions. Where they start stands row by row,
-``starts[(unit * (rows + 1) + y) * 16 + kind]``, with a row more for where the last ones end. Entries are of one byte: the channel
+``starts[(unit * (rows + 1) + y) * 16 + kind]``, with a row more for where the last ones end. An entry is a byte: the
+channel
 within the tile, of up to 256, or, where rows are joined, ``y % 3 * 64 +`` the channel within a tile of 64. The weights
 of joined rows are laid out for the rows 0 1 2 0 1 of the window, as `evsim.kernels.synapses` does it for columns.
 """

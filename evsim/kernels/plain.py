@@ -82,6 +82,15 @@ def write_counts(rows: Reals, at: int, counts: NDArray[np.uint16], begin: int) -
     _whole(rows[at : at + 32], 32)[:] = counts[begin : begin + 32]
 
 
+def count_common(
+    counts: NDArray[np.uint16], words: NDArray[np.uint64], base: int, others: NDArray[np.uint64], at: int, spans: int
+) -> None:
+    """Count the bits that each of 64 words has in common with the word of its span."""
+    for j in range(64):
+        pairs = ((words[base + 64 * i + j], others[at + 64 * i]) for i in range(spans))
+        counts[j] = sum((int(word) & int(other)).bit_count() for word, other in pairs)
+
+
 def tally_bits(counts: NDArray[np.uint16], at: int, words: NDArray[np.uint64], base: int, word: np.uint64) -> None:
     """Count, over the words that the set bits of `word` name, how often each bit is set."""
     for bit in _bits(word):

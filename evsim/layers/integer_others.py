@@ -38,7 +38,7 @@ from evsim.spikes import Packet, RealMap, SpikeMap
 BLOCK = 64
 """Lanes of a block of int32 in attention."""
 
-LARGEST = 2**31 - 1
+LARGEST, MOST_SHORT = 2**31 - 1, 2**15 - 1
 
 
 class IntegerSpikeAttention:
@@ -52,6 +52,7 @@ class IntegerSpikeAttention:
         factor, self._shift = scaling(node.scale, context.fraction)
         self._factor = int(factor)
         whole = shape.positions * self.head_dim
+        self._kind = np.empty(0, np.int16 if whole <= MOST_SHORT else np.int32)
         if whole * self._factor > LARGEST << self._shift or whole > LARGEST:
             raise NetworkError(f"{node.name} has {shape.positions} tokens: sums leave 32 bits")
 
@@ -67,7 +68,7 @@ class IntegerSpikeAttention:
         out[..., self.shape.channels :] = 0
         factor = np.int32(1 if self._shift else self._factor)
 
-        arguments = node.heads, self.head_dim, q, k, v, factor, BLOCK, out
+        arguments = node.heads, self.head_dim, q, k, v, factor, BLOCK, out, self._kind
         context.workers.share(attend, steps * node.heads, arguments, 8 * steps * tokens * self.shape.channels)
         if self._shift:
             out = scaled(out, self._factor, self._shift)

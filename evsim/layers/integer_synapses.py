@@ -22,6 +22,7 @@ from evsim.kernels.integer_synapses import (
     reach_of,
 )
 from evsim.kernels.lists import TILE_WORDS
+from evsim.kernels.neuron import GROUP
 from evsim.kernels.octets import JOINED, JOINED_ROWS, OCTET
 from evsim.kernels.synapses import Lists, Size, units
 from evsim.kernels.threads import aligned
@@ -254,8 +255,11 @@ class IntegerSynapses:
         """Whether positions have next to nothing in common, in a layer where they do not mix."""
         if not isinstance(packet, SpikeMap) or not is_flat(self.node) or self.node.groups > 1:
             return False
-        rows = packet.steps * packet.height * packet.width * packet.channels
-        return int(counted(packet).sum()) < SPARSE * rows
+        key = ("sparse", "")
+        if key not in packet.lists:
+            places = packet.steps * packet.height * packet.width * packet.channels
+            packet.lists[key] = int(counted(packet).sum()) < SPARSE * places
+        return bool(packet.lists[key])
 
     def _run_on_octets(
         self,
@@ -346,7 +350,7 @@ class IntegerSynapses:
         """Share a call's units among the threads, each with memory of its own; about `rows` weight rows are added."""
         workers = self.context.workers
         scratch = workers.room("sums", size.steps * size.band * size.block, lane)
-        own = sink._replace(neurons=working(sink.neurons, size.block, self.context))
+        own = sink._replace(neurons=working(sink.neurons, GROUP * size.block, self.context))
         workers.share(kernel, units(size), (size, *arrays, scratch, own), rows * size.out_channels // 4)
 
     def _size(self, steps: int, repeats: int, lane: np.dtype[Any]) -> Size:
@@ -363,8 +367,8 @@ class IntegerSynapses:
         blocks = -(-node.out_channels // block)
         grains = max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands)))
         grain = -(-target.positions // (bands * grains))
-        whole = target.width if self._of_image or 2 * target.width <= wanted else OCTET  # lines, or octets
-        whole = OCTET if flat else whole
+        lines = self._of_image or (not flat and 2 * target.width <= wanted)
+        whole = target.width if lines else OCTET  # bands of whole lines, or of whole octets
         grain = -(-grain // whole) * whole
         size = self._sizes[key] = Size(
             steps,
