@@ -34,6 +34,7 @@ from evsim.primitives import (
     Linear,
     Mask,
     MaxPool,
+    MultiSpike,
     Node,
     Pad,
     Scale,
@@ -262,6 +263,17 @@ def _gathered(node: LIF, current: Span, rate: int, threshold: int, timesteps: in
         if (low, high) == before or max(-low, high) >= STORED:
             break
     return Span(low, high)
+
+
+@magnitude(MultiSpike)
+def _multi_spike(node: MultiSpike, spans: tuple[Span, ...], around: Around) -> Span:
+    """Return the span of integers; potentials that gather currents are a fault where they reach too far."""
+    current = around.fixed(node, spans[0])
+    held = current.times(around.timesteps) if node.integrates else current
+    if held.size >= STORED or node.levels << around.fraction >= STORED:
+        reach = max(held.size / 2**around.fraction, node.levels)
+        around.told.fault = f"the potential of {node.name} may reach {reach:.3g}"
+    return Span(0, node.levels)
 
 
 @magnitude(SpikingSelfAttention)

@@ -5,7 +5,7 @@ Nothing here computes. A converter writes a `Network`, `evsim.modelfile` stores 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 
 import numpy as np
@@ -42,6 +42,7 @@ from evsim.quantized import Quantization
 __all__ = [
     "INPUT_KINDS", "LIF", "NODE_TYPES", "Add", "Conv2d", "Input", "Kind", "Layout", "Linear", "MaxPool", "Network",
     "Node", "Order", "Origin", "Shape", "SpikingSelfAttention", "TimeMean", "TokenMean", "attributes", "oldest_schema",
+    "units_of",
 ]  # fmt: skip
 
 INPUT_KINDS: dict[str, Kind] = {"image": "real", "events": "integers", "frames": "real"}
@@ -256,6 +257,12 @@ class Network:
         for name, node in layers.items():
             if node.batch_norm or not node.bias:
                 raise NetworkError(f"{name} of an integer network must have a bias, and no BatchNorm")
+
+
+def units_of(nodes: Sequence[Node], shapes: Mapping[str, Shape]) -> dict[str, float]:
+    """Return what 1 stands for of the integers that layers with weights read, by layer, where that is not 1."""
+    layers = (node for node in nodes if isinstance(node, Conv2d | Linear))
+    return {node.name: shapes[node.inputs[0]].unit for node in layers if shapes[node.inputs[0]].unit != 1.0}
 
 
 def attributes(node: Node) -> dict[str, object]:

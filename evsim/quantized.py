@@ -49,7 +49,8 @@ class IntegerLayer(NamedTuple):
     Attributes
     ----------
     weight
-        int8 or int16, of the shape of the node's own parameter `weight`.
+        int8 or int16, of the shape of the node's own parameter `weight`. Where a layer reads integers that stand for
+        `unit` each, that is in the weights: the layer adds up integers as they travel.
     multiplier
         int32 [C_out], M of each output channel, at least 1.
     offset
@@ -99,9 +100,9 @@ class Quantization:
 
 
 class Dequantized(Mapping[str, NDArray[np.floating]]):
-    """Weights of an integer network as floats, made when they are asked for: ``w_q * M * 2^-F``, exactly.
+    """Weights of an integer network as floats, made when they are asked for: ``w_q * M * 2^-F / unit``.
 
-    They are float32 where that holds them all, else float64.
+    They are float32 where that holds them all, else float64; exact, but for units that are no power of two.
 
     Parameters
     ----------
@@ -109,10 +110,18 @@ class Dequantized(Mapping[str, NDArray[np.floating]]):
         The integers.
     others
         Parameters of all other nodes, by `Network.weights`' names.
+    units
+        By layer, what 1 stands for of the integers that it reads, from `evsim.network.units_of`: integer weights have
+        it in them, floats do not.
     """
 
-    def __init__(self, quantization: Quantization, others: Mapping[str, NDArray[np.floating]]) -> None:
-        self._quantization, self._others = quantization, others
+    def __init__(
+        self,
+        quantization: Quantization,
+        others: Mapping[str, NDArray[np.floating]],
+        units: Mapping[str, float],
+    ) -> None:
+        self._quantization, self._others, self._units = quantization, others, units
 
     def __getitem__(self, key: str) -> NDArray[np.floating]:
         if key in self._others:
@@ -123,7 +132,7 @@ class Dequantized(Mapping[str, NDArray[np.floating]]):
         layer, fraction = self._quantization.layers[name], self._quantization.fraction
         if parameter == "bias":
             return _floats(layer.offset, np.ones(1, np.int64), fraction)
-        return _floats(layer.weight, layer.multiplier, fraction)
+        return _floats(layer.weight, layer.multiplier, fraction, self._units.get(name, 1.0))
 
     def __iter__(self) -> Iterator[str]:
         for name in self._quantization.layers:
@@ -136,10 +145,10 @@ class Dequantized(Mapping[str, NDArray[np.floating]]):
 
 
 def _floats(
-    integers: NDArray[np.signedinteger], multiplier: NDArray[np.signedinteger], fraction: int
+    integers: NDArray[np.signedinteger], multiplier: NDArray[np.signedinteger], fraction: int, unit: float = 1.0
 ) -> NDArray[np.floating]:
-    """Return ``integers * multiplier * 2^-fraction``, in float32 if that is exact."""
-    floats: NDArray[np.float64] = np.ldexp(integers * multiplier.astype(np.float64), -fraction)
+    """Return ``integers * multiplier * 2^-fraction / unit``, in float32 if that loses nothing."""
+    floats: NDArray[np.float64] = np.ldexp(integers * multiplier.astype(np.float64), -fraction) / unit
     single = floats.astype(np.float32)
     return single if np.array_equal(single, floats) else floats
 

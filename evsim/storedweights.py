@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evsim import hdf5
 from evsim.errors import ModelFileError, NetworkError
-from evsim.network import Network
+from evsim.network import Network, units_of
 from evsim.quantized import INPUT_FRACTION, MOST_FRACTION, WEIGHTS, Dequantized, IntegerLayer, Quantization
 from evsim.schema import SchemaError, parsed, printable
 
@@ -52,11 +52,14 @@ class StoredWeights:
         As `Network.quantization`.
     members
         What the file says of all that is stored.
+    units
+        Of the integers that layers read, known once the network is.
     """
 
     floats: Mapping[str, NDArray[np.floating]]
     quantization: Quantization | None
     members: Mapping[str, hdf5.Member]
+    units: dict[str, float] = field(default_factory=dict)
 
     @property
     def direct(self) -> bool:
@@ -64,13 +67,14 @@ class StoredWeights:
         return all(member.offset is not None for member in self.members.values())
 
     def check(self, network: Network) -> None:
-        """Compare shapes and types with what the nodes want.
+        """Compare shapes and types with what the nodes want; and learn the units of what they read.
 
         Raises
         ------
         NetworkError
             If they differ.
         """
+        self.units.update(units_of(network.nodes, network.shapes))
         layers = set() if self.quantization is None else set(self.quantization.layers)
         for node in network.nodes:
             if node.name in layers:
@@ -127,7 +131,8 @@ def stored_weights(file: hdf5.File, told: object) -> StoredWeights:
     quantization = _quantization(told, file, integers)
     if twice := next((key for key in floats if key.rpartition(".")[0] in quantization.layers), None):
         raise SchemaError(f"it holds the weights {printable(twice)} as floats beside integers")
-    return StoredWeights(Dequantized(quantization, floats), quantization, members)
+    units: dict[str, float] = {}
+    return StoredWeights(Dequantized(quantization, floats, units), quantization, members, units)
 
 
 def _quantization(told: object, file: hdf5.File, keys: list[str]) -> Quantization:

@@ -152,6 +152,21 @@ def _lif(node, own, x):
     return np.stack(spikes)
 
 
+def _multi_spike(node, own, x):
+    one = 2**own.fraction
+    v = np.zeros(x.shape[1:], np.int64)
+    emitted = []
+    for current in own.fixed(x):
+        v = v + current if node.integrates else current
+        clamped = np.clip(v, 0, node.levels * one)
+        k, rest = clamped // one, clamped % one
+        up = (2 * rest == one) & ((node.rounding == "half-up") | (k % 2 == 1))
+        k = k + ((2 * rest > one) | up)
+        v = v - k * one
+        emitted.append(k)
+    return np.stack(emitted)
+
+
 def _attention(node, own, *qkv):
     q, k, v = (dense.heads_of(x.astype(np.int64), node.heads) for x in qkv)
     sums = (q @ (k.swapaxes(2, 3) @ v)).transpose(0, 2, 1, 3).reshape(qkv[2].shape)
@@ -233,6 +248,7 @@ FORWARD = {
     "Conv2d": _conv,
     "Linear": _linear,
     "LIF": _lif,
+    "MultiSpike": _multi_spike,
     "SpikingSelfAttention": _attention,
     "HeadProduct": _head_product,
     "Scale": _scale,

@@ -50,7 +50,7 @@ def exact_nodes(network):
         shapes = [network.shapes[name] for name in node.inputs]
         own = kind in MOVING
         if kind in ("Conv2d", "Linear"):
-            own = shapes[0].kind != "real"
+            own = shapes[0].kind != "real" and np.log2(shapes[0].unit).is_integer()
         if kind == "LIF":
             thresholds = network.weights[f"{node.name}.v_threshold"] if node.channels else node.v_threshold
             whole = np.ldexp(np.asarray(thresholds, np.float64), grid)

@@ -7,16 +7,18 @@ other weights made of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.layers.neurons import NeuronLayer
+from evsim.layers.neurons import IntegerNeurons, NeuronLayer, Rule
 from evsim.layers.plan import Stage
 from evsim.network import Network
 from evsim.observers import Observer
-from evsim.spikes import Packet, SpikeMap
+from evsim.spikes import IntegerMap, Packet, SpikeMap
+
+Floats = NDArray[np.float64]
 
 SHOWN = 3
 """Neurons that are kept of the first timestep at which any differ."""
@@ -31,11 +33,11 @@ class Flip:
     layer, timestep, y, x, channel
         The neuron, and when.
     fires
-        Whether it fires in the run that is held against float64; there it does the opposite.
+        Whether it fires, or emits more, in the run that is held against float64; there it does the opposite.
     margin
         Its membrane potential in float64, less the threshold.
     threshold
-        The threshold.
+        The threshold; of integer neurons, where rounding turns.
     """
 
     layer: str
@@ -49,16 +51,17 @@ class Flip:
 
 
 class KeptSpikes(Observer):
-    """Keeps the bits of every layer of neurons, by name and first timestep."""
+    """Keeps what every layer of neurons emits, by name and first timestep: bits, or integers."""
 
     def __init__(self, neurons: frozenset[str]) -> None:
         self._neurons = neurons
-        self.words: dict[tuple[str, int], NDArray[np.uint64]] = {}
+        self.packets: dict[tuple[str, int], SpikeMap | IntegerMap] = {}
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:  # noqa: ARG002
         """Keep what neurons emit."""
-        if stage.name in self._neurons and isinstance(output, SpikeMap):
-            self.words[stage.name, output.start] = output.words
+        if stage.name in self._neurons and isinstance(output, SpikeMap | IntegerMap):
+            # a map of its own: the lists of a packet that travels would be kept with it
+            self.packets[stage.name, output.start] = replace(output)
 
 
 @dataclass
@@ -87,7 +90,7 @@ class FlipWatcher(Observer):
     """Watches the run in float64, whose stages are apart: works out its potentials, and compares its spikes."""
 
     def __init__(self, network: Network, other: KeptSpikes) -> None:
-        self._other = other.words
+        self._other = other.packets
         self._ranks = {node.name: rank for rank, node in enumerate(network.nodes)}
         self._potentials: dict[str, NDArray[np.float64]] = {}
         self._at: tuple[int, int] | None = None
@@ -95,60 +98,83 @@ class FlipWatcher(Observer):
         self.first: tuple[Flip, ...] = ()
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
-        """Compare the spikes of a layer of neurons with those of the other run."""
-        if not isinstance(stage.layer, NeuronLayer) or not isinstance(output, SpikeMap):
-            return
-        name, rule = stage.name, stage.layer.membrane.rule
-        current, words = _currents(inputs[0]), self._other[name, output.start]
-        other = SpikeMap(output.start, words, output.channels, output.height, output.width)
+        """Compare what a layer of neurons emits with what it does in the other run."""
+        if isinstance(stage.layer, NeuronLayer) and isinstance(output, SpikeMap):
+            self._compare_spikes(stage.name, stage.layer.membrane.rule, _currents(inputs[0]), output)
+        if isinstance(stage.layer, IntegerNeurons) and isinstance(output, IntegerMap):
+            integrates = stage.layer.node.integrates
+            self._compare_integers(stage.name, _currents(inputs[0]), output, integrates=integrates)
+
+    def _compare_spikes(self, name: str, rule: Rule, current: Floats, output: SpikeMap) -> None:
+        """Compare spikes, whose potentials the rule tells."""
+        other = self._other[name, output.start]
         tally = self.tallies.setdefault(name, Tally())
-        zero = np.zeros(current.shape[1:])
         near = np.spacing(rule.thresholds.astype(np.float32)).astype(np.float64)
         for t in range(output.steps):
-            v = rule.charged(self._potentials.get(name, zero), current[t if len(current) > 1 else 0])
+            before = self._potentials.get(name, np.zeros(current.shape[1:]))
+            v = rule.charged(before, current[t if len(current) > 1 else 0])
             fired, spikes = _step(output, t), _step(other, t)
-            differ = fired != spikes
-            ties = np.abs(v - rule.thresholds) <= near
-            tally.neurons += v.size
-            tally.spikes = tally.spikes[0] + int(spikes.sum()), tally.spikes[1] + int(fired.sum())
-            tally.ties += int(ties.sum())
-            tally.flips[output.start + t] = int(differ.sum())
-            if differ.any():
-                self._note(name, rule.thresholds, output, t, differ, v, spikes)
-            self._potentials[name] = rule.rested(v, fired)
+            tally.ties += int((np.abs(v - rule.thresholds) <= near).sum())
+            self._count(tally, output, t, fired, spikes)
+            self._note(name, np.broadcast_to(rule.thresholds, v.shape), output, t, v, (spikes, fired))
+            self._potentials[name] = rule.rested(v, fired.astype(np.bool_))
+
+    def _compare_integers(self, name: str, current: Floats, output: IntegerMap, *, integrates: bool) -> None:
+        """Compare integers; what stands for a threshold is where rounding turns."""
+        other = self._other[name, output.start]
+        tally = self.tallies.setdefault(name, Tally())
+        for t in range(output.steps):
+            v = current[t if len(current) > 1 else 0]
+            if integrates:
+                v = v + self._potentials.get(name, np.zeros(v.shape))
+            emitted, values = _step(output, t), _step(other, t)
+            self._count(tally, output, t, emitted, values)
+            turns = emitted + np.where(values > emitted, 0.5, -0.5)
+            self._note(name, turns, output, t, v, (values, emitted))
+            self._potentials[name] = v - emitted
+
+    def _count(
+        self, tally: Tally, output: SpikeMap | IntegerMap, t: int, emitted: NDArray[np.int64], other: NDArray[np.int64]
+    ) -> None:
+        """Count what differs at one of a packet's timesteps."""
+        tally.neurons += emitted.size
+        tally.spikes = tally.spikes[0] + int(other.sum()), tally.spikes[1] + int(emitted.sum())
+        tally.flips[output.start + t] = int((emitted != other).sum())
 
     def _note(
         self,
         name: str,
-        thresholds: NDArray[np.float64],
-        output: SpikeMap,
+        thresholds: Floats,
+        output: SpikeMap | IntegerMap,
         t: int,
-        differ: NDArray[np.bool_],
-        v: NDArray[np.float64],
-        spikes: NDArray[np.bool_],
+        v: Floats,
+        pair: tuple[NDArray[np.int64], NDArray[np.int64]],
     ) -> None:
-        """Keep the first spikes that differ, if they are before those known."""
+        """Keep the first neurons that differ, if they are before those known."""
+        other, emitted = pair
         at = self._ranks[name], output.start + t
-        if self._at is not None and self._at <= at:
+        if not (other != emitted).any() or (self._at is not None and self._at <= at):
             return
         self._at, flips = at, []
-        for place in np.argwhere(differ)[:SHOWN]:
+        for place in np.argwhere(other != emitted)[:SHOWN]:
             position, channel = (int(i) for i in place)
             y, x = divmod(position, output.width)
-            threshold = float(thresholds[channel])
-            margin = float(v[position, channel]) - threshold
-            flips.append(Flip(name, at[1], y, x, channel, bool(spikes[position, channel]), margin, threshold))
+            threshold = float(thresholds[position, channel])
+            margin, fires = float(v[position, channel]) - threshold, bool((other > emitted)[position, channel])
+            flips.append(Flip(name, at[1], y, x, channel, fires, margin, threshold))
         self.first = tuple(flips)
 
 
-def _currents(packet: Packet) -> NDArray[np.float64]:
+def _currents(packet: Packet) -> Floats:
     """Return what drives neurons as float64 [T, P, C]; T is 1 where all timesteps are the same."""
     dense = packet.dense() if isinstance(packet, SpikeMap) else packet.values
-    return dense[..., : packet.channels].astype(np.float64, copy=False)
+    values: Floats = dense[..., : packet.channels].astype(np.float64, copy=False)
+    return values * packet.unit if isinstance(packet, IntegerMap) and packet.unit != 1.0 else values
 
 
-def _step(packet: SpikeMap, t: int) -> NDArray[np.bool_]:
-    """Return the spikes of one of a packet's timesteps, [P, C]."""
+def _step(packet: SpikeMap | IntegerMap, t: int) -> NDArray[np.int64]:
+    """Return what is emitted at one of a packet's timesteps, [P, C]: spikes as 0 and 1."""
+    if isinstance(packet, IntegerMap):
+        return packet.values[t].astype(np.int64)
     part = SpikeMap(0, packet.words[t : t + 1], packet.channels, packet.height, packet.width)
-    spikes: NDArray[np.bool_] = part.dense()[0]
-    return spikes
+    return part.dense()[0].astype(np.int64)

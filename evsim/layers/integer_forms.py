@@ -9,6 +9,7 @@ from evsim.errors import NetworkError
 from evsim.layers.context import Layer
 from evsim.layers.forms import FORMS, Place
 from evsim.layers.integer_grouped import IntegerGrouped
+from evsim.layers.integer_levels import IntegerLevels
 from evsim.layers.integer_neurons import IntegerNeuronLayer
 from evsim.layers.integer_others import (
     AttentionOfIntegers,
@@ -73,7 +74,7 @@ INTEGER_FORMS: Mapping[type[Node], Callable[[Any, Place], Layer]] = {
     Linear: _synapses,
     LIF: lambda node, at: IntegerNeuronLayer(node, at.shape, at.context, at.weights),
     Neuron: _refused,
-    MultiSpike: _refused,
+    MultiSpike: lambda node, at: IntegerLevels(node, at.shape, at.context),
     AveragePool: lambda node, at: IntegerAverage(node, at.sources[0], at.shape, at.context),
     SumPool: lambda node, at: IntegerAverage(node, at.sources[0], at.shape, at.context),
     AdaptiveAveragePool: lambda node, at: IntegerAverage(node, at.sources[0], at.shape, at.context),

@@ -361,7 +361,7 @@ class IntegerSynapses:
         block = self._packed[lane][0]
         node, source, target = self.node, self.source, self.target
         kernel, stride, padding = node.window
-        flat = is_flat(node)  # positions do not mix: one long row
+        flat = is_flat(node) and not self._of_image  # positions do not mix: one long row
         wanted = max(1, INTEGER_SUMS_BYTES // (block * lane.itemsize * steps))
         bands = -(-target.positions // wanted)
         blocks = -(-node.out_channels // block)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evsim.errors import NetworkError, OptionError
 from evsim.layers.synapses import folded
 from evsim.magnitudes import USUAL_COUNT, Accumulator, Magnitudes, magnitudes
-from evsim.network import Network
+from evsim.network import Network, units_of
 from evsim.origin import network_digest
 from evsim.primitives import Conv2d, Linear, Node
 from evsim.quantized import (
@@ -225,7 +225,7 @@ class _Work:
         return positive, positive - wide.sum(axis=0), shift
 
     def _folded(self, node: Conv2d | Linear) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return weights [K, C_out] and shift [C_out], BatchNorm and bias in them.
+        """Return weights [K, C_out] and shift [C_out], BatchNorm, bias and the unit of what is read in them.
 
         Raises
         ------
@@ -234,7 +234,8 @@ class _Work:
         """
         own = {key: self.network.weights[f"{node.name}.{key}"] for key in node.parameters()}
         scale, shift = folded(own, node.out_channels)
-        weight = own["weight"].reshape(-1, node.out_channels).astype(np.float64) * scale.astype(np.float64)
+        scale = scale.astype(np.float64) * self.network.shapes[node.inputs[0]].unit
+        weight = own["weight"].reshape(-1, node.out_channels).astype(np.float64) * scale
         if not (np.isfinite(weight).all() and np.isfinite(shift).all()):
             raise NetworkError(f"{node.name} has weights that are not finite; use sound weights")
         return weight, shift.astype(np.float64)
@@ -270,7 +271,7 @@ class _Work:
         if (grid := scales.find_grid(raw, most)) is None:
             return multipliers, ""
         scale, _ = folded({k: self.network.weights[f"{node.name}.{k}"] for k in node.parameters()}, node.out_channels)
-        steps = grid.steps * np.abs(scale.astype(np.float64))
+        steps = grid.steps * np.abs(scale.astype(np.float64)) * self.network.shapes[node.inputs[0]].unit
         own, off, kept = scales.grid_multipliers(steps, grid.most, fraction)
         multipliers[kept] = own[kept]
         if kept.all():
@@ -330,7 +331,7 @@ def _network(network: Network, quantization: Quantization, samples: int) -> Netw
     return replace(
         network,
         nodes=nodes,
-        weights=Dequantized(quantization, others),
+        weights=Dequantized(quantization, others, units_of(network.nodes, network.shapes)),
         provenance=provenance,
         quantization=quantization,
     )
