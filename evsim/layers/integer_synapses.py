@@ -120,7 +120,7 @@ class IntegerSynapses:
     def _pack(self, lane: np.dtype[Any], weight: NDArray[np.signedinteger]) -> None:
         """Lay out the weights for sums of a type."""
         node, real = self.node, self.source.kind == "real"
-        block = _block(node.out_channels // node.groups, lane, real)
+        block = _block(node, lane, real)
         if self.layout == "joined":
             weight = np.concatenate([weight, weight[:, :2]], axis=1)
         elif self._joins:
@@ -431,12 +431,13 @@ def _lane(source: Shape, weights: np.dtype[np.generic], largest: int) -> DTypeLi
     return np.int16 if source.kind == "spikes" and weights == np.int8 else np.int32
 
 
-def _block(channels: int, lane: np.dtype[np.generic], real: bool) -> int:
-    """Return the lanes of a full block: as many as leave blocks of 64, 128 or 256 for a group's output channels."""
+def _block(node: Conv2d | Linear, lane: np.dtype[Any], real: bool) -> int:
+    """Return the lanes of a full block: as many as leave blocks of 64, 128 or 256, and none of two groups."""
     if real:
         return 64 if lane.itemsize == 4 else 32
-    wide, block = widened(channels), FULL // lane.itemsize
-    while block > 64 and (wide < block or wide % block not in (0, 64, 128)):
+    wide, block = widened(node.out_channels // node.groups), FULL // lane.itemsize
+    rest = (0, 64, 128) if node.groups == 1 else (0,)
+    while block > 64 and (wide < block or wide % block not in rest):
         block //= 2
     return block
 
