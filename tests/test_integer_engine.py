@@ -17,7 +17,8 @@ from evsim.errors import NetworkError, RecordingError
 from evsim.kernels import threads
 from evsim.kernels.threads import Workers
 from evsim.layers.context import Context
-from evsim.layers.integer_synapses import IntegerSynapses, inputs_within, largest_sum
+from evsim.layers.integer_synapses import IntegerSynapses
+from evsim.layers.packing import inputs_within, largest_sum
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.quantized import IntegerLayer, Quantization
 from evsim.spikes import IntegerMap, RealMap, SpikeMap

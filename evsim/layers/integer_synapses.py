@@ -23,13 +23,14 @@ from evsim.kernels.integer_synapses import (
 )
 from evsim.kernels.lists import TILE_WORDS
 from evsim.kernels.neuron import GROUP
-from evsim.kernels.octets import JOINED, JOINED_ROWS, OCTET
+from evsim.kernels.octets import JOINED, OCTET
 from evsim.kernels.synapses import Lists, Size, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
 from evsim.layers.octets import WORDS, octets
+from evsim.layers.packing import inputs_within, joined_rows, laid_out, largest_sum, pairs, window_pairs
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, counted, segments
 from evsim.layers.synapses import GRAINS, JOINED_CHANNELS, is_flat
@@ -182,7 +183,7 @@ class IntegerSynapses:
     def _run_in_parts(self, packet: SpikeMap | IntegerMap, counts: NDArray[np.int64], sink: IntegerSink) -> None:
         """Run on octets, part of the window by part."""
         cuts, columns = self._parts(), self.node.window[0][1]
-        windows = [((a, b), ALL)[:: -1 if self._joins else 1] for a, b in pairwise(cuts)]
+        windows = [(ALL, (a, b)) if self._joins else ((a, b), ALL) for a, b in pairwise(cuts)]
         reach = np.concatenate([self._reached(packet.steps, counts, window).reshape(-1) for window in windows])
         # what adds up in 32 bits is no fixed-point number: nothing is shifted
         sink = sink._replace(reach=reach, fraction=0)
@@ -228,8 +229,9 @@ class IntegerSynapses:
         return RealMap(packet.start, packet.steps, out, target.channels, target.height, target.width)
 
     def _run(self, packet: Packet, added: NDArray[np.int32], out: NDArray[np.int32], neurons: IntegerNeurons) -> None:
+        none = np.empty(0, np.int64)
         sink = IntegerSink(
-            self.factor, self.offset, _empty(), self.fraction, added, out, padded(self.node.out_channels), neurons
+            self.factor, self.offset, none, self.fraction, added, out, padded(self.node.out_channels), neurons
         )
         if isinstance(packet, RealMap):
             self._run_on_reals(packet, sink)
@@ -396,32 +398,6 @@ def _empty() -> NDArray[np.int32]:
     return np.empty(0, np.int32)
 
 
-def largest_sum(weight: NDArray[np.signedinteger]) -> int:
-    """Return the greatest magnitude of a sum of any of an output channel's weights."""
-    rows = weight.reshape(-1, weight.shape[-1])
-    positive = np.maximum(rows, 0).sum(axis=0, dtype=np.int64)
-    negative = np.minimum(rows, 0).sum(axis=0, dtype=np.int64)
-    return int(max(positive.max(), -negative.min()))
-
-
-def inputs_within(weight: NDArray[np.signedinteger], most: int) -> int:
-    """Return how many inputs of any output channel have sums of weights of int8 up to `most`, whichever they are."""
-    rows = weight.reshape(-1, weight.shape[-1])
-    channels = rows.shape[1]
-    places = np.arange(channels) * 256 + 128
-    counts = np.bincount((rows + places).ravel(), minlength=256 * channels).reshape(channels, 256)
-    magnitudes = np.arange(127, 0, -1)
-    least = len(rows)
-    for having in (counts[:, :128:-1], counts[:, 1:128]):  # of 127 first
-        number, total = having.cumsum(axis=1), (having * magnitudes).cumsum(axis=1)
-        before = total - having * magnitudes
-        fitting = np.clip((most - before) // magnitudes, 0, having)
-        beyond = total > most
-        inputs = np.where(beyond, number - having + fitting, least)
-        least = min(least, int(inputs.min()))
-    return least
-
-
 def _lane(source: Shape, weights: np.dtype[np.generic], largest: int) -> DTypeLike:
     """Return the type of the sums: of spikes in int16 where weights have 8 bits, see `_lane_for`."""
     if source.kind == "real":  # inputs of 16 bits, or of 32
@@ -451,62 +427,3 @@ def _layout(node: Conv2d | Linear, source: Shape, target: Shape) -> Literal["oct
         return "joined"
     shares = source.kind == "spikes" or (source.kind == "integers" and not few)
     return "octets" if shares and stride[1] <= 2 and target.positions > 1 else "tiles"
-
-
-def pairs(weight: NDArray[np.signedinteger], lane: DTypeLike, block: int) -> NDArray[np.signedinteger]:
-    """Lay out ``weight [rows, C_out]`` in blocks of pairs, see `evsim.kernels.emit.row_of`.
-
-    Returns the flat array ``[block][rows][lanes]``, on cache lines, of int8 (of int16 for sums of 32 bits); channels
-    past C_out are 0.
-    """
-    rows, channels = weight.shape
-    lane = np.dtype(lane)
-    half = np.dtype(f"i{lane.itemsize // 2}")
-    bits = 8 * half.itemsize
-    width = widened(channels)
-    packed = aligned((rows * width // 2,), lane)
-    wide = np.zeros((rows, min(block, width)), np.int32)
-    for begin in range(0, width, block):
-        lanes = min(block, width - begin)
-        end = min(begin + lanes, channels)
-        wide[:, : end - begin], wide[:, end - begin :] = weight[:, begin:end], 0
-        first, second = wide[:, : lanes // 2], wide[:, lanes // 2 : lanes]
-        part = packed[begin * rows // 2 : (begin + lanes) * rows // 2].reshape(rows, lanes // 2)
-        part[:] = first + (1 << (bits - 1)) + (second << bits)
-    return packed.view(half)
-
-
-def joined_rows(weight: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
-    """Return weights [3, kW, C_in, C_out] as [kW, tiles, 5, 64, C_out], for windows whose rows are joined."""
-    _, columns, inputs, outputs = weight.shape
-    tiles = -(-inputs // 64)
-    whole = np.zeros((JOINED, columns, tiles * 64, outputs), weight.dtype)
-    whole[:, :, :inputs] = weight
-    turned = whole.reshape(JOINED, columns, tiles, 64, outputs)[[row % JOINED for row in range(JOINED_ROWS)]]
-    return np.ascontiguousarray(turned.transpose(1, 2, 0, 3, 4))
-
-
-def window_pairs(weight: NDArray[np.signedinteger]) -> NDArray[np.int16]:
-    """Return weights [kH, kW, C_in, C_out] as [blocks of 64, kH, pairs of kW * C_in, 64, 2], flat."""
-    rows, columns, inputs, channels = weight.shape
-    run = columns * inputs
-    whole = np.zeros((rows, run + run % 2, widened(channels)), np.int16)
-    whole[:, :run, :channels] = weight.reshape(rows, run, channels)
-    apart = whole.reshape(rows, -1, 2, widened(channels) // 64, 64).transpose(3, 0, 1, 4, 2)
-    packed = aligned((apart.size,), np.int16)
-    packed[:] = apart.reshape(-1)
-    return packed
-
-
-def laid_out(weight: NDArray[np.signedinteger], lane: DTypeLike, block: int) -> NDArray[np.signedinteger]:
-    """Lay out ``weight [rows, C_out]`` in blocks of single weights: ``[block][rows][lanes]``, zeros past C_out."""
-    rows, channels = weight.shape
-    width = widened(channels)
-    packed = aligned((rows * width,), lane)
-    for begin in range(0, width, block):
-        lanes = min(block, width - begin)
-        end = max(begin, min(begin + lanes, channels))
-        part = packed[begin * rows : (begin + lanes) * rows].reshape(rows, lanes)
-        part[:, end - begin :] = 0
-        part[:, : end - begin] = weight[:, begin:end]
-    return packed
