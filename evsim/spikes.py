@@ -130,9 +130,9 @@ class RealMap:
     Attributes
     ----------
     values
-        float32 or float64 (of integer networks int32, in units of 2^-F) [T, P, C] with C the channels padded to whole blocks, zeros in the padding; T is 1 for a
-        `static` map, which has the same values at each of its timesteps (an image, and what is computed from it
-        before the first neuron).
+        float32 or float64, in integer networks int32 in units of 2^-F [T, P, C] with C the channels padded to whole
+        blocks, zeros in the padding; T is 1 for a `static` map, which has the same values at each of its timesteps (an
+        image, and what is computed from it before the first neuron).
     """
 
     start: int

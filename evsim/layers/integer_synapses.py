@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.integer_synapses import (
@@ -30,16 +30,24 @@ from evsim.kernels.vector import padded
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
 from evsim.layers.octets import WORDS, octets
-from evsim.layers.packing import inputs_within, joined_rows, laid_out, largest_sum, pairs, window_pairs
+from evsim.layers.packing import (
+    MOST,
+    MOST_SHORT,
+    block_of,
+    inputs_within,
+    joined_rows,
+    laid_out,
+    lane_of,
+    largest_sum,
+    pairs,
+    window_pairs,
+)
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, counted, segments
-from evsim.layers.synapses import GRAINS, JOINED_CHANNELS, is_flat
+from evsim.layers.synapses import GRAINS, is_flat
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.quantized import IntegerLayer
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
-
-FULL = 512
-"""Bytes of the sums of a full block of output channels: of pairs 256 of 16 bits, or 128 of 32."""
 
 TILE_BYTES = 66_000
 """Weights of a tile of inputs and a block of outputs: more than the L1 cache holds, but half as many lists end."""
@@ -55,8 +63,6 @@ INTEGER_SUMS_BYTES = 420_000
 
 SPARSE = 0.05
 """Rate below which neighbours have next to nothing in common."""
-
-MOST, MOST_SHORT = 2**31 - 1, 2**15 - 1
 
 
 class IntegerSynapses:
@@ -96,11 +102,11 @@ class IntegerSynapses:
         self.node, self.source, self.target, self.context, self.fraction = node, source, target, context, fraction
         weight = layer.weight
         self._largest, self._most = largest_sum(weight), int(np.abs(weight.astype(np.int32)).max())
-        self.layout = _layout(node, source, target)
+        self.layout = layout_of(node, source, target)
         self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
         rows, inputs = node.window[0][0], node.in_channels // node.groups
         self._joins = self.layout == "octets" and (rows, node.dilation[0]) == (JOINED, 1) and inputs <= JOINED_INPUTS
-        self.lane = np.dtype(_lane(source, weight.dtype, self._largest))
+        self.lane = np.dtype(lane_of(source, weight.dtype, self._largest))
         same = node.dilation == (1, 1) and not node.padding_after
         self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
         self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}
@@ -121,7 +127,7 @@ class IntegerSynapses:
     def _pack(self, lane: np.dtype[Any], weight: NDArray[np.signedinteger]) -> None:
         """Lay out the weights for sums of a type."""
         node, real = self.node, self.source.kind == "real"
-        block = _block(node, lane, real)
+        block = block_of(node, lane, real)
         if self.layout == "joined":
             weight = np.concatenate([weight, weight[:, :2]], axis=1)
         elif self._joins:
@@ -396,34 +402,3 @@ class IntegerSynapses:
 
 def _empty() -> NDArray[np.int32]:
     return np.empty(0, np.int32)
-
-
-def _lane(source: Shape, weights: np.dtype[np.generic], largest: int) -> DTypeLike:
-    """Return the type of the sums: of spikes in int16 where weights have 8 bits, see `_lane_for`."""
-    if source.kind == "real":  # inputs of 16 bits, or of 32
-        return np.int32 if largest * 2**15 <= MOST else np.int64
-    if largest > MOST:
-        raise NetworkError("sums of weights leave 32 bits")
-    return np.int16 if source.kind == "spikes" and weights == np.int8 else np.int32
-
-
-def _block(node: Conv2d | Linear, lane: np.dtype[Any], real: bool) -> int:
-    """Return the lanes of a full block: as many as leave blocks of 64, 128 or 256, and none of two groups."""
-    if real:
-        return 64 if lane.itemsize == 4 else 32
-    wide, block = widened(node.out_channels // node.groups), FULL // lane.itemsize
-    rest = (0, 64, 128) if node.groups == 1 else (0,)
-    while block > 64 and (wide < block or wide % block not in rest):
-        block //= 2
-    return block
-
-
-def _layout(node: Conv2d | Linear, source: Shape, target: Shape) -> Literal["octets", "joined", "tiles"]:
-    """How the layer wants its input listed."""
-    kernel, stride, padding = node.window
-    few = node.in_channels <= JOINED_CHANNELS
-    joins = (kernel[1], stride[1], padding[1], node.dilation, node.padding_after) == (3, 1, 1, (1, 1), ())
-    if source.kind != "real" and few and joins and node.groups == 1:
-        return "joined"
-    shares = source.kind == "spikes" or (source.kind == "integers" and not few)
-    return "octets" if shares and stride[1] <= 2 and target.positions > 1 else "tiles"

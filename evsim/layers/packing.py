@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from evsim.errors import NetworkError
 from evsim.kernels.octets import JOINED, JOINED_ROWS
 from evsim.kernels.threads import aligned
 from evsim.layers.integer_neurons import widened
+from evsim.layers.synapses import JOINED_CHANNELS
+from evsim.primitives import Conv2d, Linear, Shape
+
+FULL = 512
+"""Bytes of the sums of a full block of output channels: of pairs 256 of 16 bits, or 128 of 32."""
+
+MOST, MOST_SHORT = 2**31 - 1, 2**15 - 1
+
+
+def layout_of(node: Conv2d | Linear, source: Shape, target: Shape) -> Literal["octets", "joined", "tiles"]:
+    """Return how a layer wants its input listed."""
+    kernel, stride, padding = node.window
+    few = node.in_channels <= JOINED_CHANNELS
+    joins = (kernel[1], stride[1], padding[1], node.dilation, node.padding_after) == (3, 1, 1, (1, 1), ())
+    if source.kind != "real" and few and joins and node.groups == 1:
+        return "joined"
+    shares = source.kind == "spikes" or (source.kind == "integers" and not few)
+    return "octets" if shares and stride[1] <= 2 and target.positions > 1 else "tiles"
+
+
+def lane_of(source: Shape, weights: np.dtype[np.generic], largest: int) -> DTypeLike:
+    """Return the type of the sums: of spikes in int16 where weights have 8 bits, see `IntegerSynapses`."""
+    if source.kind == "real":  # inputs of 16 bits, or of 32
+        return np.int32 if largest * 2**15 <= MOST else np.int64
+    if largest > MOST:
+        raise NetworkError("sums of weights leave 32 bits")
+    return np.int16 if source.kind == "spikes" and weights == np.int8 else np.int32
+
+
+def block_of(node: Conv2d | Linear, lane: np.dtype[Any], real: bool) -> int:
+    """Return the lanes of a full block: as many as leave blocks of 64, 128 or 256, and none of two groups."""
+    if real:
+        return 64 if lane.itemsize == 4 else 32
+    wide, block = widened(node.out_channels // node.groups), FULL // lane.itemsize
+    rest = (0, 64, 128) if node.groups == 1 else (0,)
+    while block > 64 and (wide < block or wide % block not in rest):
+        block //= 2
+    return block
 
 
 def largest_sum(weight: NDArray[np.signedinteger]) -> int:
