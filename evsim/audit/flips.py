@@ -129,7 +129,7 @@ class FlipWatcher(Observer):
                 v = v + self._potentials.get(name, np.zeros(v.shape))
             emitted, values = _step(output, t), _step(other, t)
             self._count(tally, output, t, emitted, values)
-            turns: Floats = emitted + np.where(values > emitted, 0.5, -0.5)
+            turns = emitted.astype(np.float64) + np.where(values > emitted, 0.5, -0.5)
             self._note(name, turns, output, t, v, (values, emitted))
             self._potentials[name] = v - emitted
 
