@@ -55,13 +55,12 @@ def fetched() -> list[tuple[Path, re.Match[str]]]:
 def looked_at(width: int) -> list[str]:
     """Return which pages are wider than a window, or fail in it: dark on a phone, light on a desk."""
     faults = []
-    with tempfile.TemporaryDirectory() as folder, Browser(Path(folder), width, 900, dark=width < 600) as browser:
-        for page in KINDS:
+    for page in KINDS:
+        with tempfile.TemporaryDirectory() as folder, Browser(Path(folder), width, 900, dark=width < 600) as browser:
             browser.open(SITE / page, "document.readyState == 'complete'")
             if (wide := browser.evaluate("document.documentElement.scrollWidth")) > width:
                 faults.append(f"{page}: {wide} pixels wide in a window of {width}")
             faults += [f"{page}: {error.get('text')}" for error in browser.errors]
-            browser.errors.clear()
     return faults
 
 
