@@ -48,7 +48,7 @@ def test_help_and_version():
         assert f"  {command} " in listing
         assert "Usage: evsim " + command in evsim(command, "--help").out
     cut = [line.split()[0] for line in listing.splitlines() if line.endswith("...")]
-    assert not {"convert", "info", "run", "demo"} & set(cut)
+    assert not cut
     assert evsim("--version").out.startswith("evsim ")
     bare = evsim()
     assert (bare.code, bare.out) == (2, "")
