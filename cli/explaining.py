@@ -41,7 +41,7 @@ class Question:
     top: int
     precision: str
     timesteps: int | None
-    threads: int
+    threads: int | None
     json_file: str | None
     html_file: str | None
     look: Look

@@ -40,7 +40,7 @@ def explain(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
     json_file: str | None,
     html_file: str | None,
@@ -70,12 +70,15 @@ def live(
     model: Annotated[str, argument("MODEL", "model.h5, a checkpoint, or a NIR graph", INPUT)],
     source: Annotated[str, option("recording of any format, picture, or .npy", INPUT, "--input", metavar="FILE")],
     slow: Annotated[bool, option("for a projector: 0.4 s from one event to the next", ENGINE, "--slow")] = False,
-    precision: Annotated[str, option("float32 or float64", ENGINE, metavar="TYPE")] = "float32",
+    precision: Annotated[
+        str | None,
+        option("float32, float64, or int8 or int16 of a quantized model", ENGINE, metavar="TYPE"),
+    ] = None,
     *,
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
 ) -> None:
     """Watch the event queue at work.

@@ -30,7 +30,7 @@ extensions = [
     "evsim_figure",
     "evsim_search",
 ]
-exclude_patterns = ["_ext", "**.ipynb_checkpoints"]
+exclude_patterns = ["_ext", "**.ipynb_checkpoints", "notebooks/class.md", "notebooks/class-student.ipynb"]
 default_role = "code"
 
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline", "attrs_block", "fieldlist"]
@@ -41,6 +41,7 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_merge_streams = True
+suppress_warnings = ["mystnb.unknown_mime_type"]  # a chart is Vega-Lite too, for Jupyter; pages show its drawing
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
