@@ -77,10 +77,10 @@ def evaluate(
     layers: bool,
     look: "Look",
 ) -> None:
-    """Run a whole data set through a model: accuracy, counts, energy.
+    """Run a data set through a model: accuracy, counts, energy.
 
-    All with intervals, by layer, timestep and class. Can be interrupted and resumed, and spread over processes or a
-    cluster; no figure depends on it.
+    With intervals, by layer, timestep and class. It can be interrupted and resumed, and spread over processes or a
+    cluster; the figures stay the same.
     """
     from evsim.cli.evaluating import Request, evaluate_and_print
 
