@@ -16,9 +16,9 @@ NUMPY_TESTS ?= $(KERNEL_TESTS) tests/test_exactness.py tests/test_spikformer.py 
 CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
-.PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
-	test-avx2 test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures fuzz-guided test-networks bench bench-quick \
-	bench-eval experiments docs docs-slow clean
+.PHONY: demo test lint accuracy accuracy-integers wheel check-wheel sbom lock audit test-lowest test-newest \
+	test-numpy-versions test-avx2 test-aarch64 test-opponents test-boundscheck test-faults test-reach test-reach-short fuzz \
+	fuzz-figures fuzz-guided test-networks bench bench-quick bench-avx2 bench-eval experiments docs check-site docs-slow clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +58,10 @@ lint: $(BIN)/.dev
 docs: $(BIN)/.dev
 	$(BIN)/sphinx-build -W --keep-going -q -d build/doctrees docs build/site
 
+# the site in a browser: it fits phones and desks, fetches nothing, and its search answers newcomers
+check-site: docs
+	$(BIN)/python tests/check_site.py
+
 # what the pages leave to the nightly: long commands, PyTorch, timings; a page's own run: PAGES=docs/audit.md
 PAGES ?=
 $(BIN)/.docs: $(BIN)/.dev
@@ -74,6 +78,10 @@ endif
 # the bundled model on all held-out digits, each recorded, written, read and run by evsim
 accuracy: $(BIN)/.dev
 	$(BIN)/python tests/reference/measure_demo.py
+
+# the same in integers: int8, calibrated and not, and int16, against float64
+accuracy-integers: $(BIN)/.dev
+	$(BIN)/python tests/reference/measure_integers.py
 
 # the same commit gives the same wheel, byte by byte
 wheel: $(BIN)/.dev
@@ -131,6 +139,12 @@ test-numpy-versions: build/lowest/bin/.ready build/newest/bin/.ready
 test-avx2: $(BIN)/.dev
 	$(AVX2) NUMBA_CACHE_DIR=build/cache/avx2 $(BIN)/python -m pytest $(CPU_TESTS)
 
+# evsim on 64-bit Arm, emulated by qemu: the same bits as here. ARM_TESTS names tests that run there too (slow)
+ARM_TESTS ?=
+.PHONY: test-aarch64
+test-aarch64: wheel
+	$(BIN)/python tests/aarch64.py build/wheel $(ARM_TESTS)
+
 # each index of a kernel, and each address of an intrinsic (EVSIM_CHECKED), is compared with its array
 CHECKED_TESTS ?=
 test-boundscheck: $(BIN)/.dev
@@ -176,17 +190,30 @@ test-reach: $(BIN)/.dev
 test-reach-short: $(BIN)/.dev
 	$(BIN)/python tests/reach/environments.py --short
 
-# dense PyTorch is the opponent: only benchmarks need it (spikingjelly's own list of needs is for training)
+# dense PyTorch, OpenVINO and ONNX Runtime are the opponents (spikingjelly's own list of needs is for training)
 $(BIN)/.bench: $(BIN)/.dev
-	$(BIN)/pip install --quiet --editable '.[torch]'
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/pip install --quiet --no-deps spikingjelly==0.0.0.0.12
 	touch $@
 
+# the ONNX graphs that the bench gives to other runtimes
+.PHONY: test-opponents
+test-opponents: $(BIN)/.bench
+	$(BIN)/python -m pytest tests/test_bench_onnx.py
+
+# BENCH takes options: BENCH='--only 8-768 --add' measures one network and keeps the rest, BENCH=--write writes the page
+BENCH ?=
 bench: $(BIN)/.bench
-	$(BIN)/python tests/benchmarks/bench.py
+	$(BIN)/python tests/benchmarks/bench.py $(BENCH)
+
+# 8-512 as a CPU without AVX-512 runs it; ONNX Runtime cannot be told to do without
+.PHONY: bench-avx2
+bench-avx2: $(BIN)/.bench
+	$(AVX2) NUMBA_CACHE_DIR=build/cache/avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+		$(BIN)/python tests/benchmarks/bench.py --only 8-512 --out build/bench-avx2.json $(BENCH)
 
 bench-quick: $(BIN)/.bench
-	$(BIN)/python tests/benchmarks/bench.py --quick
+	$(BIN)/python tests/benchmarks/bench.py --quick $(BENCH)
 
 # the open experiments of docs/experiments.md: trains what is not in build/experiments yet (half an hour of one core),
 # evaluates it in float64, holds each prediction against PyTorch's and prints the tables; WRITE=--write keeps them

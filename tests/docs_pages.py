@@ -196,7 +196,7 @@ def faults(text: str) -> list[str]:
         where = f"line {block.line}"
         if block.kind == "indented":
             lines.append(f"{where}: `{block.text[:40]}` is indented; make it a ```console block with `$ `")
-        elif block.kind in SHELLS:
+        elif block.kind in SHELLS and "file" not in block.attributes:
             lines.append(f"{where}: make this ```{block.kind} block a ```console block with `$ `")
         elif not block.kind:
             lines.append(f"{where}: a block names its language: console, python, output, text and so on")

@@ -274,7 +274,8 @@ def scratch() -> Iterator[Path]:
         (folder / "tests").symlink_to(ROOT / "tests")
         os.chdir(folder)
         try:
-            yield folder
+            with mock.patch.object(sys, "path", [name, *sys.path]):  # a page's own modules, as Python finds them there
+                yield folder
         finally:
             os.chdir(before)
 

@@ -135,6 +135,7 @@ def test_commands_have_the_lines_below_them():
     [
         ("    evsim run m.h5", "is indented"),
         ("'''\nevsim run m.h5\n'''", "names its language"),
+        ("'''bash file=job.sh\nls\n'''", ""),
         ("'''bash\nls\n'''", "make this ```bash block a ```console block"),
         ("'''text\n$ evsim run m.h5\n'''", "looks like a command"),
         ("'''text\n" + "─" * 20 + "\n'''", "looks like a command or its output"),

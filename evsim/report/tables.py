@@ -46,6 +46,8 @@ class Column:
         Its place in the order in which columns leave a narrow terminal: 1 goes first, 0 never.
     signed
         Whether positive numbers bear their sign.
+    decimals
+        Of plain numbers that are held against each other, as potentials against a threshold; else three digits.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Column:
     unit: str = ""
     drop: int = 0
     signed: bool = False
+    decimals: int | None = None
 
 
 @dataclass(frozen=True)
@@ -264,6 +267,8 @@ def _text(value: Value, column: Column, scale: float) -> str:
 def _number(value: float, column: Column, scale: float) -> str:
     if column.quantity == "whole":
         return f"{value:,.0f}"
+    if column.decimals is not None:
+        return f"{value:{'+' if column.signed else ''},.{column.decimals}f}"
     scaled = value / scale
     if column.quantity in ("energy", "count", "share") and 0 < abs(scaled) < LEAST:
         return f"<{LEAST:g}" if scaled > 0 else f">-{LEAST:g}"

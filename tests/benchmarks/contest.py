@@ -1,7 +1,8 @@
-"""One workload, one number of threads: evsim against dense PyTorch, in one process, in turn.
+"""One workload, one number of threads: evsim's layers against those of dense PyTorch, in one process, in turn.
 
 Run as ``python tests/benchmarks/contest.py 8-512 --threads 1 --rounds 5``; prints one JSON object.
-In float64 every spike is compared first; then all contestants run in float32 in turn, once a round.
+In float64 every spike is compared first; then both run in float32 in turn, once a round. `bench.py` takes the times of
+layers from here; those of whole networks are measured by `runtimes.py`, each runtime alone.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def contest(workload: Workload, threads: int, rounds: int) -> dict:
     """Run the contest; return what bench.json holds of it."""
     prepare(workload)
     config, state, x = reference(workload)
-    from opponents import opponents
+    from opponents import Eager
 
     torch.set_num_threads(threads)
     different = flips(workload, config, state, x)
@@ -93,9 +94,9 @@ def contest(workload: Workload, threads: int, rounds: int) -> dict:
     simulator = Simulator(network, threads=threads)
     for stage in simulator.stages:
         object.__setattr__(stage, "layer", Clocked(stage.layer))
-    built = opponents(config, state)
+    eager = Eager(config, state, torch.float32).eval()
     spent: dict[str, dict[str, list[float]]] = {"evsim": {}, "eager": {}}
-    times: dict[str, list[float]] = {name: [] for name in ("evsim", *built)}
+    times: dict[str, list[float]] = {"evsim": [], "eager": []}
 
     def run_evsim():
         counter = Counter(network, simulator.timesteps)
@@ -104,22 +105,20 @@ def contest(workload: Workload, threads: int, rounds: int) -> dict:
 
     counts = run_evsim()
     with torch.inference_mode():
-        for model in built.values():
-            model(x)
-            model(x)
+        eager(x)
+        eager(x)
         for _ in range(rounds):
             begin = time.perf_counter()
             run_evsim()
             times["evsim"].append(time.perf_counter() - begin)
             for stage in simulator.stages:
                 per_run(spent["evsim"], row_of(stage.nodes[0].name), stage.layer.spent, len(times["evsim"]))
-            for name, model in built.items():
-                clock = model.clock = {} if name == "eager" else None
-                begin = time.perf_counter()
-                model(x)
-                times[name].append(time.perf_counter() - begin)
-                for layer, seconds in (clock or {}).items():
-                    per_run(spent["eager"], layer, seconds, len(times[name]))
+            clock = eager.clock = {}
+            begin = time.perf_counter()
+            eager(x)
+            times["eager"].append(time.perf_counter() - begin)
+            for layer, seconds in clock.items():
+                per_run(spent["eager"], layer, seconds, len(times["eager"]))
     peak = roofline()
     return {
         "run": {

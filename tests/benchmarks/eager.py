@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from graphs import bundles, cheaper_by_channels, folded, is_matrix, neurons_behind
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,7 +49,7 @@ class Eager:
         self.timesteps = network.spec.timesteps
         self.seen: dict[str, Tensor] | None = None
         self.clock: dict[str, float] | None = None
-        self.bundles = _bundles(network)
+        self.bundles = bundles(network)
         self.members = {name for bundle in self.bundles.values() for name in bundle}
         self.weights = {name: self._affine([network.node(name) for name in bundle])
                         for name, bundle in self.bundles.items()}  # fmt: skip
@@ -67,19 +68,13 @@ class Eager:
 
     def _affine(self, nodes: list[Any]) -> tuple[Tensor, Tensor]:
         """Return weight and bias, BatchNorm and the input's unit folded in float64: [C_out, C_in], or as conv2d has."""
-        weights, biases = [], []
-        for node in nodes:
-            own = {key: np.asarray(self.network.weights[f"{node.name}.{key}"], np.float64) for key in node.parameters()}
-            scale = own.get("bn_scale", np.ones(node.out_channels))
-            weight = own["weight"] * (scale * self.network.shapes[node.inputs[0]].unit)
-            biases.append(own.get("bias", 0.0) * scale + own.get("bn_shift", np.zeros(node.out_channels)))
-            weights.append(
-                weight.reshape(-1, node.out_channels).T if _is_matrix(node) else weight.transpose(3, 2, 0, 1)
-            )
-        whole = self._tensor(np.concatenate(weights)).contiguous()
+        weight, bias = folded(self.network, nodes)
+        if is_matrix(nodes[0]):
+            weight = weight[:, :, 0, 0]
+        whole = self._tensor(weight).contiguous()
         if whole.ndim == 4:
             whole = whole.contiguous(memory_format=torch.channels_last)
-        return whole, self._tensor(np.concatenate(biases))
+        return whole, self._tensor(bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the logits [classes] of an image [C, H, W] or of frames [T, C, H, W]."""
@@ -110,7 +105,7 @@ class Eager:
         names = self.bundles[first.name]
         nodes = [self.network.node(name) for name in names]
         out = functional.linear(maps[first.inputs[0]], *self.weights[first.name])
-        lifs = _neurons_behind(self.network, names)
+        lifs = neurons_behind(self.network, names)
         if lifs:
             out, names = self.neurons(lifs[0], out), tuple(lif.name for lif in lifs)
         for name, part in zip(names, out.split([node.out_channels for node in nodes], -1), strict=True):
@@ -168,35 +163,6 @@ def _charge(node: LIF, v: Tensor, x: Tensor, rate: float) -> None:
         v.add_((x - v).div_(node.tau))
 
 
-def _is_matrix(node: Any) -> bool:
-    return isinstance(node, Linear) or (node.window == ((1, 1), (1, 1), (0, 0)) and node.groups == 1)
-
-
-def _bundles(network: Network) -> dict[str, tuple[str, ...]]:
-    """Return the layers that one product computes, by the first of them: 1x1 convolutions of one input."""
-    by_source: dict[str, list[str]] = {}
-    for node in network.nodes:
-        if isinstance(node, Conv2d) and _is_matrix(node):
-            by_source.setdefault(node.inputs[0], []).append(node.name)
-    return {names[0]: tuple(names) for names in by_source.values() if len(names) > 1}
-
-
-def _neurons_behind(network: Network, names: tuple[str, ...]) -> list[LIF]:
-    """Return the neurons that alone read layers, one for each, if all are of one kind and rule; else none."""
-    readers = network.consumers()
-    if any(len(readers[name]) != 1 for name in names):
-        return []
-    lifs = [network.node(readers[name][0]) for name in names]
-    if not all(isinstance(lif, LIF) and not lif.channels and not lif.parametric for lif in lifs):
-        return []
-    rules = {tuple(getattr(lif, key) for key in RULE) for lif in lifs}
-    return lifs if len(rules) == 1 else []
-
-
-RULE = ("tau", "v_threshold", "decay_input", "decay", "strict", "soft_reset")
-"""What neurons have in common that one loop can run."""
-
-
 def _last_uses(network: Network) -> list[list[str]]:
     """Return, for each node, the maps that nobody reads after it."""
     ranks = {node.name: rank for rank, node in enumerate(network.nodes)}
@@ -208,7 +174,7 @@ def _last_uses(network: Network) -> list[list[str]]:
 
 def _conv(eager: Eager, node: Conv2d, x: Tensor) -> Tensor:
     weight, bias = eager.weights[node.name]
-    if _is_matrix(node):
+    if is_matrix(node):
         return functional.linear(x, weight, bias)
     planes = functional.conv2d(x.permute(0, 3, 1, 2), weight, bias, node.stride, node.padding, 1, node.groups)
     return planes.permute(0, 2, 3, 1)
@@ -276,8 +242,7 @@ def _attention(eager: Eager, node: Any, *qkv: Tensor) -> Tensor:
     q, k, v = (_heads(x, node.heads) for x in qkv)
     tokens, size = q.shape[-2:]
     width = v.shape[-1]
-    cheaper = size * width * 2 <= tokens * (size + width)  # the products of both orders, per token
-    sums = q @ (k.transpose(-1, -2) @ v) if cheaper else (q @ k.transpose(-1, -2)) @ v
+    sums = q @ (k.transpose(-1, -2) @ v) if cheaper_by_channels(tokens, size, width) else (q @ k.transpose(-1, -2)) @ v
     scale = node.scale * math.prod(eager.network.shapes[name].unit for name in node.inputs)
     return (sums * scale).transpose(1, 2).reshape(qkv[2].shape)
 

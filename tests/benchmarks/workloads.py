@@ -35,6 +35,11 @@ class Workload:
         return self.stem.with_name(self.stem.name + ".model.h5")
 
     @property
+    def integers(self) -> Path:
+        """Path of the same model with int8 weights, see quantized.py."""
+        return self.stem.with_name(self.stem.name + ".int8.h5")
+
+    @property
     def state(self) -> Path:
         """Path of the same weights as a PyTorch state_dict."""
         return self.stem.with_name(self.stem.name + ".state.h5")
