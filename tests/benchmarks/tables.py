@@ -63,7 +63,7 @@ def runs(result: dict, *, families: bool) -> str:
     for run in result["runs"]:
         if (" " in run["workload"]) != families:
             continue
-        ideal = run["sops"] / max(result["roofline_gacc_s"], 1e-9) / 1e6 / run["threads"]
+        ideal = run["sops"] / result["roofline_gacc_s"] / 1e6 / run["threads"]
         rows.append([
             run["workload"], *([] if families else [str(run["threads"])]), f"{run['evsim_ms']:.1f}",
             *(against(run, key) for key in shown), f"{run['sops'] / 1e9:.2f}", f"{run['evsim_ms'] / ideal:.2f}",
