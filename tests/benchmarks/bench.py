@@ -46,6 +46,8 @@ ALL = ("evsim", "evsim_int8", *DENSE, "eager")
 SPIKINGFORMER = ("original", "compiled")
 """Runtimes of every workload, and those that only Spikingformer has."""
 
+OTHERS = {*ALL, *SPIKINGFORMER} - {"evsim", "evsim_int8"}
+
 PARTS = ("runs", "layers", "images", "activity", "startup")
 UNDER: list[str] = []
 """A command that starts each measurement, such as one that holds other programs still."""
@@ -57,12 +59,20 @@ SAID: set[str] = set()
 
 
 def child(script: str, *arguments: str, environment: dict[str, str] | None = None) -> Any:
-    """Run a script of this folder in a process of its own; return the JSON that it prints."""
+    """Run a script of this folder in a process of its own; return the JSON that it prints.
+
+    An opponent that fails is named and absent; where evsim fails, the bench ends.
+    """
+    opponent = not OTHERS.isdisjoint(arguments)
     under = UNDER if script != "workloads.py" and "--check" not in arguments else []
     command = [*under, sys.executable, str(HERE / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (environment or {}))
     if done.returncode:
-        sys.exit(f"{script} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+        said = f"{script} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}"
+        if opponent:
+            say(said)
+            return {"absent": said}
+        sys.exit(said)
     result = json.loads(done.stdout.splitlines()[-1])
     if isinstance(result, dict) and "absent" in result:
         say(result["absent"])
@@ -245,6 +255,16 @@ def main() -> None:
     parts = set(options.part or (("runs", "layers") if quick or options.only else PARTS))
     names = ["8-512"] if quick else options.only or list(WORKLOADS)
     result: dict = {"machine": machine(), "roofline_gacc_s": 0.0, "runs": [], "layers": [], "kinds": []}
+    old = json.loads(options.out.read_text()) if options.add and options.out.exists() else None
+
+    def save() -> dict:
+        """Write what is there so far: an hour of measurements outlives what ends the next one."""
+        whole = merged(old, result) if old else result
+        temporary = options.out.with_suffix(".part")
+        temporary.write_text(json.dumps(whole, indent=1) + "\n")
+        temporary.replace(options.out)
+        return whole
+
     if parts & {"runs", "layers"}:
         result["roofline_gacc_s"] = round(child("alone.py", "roofline"), 2)
         for name in names:
@@ -252,17 +272,14 @@ def main() -> None:
             rows = measured(WORKLOADS[name], (1,) if one else options.threads, parts, 2 if quick else options.rounds)
             for key in ("runs", "layers", "kinds"):
                 result[key] += rows[key]
-    if "images" in parts:
-        result |= images()
-    if "activity" in parts:
-        result["activity"] = child("alone.py", "activity")
-    if "startup" in parts:
-        result["startup"] = startup()
-    if options.add and options.out.exists():
-        result = merged(json.loads(options.out.read_text()), result)
-    temporary = options.out.with_suffix(".part")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    temporary.replace(options.out)
+            save()
+    more = {"images": images, "activity": lambda: {"activity": child("alone.py", "activity")},
+            "startup": lambda: {"startup": startup()}}  # fmt: skip
+    for part, measure in more.items():
+        if part in parts:
+            result |= measure()
+            save()
+    result = save()
     print(tables.printed(result))
     if options.write:
         tables.write(result)
