@@ -16,9 +16,9 @@ NUMPY_TESTS ?= $(KERNEL_TESTS) tests/test_exactness.py tests/test_spikformer.py 
 CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
-.PHONY: demo test lint accuracy wheel check-wheel sbom lock audit test-lowest test-newest test-numpy-versions \
-	test-avx2 test-boundscheck test-faults test-reach test-reach-short fuzz fuzz-figures fuzz-guided test-networks bench bench-quick \
-	bench-eval experiments clean
+.PHONY: demo test lint accuracy accuracy-integers wheel check-wheel sbom lock audit test-lowest test-newest \
+	test-numpy-versions test-avx2 test-aarch64 test-opponents test-boundscheck test-faults test-reach test-reach-short fuzz \
+	fuzz-figures fuzz-guided test-networks bench bench-quick bench-avx2 bench-eval experiments docs check-site docs-slow clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,7 +28,7 @@ $(BIN)/.installed: pyproject.toml
 $(BIN)/.dev: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(LOCK),)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[dev,docs]'
 else
 	$(BIN)/pip install --quiet --require-hashes --requirement $(LOCK)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
@@ -54,9 +54,34 @@ lint: $(BIN)/.dev
 	cd $(FLAT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p evsim
 	cd $(FLAT) && PYTHONPATH=. $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
 
+# the site, into build/site: open build/site/index.html; a warning fails it
+docs: $(BIN)/.dev
+	$(BIN)/sphinx-build -W --keep-going -q -d build/doctrees docs build/site
+
+# the site in a browser: it fits phones and desks, fetches nothing, and its search answers newcomers
+check-site: docs
+	$(BIN)/python tests/check_site.py
+
+# what the pages leave to the nightly: long commands, PyTorch, timings; a page's own run: PAGES=docs/audit.md
+PAGES ?=
+$(BIN)/.docs: $(BIN)/.dev
+	$(BIN)/pip install --quiet --editable '.[torch]' 'snntorch==1.0.0'
+	touch $@
+
+docs-slow: $(BIN)/.docs
+ifeq ($(PAGES),)
+	EVSIM_DOCS=all $(BIN)/python -m pytest -q tests/test_docs.py
+else
+	$(BIN)/python tests/docs_run.py --all $(PAGES)
+endif
+
 # the bundled model on all held-out digits, each recorded, written, read and run by evsim
 accuracy: $(BIN)/.dev
 	$(BIN)/python tests/reference/measure_demo.py
+
+# the same in integers: int8, calibrated and not, and int16, against float64
+accuracy-integers: $(BIN)/.dev
+	$(BIN)/python tests/reference/measure_integers.py
 
 # the same commit gives the same wheel, byte by byte
 wheel: $(BIN)/.dev
@@ -77,7 +102,7 @@ $(TOOLS)/.ready: .ci/tools.txt
 
 # the newest release of all that is needed, and the oldest that pyproject.toml allows (wheels alone; dv has none)
 lock: $(TOOLS)/.ready
-	$(LOCKING) --universal --extra dev pyproject.toml --output-file .ci/dev.txt
+	$(LOCKING) --universal --extra dev --extra docs pyproject.toml --output-file .ci/dev.txt
 	$(LOCKING) --universal .ci/tools.in --output-file .ci/tools.txt
 	$(LOCKING) --resolution lowest-direct --only-binary :all: --no-binary dv --extra dev pyproject.toml \
 		--output-file .ci/lowest.txt

@@ -28,7 +28,7 @@ def check(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
     json_file: str | None,
     look: "Look",
@@ -92,7 +92,7 @@ def compare(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
     json_file: str | None,
     html_file: str | None,
@@ -109,7 +109,7 @@ def compare(
     if evaluated:
         unheeded = {
             "source": source, "residual": residual, "counts": counts, "timesteps": timesteps,
-            "allow_memory": allow_memory, "threads": threads != 1, "html": html_file,
+            "allow_memory": allow_memory, "threads": threads, "html": html_file,
         }  # fmt: skip
         compare_evaluations(models, profile, json_file, unheeded, reading, look)
         return
@@ -162,7 +162,7 @@ def sweep(
     ] = None,
     *,
     profile: str,
-    threads: int,
+    threads: int | None,
     csv_file: str | None,
     json_file: str | None,
     look: "Look",

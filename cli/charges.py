@@ -113,7 +113,7 @@ def traffic(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
     csv_file: str | None,
     json_file: str | None,

@@ -34,7 +34,7 @@ def compare_models(
     timesteps: int | None,
     reading: ReadOptions,
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
     json_file: str | None,
     html_file: str | None,

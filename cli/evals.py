@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from evsim.cli.command import command
-from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, argument, option
+from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, SHARING, argument, option
 
 if TYPE_CHECKING:
     from evsim.cli.looks import Look
@@ -44,7 +44,14 @@ def evaluate(
     ] = None,
     outside: Annotated[bool, option("a table may name files outside DATA", INPUT, "--outside")] = False,
     strict: Annotated[bool, option("stop at a sample that cannot be read", INPUT, "--strict")] = False,
-    precision: Annotated[str, option("float32, or float64 (exact)", ENGINE, metavar="TYPE")] = "float32",
+    precision: Annotated[
+        str | None,
+        option(
+            "float32, float64 (exact), or int8 or int16 of a quantized model [default: float32, or its integers]",
+            ENGINE,
+            metavar="TYPE",
+        ),
+    ] = None,
     workers: Annotated[int, option("processes, which share the weights", ENGINE)] = 1,
     dask: Annotated[
         str | None, option("scheduler of a Dask cluster to run on, or its file", ENGINE, metavar="ADDRESS")
@@ -53,6 +60,7 @@ def evaluate(
         int | None, option("threads of each worker [default: cores / workers; on Dask 1]", ENGINE)
     ] = None,
     detail: Annotated[bool, option("also measure what moves, for counted-memory", ENGINE, "--detail")] = False,
+    sharing: Annotated[bool, option(SHARING, ENGINE, "--sharing")] = False,
     seed: Annotated[int, option("seed of the bootstrap's intervals", OUTPUT)] = 0,
     nonspike: Annotated[
         str,
@@ -80,7 +88,7 @@ def evaluate(
         Request(
             model, data, out, resume, counts, tuple(tables or ()), pattern, part, outside, strict, precision, workers,
             dask, threads, detail, seed, nonspike, timesteps, reading, profile, allow_memory, json_file, csv_file,
-            html_file, layers, look,
+            html_file, layers, look, sharing,
         )
     )  # fmt: skip
 

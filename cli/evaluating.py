@@ -36,7 +36,7 @@ class Request:
     part: str | None
     outside: bool
     strict: bool
-    precision: str
+    precision: str | None
     workers: int
     dask: str | None
     threads: int | None
@@ -52,6 +52,7 @@ class Request:
     html_file: str | None
     layers: bool
     look: Look
+    sharing: bool
 
 
 def evaluate_and_print(request: Request) -> None:
@@ -93,7 +94,8 @@ def evaluate_and_print(request: Request) -> None:
             network, data, out=request.out, resume=request.resume, workers=request.workers, dask=request.dask,
             threads=request.threads, timesteps=request.timesteps,
             precision=request.precision,  # type: ignore[arg-type]
-            options=request.options, detail=request.detail, strict=request.strict, profile=prices,
+            options=request.options, detail=request.detail, sharing=request.sharing, strict=request.strict,
+            profile=prices,
             nonspike=request.nonspike,  # type: ignore[arg-type]
             seed=request.seed, progress=progress, tell=tell,
         )  # fmt: skip

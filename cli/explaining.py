@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evsim import api
 from evsim.cli import output
+from evsim.cli.looks import Look
+from evsim.cli.pages import check_page, command_line, write_page
 from evsim.cli.prices import operation_prices
 from evsim.cli.progress import Progress
 from evsim.converters import load_model
@@ -15,9 +17,10 @@ from evsim.explain.address import parse
 from evsim.explain.document import document
 from evsim.explain.life import explain
 from evsim.explain.reach import Wave, waves
-from evsim.explain.text import reach_report, report, why_report
+from evsim.explain.text import reach_table, report, why_report
 from evsim.explain.why import Cause, way, why
 from evsim.files import check_outputs
+from evsim.report.terminal import WIDTH
 
 MOST = 1000
 """Of depth, width and additions named: more is no reading matter."""
@@ -38,8 +41,10 @@ class Question:
     top: int
     precision: str
     timesteps: int | None
-    threads: int
+    threads: int | None
     json_file: str | None
+    html_file: str | None
+    look: Look
     profile: str
     options: ReadOptions
     allow_memory: str | None
@@ -54,7 +59,8 @@ def explain_and_print(question: Question) -> None:
         value = getattr(question, name)
         if not 1 <= value <= MOST:
             raise OptionError(f"`{name}` must be from 1 to {MOST}, got {value}")
-    check_outputs({"--json": question.json_file}, [question.model, question.source])
+    check_outputs({"--json": question.json_file, "--html": question.html_file}, [question.model, question.source])
+    check_page(question.html_file)
     profile = operation_prices(question.profile)
     model = load_model(question.model, question.allow_memory)
     network = model.network
@@ -68,19 +74,26 @@ def explain_and_print(question: Question) -> None:
         )  # fmt: skip
     finally:
         progress.close()
-    output.notes((*model.notes, *life.watched.run.sample.notes))
-    parts = [report(life, question.top)]
+    notes = (*model.notes, *life.watched.run.sample.notes)
+    output.notes(notes)
+    told = report(life, question.top, min(WIDTH, question.look.view().width or WIDTH))
     root: Cause | None = None
     down: tuple[Cause, ...] = ()
-    reached: tuple[Wave, ...] = ()
+    reached: tuple[Wave, ...] | None = None
     if question.why:
         root = why(life, depth=question.depth, width=question.width)
         down = way(life)
-        parts.append(why_report(life, root, down))
+        told = replace(told, parts=(*told.parts, why_report(life, root, down)))
     if question.reach:
         assert life.address.position is not None
         assert life.address.channel is not None
         place = life.address.position, life.address.channel
         reached = waves(life.watched, life.address.layer, *place, life.focus, question.depth)
-        parts.append(reach_report(reached, life.focus))
-    output.show("\n\n".join(parts), document(life, root, down, reached), question.json_file)
+        told = replace(told, parts=(*told.parts, reach_table(reached, life.focus)))
+    if question.html_file:
+        from evsim.explain.page import life_page
+
+        facts = (f"{fact}: {source}" for fact, source in network.provenance.items())
+        write_page(question.html_file, life_page(life, root, down, reached, (*facts, *notes), command_line()))
+    content = document(life, root, down, reached or ())
+    output.show(told, content, question.json_file, question.look, kept=question.html_file is not None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from evsim.cli import output
 from evsim.cli.command import command
 from evsim.cli.models import PANEL
-from evsim.cli.shared import ENGINE, INPUT, MODEL, argument, option
+from evsim.cli.shared import ENGINE, INPUT, MODEL, THREADS, argument, option
 
 if TYPE_CHECKING:
     from evsim.cli.looks import Look
@@ -35,7 +35,7 @@ def families(
     rates: Annotated[str, option("published, or one rate for every LIF", MODEL, metavar="RATE")] = "published",
     scale_rates: Annotated[float, option("factor on all rates; none goes beyond 0.9", MODEL)] = 1.0,
     seed: Annotated[int, option("seed of weights and input", MODEL)] = 0,
-    threads: Annotated[int, option("threads that share each layer's work", ENGINE)] = 1,
+    threads: Annotated[int | None, option(THREADS, ENGINE)] = None,
     *,
     json_file: str | None,
     look: "Look",
@@ -74,7 +74,7 @@ def families(
     output.show(report.figures_report(rows), report.figures_document(rows), json_file, look)
 
 
-def _show_ways(seed: int, threads: int, json_file: str | None, look: "Look") -> None:
+def _show_ways(seed: int, threads: int | None, json_file: str | None, look: "Look") -> None:
     from tqdm import tqdm
 
     from evsim.audit import ways as audit

@@ -48,9 +48,9 @@ class Show:
     model: str
     source: str
     slow: bool
-    precision: str
+    precision: str | None
     timesteps: int | None
-    threads: int
+    threads: int | None
     profile: str
     options: ReadOptions
     allow_memory: str | None

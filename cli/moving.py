@@ -32,7 +32,7 @@ class Request:
     timesteps: int | None
     reading: ReadOptions
     profile: str
-    threads: int
+    threads: int | None
     allow_memory: str | None
     csv_file: str | None
     json_file: str | None

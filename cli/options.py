@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evsim.cli import facts, graphs, looks, reading, tracing
-from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, Shared, option, shared, single
+from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, THREADS, Shared, option, shared, single
 
 DASH = "- for stdout alone"
 PROFILE = "prices: a bundled profile (see evsim profiles), or a .toml file"
@@ -17,7 +17,7 @@ SHARED: dict[str, Shared] = {
     "program": tracing.PROGRAM,
     "graph": graphs.GRAPH,
     "timesteps": single(shared("timesteps", int | None, option("timesteps T, if not the model's own", INPUT))),
-    "threads": single(shared("threads", int, option("threads that share each layer's work", ENGINE), 1)),
+    "threads": single(shared("threads", int | None, option(THREADS, ENGINE))),
     "allow_memory": single(shared("allow_memory", str | None, option(ALLOW, ENGINE, metavar="SIZE"))),
     "profile": single(shared("profile", str, option(PROFILE, PRICES, metavar="NAME"), "45nm")),
     "look": looks.LOOK,

@@ -21,7 +21,8 @@ def plot(
     kind: Annotated[
         str,
         option(
-            "energy, rates, operations, costs, anytime, raster, attention, compare, sweep or sensitivity",
+            "energy, rates, operations, costs, anytime, raster, attention, compare, sweep, sensitivity, potential or "
+            "arrivals",
             INPUT,
             metavar="KIND",
         ),

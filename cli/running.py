@@ -30,6 +30,7 @@ from evsim.report.run import demo_report, run_report
 from evsim.timeline import Timeline
 
 if TYPE_CHECKING:
+    from evsim.audit.divergence import Divergence
     from evsim.audit.precision import PrecisionComparison
 
 LOOK = Look()
@@ -41,10 +42,10 @@ class Request:
 
     model: str
     source: str
-    precision: str
+    precision: str | None
     timesteps: int | None
     schedule: str
-    threads: int
+    threads: int | None
     json_file: str | None
     record_spikes: str | None
     save_frames: str | None
@@ -58,6 +59,7 @@ class Request:
     look: Look = LOOK
     include: str | None = None
     trace: str | None = None
+    sharing: bool = False
 
     @property
     def keeps_spikes(self) -> bool:
@@ -88,9 +90,11 @@ def run_and_print(request: Request) -> None:
     model = load_model(request.model, request.allow_memory)
     network = model.network
     sample = api.read(request.source, network, request.timesteps, request.options)
-    both = _in_both(request, network, sample) if request.precision == "both" else None
+    integers = network.quantization is not None
+    both = _in_both(request, network, sample) if request.precision == "both" and not integers else None
+    parted = _in_integers(request, network, sample) if request.precision == "both" and integers else None
     timeline = Timeline() if request.trace else None
-    run = both.single if both else _simulate(request, network, sample, timeline)
+    run = both.single if both else parted.floats if parted else _simulate(request, network, sample, timeline)
     output.notes((*model.notes, *run.sample.notes))
     if request.record_spikes:
         save_spikes(run, request.record_spikes)
@@ -110,6 +114,11 @@ def run_and_print(request: Request) -> None:
 
         report = replace(report, parts=(*report.parts, *precision_parts(both)))
         figures["against_float64"] = precision_document(both)
+    if parted:
+        from evsim.report.divergence import divergence_document, divergence_parts
+
+        report = replace(report, parts=(*report.parts, *divergence_parts(parted)))
+        figures["integers"] = divergence_document((parted,))
     output.show(report, figures, request.json_file, request.look, kept=kept)
 
 
@@ -145,6 +154,7 @@ def _simulate(request: Request, network: Network, sample: api.Sample, timeline: 
             sample,
             record_spikes=request.keeps_spikes,
             detail=request.detailed,
+            sharing=request.sharing,
             anytime=bool(request.html_file or request.json_file or request.look.format == "json"),
             observers=[progress],
             timeline=timeline,
@@ -164,8 +174,27 @@ def _in_both(request: Request, network: Network, sample: api.Sample) -> Precisio
             threads=request.threads,
             record_spikes=request.keeps_spikes,
             detail=request.detailed,
+            sharing=request.sharing,
             progress=progress,
         )
+
+
+def _in_integers(request: Request, network: Network, sample: api.Sample) -> Divergence:
+    """Run a quantized model in float64, what is shown and written, and in its integers."""
+    from evsim.audit.divergence import diverge
+
+    with Progress(2, "run") as progress:
+        (outcome,) = diverge(
+            network,
+            sample,
+            timesteps=request.timesteps,
+            schedule=request.schedule,  # type: ignore[arg-type]
+            threads=request.threads,
+            record_spikes=request.keeps_spikes,
+            detail=request.detailed,
+            progress=progress,
+        )
+    return outcome
 
 
 def demonstrate(save: str | None, look: Look | None = None, *, layers: bool = False) -> None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 from evsim.cli.command import command
-from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, argument, option
+from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, SHARING, argument, option
 
 if TYPE_CHECKING:
     from evsim.cli.looks import Look
@@ -27,8 +27,14 @@ def run(
         option("recording of any format, picture, or .npy", INPUT, "--input", metavar="FILE"),
     ],
     precision: Annotated[
-        str, option("float32, float64 (exact), or both: float32, and what differs", ENGINE, metavar="TYPE")
-    ] = "float32",
+        str | None,
+        option(
+            "float32, float64 (exact), both (float32, and what differs), or int8 or int16 of a quantized model "
+            "[default: float32, or its integers]",
+            ENGINE,
+            metavar="TYPE",
+        ),
+    ] = None,
     schedule: Annotated[str, option("order of events: layer, or time (streaming)", ENGINE, metavar="ORDER")] = "layer",
     record_spikes: Annotated[str | None, option("write the spikes of every LIF (.h5)", OUTPUT, metavar="FILE")] = None,
     save_frames: Annotated[
@@ -46,6 +52,7 @@ def run(
     trace: Annotated[
         str | None, option("write the event queue over time (.json), for Perfetto", OUTPUT, metavar="FILE")
     ] = None,
+    sharing: Annotated[bool, option(SHARING, ENGINE, "--sharing")] = False,
     nonspike: Annotated[
         str,
         option("integers in the paper's estimate: binary-only or integer-as-events", PRICES, metavar="RULE"),
@@ -54,7 +61,7 @@ def run(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
     json_file: str | None,
     html_file: str | None,
@@ -76,6 +83,7 @@ def run(
             look,
             include,
             trace,
+            sharing,
         )
     )  # fmt: skip
 

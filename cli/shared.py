@@ -16,8 +16,13 @@ PRICES = "Energy"
 ENGINE = "Engine"
 OUTPUT = "Output"
 GRAPH = "Facts of a NIR graph"
+SHARING = "also additions under shared sums, by product sparsity, on nonzero weights"
+"""The option of run and eval."""
+
 PANELS = (INPUT, MODEL, GRAPH, READING, OUTPUT, PRICES, ENGINE)
 """Headings of a command's help, in their order; a command's own come behind them."""
+
+THREADS = "threads that share each layer's work [default: all cores]"
 
 
 def _families() -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from evsim.cli.command import command
 from evsim.cli.shared import ENGINE, INPUT, PANELS, argument, option
 
 if TYPE_CHECKING:
+    from evsim.cli.looks import Look
     from evsim.events import ReadOptions
 
 PANEL = "Lessons"
@@ -18,6 +19,7 @@ assert NEURON not in PANELS  # a panel of its own stands behind them
     "evsim explain model.h5 --input dvs.aedat --neuron block.0.attn.q_lif --reach",
     "evsim explain model.h5 --input dvs.aedat --spike block.0.attn.q_lif:44@17@2",
     "evsim explain model.h5 --input dvs.aedat --neuron head_lif --why --json -",
+    "evsim explain model.h5 --input dvs.aedat --neuron head_lif --why --html neuron.html",
     panel=PANEL,
 )
 def explain(
@@ -38,9 +40,11 @@ def explain(
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
     json_file: str | None,
+    html_file: str | None,
+    look: "Look",
 ) -> None:
     """Tell the life of one neuron: what it added up, when it fired, why, and whom it reached."""
     from evsim.cli.explaining import Question, explain_and_print
@@ -48,9 +52,7 @@ def explain(
     explain_and_print(
         Question(
             model, source, neuron, spike, why, reach, depth, width, top, precision, timesteps, threads, json_file,
-            profile,
-            reading,
-            allow_memory,
+            html_file, look, profile, reading, allow_memory,
         )
     )  # fmt: skip
 
@@ -64,12 +66,15 @@ def live(
     model: Annotated[str, argument("MODEL", "model.h5, a checkpoint, or a NIR graph", INPUT)],
     source: Annotated[str, option("recording of any format, picture, or .npy", INPUT, "--input", metavar="FILE")],
     slow: Annotated[bool, option("for a projector: 0.4 s from one event to the next", ENGINE, "--slow")] = False,
-    precision: Annotated[str, option("float32 or float64", ENGINE, metavar="TYPE")] = "float32",
+    precision: Annotated[
+        str | None,
+        option("float32, float64, or int8 or int16 of a quantized model", ENGINE, metavar="TYPE"),
+    ] = None,
     *,
     timesteps: int | None,
     reading: "ReadOptions",
     profile: str,
-    threads: int,
+    threads: int | None,
     allow_memory: str | None,
 ) -> None:
     """Watch the event queue at work: layers, activity, counters; keys pause, step and set the speed."""

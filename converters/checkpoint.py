@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from evsim import hdf5
 from evsim.converters import safetensors
 from evsim.converters.archive import room_of
-from evsim.converters.choose import TOP, arguments_of, check_name, choose, states_of, tensors_of, unwrapped
+from evsim.converters.choose import TOP, arguments_of, begins, check_name, choose, states_of, tensors_of, unwrapped
 from evsim.converters.datasets import read_hdf5
 from evsim.converters.pickles import read_pickle, read_zip
 from evsim.converters.tensors import Tensor
@@ -110,7 +110,7 @@ def read_checkpoint(path: str | Path, weights: str | None = None) -> Checkpoint:
     stored = hdf5.is_hdf5(path)
     if stored or safetensors.recognises(head):
         flat = read_hdf5(path, notes) if stored else safetensors.read_safetensors(path)
-        if weights not in (None, TOP):
+        if weights not in (None, TOP) and not begins(flat, weights):
             raise OptionError(f"{path} holds one set of weights, none under {shown(weights)}; leave `weights` out")
         for key in flat:
             check_name(key, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,7 +56,17 @@ def states_of(root: object) -> dict[str, dict[str, object]]:
     return {}
 
 
-def choose(states: Mapping[str, T], wanted: str | None, path: Path, notes: list[str]) -> T:
+def begins(names: Iterable[object], prefix: str) -> bool:
+    """Whether a name begins with a prefix, wrappers left out: ``student`` of ``module.student._orig_mod.weight``."""
+    texts = [name for name in names if type(name) is str]
+    for wrapper in WRAPPERS:
+        texts = [text.replace(wrapper, "") for text in texts]
+    return any(text.removeprefix("module.").startswith(f"{prefix.rstrip('.')}.") for text in texts)
+
+
+def choose(
+    states: Mapping[str, dict[str, object]], wanted: str | None, path: Path, notes: list[str]
+) -> dict[str, object]:
     """Return the one dict of weights that is wanted, or that alone is there beside averages.
 
     Raises
@@ -66,6 +76,8 @@ def choose(states: Mapping[str, T], wanted: str | None, path: Path, notes: list[
     """
     names = ", ".join(shown(name) for name in list(states)[:MOST_SHOWN])
     if wanted is not None:
+        if wanted not in states and len(under := [name for name in states if begins(states[name], wanted)]) == 1:
+            wanted = under[0]  # a prefix within it, which is dropped where families are known
         if wanted not in states:
             raise OptionError(f"{path} has no weights under {shown(wanted)}; `weights` can be one of: {names}")
         if len(states) > 1:

@@ -7,6 +7,7 @@ leads to a `Family`. None is loaded before it is needed: evsim's own families ar
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 
 from evsim.converters import (
@@ -28,6 +29,9 @@ from evsim.converters.presets import Preset
 from evsim.errors import OptionError, PluginError
 
 GROUP = "evsim.converters"
+
+MOST_NEAR, NEAR = 3, 0.6
+"""Presets that are named where one is unknown, and how like its name they must be: else all are listed."""
 
 BUILT_IN: dict[str, Family] = {
     family.name: family
@@ -119,10 +123,11 @@ def find_preset(name: str, option: bool = True) -> Preset:
         if name in family.presets:
             return family.presets[name]
         known += family.presets
-    names = ", ".join(sorted(known))
+    near = get_close_matches(name, known, MOST_NEAR, NEAR)
+    names = f"near are {', '.join(near)}; evsim families lists all" if near else f"known are {', '.join(sorted(known))}"
     if option:
-        raise OptionError(f"`preset={name}` is unknown; known are {names}")
-    raise OptionError(f"no preset is named {name}; known are {names}")
+        raise OptionError(f"`preset={name}` is unknown; {names}")
+    raise OptionError(f"no preset is named {name}; {names}")
 
 
 def _points() -> list[EntryPoint]:

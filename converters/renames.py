@@ -85,11 +85,12 @@ def unknown(checkpoint: Checkpoint, families: Families) -> CheckpointError:
     name, there, missing, other = near
     if there:
         text += f"nearest is {name}, of which {len(there)} kinds of keys are there ({_some(there)})"
+        text += f" and {len(missing)} are missing ({_some(missing)})" if missing else ""
+        text += f", while {len(other)} are not its own ({_some(other)})" if other else ""
     else:
-        text += f"nearest is {name}, of whose kinds of keys none is there"
-    text += f" and {len(missing)} are missing ({_some(missing)})" if missing else ""
-    text += f", while {len(other)} are not its own ({_some(other)})" if other else ""
-    return CheckpointError(text + "; if they are its modules under other names, map them by `keys=map.toml`")
+        text += f"nearest is {name}, of whose {len(missing)} kinds of keys none is there"
+    ways = "if they are its modules under other names, map them by `keys=map.toml`; a model of other code can be traced"
+    return CheckpointError(f"{text}; {ways}: `from_torch=own.py:factory`")
 
 
 def nearest(shapes: Shapes, families: Families) -> tuple[str, list[str], list[str], list[str]] | None:
@@ -116,9 +117,22 @@ def nearest(shapes: Shapes, families: Families) -> tuple[str, list[str], list[st
 
 def _alone(checkpoint: Checkpoint, families: Families, weights: str | None) -> Checkpoint | None:
     """Return a checkpoint that fits one of these families, without prefix and losses; None if none fits."""
-    if any(family.fits(checkpoint.shapes) for family in families.values()):
+    if _fits(checkpoint.shapes, families) and not _fits(_inside(checkpoint.shapes, _prefix(weights)), families):
         return _without_losses(checkpoint)
     return _without_prefix(checkpoint, families, weights)
+
+
+def _fits(shapes: Shapes, families: Families) -> bool:
+    return any(family.fits(shapes) for family in families.values())
+
+
+def _prefix(weights: str | None) -> str:
+    """Return how keys begin that lie under a name."""
+    return f"{(weights or '').rstrip('.')}."
+
+
+def _inside(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
+    return {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
 
 
 def _of_others() -> Families:
@@ -136,12 +150,18 @@ def _without_prefix(checkpoint: Checkpoint, families: Families, weights: str | N
     for prefix in _prefixes(shapes):
         if any(prefix.startswith(outer) for outer in found):
             continue
-        inner = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
-        if any(family.fits(inner) for family in families.values()):
+        if _fits(_inside(shapes, prefix), families):
             found.append(prefix)
     if not found:
         return None
-    named = [prefix for prefix in found if prefix.rstrip(".") == (weights or "").rstrip(".")]
+    asked = _prefix(weights)
+    named = [prefix for prefix in found if prefix == asked]
+    if not named and _inside(shapes, asked):
+        names = ", ".join(prefix.rstrip(".") for prefix in found)
+        raise OptionError(
+            f"{checkpoint.path}: under {shown(asked.rstrip('.'))} is no network that evsim knows; `weights` can be one "
+            f"of: {names}"
+        )
     plain = named or [prefix for prefix in found if not EMA.search(prefix)] or found
     if len(plain) > 1:
         names = ", ".join(prefix.rstrip(".") for prefix in plain)

@@ -24,6 +24,8 @@ writes the two files of this example:
     runs what was read, a file, or an array: frames [T, 2, H, W] of event counts, or an image [C, H, W].
 ``evaluate``
     runs a whole data set, such as ``evsim.datasets.open_dataset`` lists, in as many processes as wanted.
+``quantize``
+    gives a network integer weights, so that it runs in integers alone, the same bits on every machine.
 ``Evaluation``
     is what that brings: ``accuracy``, ``anytime``, ``energy(...)``, arrays by sample, ``to_dict``, ``to_dataframe``.
 ``Run``
@@ -47,10 +49,11 @@ if TYPE_CHECKING:
     from evsim.evaluation.evaluate import evaluate
     from evsim.evaluation.outcome import Evaluation
     from evsim.network import Network
+    from evsim.quantizing import quantize
     from evsim.tracing import from_torch
 
 __version__ = "0.1.0"
-__all__ = ["Evaluation", "Network", "Run", "convert", "evaluate", "from_torch", "load", "read", "simulate"]
+__all__ = ["Evaluation", "Network", "Run", "convert", "evaluate", "from_torch", "load", "quantize", "read", "simulate"]
 
 _HOMES = {
     "Evaluation": "evsim.evaluation.outcome",
@@ -60,6 +63,7 @@ _HOMES = {
     "evaluate": "evsim.evaluation.evaluate",
     "from_torch": "evsim.tracing",
     "load": "evsim.api",
+    "quantize": "evsim.quantizing",
     "read": "evsim.api",
     "simulate": "evsim.api",
 }

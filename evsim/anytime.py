@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from evsim.counters import Counts, Ints
 from evsim.engine import Simulator
+from evsim.kernels.threads import Workers
 from evsim.layers.plan import Stage
 from evsim.layers.readout import TimeAverage
 from evsim.layers.reals import as_real
@@ -115,7 +116,7 @@ class Anytime:
             inputs = tuple(packets[source] for source in stage.sources)
             for node in stage.nodes:
                 if node.name in entries:
-                    sops, macs = _operations(*entries[node.name], inputs[0])
+                    sops, macs = _operations(*entries[node.name], inputs[0], stage.workers)
                     operations = [operations[0] + sops, operations[1] + macs]
             stage.layer.reset()
             output = stage.step(inputs, context)
@@ -123,10 +124,12 @@ class Anytime:
             packets[stage.name] = output
         end = packets[self._simulator.network.nodes[-1].name]
         assert isinstance(end, RealMap)
-        return end.values[0, 0, : end.channels], (operations[0], operations[1])
+        values, integers = end.values[0, 0, : end.channels], context.quantization
+        logits = np.ldexp(values.astype(np.float64), -integers.fraction) if integers else values
+        return logits, (operations[0], operations[1])
 
 
-def _operations(work: Work, row: Row, packet: Packet) -> tuple[int, int]:
+def _operations(work: Work, row: Row, packet: Packet, workers: Workers) -> tuple[int, int]:
     """Return SOPs and MACs of a layer that runs once, on what it reads."""
     steps = packet.start + packet.steps
     tally = tally_of(work, row, np.zeros((COLUMNS, steps), np.int64), np.zeros(steps, np.bool_))
@@ -135,9 +138,9 @@ def _operations(work: Work, row: Row, packet: Packet) -> tuple[int, int]:
     when = slice(packet.start, steps)
     if isinstance(packet, SpikeMap):
         spikes = np.bitwise_count(packet.words).sum(axis=2, dtype=np.int64)
-        tally.gather(when, spikes, spikes.sum(axis=1))
+        tally.gather(when, spikes if tally.by_position else spikes.sum(axis=1))
     else:
-        tally.multiply(when, packet)
+        tally.multiply(when, packet, workers)
     zeros = np.zeros(steps, np.int64)
     counted = tally.counts(zeros, zeros, zeros)
     return int(counted.sops.sum()), int(counted.macs.sum())

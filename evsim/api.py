@@ -28,6 +28,7 @@ from evsim.kernels.threads import check_threads
 from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
+from evsim.sharing import SharingMeter
 from evsim.spiketrains import SpikeTrains
 from evsim.timeline import Timeline
 from evsim.traffic import TrafficMeter
@@ -82,6 +83,8 @@ class Run:
         LIF name to its spikes, booleans [T, ...], if recorded.
     answers
         What would have been answered after each timestep, and for how many operations, if asked for.
+    threads
+        Threads that shared the work.
     """
 
     network: Network
@@ -92,6 +95,7 @@ class Run:
     counts: Counts
     spikes: SpikeTrains = field(default_factory=SpikeTrains)
     answers: Answers | None = None
+    threads: int = 1
 
     def __repr__(self) -> str:
         return "\n".join(self._lines())
@@ -152,7 +156,7 @@ class Run:
         Parameters
         ----------
         method
-            Name of the method; "counted-memory" needs ``simulate(..., detail=True)``.
+            Name of the method; "counted-memory" needs ``simulate(..., detail=True)``, "sharing" ``sharing=True``.
         profile
             Bundled name, TOML file or `Profile`; by default one that the method can use.
         options
@@ -246,11 +250,12 @@ def simulate(
     sample: Sample | ArrayLike | str | Path,
     *,
     timesteps: int | None = None,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     schedule: Schedule = "layer",
-    threads: int = 1,
+    threads: int | None = None,
     record_spikes: bool = False,
     detail: bool = False,
+    sharing: bool = False,
     anytime: bool = False,
     observers: Sequence[Observer] = (),
 ) -> Run:
@@ -269,6 +274,8 @@ def simulate(
         Whether to keep the spikes of every LIF layer.
     detail
         Whether to measure what moves in every layer too, for the energy method "counted-memory".
+    sharing
+        Whether to count additions under shared sums and operations on nonzero weights too, for the method "sharing".
     anytime
         Whether to find out too what would have been answered after each timestep.
     observers
@@ -281,7 +288,15 @@ def simulate(
     """
     taken = _sample(sample, network, timesteps)
     simulator = Simulator(network, taken.timesteps if timesteps is None else timesteps, precision, schedule, threads)
-    return run_on(simulator, taken, record_spikes=record_spikes, detail=detail, anytime=anytime, observers=observers)
+    return run_on(
+        simulator,
+        taken,
+        record_spikes=record_spikes,
+        detail=detail,
+        sharing=sharing,
+        anytime=anytime,
+        observers=observers,
+    )
 
 
 def run_on(
@@ -290,6 +305,7 @@ def run_on(
     *,
     record_spikes: bool = False,
     detail: bool = False,
+    sharing: bool = False,
     anytime: bool = False,
     observers: Sequence[Observer] = (),
     timeline: Timeline | None = None,
@@ -301,12 +317,12 @@ def run_on(
     network = simulator.network
     taken = _sample(sample, network, simulator.timesteps)
     counter, recorder = Counter(network, simulator.timesteps), SpikeRecorder(network)
-    meter = TrafficMeter(network, simulator.timesteps) if detail else None
+    meters = [Meter(network, simulator.timesteps) for Meter in (TrafficMeter,) * detail + (SharingMeter,) * sharing]
     earlier = Anytime(simulator) if anytime else None
     watching: list[Observer] = [
         counter,
         *([recorder] if record_spikes else []),
-        *([meter] if meter else []),
+        *meters,
         *([earlier] if earlier else []),
         *observers,
     ]
@@ -317,12 +333,15 @@ def run_on(
     spikes = SpikeTrains(recorder.trains if record_spikes else {})
     if closing := next(iter(network.closing), ""):
         taken = replace(taken, notes=(*taken.notes, f"the network has cycles ({closing}): run timestep by timestep"))
-    counts = meter.attached(counter.counts()) if meter else counter.counts()
+    counts = counter.counts()
+    for meter in meters:
+        counts = meter.attached(counts)
     answers = earlier.answers(logits, counts) if earlier else None
-    return Run(network, taken, simulator.timesteps, simulator.dtype.name, logits, counts, spikes, answers)
+    precision = simulator.precision
+    return Run(network, taken, simulator.timesteps, precision, logits, counts, spikes, answers, simulator.threads)
 
 
-def check_run(threads: int, timesteps: int | None = None) -> None:
+def check_run(threads: int | None, timesteps: int | None = None) -> None:
     """Refuse numbers that no run can have, for those who do long work before they run.
 
     Raises

@@ -16,6 +16,7 @@ from evsim.errors import OptionError
 from evsim.geometry import VIRTUAL, Geometry, RowKind, dense_macs
 from evsim.movement import Ints, Traffic, is_maximum
 from evsim.primitives import Kind
+from evsim.sharedsums import ON_REQUEST, SharedSums
 
 __all__ = [
     "ROW_TYPES", "AttentionCounts", "Counts", "Ints", "LayerCounts", "NeuronCounts", "RowCounts", "SynapseCounts",
@@ -66,8 +67,8 @@ class RowCounts:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SynapseCounts(RowCounts):
-    """Counts of a convolution or linear layer.
+class SynapseCounts(SharedSums, RowCounts):
+    """Counts of a convolution or linear layer, with shared sums if they were asked for.
 
     Attributes
     ----------
@@ -304,6 +305,12 @@ class Counts:
         return int(sum(layer.macs.sum() for layer in self.layers))
 
     @property
+    def shares(self) -> bool:
+        """Whether shared sums were counted."""
+        asked = (layer.nonzero_weight_operations for layer in self.layers if isinstance(layer, SynapseCounts))
+        return any(each is not None for each in asked)
+
+    @property
     def dense_macs(self) -> int:
         """Dense multiply-accumulates of conv and linear layers, attention left out."""
         return sum(layer.dense_macs for layer in self.layers if isinstance(layer, SynapseCounts))
@@ -345,7 +352,8 @@ def _difference(one: Counts, other: Counts) -> str:
 
 def _merged_layers(rows: tuple[LayerCounts, ...]) -> LayerCounts:
     traffic = [row.traffic for row in rows if row.traffic is not None]
-    changes = {key: _sum(rows, key) for key in _summed(rows[0])}
+    lacking = {key: None for key in ON_REQUEST for row in rows if getattr(row, key, 0) is None}
+    changes = lacking | {key: _sum(rows, key) for key in _summed(rows[0]) if key not in lacking}
     if isinstance(rows[0], AttentionCounts) and rows[0].operations:
         parts = [row.operations for row in rows if isinstance(row, AttentionCounts)]
         changes["operations"] = {key: np.add.reduce([part[key] for part in parts]) for key in parts[0]}

@@ -8,6 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from evsim.counters import AttentionCounts, Counts, Ints, LayerCounts, SynapseCounts
+from evsim.sharedsums import ON_REQUEST, SHARED_SUMS
 
 MOST_VALUES = 2**48
 """Values of a map, and weights of a layer: beyond what any machine holds."""
@@ -80,6 +81,24 @@ def _faults(layer: LayerCounts) -> Iterator[str]:
         for what in ("sops", "macs"):
             if (getattr(layer, what) > size.dense_macs * layer.samples).any():
                 yield f"has more {what} than dense operations"
+        yield from _sharing_faults(layer)
+
+
+def _sharing_faults(layer: SynapseCounts) -> Iterator[str]:
+    """Say what shared sums cannot be: more than there is without, of other values than spikes, counted in part."""
+    own = [name for name in ON_REQUEST if getattr(layer, name) is not None]
+    wanted = ON_REQUEST if layer.input_kind == "spikes" else ON_REQUEST[len(SHARED_SUMS) :]
+    if own and own != list(wanted):
+        yield f"has of its shared sums {', '.join(own)}, where runs count {', '.join(wanted)}"
+    operations = layer.sops if layer.input_kind == "spikes" else layer.macs
+    for what in ("shared_additions", "product_additions", "nonzero_weight_operations"):
+        number = getattr(layer, what)
+        if number is not None and (number > operations).any():
+            yield f"has more {what} than operations"
+    for kind in ("shared", "product"):
+        kept, weights = getattr(layer, f"{kind}_kept"), getattr(layer, f"{kind}_weights")
+        if kept is not None and weights is not None and (kept > weights).any():
+            yield f"has more {kind}_kept than {kind}_weights"
 
 
 def _attention_faults(layer: AttentionCounts) -> Iterator[str]:

@@ -37,6 +37,7 @@ from evsim.origin import Origin, array_digest, network_digest, origin
 from evsim.ownfiles import own_kind
 from evsim.primitives import Kind
 from evsim.schema import LARGEST, SchemaError, build, checked, is_of, parsed, printable, shown
+from evsim.sharedsums import ON_REQUEST
 
 __all__ = [
     "COUNTERS", "FORMAT", "SCALARS", "SCHEMA", "CountsError", "Origin", "Stored", "array_digest", "fill", "load",
@@ -58,7 +59,7 @@ SCALARS: Mapping[str, Any] = {
 COUNTERS = (
     "input_nonzeros", "input_size", "input_sum", "sops", "macs", "bias_adds", "neuron_updates", "sops_other_order",
     "acs_unrolled", "spikes", "sops_per_head", "sops_other_order_per_head", "operand_nonzeros",
-    "sops_unrolled_per_head", "nonzeros",
+    "sops_unrolled_per_head", "nonzeros", *ON_REQUEST,
 )  # fmt: skip
 """Datasets of counters; a kind of row has a part of them, some by its other counters."""
 
@@ -176,6 +177,9 @@ def merge(paths: Sequence[str | Path]) -> tuple[Stored, tuple[str, ...]]:
     lacking = [str(p) for p, s in zip(paths, parts, strict=True) if any(x.traffic is None for x in s.counts.layers)]
     if lacking and len(lacking) < len(parts):
         notes.append(f"traffic is left out, for it is missing in {', '.join(lacking)}")
+    lacking = [str(p) for p, s in zip(paths, parts, strict=True) if not s.counts.shares]
+    if lacking and len(lacking) < len(parts):
+        notes.append(f"shared sums are left out, for they are missing in {', '.join(lacking)}")
     first = parts[0].origin
     precisions = {part.origin.precision for part in parts}
     precision = first.precision if len(precisions) == 1 else ", ".join(sorted(precisions))
@@ -194,6 +198,8 @@ def _oldest_schema(counts: Counts) -> int:
 
 def _is_later(row: LayerCounts) -> bool:
     if isinstance(row, AttentionCounts) and (row.operations or row.sops_unrolled_per_head is not None):
+        return True
+    if any(getattr(row, key, None) is not None for key in ON_REQUEST):
         return True
     return row.geometry.is_later or (isinstance(row, NeuronCounts) and row.nonzeros is not None)
 

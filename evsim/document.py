@@ -40,6 +40,7 @@ def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "bin
             "label": run.label(run.prediction),
             "logits": [float(v) for v in run.logits],
         },
+        "run": {"threads": run.threads},
         **counted(run.counts, profile, nonspike),
         **({} if run.answers is None else {"anytime": _moments(run.answers, profile)}),
     }
@@ -54,6 +55,7 @@ def counted(counts: Counts, profile: Profile | None = None, nonspike: NonSpike =
         "layers": [
             {
                 **_row(layer),
+                **({"sharing": sharing_of(layer)} if counts.shares else {}),
                 "paper": {**asdict(rows[layer.name]), "energy_mj": theirs[layer.name]},
                 "energy_mj": mine[layer.name],
             }
@@ -71,6 +73,7 @@ def counted(counts: Counts, profile: Profile | None = None, nonspike: NonSpike =
                 "bias_adds": int(sum(layer.bias_adds.sum() for layer in counts.layers)),
                 "neuron_updates": int(sum(layer.neuron_updates.sum() for layer in counts.layers)),
             },
+            **({"sharing": sharing_totals(counts)} if counts.shares else {}),
         },
         "profile": {"name": profile.name, "e_ac_pj": profile.e_ac_pj, "e_mac_pj": profile.e_mac_pj},
     }
@@ -140,6 +143,45 @@ def _row(layer: LayerCounts) -> dict[str, Any]:
         "levels": own["levels"],
         "attention": own["attention"],
         "operations": own["operations"],
+    }
+
+
+def sharing_of(layer: LayerCounts) -> dict[str, Any] | None:
+    """Return what was counted of a layer's shared sums and nonzero weights; None of rows that have no weights."""
+    if not isinstance(layer, SynapseCounts) or layer.nonzero_weight_operations is None:
+        return None
+    kinds = ((layer.shared_weights, layer.shared_sums, layer.shared_kept),
+             (layer.product_weights, layer.product_sums, layer.product_kept))  # fmt: skip
+    return {
+        **{name: _shared(*kind) for name, kind in zip(("quads", "product"), kinds, strict=True)},
+        "nonzero_weight_operations": _total(layer.nonzero_weight_operations),
+    }
+
+
+def _shared(weights: Ints | None, sums: Ints | None, kept: Ints | None) -> dict[str, int] | None:
+    if weights is None or sums is None or kept is None:
+        return None
+    return {
+        "additions": _total(weights) + _total(sums),
+        "weights_added": _total(weights),
+        "sums_added": _total(sums),
+        "sums_kept": _total(kept),
+    }
+
+
+def sharing_totals(counts: Counts) -> dict[str, Any]:
+    """Return sums over the layers with weights: what those that read spikes share, and operations on nonzero weights.
+
+    `sops` and `operations` are the same without sharing, and on all weights.
+    """
+    told = [(layer, sharing) for layer in counts.layers if (sharing := sharing_of(layer))]
+    shared = [(layer, sharing) for layer, sharing in told if sharing["quads"]]
+    nothing = _shared(*np.zeros((3, 1), np.int64)) or {}
+    return {
+        "sops": sum(_total(layer.sops) for layer, _ in shared),
+        **{kind: {key: sum(each[kind][key] for _, each in shared) for key in nothing} for kind in ("quads", "product")},
+        "operations": sum(_total(layer.sops) + _total(layer.macs) for layer, _ in told),
+        "nonzero_weight_operations": sum(sharing["nonzero_weight_operations"] for _, sharing in told),
     }
 
 

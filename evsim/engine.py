@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,24 +27,28 @@ from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
 from evsim.layers.ranges import could_overflow, find_fault
 from evsim.layers.time import Delaying
+from evsim.magnitudes import check_magnitudes
 from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Observer
+from evsim.quantized import WEIGHTS, chosen_precision
+from evsim.reach import reaches
 from evsim.spikes import Packet, RealMap
 from evsim.timeline import Timeline
 
 Schedule = Literal["time", "layer"]
-Precision = Literal["float32", "float64"]
+Precision = Literal["float32", "float64", "int8", "int16"]
 
 
-@dataclass(order=True)
-class Event:
-    """A packet on its way to input `port` of the stage of rank `rank`; ordered by `key` alone."""
+class Event(NamedTuple):
+    """A packet on its way to input `port` of the stage of rank `rank`; the first three order it, no two share them."""
 
-    key: tuple[int, int, int]
-    rank: int = field(compare=False)
-    port: int = field(compare=False)
-    packet: Packet = field(compare=False)
+    major: int
+    minor: int
+    number: int
+    rank: int
+    port: int
+    packet: Packet
 
 
 class EventQueue:
@@ -59,7 +62,7 @@ class EventQueue:
     def push(self, rank: int, port: int, packet: Packet) -> None:
         """Address a packet to an input of a stage."""
         major, minor = (packet.start, rank) if self._by_time else (rank, packet.start)
-        heapq.heappush(self._heap, Event((major, minor, self._number), rank, port, packet))
+        heapq.heappush(self._heap, Event(major, minor, self._number, rank, port, packet))
         self._number += 1
 
     def pop(self) -> Event:
@@ -80,12 +83,13 @@ class Simulator:
     timesteps
         T; the model's own by default.
     precision
-        "float32" or "float64", of weights, sums and membrane potentials.
+        "float32" or "float64", of weights, sums and membrane potentials; "int8" or "int16" of an integer network, by
+        its weights. By default its integers, if it has any, else float32.
     schedule
         Order of events, see the module. A network with cycles runs by timestep, whatever is asked for: the attribute
         `schedule` says so.
     threads
-        Threads that share each layer's work; no result depends on it.
+        Threads that share each layer's work, by default as many as there are cores to run on; no result depends on it.
     apart
         Whether no layers are fused, so that observers see the currents of all neurons; no result depends on it.
 
@@ -102,27 +106,31 @@ class Simulator:
         self,
         network: Network,
         timesteps: int | None = None,
-        precision: Precision = "float32",
+        precision: Precision | None = None,
         schedule: Schedule = "layer",
-        threads: int = 1,
+        threads: int | None = None,
         *,
         apart: bool = False,
     ) -> None:
-        if precision not in ("float32", "float64"):
-            raise OptionError(f"`precision` must be float32 or float64, got {precision}")
+        precision = chosen_precision(network.quantization, precision)
         if schedule not in ("time", "layer"):
             raise OptionError(f"`schedule` must be time or layer, got {schedule}")
-        check_threads(threads)
+        threads = check_threads(threads)
         self.network = network
         self.timesteps = network.spec.timesteps if timesteps is None else timesteps
         check_timesteps(self.timesteps)
         self.schedule: Schedule = "time" if network.closing else schedule
         schedule, self.threads = self.schedule, threads
-        self.dtype = np.dtype(precision)
+        self.precision: str = precision
+        self._integers = network.quantization if precision in WEIGHTS else None
+        self.dtype: np.dtype[Any] = np.dtype(np.int32 if self._integers else precision)
         self.apart = apart
         check_needs(network, self.timesteps, precision, schedule, threads, apart=apart)
-        self._context = Context(self.dtype, Workers(threads), schedule == "time")
+        self._context = Context(self.dtype, Workers(threads), schedule == "time", self._integers)
         try:
+            if self._integers:
+                self._known = reaches(self._integers)
+                check_magnitudes(network, self._known, 1, self.timesteps)
             self._intake = Intake(network, self.timesteps, self.dtype, schedule == "time")
             self.stages = plan(network, self.timesteps, self._context, apart=apart)
         except NetworkError as error:
@@ -171,8 +179,7 @@ class Simulator:
             where one image would do.
         """
         if source.ndim == 4 and self.network.spec.kind == "image":
-            precision = self.dtype.name
-            check_needs(self.network, self.timesteps, precision, self.schedule, self.threads, static=False)
+            check_needs(self.network, self.timesteps, self.precision, self.schedule, self.threads, static=False)
         with np.errstate(over="ignore", invalid="ignore"):  # values that could overflow are looked at
             return self._run(source, observers, timeline)
 
@@ -194,14 +201,16 @@ class Simulator:
                 for packet in stage.layer.beginnings():
                     self._send(queue, stage.name, packet)
         while queue:
-            event = queue.pop()
-            stage = self.stages[event.rank]
-            ports = waiting.setdefault((event.rank, event.packet.start), {})
-            ports[event.port] = event.packet
-            if len(ports) < len(stage.sources):
-                continue
-            inputs = tuple(ports[port] for port in range(len(ports)))
-            del waiting[event.rank, event.packet.start], ports
+            _, _, _, rank, port, packet = queue.pop()
+            stage = self.stages[rank]
+            inputs: tuple[Packet, ...] = (packet,)
+            if len(stage.sources) > 1:
+                ports = waiting.setdefault((rank, packet.start), {})
+                ports[port] = packet
+                if len(ports) < len(stage.sources):
+                    continue
+                inputs = tuple(ports[port] for port in range(len(ports)))
+                del waiting[rank, packet.start], ports
             if timeline is not None:
                 timeline.begin()
             output = stage.step(inputs, self._context)
@@ -216,24 +225,38 @@ class Simulator:
                 observer.observe(stage, inputs, output)
             if output is None:
                 continue
-            if event.rank == len(self.stages) - 1:
+            if rank == len(self.stages) - 1:
                 assert isinstance(output, RealMap)
-                logits = output.values[0, 0, : output.channels]
+                logits = self._read(output.values[0, 0, : output.channels])
             self._send(queue, stage.name, output)
         assert logits is not None
         return logits
 
+    def _read(self, logits: NDArray[np.generic]) -> NDArray[np.floating]:
+        """Return logits as floats, whole numbers of 2^-F exactly."""
+        if self._integers is None:
+            return logits  # type: ignore[return-value]
+        return np.ldexp(logits.astype(np.float64), -self._integers.fraction)
+
     def _watches(self, source: NDArray[np.generic]) -> bool:
-        """Return whether a run of the source could overflow; then stages are planned apart, so that all is seen."""
+        """Return whether a run of the source could overflow; then stages are planned apart, so that all is seen.
+
+        An integer network of which that cannot be ruled out does not run.
+        """
         largest = max(float(source.max()), -float(source.min()))
         if largest <= self._safe_up_to:
+            return False
+        if self._integers:
+            if self.network.input.kind == "integers":
+                check_magnitudes(self.network, self._known, int(largest), self.timesteps)
+            self._safe_up_to = largest
             return False
         if not could_overflow(self.network, self.stages, largest, self.timesteps, self.dtype):
             self._safe_up_to = largest
             return False
         if not self.apart:
             self.apart = True
-            check_needs(self.network, self.timesteps, self.dtype.name, self.schedule, self.threads, apart=True)
+            check_needs(self.network, self.timesteps, self.precision, self.schedule, self.threads, apart=True)
             self.stages = plan(self.network, self.timesteps, self._context, apart=True)
             self._readers = self._connect()
         return True

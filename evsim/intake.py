@@ -18,6 +18,9 @@ from evsim.workload import rows
 LARGEST_COUNT = 2**31 - 1
 """Largest integer on an edge of the network: event counts, and sums of them, are int32."""
 
+LARGEST_FIXED = 2**15
+"""Magnitude that the numbers of an integer network's image stay below."""
+
 LARGEST_PRODUCT = 2**53
 """Largest number of operations of a head of attention on integers at a timestep: they are counted as float64."""
 
@@ -48,6 +51,8 @@ class Intake:
     def __init__(self, network: Network, timesteps: int, dtype: np.dtype[np.floating], streaming: bool) -> None:
         self.network, self.timesteps, self.dtype, self.streaming = network, timesteps, dtype, streaming
         self._events = network.input.kind == "integers"
+        in_units = dtype.kind == "i" and not self._events and network.quantization is not None
+        self._fraction = network.quantization.input_fraction if in_units and network.quantization else None
         self._framed = network.spec.kind != "image"  # one frame per timestep
         self._repeated = next((node.name for node in network.nodes if getattr(node, "repeated", False)), "")
         self._exact_up_to = -1  # largest count for which everything is known to stay exact
@@ -69,6 +74,8 @@ class Intake:
         """
         self._check(source)
         static = source.ndim == 3
+        if self._fraction is not None:
+            source = self._fixed(source)
         frames = source[np.newaxis] if static else source
         count, channels, height, width = frames.shape
         maps = np.empty((count, height * width, channels), np.int32 if self._events else self.dtype)
@@ -95,8 +102,21 @@ class Intake:
             self._check_integers(int(source.max()))
             return
         largest = max(float(source.max()), -float(source.min()))
-        if largest > float(np.finfo(self.dtype).max):
+        if self._fraction is None and largest > float(np.finfo(self.dtype).max):
             raise RecordingError(f"the input holds {largest:g}, which {self.dtype.name} cannot; mend the file")
+
+    def _fixed(self, source: NDArray[np.generic]) -> NDArray[np.int32]:
+        """Return real values in units of 2^-f, which must fit into 16 bits."""
+        assert self._fraction is not None
+        units = np.rint(np.ldexp(source.astype(np.float64), self._fraction))
+        most = np.abs(units).max(initial=0.0)
+        if not most < LARGEST_FIXED:
+            value = source.flat[int(np.abs(units).argmax())]
+            raise RecordingError(
+                f"the input holds {float(value):g}, but images of this integer network stay below "
+                f"{LARGEST_FIXED >> self._fraction}; quantize it for such images, or run it with `precision=float32`"
+            )
+        return units.astype(np.int32)
 
     def _check_shape(self, source: NDArray[np.generic]) -> None:
         node = self.network.input

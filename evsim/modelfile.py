@@ -1,19 +1,16 @@
 """``model.h5``: a network as an HDF5 file. The layout is documented in docs/model-format.md.
 
 The graph and the input specification are JSON attributes, one walk over the dataclasses; the weights are datasets
-named as in `Network.weights`.
+named as in `Network.weights`. Integer weights stand apart, see `evsim.storedweights`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from evsim import hdf5
 from evsim.errors import ModelFileError, NetworkError
@@ -22,6 +19,7 @@ from evsim.inputspec import INTERPOLATIONS, LATER, InputSpec
 from evsim.network import NODE_TYPES, Network, Node, Origin, attributes, oldest_schema
 from evsim.ownfiles import own_kind
 from evsim.schema import LONGEST_NAME, SchemaError, build, parsed, printable, shown
+from evsim.storedweights import StoredWeights, save_weights, stored_weights
 
 SCHEMA = 2
 """Version of the layout; a reader refuses newer ones. What needs nothing newer is written as schema 1."""
@@ -72,15 +70,15 @@ def save(network: Network, path: str | Path) -> None:
         file.create_dataset("nodes", data=json.dumps(nodes))
         file.create_dataset("labels", data=json.dumps(network.labels))
         file.create_dataset("provenance", data=json.dumps(dict(network.provenance)))
-        weights = file.create_group("weights")
-        for key in network.weights:
-            weights.create_dataset(key, data=network.weights[key])
+        save_weights(file, network)
 
     hdf5.write(path, fill, LIBVER)
 
 
 def schema_of(network: Network) -> int:
     """Return the oldest schema that can hold a network; its readers refuse what they would take for something else."""
+    if network.quantization:
+        return 2
     told, newer = _fields(network.spec), ("interpolation", *LATER)
     return 2 if any(name in told for name in newer) or told["frames"] == "bin" else oldest_schema(network)
 
@@ -136,7 +134,7 @@ def _loaded(path: Path, file: hdf5.File) -> Network:
     nodes = _nodes(parsed(file.text("nodes")))
     _check_names(nodes)
     labels, provenance = parsed(file.text("labels")), parsed(file.text("provenance"))
-    weights = _Stored(file)
+    weights = stored_weights(file, told.get("quantization"))
     origin = Origin(str(path), path.stat().st_size)
     network = _network(meta, spec, nodes, weights, labels, provenance, origin)
     _check_maps(network)
@@ -188,7 +186,7 @@ def _network(
     meta: object,
     spec: InputSpec,
     nodes: tuple[Node, ...],
-    weights: _Stored,
+    weights: StoredWeights,
     labels: object,
     provenance: object,
     origin: Origin,
@@ -201,7 +199,10 @@ def _network(
         raise SchemaError("names, labels and provenance are texts")
     name, family, variant = (printable(str(name)) for name in names)
     told = {printable(fact): printable(text) for fact, text in provenance.items()}
-    return Network(name, family, variant, spec, nodes, weights, tuple(map(printable, labels)), told, origin)
+    known = tuple(map(printable, labels))
+    return Network(
+        name, family, variant, spec, nodes, weights.floats, known, told, origin, quantization=weights.quantization
+    )
 
 
 def _check_names(nodes: Iterable[Node]) -> None:
@@ -218,44 +219,3 @@ def _check_maps(network: Network) -> None:
         if shape.positions * shape.channels > LARGEST_MAP:
             size = 4 * shape.positions * shape.channels
             raise NetworkError(f"{node.name} emits {shape}, {size} bytes at each timestep; at most {4 * LARGEST_MAP}")
-
-
-class _Stored(Mapping[str, NDArray[np.floating]]):
-    """Weights in the file, read and checked on access."""
-
-    def __init__(self, file: hdf5.File) -> None:
-        above = "weights/"
-        self._file = file
-        self._kinds = {name.removeprefix(above): m for name, m in file.members.items() if name.startswith(above)}
-        file.check_claims(above + key for key in self._kinds)
-
-    @property
-    def direct(self) -> bool:
-        """Whether all lie in the file as they are."""
-        return all(member.offset is not None for member in self._kinds.values())
-
-    def __getitem__(self, key: str) -> NDArray[np.floating]:
-        if key not in self._kinds:
-            raise KeyError(key)
-        values: NDArray[np.floating] = self._file.read(f"weights/{key}")
-        if not np.isfinite(values).all():
-            raise ModelFileError(f"{self._file.path}: the weights {key} hold NaN or infinite values; convert again")
-        return values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._kinds)
-
-    def __len__(self) -> int:
-        return len(self._kinds)
-
-    def check(self, network: Network) -> None:
-        """Compare shapes and types with what the nodes want."""
-        for node in network.nodes:
-            for parameter, wanted in node.parameters().items():
-                member = self._kinds[f"{node.name}.{parameter}"]
-                if member.shape != wanted or member.dtype is None or member.dtype.kind != "f":
-                    shape = "none" if member.shape is None else list(member.shape)
-                    raise NetworkError(
-                        f"weights {node.name}.{parameter} have shape {shape} of {member.dtype}, "
-                        f"the layer wants {list(wanted)} of floats"
-                    )

@@ -66,6 +66,9 @@ COPYING = (
 MOST = 2**31 - 1
 """Largest integer on the way."""
 
+ITEMS = {"float32": 4, "float64": 8, "int8": 4, "int16": 4}
+"""Bytes of a real value on its way, and at most of a packed weight, by precision."""
+
 INDEX, START = 2, 8
 """Bytes of an entry of a list, and of the number where a list starts."""
 
@@ -124,7 +127,7 @@ def needs(
     steps = network.spec.timesteps if timesteps is None else timesteps
     image = network.spec.kind == "image" if static is None else static
     streaming = schedule == "time" or bool(network.closing)
-    measure = _Measure(network, steps, np.dtype(precision).itemsize, streaming, threads, image, apart)
+    measure = _Measure(network, steps, ITEMS[precision], streaming, threads, image, apart)
     maps, at = measure.maps()
     return Needs(measure.weights(), maps, measure.counters(), at)
 
@@ -157,7 +160,7 @@ def check_needs(
         limit, why = file.allow_memory, "than is allowed"
     else:
         steps = network.spec.timesteps if timesteps is None else timesteps
-        asked = max(1.0, steps / network.spec.timesteps) * np.dtype(precision).itemsize / 4
+        asked = max(1.0, steps / network.spec.timesteps) * ITEMS[precision] / 4
         limit, why = int((JUSTIFIED + FACTOR * file.size) * asked), f"than a model of {file.size} bytes justifies"
         if limit > machine:
             limit, why = machine, "than this machine has"

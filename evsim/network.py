@@ -5,7 +5,7 @@ Nothing here computes. A converter writes a `Network`, `evsim.modelfile` stores 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 
 import numpy as np
@@ -37,10 +37,12 @@ from evsim.primitives import (
     TokenMean,
 )
 from evsim.primitives.order import inferred
+from evsim.quantized import Quantization
 
 __all__ = [
     "INPUT_KINDS", "LIF", "NODE_TYPES", "Add", "Conv2d", "Input", "Kind", "Layout", "Linear", "MaxPool", "Network",
     "Node", "Order", "Origin", "Shape", "SpikingSelfAttention", "TimeMean", "TokenMean", "attributes", "oldest_schema",
+    "units_of",
 ]  # fmt: skip
 
 INPUT_KINDS: dict[str, Kind] = {"image": "real", "events": "integers", "frames": "real"}
@@ -86,6 +88,9 @@ class Network:
         Where each fact came from, and what was assumed: fact to one line of text.
     file
         The file that describes it, None for a network made in Python.
+    quantization
+        Its integers, if it is an integer network, else None. `weights` are then the same numbers as floats
+        (`evsim.quantized.Dequantized`), and BatchNorm is folded into them.
 
     Raises
     ------
@@ -103,6 +108,7 @@ class Network:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     file: Origin | None = None
+    quantization: Quantization | None = None
     shapes: Mapping[str, Shape] = field(init=False, repr=False)
     _by_name: Mapping[str, Node] = field(init=False, repr=False)
 
@@ -161,6 +167,11 @@ class Network:
     def classes(self) -> int:
         """Number of logits."""
         return self.shapes[self.nodes[-1].name].channels
+
+    @property
+    def synapses(self) -> tuple[Conv2d | Linear, ...]:
+        """The nodes with weights to add up."""
+        return tuple(node for node in self.nodes if isinstance(node, Conv2d | Linear))
 
     def consumers(self) -> dict[str, tuple[str, ...]]:
         """Return, for each node, the names of the nodes that read it, in order."""
@@ -235,6 +246,23 @@ class Network:
         extra = sorted(self.weights.keys() - wanted.keys())
         if missing or extra:
             raise NetworkError(f"weights missing: {missing or 'none'}; weights that no layer takes: {extra or 'none'}")
+        if self.quantization:
+            self._check_integers(self.quantization)
+
+    def _check_integers(self, quantization: Quantization) -> None:
+        """Refuse integers that are not those of the layers with weights, and layers that would do more than these."""
+        layers = {node.name: node for node in self.synapses}
+        if odd := sorted(layers.keys() ^ quantization.layers.keys()):
+            raise NetworkError(f"integer weights are of every Conv2d and Linear, and of no other: {', '.join(odd)}")
+        for name, node in layers.items():
+            if node.batch_norm or not node.bias:
+                raise NetworkError(f"{name} of an integer network must have a bias, and no BatchNorm")
+
+
+def units_of(nodes: Sequence[Node], shapes: Mapping[str, Shape]) -> dict[str, float]:
+    """Return what 1 stands for of the integers that layers with weights read, by layer, where that is not 1."""
+    layers = (node for node in nodes if isinstance(node, Conv2d | Linear))
+    return {node.name: shapes[node.inputs[0]].unit for node in layers if shapes[node.inputs[0]].unit != 1.0}
 
 
 def attributes(node: Node) -> dict[str, object]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.counters import Counts, Ints
-from evsim.kernels.counting import spikes_per_position
+from evsim.kernels.counting import spikes_per_position, spikes_per_step
+from evsim.kernels.threads import Workers
 from evsim.layers.plan import Stage
 from evsim.network import Network
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
@@ -64,7 +65,7 @@ class Counter:
         self._tallies = {each.name: tally_of(each, row, own, seen) for (each, row), own, seen in parts}
         self._pending: list[tuple[slice, Stage, list[SpikeMap], slice | None]] = []
         self._kept: dict[int, SpikeMap] = {}
-        self._known: dict[int, tuple[Ints, Ints]] = {}
+        self._known: dict[tuple[int, bool], Ints] = {}
         self._watched: dict[str, list[Ints]] = {}
         for each, row in entries:
             tally = self._tallies[each.name]
@@ -79,20 +80,20 @@ class Counter:
         when = _when(inputs[0])
         match self._tallies.get(stage.nodes[0].name):
             case SynapsesTally() as synapses if not isinstance(inputs[0], SpikeMap):
-                synapses.multiply(when, inputs[0])
+                synapses.multiply(when, inputs[0], stage.workers)
             case IntegersTally() as attention:
-                attention.multiply(when, inputs)
+                attention.multiply(when, inputs, stage.workers)
             case SumsTally() as sums if isinstance(output, IntegerMap):
                 sums.add(when, output)
             case RowsTally() as named if isinstance(inputs[0], SpikeMap):
                 named.add(when, inputs[0])
             case NeuronsTally() as neurons if isinstance(output, IntegerMap):
-                neurons.emit(when, output)
+                neurons.emit(when, output, stage.workers)
             case NeuronsTally() as neurons if isinstance(output, RealMap):
                 neurons.seen[when] = True  # potentials: nothing was fired
         if isinstance(output, IntegerMap):
             for counted in self._watched.get(stage.name, ()):
-                counted[_when(output)] += by_position(output)[1].sum(axis=1)
+                counted[_when(output)] += by_position(output, stage.workers)[1].sum(axis=1)
         spikes = [self._keep(p) for p in (*inputs, output) if isinstance(p, SpikeMap)]
         self._pending.append((when, stage, spikes, _when(output) if isinstance(output, SpikeMap) else None))
         if len(self._pending) == TOGETHER:
@@ -109,17 +110,20 @@ class Counter:
         """Count the steps seen since the last time: many at once, while the code that counts is in the cache."""
         for when, stage, spikes, fired in self._pending:
             for counted in self._watched.get(stage.name, ()) if fired else ():
-                counted[fired] += self._spikes(spikes[-1])[1]
+                counted[fired] += self._spikes(spikes[-1], stage.workers)
             for node in stage.nodes:
                 match self._tallies.get(node.name):
                     case SynapsesTally() as synapses:
                         if synapses.work.input_kind == "spikes":
-                            synapses.gather(when, *self._spikes(spikes[0]))
+                            synapses.gather(
+                                when, self._spikes(spikes[0], stage.workers, by_position=synapses.by_position)
+                            )
                     case AttentionTally() as attention:
-                        attention.multiply(when, spikes, [self._spikes(packet)[1] for packet in spikes])
+                        by_step = [self._spikes(packet, stage.workers) for packet in spikes]
+                        attention.multiply(when, spikes, by_step, stage.workers)
                     case NeuronsTally() as neurons:
                         if fired:
-                            neurons.fire(when, self._spikes(spikes[-1])[1])
+                            neurons.fire(when, self._spikes(spikes[-1], stage.workers))
                     case IntegersTally() | SumsTally() | RowsTally():
                         pass  # counted as they came by
                     case None:
@@ -131,13 +135,19 @@ class Counter:
         self._kept.clear()
         self._known.clear()
 
-    def _spikes(self, packet: SpikeMap) -> tuple[Ints, Ints]:
-        """Return the spikes of each position [T, P] and timestep [T]."""
-        key = id(packet.words)
+    def _spikes(self, packet: SpikeMap, workers: Workers, *, by_position: bool = False) -> Ints:
+        """Return the spikes of each timestep [T], or of each position [T, P]."""
+        key = id(packet.words), by_position
         if key not in self._known:
-            by_position = np.empty(packet.words.shape[:2], np.int64)
-            spikes_per_position(packet.words, by_position)
-            self._known[key] = by_position, by_position.sum(axis=1)
+            steps, positions, width = packet.words.shape
+            if by_position:
+                self._known[key] = np.empty((steps, positions), np.int64)
+                arguments = packet.words.reshape(-1, width), self._known[key].reshape(-1)
+                workers.share(spikes_per_position, steps * positions, arguments, 20 * packet.words.size)
+            else:
+                self._known[key] = np.empty(steps, np.int64)
+                arguments = packet.words.reshape(steps, -1), self._known[key]
+                workers.share(spikes_per_step, steps, arguments, 5 * packet.words.size)
         return self._known[key]
 
     def counts(self) -> Counts:

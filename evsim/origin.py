@@ -47,11 +47,16 @@ def origin(network: Network, values: NDArray[np.generic], path: str = "", precis
 
 
 def network_digest(network: Network) -> str:
-    """Return the SHA-256 of a network's nodes, input and weights; how the file lays them out does not matter."""
+    """Return the SHA-256 of a network's nodes, input, weights and integers; the layout of its file does not matter."""
     nodes = [[type(node).__name__, node.name, node.inputs, attributes(node)] for node in network.nodes]
     digest = hashlib.sha256(json.dumps([nodes, network.spec.told()], default=str).encode())
     for key in sorted(network.weights):
         digest.update(f"{key} {array_digest(network.weights[key])}".encode())
+    if network.quantization:
+        own = network.quantization
+        digest.update(f"{own.weights} {own.fraction} {own.input_fraction}".encode())
+        for name in sorted(own.layers):
+            digest.update(f"{name} {array_digest(own.layers[name].multiplier)}".encode())
     return digest.hexdigest()
 
 

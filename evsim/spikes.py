@@ -9,7 +9,7 @@ kernels walk, are made once for all layers that read it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ class SpikeMap:
     channels: int
     height: int
     width: int
-    lists: dict[tuple[str, str], Segments] = field(default_factory=dict, init=False, repr=False)
+    lists: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def steps(self) -> int:
@@ -109,7 +109,7 @@ class IntegerMap:
     height: int
     width: int
     unit: float = 1.0
-    lists: dict[tuple[str, str], Segments] = field(default_factory=dict, init=False, repr=False)
+    lists: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
     counted: list[NDArray[np.int64]] = field(default_factory=list, init=False, repr=False)
 
     @property

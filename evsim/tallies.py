@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from evsim.counters import AttentionCounts, Ints, NeuronCounts, SynapseCounts, SynapseKind
 from evsim.kernels.counting import attention_operations, count_values, spikes_per_head, sum_integers
+from evsim.kernels.threads import Workers
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 from evsim.workload import Geometry, Row, Work, fan_out
 
@@ -25,17 +26,23 @@ class SynapsesTally:
         self.work, self.geometry, self.kind, self.values, self.seen = work, row.geometry, kind, values, seen
         self.binary = True
 
-    def gather(self, when: slice, by_position: Ints, by_step: Ints) -> None:
-        """Count by input spikes, and the outputs that each reaches."""
+    @property
+    def by_position(self) -> bool:
+        """Whether positions reach outputs in different numbers, so that spikes must be counted by position."""
         size = self.geometry
-        self.seen[when] = True
-        self.values[NONZEROS, when] += by_step
-        if size.kernel == size.stride == (1, 1) and size.padding == (0, 0):
-            self.values[SOPS, when] += by_step * size.row
-        else:
-            self.values[SOPS, when] += by_position @ fan_out(size)
+        return not (size.kernel == size.stride == (1, 1) and size.padding == (0, 0))
 
-    def multiply(self, when: slice, packet: IntegerMap | RealMap) -> None:
+    def gather(self, when: slice, spikes: Ints) -> None:
+        """Count by input spikes, [T, P] where `by_position`, else [T], and the outputs that each reaches."""
+        self.seen[when] = True
+        if spikes.ndim == 1:
+            self.values[NONZEROS, when] += spikes
+            self.values[SOPS, when] += spikes * self.geometry.row
+        else:
+            self.values[NONZEROS, when] += spikes.sum(axis=1)
+            self.values[SOPS, when] += spikes @ fan_out(self.geometry)
+
+    def multiply(self, when: slice, packet: IntegerMap | RealMap, workers: Workers) -> None:
         """Count by real or integer input: nonzeros, and the outputs that each reaches.
 
         A layer that runs but at the first timestep is counted there, whatever carries its image on.
@@ -47,13 +54,13 @@ class SynapsesTally:
         self.seen[when] = True
         reach = fan_out(self.geometry)
         if isinstance(packet, IntegerMap):
-            nonzeros, sums = by_position(packet)
+            nonzeros, sums = by_position(packet, workers)
             self.values[SUM, when] += sums.sum(axis=1)
             self.values[ACS, when] += sums @ reach
             self.binary &= bool((sums == nonzeros).all())
         else:
-            nonzeros = np.empty(packet.values.shape[:2], np.int64)
-            self.binary &= bool(count_values(packet.values, packet.channels, nonzeros))
+            nonzeros, binary = _nonzeros_of(packet, workers)
+            self.binary &= binary
         self.values[NONZEROS, when] += nonzeros.sum(axis=1)
         self.values[MACS, when] += nonzeros @ reach
 
@@ -87,17 +94,16 @@ class AttentionTally:
         self.kv, self.qk = np.zeros((2, values.shape[1], row.geometry.heads), np.int64)
         self.operands = np.zeros((3, values.shape[1]), np.int64)
 
-    def multiply(self, when: slice, packets: list[SpikeMap], by_step: list[Ints]) -> None:
+    def multiply(self, when: slice, packets: list[SpikeMap], by_step: list[Ints], workers: Workers) -> None:
         """Count both orders, per head."""
         size = self.geometry
         self.seen[when] = True
-        attention_operations(
-            size.heads,
-            size.head_dim,
-            size.head_dim,
-            *(packet.words for packet in packets),
-            self.kv[when],
-            self.qk[when],
+        words = [packet.words for packet in packets]
+        workers.share(
+            attention_operations,
+            len(words[0]) * size.heads,
+            (size.heads, size.head_dim, size.head_dim, *words, self.kv[when], self.qk[when]),
+            600 * words[0].size,
         )
         self.operands[:, when] += by_step
 
@@ -114,10 +120,10 @@ class NeuronsTally:
         self.work, self.geometry, self.spikes, self.seen = work, row.geometry, values[SPIKES], seen
         self.nonzeros = values[NONZEROS]
 
-    def emit(self, when: slice, output: IntegerMap) -> None:
+    def emit(self, when: slice, output: IntegerMap, workers: Workers) -> None:
         """Count what integer neurons emitted: k is k spikes."""
         self.seen[when] = True
-        nonzeros, sums = by_position(output)
+        nonzeros, sums = by_position(output, workers)
         self.spikes[when] += sums.sum(axis=1)
         self.nonzeros[when] += nonzeros.sum(axis=1)
 
@@ -153,7 +159,7 @@ class IntegersTally:
         self.weighted = np.zeros((2, steps), np.int64)
         self.graded = work.input_kind == "integers"
 
-    def multiply(self, when: slice, packets: tuple[Packet, ...]) -> None:
+    def multiply(self, when: slice, packets: tuple[Packet, ...], workers: Workers) -> None:
         """Count both orders by nonzeros, per head, and the declared one by values.
 
         With values as weights no product is needed either: the sum of q (k^T v) over tokens and channels is that of q's
@@ -163,7 +169,8 @@ class IntegersTally:
         heads = self.geometry.heads
         words = [_nonzeros(packet) for packet in packets]
         sizes = [packet.channels // heads for packet in packets[1:]]
-        attention_operations(heads, *sizes, *(each.words for each in words), self.kv[when], self.qk[when])
+        arguments = heads, *sizes, *(each.words for each in words), self.kv[when], self.qk[when]
+        workers.share(attention_operations, packets[0].steps * heads, arguments, 600 * words[0].words.size)
         for row, each in zip(self.operands, words, strict=True):
             row[when] += np.bitwise_count(each.words).sum(axis=(1, 2), dtype=np.int64)
         for t in range(packets[0].steps):
@@ -235,15 +242,25 @@ class RowsTally:
         return replace(counts, operations={"accumulates": self.sops})
 
 
-def by_position(packet: IntegerMap) -> tuple[Ints, Ints]:
+def by_position(packet: IntegerMap, workers: Workers) -> tuple[Ints, Ints]:
     """Return how many values of each position are not 0, and their sums, [T, P] each; counted once for all readers."""
     if not packet.counted:
-        nonzeros, sums = np.empty((2, *packet.values.shape[:2]), np.int64)
-        count_values(packet.values, packet.channels, nonzeros)
-        sum_integers(packet.values, sums)
+        nonzeros, _ = _nonzeros_of(packet, workers)
+        sums = np.empty_like(nonzeros)
+        values = packet.values.reshape(sums.size, -1)
+        workers.share(sum_integers, sums.size, (values, sums.reshape(-1)), 20 * values.size)
         packet.counted.extend((nonzeros, sums))
     nonzeros, sums = packet.counted
     return nonzeros, sums
+
+
+def _nonzeros_of(packet: IntegerMap | RealMap, workers: Workers) -> tuple[Ints, bool]:
+    """Return how many values of each position are not 0, [T, P], and whether all are 0 or 1."""
+    nonzeros, others = np.empty(packet.values.shape[:2], np.int64), np.zeros(1, np.int64)
+    values = packet.values.reshape(nonzeros.size, -1)
+    arguments = values, packet.channels, nonzeros.reshape(-1), others
+    workers.share(count_values, nonzeros.size, arguments, 20 * values.size)
+    return nonzeros, others[0] == 0
 
 
 def _by_order(size: Geometry, kv: Ints, qk: Ints) -> tuple[Ints, Ints]:

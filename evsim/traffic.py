@@ -233,5 +233,5 @@ def _nonzeros(packet: Packet) -> Ints:
         nonzeros: Ints = np.count_nonzero(packet.values[..., : packet.channels], axis=2)
         return nonzeros
     active = np.empty(packet.words.shape[:2], np.int64)
-    spikes_per_position(packet.words, active)
+    spikes_per_position(0, active.size, packet.words.reshape(active.size, -1), active.reshape(-1))
     return active

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -36,12 +37,13 @@ def demo_run():
 
 
 def browse(page, tmp_path, *options):
-    """Let Chromium load a page without a network; return its result."""
+    """Let Chromium load a page without a network, at home in the test's folder; return its result."""
+    home = {key: value for key, value in os.environ.items() if not key.startswith("XDG_")} | {"HOME": str(tmp_path)}
     return subprocess.run(
         [
             CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
             f"--user-data-dir={tmp_path / 'profile'}", *options, page.as_uri(),
         ],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=120, env=home,
     )  # fmt: skip

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from evsim import api
 from evsim.converters import ConvertOptions, convert
-from evsim.counters import ROW_TYPES, Counts, Traffic
+from evsim.counters import ROW_TYPES, Counts, SynapseCounts, Traffic
+from evsim.sharedsums import ON_REQUEST, SHARED_SUMS
 from evsim.workload import Geometry
 
 FOLDERS = sorted((Path(__file__).parent / "data" / "golden").glob("spikingformer-*"))
@@ -48,6 +49,12 @@ def layer(name, kind, geometry, timesteps, **changes):
     return row(name=name, kind=kind, geometry=geometry, **given)
 
 
+SHARED_C = dict(
+    zip(ON_REQUEST, (spread(number, 4) for number in (20000, 4000, 2500, 9000, 3000, 1000, 36000)), strict=True)
+)
+"""Layer C's shared sums: 20000 + 4000 additions where quads share, 9000 + 3000 by product sparsity."""
+
+
 def layer_c(bias=True):
     """Layer C: conv 3x3, 4 -> 8 channels, 16x16, LIF, T = 4, 500 spikes in, 300 out, 36000 SOPs."""
     steps = 4
@@ -59,7 +66,7 @@ def layer_c(bias=True):
         (
             layer(
                 "conv", "conv", conv, steps, input_nonzeros=spikes, input_sum=spikes, input_size=1024 * each,
-                sops=spikes * 72, bias_adds=each * (2048 if bias else 0),
+                sops=spikes * 72, bias_adds=each * (2048 if bias else 0), **SHARED_C,
                 traffic=Traffic(
                     run_length_bits=3 * spikes, least_bits=3 * spikes, greatest_value=each, peak_events=200,
                     greatest_sum=20 * each, rows_touched=36 * each, rows_touched_once=36, neurons_touched=1500 * each,
@@ -161,12 +168,14 @@ def networks(draw):
         )
         spikes = numbers(0, 100 * samples, steps)
         sops = spikes * 5
+        own = ON_REQUEST if kind == "spikes" else ON_REQUEST[len(SHARED_SUMS) :]
         rows.append(
             layer(
                 f"block.{number}.fc_conv", "conv" if number % 2 else "linear", size, steps, input_kind=kind,
                 input_nonzeros=spikes, input_sum=spikes * 2, input_size=np.full(steps, 108 * samples, np.int64),
                 sops=sops * (kind == "spikes"), macs=sops * (kind != "spikes"), bias_adds=numbers(0, 50, steps),
                 acs_unrolled=sops * 2 if kind == "integers" else None, samples=samples,
+                **{name: sops // (number + 2) for number, name in enumerate(own)},
                 traffic=traffic(greatest_sum=numbers(0, 20, steps), rows_touched=numbers(0, 27, steps),
                                 rows_touched_once=27, neurons_touched=numbers(0, 45, steps)),
             )
@@ -201,5 +210,11 @@ def networks(draw):
 
 
 def without_traffic(counts):
-    """Return counts as a run without detail gives them."""
-    return replace(counts, layers=tuple(replace(row, traffic=None) for row in counts.layers))
+    """Return counts as a run gives them that was asked for nothing more."""
+    nothing = dict.fromkeys(ON_REQUEST)
+    return replace(
+        counts,
+        layers=tuple(
+            replace(row, traffic=None, **(nothing if isinstance(row, SynapseCounts) else {})) for row in counts.layers
+        ),
+    )

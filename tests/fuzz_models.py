@@ -41,6 +41,7 @@ from evsim.primitives import (
     TokenSum,
     Vote,
 )
+from evsim.quantizing import quantize
 
 SIZE = 6
 CHANNELS = 4
@@ -142,6 +143,12 @@ def framework_network():
     return _network("framework", nodes)
 
 
+@cache
+def integer_network():
+    """Return the first of them in integers."""
+    return quantize(small_network()).network
+
+
 def _network(name, nodes):
     """Return the network of those nodes, with random weights."""
     rng = np.random.default_rng(1)
@@ -155,7 +162,7 @@ def _network(name, nodes):
     return Network(name, "test", "standard", spec, nodes, weights, ("a", "b", "c"), {"heads": "2, an option"})
 
 
-MODELS = (small_network, later_network, framework_network)
+MODELS = (small_network, later_network, framework_network, integer_network)
 
 
 @cache

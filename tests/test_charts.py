@@ -25,6 +25,8 @@ from evsim.report.breakdown import energy_document
 from evsim.report.files import save_spikes
 from evsim.report.plotting import KINDS, chart_of
 
+NEURON = {"layer": "lif", "channel": 0, "y": 0, "x": 0, "threshold": 1.0}
+
 drawn = pytest.mark.skipif(not DRAWN, reason=NO_EXTRA)
 
 
@@ -218,6 +220,9 @@ def test_damaged_spikes_are_refused(files, tmp_path):
         ("sensitivity", '{"a": "x", "b": "y", "ratios": [{"ratio": "NaN"}]}', "nothing to draw as sensitivity"),
         ("anytime", '{"anytime": [{"timestep": 1}]}', "nothing to draw as anytime"),
         ("raster", '{"layers": []}', "nothing to draw as raster; give spikes.h5"),
+        ("potential", '{"layers": []}', "nothing to draw as potential; give the JSON of a neuron"),
+        ("arrivals", json.dumps({"neuron": NEURON, "steps": []}), "no timesteps to draw"),
+        ("potential", json.dumps({"neuron": NEURON, "steps": [{"t": 0}]}), "nothing to draw as potential"),
     ],
 )
 def test_other_json_is_refused(kind, content, words, tmp_path):

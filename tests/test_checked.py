@@ -146,7 +146,7 @@ words, current, shift = np.zeros(2 * 4, np.uint32), np.full(4 * 64, 9, f), np.ze
 none = np.empty(0, f)
 neurons = Neurons(words, np.zeros(4 * 64, f), True, f(0.5), False, f(1), False, none, none, False)
 try:
-    fire_map(0, 4, neurons, current, True, shift, 64, 64, 1, 4)
+    fire_map(0, 4, 0, neurons, current, True, shift, 64, 64, 1, 4)
 except IndexError as error:
     print("caught")
 print(bin(int(words[0])).count("1"))

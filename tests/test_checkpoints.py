@@ -182,6 +182,39 @@ def test_networks_under_two_prefixes(tmp_path):
         head(write(tmp_path / "b.pth", state_dict=as_tensors(two)))
 
 
+@pytest.mark.parametrize("form", ["pth", "h5", "safetensors"])
+def test_weights_take_the_prefix_that_the_message_names(form, tmp_path):
+    """Of two networks under prefixes `weights` takes either, in any format, compiled or not; another is refused."""
+    two = {f"student.{k}": v for k, v in state().items()} | {f"teacher._orig_mod.{k}": v for k, v in averaged().items()}
+    path = tmp_path / f"c.{form}"
+    if form == "pth":
+        write_checkpoint(path, {"state_dict": as_tensors(two)})
+    elif form == "h5":
+        with h5py.File(path, "w") as file:
+            for key, value in two.items():
+                file[key] = value
+    else:
+        write_safetensors(path, two)
+    with pytest.raises(OptionError, match="under student, teacher; say which by `weights=student`"):
+        head(path)
+    np.testing.assert_array_equal(head(path, weights="student")[0], state()[HEAD])
+    values, notes = head(path, weights="teacher")
+    np.testing.assert_array_equal(values, averaged()[HEAD])
+    assert "dropped the prefix 'teacher.'" in notes
+    with pytest.raises(OptionError, match=r"none under nobody|no weights under nobody"):
+        head(path, weights="nobody")
+
+
+def test_weights_beside_a_network_without_a_prefix(tmp_path):
+    """Plain keys are taken unless `weights` names a network beside them; a prefix that holds no network is refused."""
+    both = state() | {f"teacher.{k}": v for k, v in averaged().items()} | {"loss.weight": np.ones((3, 3), np.float32)}
+    path = write(tmp_path / "c.pth", state_dict=as_tensors(both))
+    np.testing.assert_array_equal(head(path, weights="teacher")[0], averaged()[HEAD])
+    two = {f"{n}.{k}": v for n in ("one", "two") for k, v in state().items()} | {"other.weight": np.ones((3, 3))}
+    with pytest.raises(OptionError, match="under other is no network that evsim knows; `weights` can be one of: one"):
+        head(write(tmp_path / "d.pth", state_dict=as_tensors(two)), weights="other")
+
+
 def test_buffers_of_profilers_are_passed_over(tmp_path):
     """Thop's total_ops and total_params, at the top and in every module, are no weights."""
     extra = {f"{m}{b}": np.zeros(1) for m in ("", "head.", "block.0.attn.q_conv.") for b in PROFILERS}

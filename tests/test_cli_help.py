@@ -129,7 +129,7 @@ def test_a_command_gets_what_it_shares():
     got = []
 
     @command("evsim try")
-    def attempt(name: str, seed: int = 3, *, threads: int, recording: object) -> None:
+    def attempt(name: str, seed: int = 3, *, threads: int | None, recording: object) -> None:
         got.append((name, seed, threads, recording))
 
     parameters = signature(attempt.function).parameters
@@ -138,7 +138,7 @@ def test_a_command_gets_what_it_shares():
     assert {parameter.name for parameter in reading.RECORDING} < set(parameters)
     values = {name: parameter.default for name, parameter in parameters.items() if name != "name"}
     attempt.function(name="a", **values | {"start": "5ev"})
-    assert got == [("a", 3, 1, reading.read_options(start="5ev"))]
+    assert got == [("a", 3, None, reading.read_options(start="5ev"))]
     with pytest.raises(KeyError):
 
         @command()

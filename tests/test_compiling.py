@@ -17,7 +17,7 @@ SCRIPT = """
 import numpy as np
 from evsim.kernels.lists import count_segments
 starts = np.empty(2, np.int64)
-count_segments(np.full((1, 1), 0b10110, np.uint64), 1, starts)
+count_segments(0, 1, np.full((1, 1), 0b10110, np.uint64), 1, starts)
 print(starts[1])
 """
 UNWRITABLE = """

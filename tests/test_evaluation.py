@@ -46,14 +46,15 @@ def listed(data, network):
 
 @pytest.fixture(scope="module")
 def outcome(network, listed):
-    """Evaluate it in memory, with traffic."""
-    return evsim.evaluate(network, listed, detail=True)
+    """Evaluate it in memory, with traffic and shared sums."""
+    return evsim.evaluate(network, listed, detail=True, sharing=True)
 
 
 @pytest.fixture(scope="module")
 def runs(network, listed):
     """Run each sample by itself."""
-    return [evsim.simulate(network, listed.read(i, network), detail=True) for i in range(len(listed.samples))]
+    samples = (listed.read(i, network) for i in range(len(listed.samples)))
+    return [evsim.simulate(network, sample, detail=True, sharing=True) for sample in samples]
 
 
 def same(one, other):
@@ -340,7 +341,7 @@ def test_tables_of_other_libraries(outcome):
 
 def test_a_finished_audit_is_read_back(network, listed, outcome, tmp_path):
     """What a file holds gives the same figures, and each sample's counts."""
-    evsim.evaluate(network, listed, detail=True, out=tmp_path / "a.h5")
+    evsim.evaluate(network, listed, detail=True, sharing=True, out=tmp_path / "a.h5")
     again = load_evaluation(tmp_path / "a.h5")
     assert told(again.to_dict()) == told(outcome.to_dict())
     assert same(counts_of(again.audit.layout, again.audit.arrays, 4), outcome.counts_of(4))

@@ -156,6 +156,7 @@ def test_another_run_is_not_gone_on_with(network, data, whole, tmp_path, monkeyp
     refused("another `precision`", precision="float64")
     refused("other options of reading", options=evsim.events.ReadOptions(fit="crop"))
     refused("another choice of `detail`", detail=True)
+    refused("another choice of `sharing`", sharing=True)
     monkeypatch.setattr(evsim, "__version__", "99.0")
     refused(r"other versions .*99\.0")
 

@@ -16,7 +16,7 @@ NAMES = ["spikingformer-dvs", "spikingformer-imagenet"]
 DOCUMENT = Path(__file__).parents[1] / "docs" / "json.md"
 INT, FLOAT, TEXT, NONE = int, float, str, type(None)
 
-TOP = ["schema", "model", "input", "prediction", "layers", "totals", "profile", "anytime"]
+TOP = ["schema", "model", "input", "prediction", "run", "layers", "totals", "profile", "anytime"]
 MODEL = {"name": [TEXT], "family": [TEXT], "timesteps": [INT], "precision": [TEXT]}
 INPUT = {"path": [TEXT], "kind": [TEXT], "events": [INT, NONE], "shape": [list]}
 PREDICTION = {"class": [INT], "label": [TEXT, NONE], "logits": [list]}
@@ -99,6 +99,7 @@ def test_every_field_has_its_type(name, runs):
     assert list(run["totals"]["paper_by_nonspike"]) == SETTINGS
     for view in run["totals"]["paper_by_nonspike"].values():
         holds(view, PAPER)
+    holds(run["run"], {"threads": [INT]})
     holds(run["profile"], PROFILE)
     assert list(run["totals"]["other"]) == OTHER
     for row in run["layers"]:

@@ -14,7 +14,7 @@ from strategies import channels, precisions, rates, seeds, spike_maps, windows
 
 from evsim.kernels.attention import transpose_bits
 from evsim.kernels.counting import attention_operations, spikes_per_position
-from evsim.kernels.lists import TILE_WORDS, count_segments, fill_segments
+from evsim.kernels.lists import TILE_WORDS, add_up, count_segments, fill_segments
 from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import Workers
 from evsim.kernels.vector import add_maps, add_quad, add_rows, add_rows_of_bits, add_scaled_run, put_rows_of_bits
@@ -203,7 +203,7 @@ def test_attention_counts_equal_the_products_entries(given_operands):
     steps, _, count = qkv[0].shape
     words = [as_spikes(x[:, np.newaxis]).words for x in qkv]
     got = np.zeros((2, steps, heads), np.int64)
-    attention_operations(heads, count // heads, count // heads, *words, *got)
+    attention_operations(0, steps * heads, heads, count // heads, count // heads, *words, *got)
     assert (got == naive.attention_counts(*qkv, heads)).all()
 
 
@@ -215,9 +215,11 @@ def test_lists_name_every_spike_once(maps, tile_words, cuts):
     words = spikes.words.reshape(-1, spikes.words.shape[2])
     tiles = -(-words.shape[1] // tile_words)
     starts = np.empty(tiles * len(words) + 1, np.int64)
-    count_segments(words, tile_words, starts)
-    index = np.empty(int(starts[-1]), np.uint16)
     edges = np.linspace(0, len(starts) - 1, cuts + 1).astype(int)
+    for first, last in reversed(list(pairwise(edges))):
+        count_segments(first, last, words, tile_words, starts)
+    add_up(starts)
+    index = np.empty(int(starts[-1]), np.uint16)
     for first, last in reversed(list(pairwise(edges))):  # no part may write into another
         fill_segments(first, last, words, tile_words, starts, index, 1, 0)
     dense = spikes.dense().reshape(len(words), -1)
@@ -236,9 +238,12 @@ def test_quads_list_what_neighbours_have_in_common(maps, cuts):
     rows = len(words) // width
     total = quads_of(rows, width, words.shape[1])
     starts = np.empty(total * LISTS + 1, np.int64)
-    count_quads(words, width, starts)
+    edges = np.linspace(0, total, cuts + 1).astype(int)
+    for first, last in reversed(list(pairwise(edges))):
+        count_quads(first, last, words, width, starts)
+    add_up(starts)
     index = np.empty(int(starts[-1]), np.uint16)
-    for first, last in reversed(list(pairwise(np.linspace(0, total, cuts + 1).astype(int)))):
+    for first, last in reversed(list(pairwise(edges))):
         fill_quads(first, last, words, width, starts, index)
     lists = iter([index[a:b].tolist() for a, b in pairwise(starts)])
     dense = spikes.dense().reshape(rows, width, -1)
@@ -284,7 +289,7 @@ def test_spikes_are_counted_by_position(maps):
     """Bits counted per position equal the dense sums, and from_dense and dense are inverses."""
     spikes = as_spikes(maps)
     counts = np.empty(spikes.words.shape[:2], np.int64)
-    spikes_per_position(spikes.words, counts)
+    spikes_per_position(0, counts.size, spikes.words.reshape(counts.size, -1), counts.reshape(-1))
     assert (counts == maps.reshape(*counts.shape, -1).sum(axis=2)).all()
     assert (spikes.dense() == maps.reshape(*counts.shape, -1)).all()
 

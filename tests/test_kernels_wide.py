@@ -142,12 +142,13 @@ def test_integers_are_bits_and_spikes_add_to_them(channels, greatest, seed):
     tokens = np.zeros(channels, np.int32)
     sum_tokens(words[0], tokens)
     assert (tokens == fired[0].sum(axis=0)).all()
-    nonzeros, totals = np.empty((2, 1, 5), np.int64)
-    binary = count_values(values[np.newaxis], channels, nonzeros)
-    sum_integers(values[np.newaxis], totals)
-    assert (nonzeros[0] == np.count_nonzero(values, axis=1)).all()
-    assert (totals[0] == values.sum(axis=1)).all()
-    assert binary == (values <= 1).all()
+    nonzeros, totals = np.empty((2, 5), np.int64)
+    others = np.zeros(1, np.int64)
+    count_values(0, 5, values, channels, nonzeros, others)
+    sum_integers(0, 5, values, totals)
+    assert (nonzeros == np.count_nonzero(values, axis=1)).all()
+    assert (totals == values.sum(axis=1)).all()
+    assert (others[0] == 0) == (values <= 1).all()
 
 
 @some_tests
@@ -173,12 +174,16 @@ def test_currents_are_rounded_and_what_is_not_finite_is_told(precision, up):
     row = np.array([[-3.0, 0.5, 1.5, 2.5, 3.49, 9.0, np.inf]], precision)
     got = np.empty((1, 6), np.int32)
     real = row.dtype.type
-    assert round_currents(0, 1, row, 6, real(4), real(0.5), up, got)
+    faults = np.zeros(1, np.int64)
+    round_currents(0, 1, row, 6, real(4), real(0.5), up, got, faults)
+    assert faults[0] == 0
     assert (got == naive.integers(row[:, :6], 4, up)).all()
     for wrong in (np.nan, np.inf, -np.inf):
         row[0, 2] = wrong
+        faults[0] = 0
         with np.errstate(invalid="ignore"):  # as every run has it
-            assert not round_currents(0, 1, row, 6, real(4), real(0.5), up, got)
+            round_currents(0, 1, row, 6, real(4), real(0.5), up, got, faults)
+        assert faults[0] == 1
 
 
 def test_integer_attention_refuses_what_is_not_exact():

@@ -83,7 +83,9 @@ def test_an_unknown_family_shows_the_nearest_and_the_way_out(variation, tmp_path
     assert "are not its own (stem.proj_conv.weight" in text
     assert "--keys map.toml" in text
     foreign = write_checkpoint(tmp_path / "f.pth", as_tensors({"fc.kernel": np.zeros((2, 2), np.float32)}))
-    assert "none is there" in refused("convert", foreign, tmp_path / "m.h5")
+    text = refused("convert", foreign, tmp_path / "m.h5")
+    assert "none is there; if" in text
+    assert "--from-torch own.py:factory" in text
 
 
 @pytest.mark.parametrize("folder", sorted(GOLDEN.iterdir()), ids=lambda path: path.name)

@@ -231,9 +231,9 @@ def test_tests_without_their_data_are_told_in_one_line(tmp_path):
 WRONG = """
 import numpy as np
 from evsim.kernels.counting import spikes_per_position
-words, counts = np.ones((2, 3, 1), np.uint64), np.zeros((4, 4), np.int64)
+words, counts = np.ones((6, 1), np.uint64), np.zeros(8, np.int64)
 try:
-    spikes_per_position(words, counts[:2, :2])
+    spikes_per_position(0, 6, words, counts[:4])
 except IndexError:
     print("caught")
 else:

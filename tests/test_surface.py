@@ -27,7 +27,7 @@ def model():
 def test_names_are_those_of_the_library():
     """Each name is the one of its module, is listed for completion, and no other is promised."""
     assert evsim.__all__ == [
-        "Evaluation", "Network", "Run", "convert", "evaluate", "from_torch", "load", "read", "simulate",
+        "Evaluation", "Network", "Run", "convert", "evaluate", "from_torch", "load", "quantize", "read", "simulate",
     ]  # fmt: skip
     assert (evsim.load, evsim.read, evsim.simulate) == (api.load, api.read, api.simulate)
     assert (evsim.Run, evsim.Network, evsim.convert) == (api.Run, network.Network, converters.convert)

@@ -188,10 +188,14 @@ def test_nonsense_is_refused(arguments, message):
 
 
 def test_a_bad_preset_exits_with_2(tmp_path):
-    """The command line names the known presets and writes nothing."""
-    outcome = evsim("synthesize", "spikformer-1", "-o", tmp_path / "m.h5")
+    """The command line names the presets that are near, else all, and writes nothing."""
+    outcome = evsim("synthesize", "spikformer-8-999-imagenet", "-o", tmp_path / "m.h5")
     assert outcome.code == 2
-    assert "known are" in outcome.err
+    assert "near are spikformer-8-" in outcome.err
+    assert "csnn-dvs128" not in outcome.err
+    outcome = evsim("synthesize", "resnext", "-o", tmp_path / "m.h5")
+    assert outcome.code == 2
+    assert "known are csnn-dvs128" in outcome.err
     assert not list(tmp_path.iterdir())
 
 

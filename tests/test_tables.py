@@ -80,8 +80,8 @@ def test_one_unit_for_all_energies_of_a_table_and_a_prefix_for_each_column_of_co
     assert [energy(mj) for mj in (2e3, 7.46, 0.0177, 1e-6, 3e-9, 0.0)] == [
         "2.00 J", "7.46 mJ", "17.7 uJ", "1.00 nJ", "3.00 pJ", "0 pJ",
     ]  # fmt: skip
-    assert [count(n) for n in (0, 7, 999, 1000, 999_999, 13_833_180, 5.2e9)] == [
-        "0", "7.00", "999", "1.00 k", "1.00 M", "13.8 M", "5.20 G",
+    assert [count(n) for n in (0, 7, 32, 32.5, 999, 1000, 999_999, 13_833_180, 5.2e9)] == [
+        "0", "7", "32", "32.5", "999", "1.00 k", "1.00 M", "13.8 M", "5.20 G",
     ]  # fmt: skip
 
 

@@ -119,7 +119,7 @@ def check(
     network: Network,
     sample: Sample | None = None,
     profile: Profile | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     timesteps: int | None = None,
     observers: Sequence[Observer] = (),
 ) -> Check:

@@ -102,7 +102,7 @@ class Bench:
         As `evsim.api.simulate` takes them.
     """
 
-    def __init__(self, network: Network, threads: int, timesteps: int | None) -> None:
+    def __init__(self, network: Network, threads: int | None, timesteps: int | None) -> None:
         self.network, self.threads, self.timesteps = network, threads, timesteps
         self._simulator: Simulator | None = None
 
@@ -120,7 +120,7 @@ def compare(
     source: str | Path,
     *,
     profile: Profile | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     timesteps: int | None = None,
     keep: Callable[[int, Run], None] | None = None,
     options: ReadOptions | None = None,
@@ -190,7 +190,7 @@ def compare_residuals(
     source: str | Path,
     *,
     profile: Profile | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     timesteps: int | None = None,
     keep: Callable[[int, Run], None] | None = None,
     options: ReadOptions | None = None,

@@ -66,7 +66,7 @@ class Rates:
     rates: str | float = "published"
     scale: float = 1.0
     seed: int = 0
-    threads: int = 1
+    threads: int | None = None
 
 
 @dataclass(frozen=True)

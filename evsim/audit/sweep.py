@@ -72,7 +72,7 @@ class SweepOptions:
     scale: float = 1.0
     seed: int = 0
     heads: int | None = None
-    threads: int = 1
+    threads: int | None = None
 
 
 def sweep(

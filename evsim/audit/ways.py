@@ -121,7 +121,7 @@ class Cost:
     worst_rate_error: float
 
 
-def costs(ways: Sequence[Way] = WAYS, seed: int = 0, threads: int = 1) -> Iterator[Cost]:
+def costs(ways: Sequence[Way] = WAYS, seed: int = 0, threads: int | None = None) -> Iterator[Cost]:
     """Yield what every model of every way costs, at its published or assumed rates.
 
     Parameters
@@ -143,7 +143,7 @@ def costs(ways: Sequence[Way] = WAYS, seed: int = 0, threads: int = 1) -> Iterat
     return (_cost(way.name, case, seed, threads, profile) for way in ways for case in way.cases)
 
 
-def _cost(way: str, case: Case, seed: int, threads: int, profile: Profile) -> Cost:
+def _cost(way: str, case: Case, seed: int, threads: int | None, profile: Profile) -> Cost:
     model = synthesize(case.preset, seed=seed, facts=case.facts)
     run = run_on(Simulator(model.network, threads=threads), Sample(model.sample, "synthetic", "npy"))
     hidden = {work.name for work, row in rows(model.network) if row.synaptic and work.role == "hidden"}

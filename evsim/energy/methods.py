@@ -15,6 +15,7 @@ from evsim.energy import (
     qnn,
     sdt,
     sew,
+    sharing,
     spikesim,
     spikingresformer,
 )
@@ -35,6 +36,7 @@ METHODS: Mapping[str, Method] = {
         sdt.METHOD,
         sew.METHOD,
         spikingresformer.METHOD,
+        sharing.METHOD,
     )
 }
 """Every energy method by its name, in the order of tables."""

@@ -28,6 +28,7 @@ COSTS = (
     "attention buffer",
     "addresses",
     "static power",
+    "kept sums",
 )
 """Kinds of cost, in the order of tables."""
 

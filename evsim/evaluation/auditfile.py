@@ -40,6 +40,7 @@ FIXED = (
     ("precision", "another `precision`"),
     ("reading", "other options of reading"),
     ("detail", "another choice of `detail`"),
+    ("sharing", "another choice of `sharing`"),
     ("data_digest", "another list of samples"),
     ("versions", "other versions"),
 )
@@ -71,6 +72,8 @@ class Header:
         Of evsim, NumPy, Numba and Python.
     chunk
         Samples of a chunk.
+    sharing
+        Whether shared sums are counted.
     """
 
     model: str
@@ -86,6 +89,7 @@ class Header:
     classes: tuple[str, ...]
     versions: Mapping[str, str]
     chunk: int
+    sharing: bool = False
 
     @property
     def chunks(self) -> int:
@@ -217,7 +221,8 @@ def create(path: Path, header: Header, layout: Layout, source: Origin) -> None:
 
     def fill(file: Any) -> None:
         file.attrs["format"], file.attrs["schema"] = FORMAT, SCHEMA
-        file.create_dataset("header", data=json.dumps(asdict(header)))
+        told = {key: value for key, value in asdict(header).items() if key != "sharing" or value}
+        file.create_dataset("header", data=json.dumps(told))
         countsfile.fill(file.create_group("first"), layout.first, source)
         for name, column in layout.columns.items():
             dataset = place(file, name, (len(header.samples), *column.shape), column.dtype)

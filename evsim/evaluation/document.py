@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from evsim.counters import NeuronCounts
+from evsim.document import sharing_totals
 from evsim.evaluation.outcome import Evaluation
 from evsim.evaluation.statistics import CONFIDENCE, RESAMPLES, Share
 
@@ -48,6 +49,7 @@ def document(outcome: Evaluation) -> dict[str, Any]:
             "top5_interval": _interval(accuracy.top5),
         },
         "totals": {name: outcome.summaries[name][-1].told() for name in FIGURES},
+        **({"sharing": sharing_totals(outcome.counts)} if outcome.audit.header.sharing else {}),
         "layers": _layers(outcome),
         "anytime": [
             {

@@ -29,8 +29,10 @@ from evsim.evaluation.trials import UNREADABLE, Samples, Settings, Trials, attem
 from evsim.events import ReadOptions
 from evsim.events.options import BY_DURATION
 from evsim.files import OutputError, check_outputs, exists
+from evsim.kernels.threads import available
 from evsim.network import Network
 from evsim.origin import Origin, array_digest, network_digest
+from evsim.quantized import chosen_precision
 
 LARGEST_CHUNK = 32
 """Samples of a chunk: what is lost at most, and what is written and checked at a time."""
@@ -67,8 +69,7 @@ class Places:
             return self.threads
         if self.dask is not None:
             return 1
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // self.workers)
+        return max(1, available() // self.workers)
 
 
 def evaluate(
@@ -81,9 +82,10 @@ def evaluate(
     dask: str | None = None,
     threads: int | None = None,
     timesteps: int | None = None,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     options: ReadOptions | None = None,
     detail: bool = False,
+    sharing: bool = False,
     strict: bool = False,
     profile: Profile | None = None,
     nonspike: NonSpike = "binary-only",
@@ -109,6 +111,8 @@ def evaluate(
         As `evsim.api.simulate` and `evsim.api.read` take them.
     detail
         Whether to measure what moves too, for the energy method "counted-memory".
+    sharing
+        Whether to count additions under shared sums and operations on nonzero weights too, for the method "sharing".
     strict
         Whether a sample that cannot be read ends the evaluation; else it is listed as failed.
     profile, nonspike, seed
@@ -125,14 +129,15 @@ def evaluate(
     WorkerError
         If the processes that run samples end, whatever is done.
     """
-    settings = Settings(timesteps, options or ReadOptions(), detail, strict)
+    settings = Settings(timesteps, options or ReadOptions(), detail, strict, sharing)
     places = Places(workers, threads, dask)
     path = None if out is None else Path(out)
-    _check(network, settings, precision, places)
+    chosen = chosen_precision(network.quantization, precision)
+    _check(network, settings, places)
     if path is not None:
         check_out(path, resume=resume)
     listed = opened(samples, network)
-    audit, speed = _Job(network, listed, settings, precision, places, tell, progress).run(path)
+    audit, speed = _Job(network, listed, settings, chosen, places, tell, progress).run(path)
     return Evaluation(audit, profile or load_profile(), nonspike, seed, speed, tuple(listed.notes))
 
 
@@ -152,7 +157,7 @@ class _Job:
     network: Network
     samples: Samples
     settings: Settings
-    precision: Precision
+    precision: str
     places: Places
     tell: Callable[[str], None] | None
     progress: Callable[[int, int], None] | None
@@ -170,7 +175,12 @@ class _Job:
                 )
             if not there.missing:
                 return there, Throughput()
-        simulator = Simulator(self.network, self.settings.timesteps, self.precision, threads=self.places.each())
+        simulator = Simulator(
+            self.network,
+            self.settings.timesteps,
+            self.precision,  # type: ignore[arg-type]
+            threads=self.places.each(),
+        )
         first = self._first(simulator)
         layout = layout_of(first.run.counts, self.network.classes, self.precision)
         if there is not None and not there.layout.alike(layout):
@@ -263,6 +273,7 @@ class _Job:
             self.samples.classes,
             _versions(),
             max(1, min(LARGEST_CHUNK, number // SHARE)),
+            self.settings.sharing,
         )
         return header.printable()  # a fresh run tells what a resumed one does
 
@@ -282,10 +293,8 @@ class _First:
         return Origin(header.model, header.model_digest, inputs, header.versions, header.precision)
 
 
-def _check(network: Network, settings: Settings, precision: str, places: Places) -> None:
+def _check(network: Network, settings: Settings, places: Places) -> None:
     """Refuse before any work what no evaluation can be."""
-    if precision not in ("float32", "float64"):
-        raise OptionError(f"`precision` must be float32 or float64, got {precision}")
     check_workers(places.workers)
     if places.dask is not None and places.workers > 1:
         raise OptionError("`workers` are processes of this machine, `dask` names others; give one of them")

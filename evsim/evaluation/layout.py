@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from evsim.counters import AttentionCounts, Counts, LayerCounts, SynapseCounts
 from evsim.countsfile import per_head
 from evsim.movement import Traffic
+from evsim.quantized import WEIGHTS
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -99,14 +100,14 @@ def layout_of(first: Counts, classes: int, precision: str) -> Layout:
     classes
         Number of logits.
     precision
-        Of the logits.
+        Of the runs; logits of integer networks are float64.
     """
     steps = first.timesteps
     columns = [
         Column("status", "u1", ()),
         Column("reason", "u1", (LONGEST_REASON,)),
         Column("input_digest", "u1", (32,)),
-        Column("logits", precision, (classes,)),
+        Column("logits", "float64" if precision in WEIGHTS else precision, (classes,)),
         Column("anytime/prediction", "i4", (steps,)),
         Column("anytime/rank", "i4", (steps,)),
         Column("anytime/sops", "i8", (steps,)),

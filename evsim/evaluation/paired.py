@@ -134,6 +134,26 @@ def paired(
             f"two audits to {len(LETTERS)} can be held against each other, got {len(paths)}; give as many"
         )
     outcomes = [load_evaluation(path, profile, nonspike, seed) for path in paths]
+    return held(paths, outcomes, seed)
+
+
+def held(paths: Sequence[str | Path], outcomes: Sequence[Evaluation], seed: int = 0) -> Paired:
+    """Hold evaluations against the first one.
+
+    Parameters
+    ----------
+    paths
+        What each is called: its file.
+    outcomes
+        Two or more, of one list of samples.
+    seed
+        Of the bootstrap.
+
+    Raises
+    ------
+    AuditError
+        If one is of another list of samples, or no sample ran on all models.
+    """
     first = outcomes[0]
     for path, outcome in zip(paths, outcomes, strict=True):
         if outcome.audit.header.data_digest != first.audit.header.data_digest:

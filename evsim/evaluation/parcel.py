@@ -13,7 +13,7 @@ import math
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 from evsim.engine import Simulator
 from evsim.errors import NetworkError
 from evsim.kernels.threads import CACHE_LINE, Workers, aligned
-from evsim.network import Origin
+from evsim.network import Network, Origin
 from evsim.origin import network_digest
+from evsim.quantized import IntegerLayer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class _Pickler(pickle.Pickler):
         super().__init__(stream, protocol=5)
         network = simulator.network
         self._weights, self._file = network.weights, network.file
+        self._integers = network.quantization.layers if network.quantization else None
         self._digest = network_digest(network) if network.file else ""
         packed = (getattr(stage.layer, "weights", None) for stage in simulator.stages)
         self._packed = {id(array): array for array in packed if isinstance(array, np.ndarray)}
@@ -106,6 +110,8 @@ class _Pickler(pickle.Pickler):
             return ("workers", obj.threads)
         if obj is self._weights and self._file is not None:
             return ("weights", self._file, self._digest)
+        if obj is self._integers and self._file is not None:
+            return ("integers", self._file, self._digest)
         if isinstance(obj, np.ndarray) and id(obj) in self._packed and obj.flags.c_contiguous:
             if id(obj) not in self._starts:
                 self._starts[id(obj)] = self._end
@@ -127,14 +133,16 @@ class _Unpickler(pickle.Unpickler):
                 return Workers(threads)
             case ("weights", file, digest):
                 return Again(file, digest)
+            case ("integers", file, digest):
+                return IntegersAgain(file, digest)
             case ("packed", start, shape, dtype):
                 number = math.prod(shape)
                 return np.frombuffer(self._memory, np.dtype(dtype), number, start).reshape(shape)
         raise pickle.UnpicklingError(f"{pid!r} stands for nothing")
 
 
-class Again(Mapping[str, NDArray[np.floating]]):
-    """The weights of a network, read again from its file if anybody asks: packed as they are, hardly anybody does.
+class _Reread(Mapping[str, T]):
+    """Arrays of a network, read again from its file if anybody asks: packed as they are, hardly anybody does.
 
     Parameters
     ----------
@@ -146,9 +154,9 @@ class Again(Mapping[str, NDArray[np.floating]]):
 
     def __init__(self, file: Origin, digest: str) -> None:
         self._file, self._digest = file, digest
-        self._weights: Mapping[str, NDArray[np.floating]] | None = None
+        self._arrays: Mapping[str, T] | None = None
 
-    def __getitem__(self, key: str) -> NDArray[np.floating]:
+    def __getitem__(self, key: str) -> T:
         return self._read()[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -157,15 +165,34 @@ class Again(Mapping[str, NDArray[np.floating]]):
     def __len__(self) -> int:
         return len(self._read())
 
-    def _read(self) -> Mapping[str, NDArray[np.floating]]:
-        if self._weights is None:
+    def _of(self, network: Network) -> Mapping[str, T]:
+        """Return the arrays of a network that are meant."""
+        raise NotImplementedError
+
+    def _read(self) -> Mapping[str, T]:
+        if self._arrays is None:
             from evsim.api import load
 
             network = load(self._file.path, allow_memory=self._file.allow_memory)
             if network_digest(network) != self._digest:
                 raise NetworkError(f"{self._file.path} is not the model that was packed; give `workers=1`")
-            self._weights = network.weights
-        return self._weights
+            self._arrays = self._of(network)
+        return self._arrays
+
+
+class Again(_Reread[NDArray[np.floating]]):
+    """The weights of a network."""
+
+    def _of(self, network: Network) -> Mapping[str, NDArray[np.floating]]:
+        return network.weights
+
+
+class IntegersAgain(_Reread[IntegerLayer]):
+    """The integers of a network."""
+
+    def _of(self, network: Network) -> Mapping[str, IntegerLayer]:
+        assert network.quantization is not None
+        return network.quantization.layers
 
 
 def _up(size: int) -> int:

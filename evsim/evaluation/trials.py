@@ -84,12 +84,15 @@ class Settings:
         Whether traffic is measured.
     strict
         Whether a sample that cannot be read ends the evaluation.
+    sharing
+        Whether shared sums are counted.
     """
 
     timesteps: int | None = None
     options: ReadOptions = ReadOptions()  # noqa: RUF009 - frozen
     detail: bool = False
     strict: bool = False
+    sharing: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +163,8 @@ def attempt(
     """Read and run one sample; errors as `evsim.api.read` and `evsim.api.run_on`."""
     sample = samples.read(index, simulator.network, settings.timesteps, settings.options)
     observer = Anytime(simulator)
-    return sample, api.run_on(simulator, sample, detail=settings.detail, observers=[observer]), observer
+    run = api.run_on(simulator, sample, detail=settings.detail, sharing=settings.sharing, observers=[observer])
+    return sample, run, observer
 
 
 def list_digest(samples: Sequence[Named]) -> str:

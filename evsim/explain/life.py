@@ -185,7 +185,7 @@ def explain(
     *,
     timesteps: int | None = None,
     precision: Precision = "float32",
-    threads: int = 1,
+    threads: int | None = None,
     profile: Profile | None = None,
     whole: bool = False,
     observers: Sequence[Observer] = (),

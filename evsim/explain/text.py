@@ -1,14 +1,17 @@
-"""The life of a neuron as text for a terminal: plain characters where an encoding has no blocks."""
+"""The life of a neuron as a report: plain characters where an encoding has no blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from evsim.energy.result import PICO_TO_MILLI
 from evsim.explain.address import named
 from evsim.explain.life import Additions, Feed, Life, Step
 from evsim.explain.reach import Wave
 from evsim.explain.why import Cause
-from evsim.report.text import WIDTH, aligned
+from evsim.network import Network
+from evsim.report.tables import Column, Report, Table, Value
+from evsim.report.terminal import WIDTH
 
 ROWS = 9
 """Lines of the plot of the potential."""
@@ -22,8 +25,11 @@ WIDEST = 8
 FEW = 3
 """Additions that are named of a timestep that is not looked at."""
 
+POTENTIALS = {"current": 0, "v before": 1, "v": 0, "kept": 0}
+"""Columns of the table, and when each leaves a narrow terminal."""
 
-def report(life: Life, top: int = 8) -> str:
+
+def report(life: Life, top: int = 8, width: int = WIDTH) -> Report:
     """Return the neuron's life: its rule, the plot of v(t), a table of timesteps, what was added, whom it reached.
 
     Parameters
@@ -32,15 +38,18 @@ def report(life: Life, top: int = 8) -> str:
         From `evsim.explain.life.explain`.
     top
         Additions that are named of each sum of the timestep that is looked at.
+    width
+        Columns of the plot.
     """
-    lines = [*_head(life), "", *plot(life), "", *_table(life), ""]
-    lines += ["additions, by timestep (sums as the engine made them)"]
+    added = ["additions, by timestep (sums as the engine made them)"]
     for step in life.steps:
-        lines += _additions(life, step, top if step.t == life.focus else FEW)
-    return "\n".join([*lines, "", *_reached(life)])
+        added += _additions(life, step, top if step.t == life.focus else FEW)
+    parts = ("\n".join(plot(life, width)), steps(life), _key(life), "\n".join(added), "\n".join(_reached(life)))
+    return Report(tuple(head(life)), parts)
 
 
-def _head(life: Life) -> Iterator[str]:
+def head(life: Life) -> Iterator[str]:
+    """Yield who it is, its rule, when it fired, and what that cost."""
     seen, address = life.watched, life.address
     assert address.channel is not None
     assert address.position is not None
@@ -57,7 +66,7 @@ def _head(life: Life) -> Iterator[str]:
     yield f"spikes: {total}" + (f", at t = {spikes}" if spikes else "; it never reached its threshold")
     cost, out = sum(step.pj for step in life.steps), sum(step.out_pj for step in life.steps)
     prices = life.profile.name
-    yield f"energy ({prices}): {cost:,.2f} pJ for the sums that it read, {out:,.2f} pJ for what its spikes set off"
+    yield f"energy ({prices}): {cost:,.2f} pJ for what it read, {out:,.2f} pJ for its spikes"
 
 
 def plot(life: Life, width: int = WIDTH) -> list[str]:
@@ -97,27 +106,43 @@ def plot(life: Life, width: int = WIDTH) -> list[str]:
     return lines
 
 
-def _table(life: Life) -> list[str]:
-    """Return a row for each timestep."""
-    fires = life.steps[0].emitted is not None
-    rows = [("t", "inputs", "ACs", "MACs", "current", "v before", "v", "kept", "spike", "pJ", "pJ on")]
-    for step in life.steps:
-        inputs = sum(len(added.values) for feed in step.feeds for added in feed.additions)
-        rows.append(
-            (
-                str(step.t), f"{inputs}", f"{step.acs:.4g}", f"{step.macs:.4g}", f"{step.current:.4f}",
-                f"{step.before:.4f}", f"{step.charged:.4f}", f"{step.kept:.4f}",
-                (str(step.emitted) if step.emitted else ".") if fires else "-", f"{step.pj:.4g}", f"{step.out_pj:.4g}",
-            )
-        )  # fmt: skip
-    exact = all(step.exact for step in life.steps)
-    added = (
-        "the additions below, in the engine's order, give the engine's sums and potentials to the last bit"
-        if exact
-        else "sums and potentials are the engine's; some additions below are in another order and differ in rounding"
+def steps(life: Life) -> Table:
+    """Return a row for each timestep; columns of operations that occur."""
+    both = ("ACs", "acs"), ("MACs", "macs")
+    kinds = [(name, key) for name, key in both if any(getattr(step, key) for step in life.steps)]
+    whole = {key: all(float(getattr(step, key)).is_integer() for step in life.steps) for _, key in kinds}
+    columns = (
+        Column("t", "whole"),
+        Column("inputs", "whole", drop=3),
+        *(Column(name, "whole" if whole[key] else "number", drop=2) for name, key in kinds),
+        *(Column(name, "number", decimals=4, drop=drop) for name, drop in POTENTIALS.items()),
+        Column("spike", "whole"),
+        Column("read", "energy", drop=4),
+        Column("sent", "energy", drop=5),
     )
-    key = "v is held against the threshold; kept, after it; pJ on: what the spike costs those who read it"
-    return [*aligned(rows, 0), key, added]
+    return Table(columns, tuple(_row(step, [key for _, key in kinds]) for step in life.steps))
+
+
+def _row(step: Step, kinds: Sequence[str]) -> tuple[Value, ...]:
+    inputs = sum(len(added.values) for feed in step.feeds for added in feed.additions)
+    operations = [getattr(step, key) for key in kinds]
+    potentials = step.current, step.before, step.charged, step.kept
+    return step.t, inputs, *operations, *potentials, step.emitted, step.pj * PICO_TO_MILLI, step.out_pj * PICO_TO_MILLI
+
+
+def _key(life: Life) -> str:
+    key = (
+        "v is held against the threshold, kept is what is left of it",
+        "read: energy of the sums it read; sent: of the sums its spikes go into",
+    )
+    return "\n".join((*key, exactness(life)))
+
+
+def exactness(life: Life) -> str:
+    """Return in how far what is shown adds up to what the engine computed."""
+    if all(step.exact for step in life.steps):
+        return "the additions give the engine's sums and potentials to the last bit"
+    return "sums and potentials are the engine's; some additions differ from them in rounding"
 
 
 def _additions(life: Life, step: Step, top: int) -> Iterator[str]:
@@ -170,16 +195,11 @@ def why_report(life: Life, root: Cause, way: Sequence[Cause]) -> str:
     """Return the tree of causes, and the strongest way down to the input."""
     network = life.watched.network
 
-    def title(cause: Cause) -> str:
-        place = cause.place
-        name = named(network, place.layer, place.channel, place.position, place.t)
-        return name if cause.value == 1.0 else f"{name} (value {cause.value:g})"
-
     def drawn(cause: Cause, before: str) -> Iterator[str]:
         for below in cause.causes:
             via = f"  by {below.via}" if below.via != below.place.layer else ""
             again = "  (see above)" if below.again and below.place.layer != network.input.name else ""
-            yield f"{before}{below.push:+9.4f}  {title(below)}{via}{again}"
+            yield f"{before}{below.push:+9.4f}  {title_of(network, below)}{via}{again}"
             yield from drawn(below, before + "    ")
         if cause.left_out:
             yield f"{before}{cause.left_push:+9.4f}  {cause.left_out} more that raised it"
@@ -193,19 +213,28 @@ def why_report(life: Life, root: Cause, way: Sequence[Cause]) -> str:
     fired = "fired" if life.at(place.t).emitted else "did not fire; its potential was highest,"
     lines = [
         f"why: {name} {fired} at v = {root.push:.4f}",
-        "each line: what it added to the potential of the line above it, after what leaked since",
+        "each line: what it added to the potential of the line above, less what leaked",
     ]
     lines += drawn(root, "  ")
     lines += ["", "the strongest way down, of each spike its strongest cause:"]
     for i, cause in enumerate(way):
         push = "" if i == 0 else f"{cause.push:+9.4f}"
-        lines.append(f"  {push:9}  {title(cause)}")
+        lines.append(f"  {push:9}  {title_of(network, cause)}")
     return "\n".join(lines)
 
 
-def reach_report(waves: Sequence[Wave], t: int) -> str:
+def title_of(network: Network, cause: Cause) -> str:
+    """Return the name of a cause, with its value where it is no spike."""
+    place = cause.place
+    name = named(network, place.layer, place.channel, place.position, place.t)
+    return name if cause.value == 1.0 else f"{name} (value {cause.value:g})"
+
+
+def reach_table(waves: Sequence[Wave], t: int) -> Table:
     """Return how many neurons a spike can move, layer after layer, and how many of them fired."""
-    rows = [("layer of neurons", "layers on", "t", "can be moved", "fired then")]
-    rows += [(w.layer, str(w.depth), str(w.t), f"{w.neurons:,}", f"{w.fired:,}") for w in waves]
-    head = f"reach: whom the spike at t = {t} can move (a bound: all to whom a way leads), and who fired then"
-    return "\n".join([head, *(aligned(rows, 1) if waves else ["  nobody"])])
+    columns = (
+        Column("layer of neurons"), Column("layers on", "whole", drop=1), Column("t", "whole"),
+        Column("can be moved", "whole"), Column("fired then", "whole"),
+    )  # fmt: skip
+    title = f"reach: whom the spike at t = {t} can move (an upper bound), and who fired then"
+    return Table(columns, tuple((w.layer, w.depth, w.t, w.neurons, w.fired) for w in waves), title)

@@ -15,6 +15,7 @@ from evsim.kernels.vector import padded
 from evsim.layers.plan import Stage
 from evsim.network import Network, Shape
 from evsim.observers import Observer
+from evsim.quantized import WEIGHTS
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 Ints = NDArray[np.int64]
@@ -76,14 +77,18 @@ class Watched:
         *,
         timesteps: int | None = None,
         precision: Precision = "float32",
-        threads: int = 1,
+        threads: int | None = None,
         reals: Iterable[str] = (),
         observers: Iterable[Observer] = (),
     ) -> None:
+        if precision in WEIGHTS:
+            raise OptionError(
+                f"sums in {precision} are not explained; give `precision=float32`, which runs the weights as floats"
+            )
         steps = sample.timesteps if timesteps is None else timesteps
         self.network = network
         self.simulator = Simulator(network, steps, precision, "time", threads, apart=True)
-        self.real = self.simulator.dtype.type
+        self.real: type[np.floating] = self.simulator.dtype.type
         kept = frozenset((*reals, network.input.name))
         _check_room(network, kept, self.simulator)
         keeper = Keeper(network, kept)

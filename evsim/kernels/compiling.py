@@ -32,7 +32,10 @@ from numba.core.serialize import dumps
 
 Result = TypeVar("Result")
 
-DAMAGE = (OSError, EOFError, ValueError, LookupError, AttributeError, ImportError, TypeError, pickle.UnpicklingError)
+DAMAGE = (
+    OSError, EOFError, ValueError, OverflowError, MemoryError, LookupError, AttributeError, ImportError, TypeError,
+    pickle.UnpicklingError,
+)  # fmt: skip
 """What reading a damaged file of machine code raises."""
 
 ABANDONED = 3600

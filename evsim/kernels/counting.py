@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.kernels.attention import head_words
+from evsim.kernels.attention import head_words, transpose_bits
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.vector import lowest_bit, popcount
 
@@ -21,44 +21,59 @@ ZERO = np.uint64(0)
 
 
 @kernel
-def spikes_per_position(words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
-    """Count the spikes of each position: words [T, P, W], counts [T, P]."""
-    for t in range(words.shape[0]):
-        for p in range(words.shape[1]):
-            total = np.int64(0)
-            for w in range(words.shape[2]):
-                total += np.int64(popcount(words[t, p, w]))
-            counts[t, p] = total
+def spikes_per_position(first: int, last: int, words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+    """Count the spikes of positions ``first .. last - 1`` of all R = T * P: words [R, W], counts [R]."""
+    for r in range(first, last):
+        total = np.int64(0)
+        for w in range(words.shape[1]):
+            total += np.int64(popcount(words[r, w]))
+        counts[r] = total
 
 
 @kernel
-def count_values(values: NDArray[np.generic], channels: int, nonzeros: NDArray[np.int64]) -> bool:
-    """Count the nonzeros of each position: values [T, P, C], of which the first `channels` count, nonzeros [T, P].
+def spikes_per_step(first: int, last: int, words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+    """Count the spikes of timesteps ``first .. last - 1``: words [T, P * W], counts [T]."""
+    for t in range(first, last):
+        total = np.int64(0)
+        for w in range(words.shape[1]):
+            total += np.int64(popcount(words[t, w]))
+        counts[t] = total
 
-    Returns whether every value is 0 or 1.
+
+@kernel
+def count_values(
+    first: int,
+    last: int,
+    values: NDArray[np.generic],
+    channels: int,
+    nonzeros: NDArray[np.int64],
+    others: NDArray[np.int64],
+) -> None:
+    """Count the nonzeros of positions ``first .. last - 1``: values [R, C], of which the first `channels` count.
+
+    nonzeros [R]; others [1] becomes 1 if a value is neither 0 nor 1.
     """
     binary = True
-    for t in range(values.shape[0]):
-        for p in range(values.shape[1]):
-            some = np.int32(0)
-            ones = np.int32(0)
-            for c in range(channels):  # without a branch: it could be guessed wrong at every event
-                some += np.int32(values[t, p, c] != 0)
-                ones += np.int32(values[t, p, c] == 1)
-            binary &= ones == some
-            nonzeros[t, p] = some
-    return binary
+    for r in range(first, last):
+        some = np.int32(0)
+        ones = np.int32(0)
+        for c in range(channels):  # without a branch: it could be guessed wrong at every event
+            some += np.int32(values[r, c] != 0)
+            ones += np.int32(values[r, c] == 1)
+        binary &= ones == some
+        nonzeros[r] = some
+    if not binary:
+        others[0] = 1
 
 
 @kernel
-def sum_integers(values: NDArray[np.int32], sums: NDArray[np.int64]) -> None:
-    """Sum up each position: values [T, P, C], sums [T, P]."""
-    for t in range(values.shape[0]):
-        for p in range(values.shape[1]):
-            total = np.int64(0)
-            for c in range(values.shape[2]):
-                total += np.int64(values[t, p, c])
-            sums[t, p] = total
+def sum_integers(first: int, last: int, values: NDArray[np.int32], sums: NDArray[np.int64]) -> None:
+    """Sum up positions ``first .. last - 1``: values [R, C], sums [R]."""
+    for r in range(first, last):
+        total = np.int64(0)
+        for c in range(values.shape[1]):
+            total += np.int64(values[r, c])
+        sums[r] = total
 
 
 @kernel
@@ -96,6 +111,8 @@ def masks_of_heads(mask: NDArray[np.uint64], size: int, heads: int, words: NDArr
 
 @kernel
 def attention_operations(
+    first: int,
+    last: int,
     heads: int,
     size: int,
     width: int,
@@ -105,85 +122,115 @@ def attention_operations(
     kv_first: NDArray[np.int64],
     qk_first: NDArray[np.int64],
 ) -> None:
-    """Count both orders per timestep and head: words [T, N, W], `size` channels per head, `width` of v.
+    """Count both orders, for units ``first .. last - 1`` of T x heads; counts [T, heads].
 
-    Counts [T, heads].
+    words [T, N, W], `size` channels per head, `width` of v.
     """
     tokens = q.shape[1]
+    spans = (tokens + 63) // 64
     parts = (size + 63) // 64
     others = (width + 63) // 64
-    bits_q = np.empty((parts, tokens), np.uint64)
-    bits_k = np.empty((parts, tokens), np.uint64)
-    bits_v = np.empty((others, tokens), np.uint64)
+    bits_q = np.zeros((parts, spans * 64), np.uint64)  # tokens past the last have no spikes
+    bits_k = np.zeros((parts, spans * 64), np.uint64)
+    bits_v = np.zeros((others, spans * 64), np.uint64)
     spikes_v = np.empty(tokens, np.int64)
-    reached = np.empty((size, others), np.uint64)
-    fired_q = np.empty(size, np.int64)
-    fired_k = np.empty(size, np.int64)
-    for t in range(q.shape[0]):
-        for h in range(heads):
-            fired_q[:] = 0
-            fired_k[:] = 0
-            reached[:] = ZERO
-            coincidences = np.int64(0)
-            for part in range(parts):
-                for words, bits in ((q, bits_q), (k, bits_k)):
-                    head_words(words, t * tokens, tokens, h * size, size, part, bits[part], 0)
+    fired_q = np.empty(64, np.uint64)
+    fired_k = np.empty((spans, 64), np.uint64)
+    for unit in range(first, last):
+        t, h = unit // heads, unit % heads
+        for part in range(parts):
+            for words, bits in ((q, bits_q), (k, bits_k)):
+                head_words(words, t * tokens, tokens, h * size, size, part, bits[part], 0)
+        for part in range(others):
+            head_words(v, t * tokens, tokens, h * width, width, part, bits_v[part], 0)
+        coincidences = np.int64(0)
+        for n in range(tokens):
+            spikes_k = np.int64(0)
+            spikes_v[n] = 0
             for part in range(others):
-                head_words(v, t * tokens, tokens, h * width, width, part, bits_v[part], 0)
-            for n in range(tokens):
-                spikes_k = np.int64(0)
-                spikes_v[n] = 0
-                for part in range(others):
-                    spikes_v[n] += np.int64(popcount(bits_v[part, n]))
-                for part in range(parts):
-                    spikes_k += np.int64(popcount(bits_k[part, n]))
-                    _tally(bits_q[part, n], part, fired_q)
-                    _tally(bits_k[part, n], part, fired_k)
-                    word = bits_k[part, n]
-                    while word != ZERO:
-                        row = 64 * part + np.int64(lowest_bit(word))
-                        for other in range(others):
-                            reached[row, other] |= bits_v[other, n]
-                        word &= word - ONE
-                coincidences += spikes_k * spikes_v[n]
-            kv_first[t, h] = coincidences
-            qk_first[t, h] = _pairs(bits_q, bits_k, spikes_v)
-            for i in range(size):
+                spikes_v[n] += np.int64(popcount(bits_v[part, n]))
+            for part in range(parts):
+                spikes_k += np.int64(popcount(bits_k[part, n]))
+            coincidences += spikes_k * spikes_v[n]
+        kv_first[t, h] = coincidences
+        qk_first[t, h] = _pairs(bits_q, bits_k, spikes_v)
+        for part in range(parts):  # from here on by channel: its tokens are the set bits of a few words
+            tokens_q = np.zeros(64, np.int64)
+            for span in range(spans):
+                transpose_bits(bits_q[part, 64 * span : 64 * span + 64], fired_q)
+                transpose_bits(bits_k[part, 64 * span : 64 * span + 64], fired_k[span])
+                for i in range(64):
+                    tokens_q[i] += np.int64(popcount(fired_q[i]))
+            for i in range(min(64, size - 64 * part)):
+                tokens_k = np.int64(0)
                 nonzero = np.int64(0)
                 for other in range(others):
-                    nonzero += np.int64(popcount(reached[i, other]))
-                kv_first[t, h] += fired_q[i] * nonzero
-                qk_first[t, h] += fired_q[i] * fired_k[i]
-
-
-@inner
-def _tally(word: np.uint64, part: int, fired: NDArray[np.int64]) -> None:
-    """Add one to the count of each channel whose bit is set."""
-    while word != ZERO:
-        fired[64 * part + np.int64(lowest_bit(word))] += 1
-        word &= word - ONE
+                    reached = ZERO
+                    for span in range(spans):
+                        word = fired_k[span, i]
+                        while word != ZERO:
+                            reached |= bits_v[other, 64 * span + np.int64(lowest_bit(word))]
+                            word &= word - ONE
+                    nonzero += np.int64(popcount(reached))
+                for span in range(spans):
+                    tokens_k += np.int64(popcount(fired_k[span, i]))
+                kv_first[t, h] += tokens_q[i] * nonzero
+                qk_first[t, h] += tokens_q[i] * tokens_k
 
 
 @inner
 def _pairs(bits_q: NDArray[np.uint64], bits_k: NDArray[np.uint64], spikes_v: NDArray[np.int64]) -> int:
-    """Sum, over all pairs of tokens whose q and k overlap, the spikes of v in the second."""
-    parts, tokens = bits_q.shape
+    """Sum, over all pairs of tokens whose q and k overlap, the spikes of v in the second.
+
+    Four tokens of q at a time share what is loaded of k and v; past the last are no spikes.
+    """
+    if len(bits_q) == 1:
+        return _pairs_of_one_word(bits_q[0], bits_k[0], spikes_v)
+    if len(bits_q) == 2:
+        return _pairs_of_two_words(bits_q[0], bits_q[1], bits_k[0], bits_k[1], spikes_v)
+    overlaps = np.empty(len(spikes_v), np.uint64)
     total = 0
-    n = 0
-    if parts == 1:
-        while n + 4 <= tokens:  # four at a time share what is loaded of k and v
-            a, b, c, d = bits_q[0, n], bits_q[0, n + 1], bits_q[0, n + 2], bits_q[0, n + 3]
-            for m in range(tokens):
-                word, spikes = bits_k[0, m], spikes_v[m]
-                total += spikes if (a & word) != ZERO else 0
-                total += spikes if (b & word) != ZERO else 0
-                total += spikes if (c & word) != ZERO else 0
-                total += spikes if (d & word) != ZERO else 0
-            n += 4
-    for n in range(tokens // 4 * 4 if parts == 1 else 0, tokens):
-        for m in range(tokens):
-            overlap = ZERO
-            for part in range(parts):
-                overlap |= bits_q[part, n] & bits_k[part, m]
-            total += spikes_v[m] if overlap != ZERO else 0
+    for n in range(len(spikes_v)):
+        overlaps[:] = ZERO
+        for part in range(len(bits_q)):
+            word, words = bits_q[part, n], bits_k[part]
+            for m in range(len(overlaps)):
+                overlaps[m] |= word & words[m]
+        for m in range(len(overlaps)):
+            total += spikes_v[m] if overlaps[m] != ZERO else 0
+    return total
+
+
+@inner
+def _pairs_of_one_word(q: NDArray[np.uint64], k: NDArray[np.uint64], spikes_v: NDArray[np.int64]) -> int:
+    total = 0
+    for n in range(0, len(spikes_v), 4):
+        a, b, c, d = q[n], q[n + 1], q[n + 2], q[n + 3]
+        for m in range(len(spikes_v)):
+            word, spikes = k[m], spikes_v[m]
+            total += spikes if (a & word) != ZERO else 0
+            total += spikes if (b & word) != ZERO else 0
+            total += spikes if (c & word) != ZERO else 0
+            total += spikes if (d & word) != ZERO else 0
+    return total
+
+
+@inner
+def _pairs_of_two_words(
+    q: NDArray[np.uint64],
+    high_q: NDArray[np.uint64],
+    k: NDArray[np.uint64],
+    high_k: NDArray[np.uint64],
+    spikes_v: NDArray[np.int64],
+) -> int:
+    total = 0
+    for n in range(0, len(spikes_v), 4):
+        a, b, c, d = q[n], q[n + 1], q[n + 2], q[n + 3]
+        e, f, g, h = high_q[n], high_q[n + 1], high_q[n + 2], high_q[n + 3]
+        for m in range(len(spikes_v)):
+            word, high, spikes = k[m], high_k[m], spikes_v[m]
+            total += spikes if ((a & word) | (e & high)) != ZERO else 0
+            total += spikes if ((b & word) | (f & high)) != ZERO else 0
+            total += spikes if ((c & word) | (g & high)) != ZERO else 0
+            total += spikes if ((d & word) | (h & high)) != ZERO else 0
     return total

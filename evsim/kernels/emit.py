@@ -64,7 +64,7 @@ class Array:
     def __init__(self, context, builder, kind, value):
         self.context, self.builder = context, builder
         self.item = kind.dtype.bitwidth // 8
-        self._lane = context.get_data_type(kind.dtype)
+        self.lane = context.get_data_type(kind.dtype)
         self._array = cgutils.create_struct_proxy(kind)(context, builder, value)
         self._data = self._array.data
 
@@ -98,7 +98,7 @@ class Array:
 
     def vector(self, width):
         """Return the type of `width` elements."""
-        return ir.VectorType(self._lane, width)
+        return ir.VectorType(self.lane, width)
 
     def zeros(self, width):
         """Return `width` zeros."""
@@ -131,15 +131,24 @@ class Array:
         self.builder.store(value, pointer).align = self.item
 
     def by_lanes(self, lanes, block):
-        """Emit a block's code for a full block and, where a full block is wider than 32 lanes, for a half block."""
+        """Emit a block's code for each number of lanes that a block can have; a full one comes first."""
         if self.item == 8:
             block(LANES)
             return
-        with self.builder.if_else(self.builder.icmp_signed("==", lanes, lanes.type(64))) as (full, half):
-            with full:
-                block(64)
-            with half:
-                block(LANES)
+        whole = isinstance(self.lane, ir.IntType)
+        widths = [512 // self.item, 256 // self.item, 128 // self.item] if whole else [64, LANES]
+        self._by_width(lanes, widths, block)
+
+    def _by_width(self, lanes, widths, block):
+        width, *others = widths
+        if not others:
+            block(width)
+            return
+        with self.builder.if_else(self.builder.icmp_signed("==", lanes, lanes.type(width))) as (same, other):
+            with same:
+                block(width)
+            with other:
+                self._by_width(lanes, others, block)
 
 
 def _operand(context, builder, kind, value):
@@ -175,6 +184,24 @@ def splat(builder, scalar, width):
 def without_lowest(builder, word):
     """Clear a word's lowest set bit."""
     return builder.and_(word, builder.sub(word, word.type(1)))
+
+
+def row_of(builder, sums, rows, base, width, number):
+    """Return the row of that number as it is added to `width` sums.
+
+    Where an element of `rows` has half the bits of a sum, they are pairs of integers: the row's first bytes hold, as
+    integers of the sums' type, a + 2^(h - 1) + 2^h b, with h the bits of a weight, a of the first half of the outputs
+    and b of the second. Shifted right by h it is b. So the sums of both are those of a row of half the size, which
+    takes one load, one shift and two additions, and the first half is told from them by
+    ``a = sums - 2^h sums of b - 2^(h - 1) rows``; what wraps around on the way does not matter.
+    """
+    if rows.item == sums.item:
+        return rows.load(base, width, number)
+    lane = sums.lane
+    both = builder.bitcast(rows.load(base, width, number), ir.VectorType(lane, width // 2))
+    second = builder.ashr(both, ir.Constant(both.type, [lane.width // 2] * (width // 2)))
+    places = ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(width)))
+    return builder.shuffle_vector(both, second, places)
 
 
 def choose(builder, condition, yes, no):

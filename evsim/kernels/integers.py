@@ -71,18 +71,20 @@ def round_currents(
     half: float | np.floating,
     up: bool,
     integers: NDArray[np.int32],
-) -> bool:
-    """Write ``round(clamp(x, 0, most))`` of positions ``first .. last - 1``; return whether all x are finite.
+    faults: NDArray[np.int64],
+) -> None:
+    """Write ``round(clamp(x, 0, most))`` of positions ``first .. last - 1``; `faults` [1] is 1 if one is not finite.
 
     currents [R, C] of which the first `channels` count, integers [R, channels]. Halves are rounded `up`, or to even;
     `most` and `half`, which is 0.5, are of the currents' type.
     """
     zero = half - half
-    faults = 0
+    fault = False
     for r in range(first, last):
         for c in range(channels):
             x = currents[r, c]
-            faults |= x - x != zero  # infinity less itself is no number
+            fault |= x - x != zero  # infinity less itself is no number
             clamped = min(max(zero, x), most)  # what is no number becomes 0
             integers[r, c] = np.int32(np.floor(clamped + half)) if up else np.int32(np.rint(clamped))
-    return faults == 0
+    if fault:
+        faults[0] = 1

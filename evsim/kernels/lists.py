@@ -44,19 +44,34 @@ OCTETS = _octets()
 
 
 @kernel
-def count_segments(words: NDArray[np.uint64], tile_words: int, starts: NDArray[np.int64]) -> None:
-    """Write where each segment starts: words [R, W] uint64, R = T * P; starts [tiles * R + 1] int64."""
+def count_segments(
+    first: int, last: int, words: NDArray[np.uint64], tile_words: int, starts: NDArray[np.int64]
+) -> None:
+    """Write the lengths of segments ``first .. last - 1``, each behind its place in `starts` [tiles * R + 1].
+
+    words [R, W], R = T * P.
+    """
     rows, width = words.shape
-    total = np.int64(0)
-    s = 0
-    starts[0] = 0
-    for w in range(0, width, tile_words):
-        end = min(w + tile_words, width)
-        for r in range(rows):
-            for j in range(w, end):
-                total += np.int64(popcount(words[r, j]))
+    s = first
+    while s < last:
+        k = s // rows
+        end = min(last, (k + 1) * rows)
+        for r in range(s - k * rows, end - k * rows):
+            count = np.int64(0)
+            for j in range(k * tile_words, min((k + 1) * tile_words, width)):
+                count += np.int64(popcount(words[r, j]))
             s += 1
-            starts[s] = total
+            starts[s] = count
+
+
+@kernel
+def add_up(starts: NDArray[np.int64]) -> None:
+    """Make of the lengths of lists, each behind its place, where each of them starts."""
+    total = np.int64(0)
+    starts[0] = 0
+    for s in range(1, starts.size):
+        total += starts[s]
+        starts[s] = total
 
 
 @kernel
@@ -110,7 +125,25 @@ def put_word(index: NDArray[np.uint16], at: int, roomy: bool, word: np.uint64, o
 
 
 @kernel
-def graded_segments(
+def count_graded(first: int, last: int, values: NDArray[np.int32], tile: int, starts: NDArray[np.int64]) -> None:
+    """Write the lengths of segments ``first .. last - 1`` of integers [R, C], each behind its place in `starts`."""
+    rows, channels = values.shape
+    s = first
+    while s < last:
+        begin = s // rows * tile
+        end = min(begin + tile, channels)
+        for r in range(s % rows, min(rows, s % rows + last - s)):
+            count = np.int64(0)
+            for c in range(begin, end):
+                count += np.int64(values[r, c] != 0)
+            s += 1
+            starts[s] = count
+
+
+@kernel
+def fill_graded(
+    first: int,
+    last: int,
     values: NDArray[np.int32],
     tile: int,
     starts: NDArray[np.int64],
@@ -118,25 +151,21 @@ def graded_segments(
     amounts: NDArray[np.floating],
     turn: int,
     extent: int,
-) -> int:
-    """List the nonzero entries of values [R, C] with their amounts, numbered as by `fill_segments`. Return how many."""
+) -> None:
+    """List the nonzero entries of segments ``first .. last - 1`` with their amounts, numbered as by `fill_segments`."""
     rows, channels = values.shape
-    at = 0
-    s = 0
-    starts[0] = 0
-    for c in range(0, channels, tile):
-        end = min(c + tile, channels)
-        for r in range(rows):
-            some = values[r, c]
-            for j in range(c + 1, end):
-                some |= values[r, j]
-            if some != 0:  # most positions of a frame saw no event
-                base = r % turn % 3 * extent - c
-                for j in range(c, end):
-                    if values[r, j] != 0:
-                        index[at] = np.uint16(base + j)
-                        amounts[at] = values[r, j]
-                        at += 1
+    s = first
+    while s < last:
+        begin = s // rows * tile
+        end = min(begin + tile, channels)
+        for r in range(s % rows, min(rows, s % rows + last - s)):
+            at = starts[s]
             s += 1
-            starts[s] = at
-    return at
+            if starts[s] == at:  # most positions of a frame saw no event
+                continue
+            base = r % turn % 3 * extent - begin
+            for c in range(begin, end):
+                if values[r, c] != 0:
+                    index[at] = np.uint16(base + c)
+                    amounts[at] = values[r, c]
+                    at += 1

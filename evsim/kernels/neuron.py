@@ -23,12 +23,15 @@ HALF = np.uint64(32)
 GROUP = 16
 """Positions whose timesteps are done before the next group's."""
 
+ROOM = GROUP * 64
+"""Potentials that each thread has room for: those of a group."""
+
 
 class Neurons(NamedTuple):
     """LIF neurons of a map, and where their spikes go. Without neurons `words` has size 0.
 
     words [T * P * W * 2] uint32: the two halves of each word of a spike map. potential: [P * C] where `kept` over
-    calls, else [16 * block], working memory of one thread, and each call begins at rest. `leak` is tau where `divide`,
+    calls, else [threads * ROOM], working memory, and each call begins at rest. `leak` is tau where `divide`,
     else 1 / tau (exact for powers of two).
 
     Other kinds than the one of `lif_step` have `thresholds` and `resets` [C] (else of size 0), and `leak` is what
@@ -50,13 +53,14 @@ class Neurons(NamedTuple):
 class Unit(NamedTuple):
     """A part of a map that is worked on at once: channels ``channel .. channel + lanes - 1`` of some positions.
 
-    The positions are ``begin .. end - 1``; `lanes` is 64 or 32.
+    The positions are ``begin .. end - 1``; `lanes` is 64 or 32. `seat` tells whose working memory is used.
     """
 
     channel: int
     lanes: int
     begin: int
     end: int
+    seat: int
 
 
 @inner
@@ -74,17 +78,18 @@ def fire(
 
     Their current at timestep t is ``current[t * strides[0] + (p - begin) * strides[1] :]`` plus shift [C].
     """
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, seat = unit
     halves = (channels + 63) // 64 * 2
     words, potential = neurons.words, neurons.potential  # taken out once: reference counts stay out of the loop
     thresholds, resets = neurons.thresholds, neurons.resets
     others = thresholds.size > 0
+    working = seat * ROOM  # the same for every unit, whatever its lanes: another seat may be at a half block
     for first in range(begin, end, GROUP):
         for t in range(steps):
             rest = t == 0 and not neurons.kept
             for p in range(first, min(first + GROUP, end)):
                 at = t * strides[0] + (p - begin) * strides[1]
-                own = p * channels + channel if neurons.kept else (p - first) * lanes
+                own = p * channels + channel if neurons.kept else working + (p - first) * lanes
                 if others:
                     bits = neuron_step(
                         current, at, shift, channel, potential, own, rest, neurons.leak, neurons.decays,
@@ -110,6 +115,7 @@ def put_spikes(words: NDArray[np.uint32], word: int, bits: np.uint64, lanes: int
 def fire_map(
     first: int,
     last: int,
+    seat: int,
     neurons: Neurons,
     current: NDArray[np.floating],
     static: bool,
@@ -123,5 +129,5 @@ def fire_map(
     step = 0 if static else positions * channels
     for p in range(first, last, GROUP):
         for channel in range(0, channels, block):
-            unit = Unit(channel, min(block, channels - channel), p, min(p + GROUP, last))
+            unit = Unit(channel, min(block, channels - channel), p, min(p + GROUP, last), seat)
             fire(neurons, current[p * channels + channel :], (step, channels), shift, unit, channels, steps, positions)

@@ -30,7 +30,7 @@ def add_rows(
         total[:] = 0.0
     for i in range(start, stop):
         row = base + int(index[i]) * lanes
-        added = _whole(rows[row : row + lanes], lanes)
+        added = _row(_whole(rows[row : row + lanes], lanes), sums)
         total += added if values is None else values[i] * added
 
 
@@ -49,7 +49,7 @@ def add_quad(
 ) -> None:
     """Add the rows of a quad's seven lists to the sums of positions ``low .. high - 1``; shared ones come first."""
     edges = [int(edge) for edge in starts[s : s + 8]]
-    every = np.empty(lanes, rows.dtype)
+    every = np.empty(lanes, sums.dtype)
     add_rows(every, 0, True, rows, base, index, None, edges[0], edges[1], lanes)
     for position in range(low, high):
         pair = 1 + position // 2
@@ -240,6 +240,14 @@ def lowest_bit(word: np.uint64) -> int:
     """Return the position of the lowest set bit; the word is not 0."""
     bits = int(word)
     return (bits & -bits).bit_length() - 1
+
+
+def _row(row: NDArray[np.generic], sums: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return a row as it is added to sums: of pairs, see `evsim.kernels.emit.row_of`."""
+    if row.itemsize == sums.itemsize:
+        return row
+    both = row.view(sums.dtype)
+    return np.concatenate([both, both >> (4 * sums.itemsize)])
 
 
 def _bits(word: np.uint64) -> list[int]:

@@ -27,7 +27,22 @@ from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.lists import ROOM, TILE_WORDS, put_word
-from evsim.kernels.synapses import LINE, Lists, Sink, Size, clear, drain, group_of, pace_of, rows_of, run_of, unit_of
+from evsim.kernels.neuron import Unit
+from evsim.kernels.synapses import (
+    Lists,
+    Sink,
+    Size,
+    after,
+    clear,
+    drain,
+    group_of,
+    line_of,
+    pace_of,
+    rows_of,
+    run_of,
+    scratch_of,
+    unit_of,
+)
 from evsim.kernels.vector import add_quad, popcount, prefetch
 
 QUAD = 4
@@ -39,32 +54,33 @@ LISTS = 7
 ZERO = np.uint64(0)
 
 
-@kernel
 def quads_of(rows: int, width: int, words: int) -> int:
     """Return the number of quads of a map with `rows` lines of `width` positions, for all its tiles."""
     return -(-words // TILE_WORDS) * rows * -(-width // QUAD)
 
 
 @kernel
-def count_quads(words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]) -> None:
-    """Write where each list starts: words [rows * width, W] uint64; starts [quads * 7 + 1] int64.
+def count_quads(first: int, last: int, words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]) -> None:
+    """Write the lengths of the lists of quads ``first .. last - 1``, each behind its place in `starts` [quads * 7 + 1].
 
-    Quad (k * rows + row) * ceil(width / 4) + j holds, of tile k, the positions from 4 j on of a row.
+    words [rows * width, W]. Quad (k * rows + row) * ceil(width / 4) + j holds, of tile k, the positions from 4 j on of
+    a row.
     """
+    quads = -(-width // QUAD)
     rows = words.shape[0] // width
     parts = np.zeros(LISTS * TILE_WORDS, np.uint64)
-    total = np.int64(0)
-    s = 0
-    starts[0] = 0
-    for tile in range(0, words.shape[1], TILE_WORDS):
-        parts[:] = ZERO  # the last tile may have one word
-        for row in range(rows):
-            for x in range(0, width, QUAD):
-                _cut(words, row * width + x, width - x, tile, parts)
-                for i in range(LISTS):
-                    total += np.int64(popcount(parts[2 * i]) + popcount(parts[2 * i + 1]))
-                    s += 1
-                    starts[s] = total
+    quad = first
+    while quad < last:
+        row, begin = quad // quads, quad % quads
+        tile = row // rows * TILE_WORDS
+        if tile + 1 == words.shape[1]:
+            parts[:] = ZERO  # the last tile has one word
+        for place in range(begin, min(quads, begin + last - quad)):
+            _cut(words, row % rows * width + place * QUAD, width - place * QUAD, tile, parts)
+            s = quad * LISTS
+            quad += 1
+            for i in range(LISTS):
+                starts[s + i + 1] = np.int64(popcount(parts[2 * i]) + popcount(parts[2 * i + 1]))
 
 
 @kernel
@@ -106,55 +122,64 @@ def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts:
 
 @kernel
 def synapses_of_quads(
-    first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
+    first: int, last: int, seat: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
 ) -> None:
-    """Run units ``first .. last - 1`` of a layer on lists of quads; scratch [steps * band * block].
+    """Run units ``first .. last - 1`` of a layer on lists of quads; scratch [threads * steps * band * block].
 
     Segments are ordered by (tile, plane from the highest down, group, timestep, row, column modulo stride, quad).
     """
+    scratch = scratch_of(size, scratch, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
+        gather_quads(size, lists, scratch, unit)
+        drain(size, sink, scratch, unit)
+
+
+@inner
+def gather_quads(size: Size, lists: Lists, scratch: NDArray[np.generic], unit: Unit) -> None:
+    """Sum up a unit [steps, end - begin, lanes] from lists of quads."""
     entries, starts, _, weights = lists  # taken out once: reference counts stay out of the loop
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     stride = size.stride_width
     may_skip = size.planes > 1  # high bits are rare
     quads = -(-size.in_width // (QUAD * stride))
-    for i in range(first, last):
-        unit = unit_of(size, i)
-        _, lanes, begin, end = unit
-        span = (end - begin) * lanes
-        pace = pace_of(size, unit, QUAD)
-        group = group_of(size, unit)
-        for plane in range(size.planes):
-            if plane > 0:
-                for k in range(size.steps * span):
-                    scratch[k] += scratch[k]
-            for tap in range(taps):
-                offset = tap % size.kernel_width * size.dilation_width - size.pad_width
-                shift = offset // stride
-                turn = offset - shift * stride
-                for tile in range(tiles):
-                    row, ahead = rows_of(size, unit, tap, tile)
-                    fresh = plane + tap + tile == 0
-                    maps = ((tile * size.planes + plane) * size.groups + group) * size.steps
-                    for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
-                        left, right, source = run_of(size, unit, y, tap)
-                        if fresh:
-                            clear(size, scratch, unit, y, left, right)
-                        if left == right:
-                            continue
-                        for t in range(size.steps):
-                            line = ((maps + t) * size.in_height + source // size.in_width) * stride + turn
-                            for quad in range((left + shift) // QUAD, (right - 1 + shift) // QUAD + 1):
-                                for _ in range(pace):
-                                    prefetch(weights, ahead)
-                                    ahead += LINE
-                                x = quad * QUAD - shift
-                                at = t * span + (y * size.out_width + x - begin) * lanes
-                                s = (line * quads + quad) * LISTS
-                                if may_skip and not fresh and starts[np.uint64(s)] == starts[np.uint64(s + LISTS)]:
-                                    continue
-                                add_quad(
-                                    scratch, at, max(0, left - x), min(QUAD, right - x), fresh,
-                                    weights, row, entries, starts, s, lanes,
-                                )  # fmt: skip
-        drain(size, sink, scratch, unit)
+    _, lanes, begin, end, _ = unit
+    span = (end - begin) * lanes
+    line_size = line_of(weights)
+    pace = pace_of(size, unit, QUAD, line_size)
+    group = group_of(size, unit)
+    for plane in range(size.planes):
+        if plane > 0:
+            for k in range(size.steps * span):
+                scratch[k] += scratch[k]
+        for tap in range(taps):
+            offset = tap % size.kernel_width * size.dilation_width - size.pad_width
+            shift = offset // stride
+            turn = offset - shift * stride
+            for tile in range(tiles):
+                row, ahead = rows_of(size, unit, tap, tile)
+                fresh = plane + tap + tile == 0
+                maps = ((tile * size.planes + plane) * size.groups + group) * size.steps
+                for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
+                    left, right, source = run_of(size, unit, y, tap)
+                    if fresh:
+                        clear(size, scratch, unit, y, left, right)
+                    if left == right:
+                        continue
+                    for t in range(size.steps):
+                        line = ((maps + t) * size.in_height + source // size.in_width) * stride + turn
+                        for quad in range((left + shift) // QUAD, (right - 1 + shift) // QUAD + 1):
+                            for _ in range(pace):
+                                prefetch(weights, ahead)
+                                ahead += line_size
+                            x = quad * QUAD - shift
+                            at = t * span + (y * size.out_width + x - begin) * lanes
+                            s = (line * quads + quad) * LISTS
+                            if may_skip and not fresh and starts[np.uint64(s)] == starts[np.uint64(s + LISTS)]:
+                                continue
+                            add_quad(
+                                scratch, at, max(0, left - x), min(QUAD, right - x), fresh,
+                                weights, row, entries, starts, s, lanes,
+                            )  # fmt: skip

@@ -30,12 +30,12 @@ from evsim.kernels.neuron import Neurons, Unit, fire
 from evsim.kernels.vector import add_maps, add_rows, add_scaled_run, prefetch
 from evsim.kernels.windows import add_scaled_runs
 
-LINE = 16
-"""Elements from one prefetch to the next: a cache line of float32, two of float64."""
+LINE = 64
+"""Bytes from one prefetch to the next: a cache line."""
 
 
 class Size(NamedTuple):
-    """Geometry of one call: `out_channels` padded to 32; `block` lanes; `band` positions.
+    """Geometry of one call: `out_channels` padded to 32; `block` lanes; `band` positions, whole `grains` of them.
 
     `steps` timesteps come in; where neurons are driven, each stands for `repeats` (a static image for all of them).
     `in_channels` are those of one of `groups`, each of which makes as many output channels, whole blocks of them.
@@ -61,6 +61,7 @@ class Size(NamedTuple):
     tile: int
     block: int
     band: int
+    grain: int
     joined: bool
     groups: int
     planes: int
@@ -79,9 +80,9 @@ class Sink(NamedTuple):
 
 
 def units(size: Size) -> int:
-    """Return the number of work units (block, band) of a call: the range of `first` and `last`."""
+    """Return the number of work units (block, grain) of a call: the range of `first` and `last`."""
     positions = size.out_height * size.out_width
-    return -(-size.out_channels // size.block) * -(-positions // size.band)
+    return -(-size.out_channels // size.block) * -(-positions // size.grain)
 
 
 class Lists(NamedTuple):
@@ -94,40 +95,50 @@ class Lists(NamedTuple):
 
 
 @kernel
-def synapses(first: int, last: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink) -> None:
-    """Run units ``first .. last - 1`` on lists of active channels; scratch [steps * band * block].
+def synapses(
+    first: int, last: int, seat: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
+) -> None:
+    """Run units ``first .. last - 1`` on lists of active channels; scratch [threads * steps * band * block].
 
     One addition per spike and output reached; where entries have values, one multiplication and one addition.
     """
+    scratch = scratch_of(size, scratch, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
+        gather(size, lists, scratch, unit)
+        drain(size, sink, scratch, unit)
+
+
+@inner
+def gather(size: Size, lists: Lists, scratch: NDArray[np.generic], unit: Unit) -> None:
+    """Sum up a unit [steps, end - begin, lanes] from lists of active channels."""
+    if size.joined:
+        _gather_joined(size, lists, scratch, unit)
+        return
     in_positions = size.in_height * size.in_width
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
-    for i in range(first, last):
-        unit = unit_of(size, i)
-        _, lanes, begin, end = unit
-        span = (end - begin) * lanes
-        group = group_of(size, unit)
-        if size.joined:
-            _gather_joined(size, lists, scratch, unit)
-            drain(size, sink, scratch, unit)
-            continue
-        pace = min(4, pace_of(size, unit, 1))
-        pace += pace == 3
-        for tap in range(taps):
-            for tile in range(tiles):
-                row, ahead = rows_of(size, unit, tap, tile)
-                fresh = tap + tile == 0
-                for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
-                    left, right, source = run_of(size, unit, y, tap)
-                    if fresh:
-                        clear(size, scratch, unit, y, left, right)
-                    for t in range(size.steps):
-                        s = ((tile * size.groups + group) * size.steps + t) * in_positions + source
-                        at = t * span + (y * size.out_width + left - begin) * lanes
-                        count = right - left
-                        _gather(lists, scratch, at, fresh, row, s, size.stride_width, count, lanes, ahead, pace)
-                        ahead += count * pace * LINE
-        drain(size, sink, scratch, unit)
+    _, lanes, begin, end, _ = unit
+    span = (end - begin) * lanes
+    group = group_of(size, unit)
+    line = line_of(lists.weights)
+    pace = pace_of(size, unit, 1, line)
+    pace += pace == 3
+    for tap in range(taps):
+        for tile in range(tiles):
+            row, ahead = rows_of(size, unit, tap, tile)
+            fresh = tap + tile == 0
+            for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
+                left, right, source = run_of(size, unit, y, tap)
+                if fresh:
+                    clear(size, scratch, unit, y, left, right)
+                for t in range(size.steps):
+                    s = ((tile * size.groups + group) * size.steps + t) * in_positions + source
+                    at = t * span + (y * size.out_width + left - begin) * lanes
+                    count = right - left
+                    _gather(lists, scratch, at, fresh, row, s, size.stride_width, count, lanes, ahead, pace)
+                    ahead += count * pace * line
 
 
 @inner
@@ -146,9 +157,10 @@ def _gather(
 ) -> None:
     """Add to `count` neighbouring sums the weight rows that segments ``first, first + stride, ..`` name.
 
-    With each, ask for `pace` (0, 1, 2 or 4) cache lines of weights from `ahead` on.
+    With each, ask for `pace` cache lines of weights from `ahead` on, other than 3.
     """
     index, starts, values, weights = lists
+    line = line_of(weights)
     s = np.uint64(first)
     if pace == 0:
         for _ in range(count):
@@ -159,11 +171,13 @@ def _gather(
     for _ in range(count):
         prefetch(weights, ahead)
         if pace > 1:
-            prefetch(weights, ahead + LINE)
+            prefetch(weights, ahead + line)
             if pace > 2:
-                prefetch(weights, ahead + 2 * LINE)
-                prefetch(weights, ahead + 3 * LINE)
-        ahead += pace * LINE
+                prefetch(weights, ahead + 2 * line)
+                prefetch(weights, ahead + 3 * line)
+                for more in range(4, pace):
+                    prefetch(weights, ahead + more * line)
+        ahead += pace * line
         add_rows(sums, at, fresh, weights, row, index, values, starts[s], starts[s + np.uint64(1)], lanes)
         s += np.uint64(stride)
         at += lanes
@@ -177,7 +191,7 @@ def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit
     some three of them follow each other in the order in which the entries of its neighbours are numbered.
     """
     index, starts, values, weights = lists
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, _ = unit
     width = size.in_width
     in_positions = size.in_height * width
     extent = size.in_channels * lanes
@@ -207,7 +221,7 @@ def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit
 @inner
 def clear(size: Size, scratch: NDArray[np.floating], unit: Unit, y: int, left: int, right: int) -> None:
     """Set to zero the sums of the unit's outputs in row y outside columns ``left .. right - 1``."""
-    _, lanes, begin, end = unit
+    _, lanes, begin, end, _ = unit
     first, last = max(y * size.out_width, begin) - begin, min((y + 1) * size.out_width, end) - begin
     inner, outer = y * size.out_width + left - begin, y * size.out_width + right - begin
     for t in range(size.steps):
@@ -220,6 +234,7 @@ def clear(size: Size, scratch: NDArray[np.floating], unit: Unit, y: int, left: i
 def synapses_of_reals(
     first: int,
     last: int,
+    seat: int,
     size: Size,
     inputs: NDArray[np.floating],
     weights: NDArray[np.floating],
@@ -231,58 +246,85 @@ def synapses_of_reals(
     The inputs that one row of the window covers lie side by side, and so do their weight rows: no list is needed. Four
     outputs side by side load each row once, where the window lies within the map.
     """
-    taps = size.kernel_height * size.kernel_width
-    step = size.stride_width * size.in_channels
-    for i in range(first, last):
-        unit = unit_of(size, i)
-        channel, lanes, begin, end = unit
-        scratch[: size.steps * (end - begin) * lanes] = 0.0
-        at = 0
-        for t in range(size.steps):
-            p = begin
-            while p < end:
-                y = p // size.out_width * size.stride_height - size.pad_height
-                column = p % size.out_width
-                x = column * size.stride_width - size.pad_width
-                left = max(0, -x)
-                right = min(size.kernel_width, size.in_width - x)
-                together = 4 if size.dilation_width == 1 and p + 4 <= end and column + 4 <= size.out_width else 1
-                if left > 0 or x + 3 * size.stride_width + size.kernel_width > size.in_width:
-                    together = 1
-                for ky in range(size.kernel_height):
-                    source_y = y + ky * size.dilation_height
-                    if source_y < 0 or source_y >= size.in_height:
-                        continue
-                    line = (t * size.in_height + source_y) * size.in_width + x
-                    if size.dilation_width == 1:
-                        row = (channel * taps + lanes * (ky * size.kernel_width + left)) * size.in_channels
-                        start = (line + left) * size.in_channels
-                        stop = start + (right - left) * size.in_channels
-                        if together > 1:
-                            add_scaled_runs(scratch, at, weights, row, inputs, start, stop, step, lanes)
-                        else:
-                            add_scaled_run(scratch, at, weights, row, inputs, start, stop, lanes)
-                        continue
-                    for kx in range(size.kernel_width):  # taps apart: each is a run of its own
-                        source_x = kx * size.dilation_width
-                        if x + source_x < 0 or x + source_x >= size.in_width:
-                            continue
-                        row = (channel * taps + lanes * (ky * size.kernel_width + kx)) * size.in_channels
-                        start = (line + source_x) * size.in_channels
-                        add_scaled_run(scratch, at, weights, row, inputs, start, start + size.in_channels, lanes)
-                at += together * lanes
-                p += together
+    scratch = scratch_of(size, scratch, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
+        multiply(size, inputs, weights, scratch, unit)
         drain(size, sink, scratch, unit)
 
 
 @inner
-def unit_of(size: Size, i: int) -> Unit:
-    """Return unit i of a call; bands of a block follow each other."""
+def multiply(
+    size: Size, inputs: NDArray[np.generic], weights: NDArray[np.generic], scratch: NDArray[np.generic], unit: Unit
+) -> None:
+    """Sum up a unit [steps, end - begin, lanes] from real values."""
+    taps = size.kernel_height * size.kernel_width
+    step = size.stride_width * size.in_channels
+    channel, lanes, begin, end, _ = unit
+    scratch[: size.steps * (end - begin) * lanes] = 0.0
+    at = 0
+    for t in range(size.steps):
+        p = begin
+        while p < end:
+            y = p // size.out_width * size.stride_height - size.pad_height
+            column = p % size.out_width
+            x = column * size.stride_width - size.pad_width
+            left = max(0, -x)
+            right = min(size.kernel_width, size.in_width - x)
+            together = 4 if size.dilation_width == 1 and p + 4 <= end and column + 4 <= size.out_width else 1
+            if left > 0 or x + 3 * size.stride_width + size.kernel_width > size.in_width:
+                together = 1
+            for ky in range(size.kernel_height):
+                source_y = y + ky * size.dilation_height
+                if source_y < 0 or source_y >= size.in_height:
+                    continue
+                line = (t * size.in_height + source_y) * size.in_width + x
+                if size.dilation_width == 1:
+                    row = (channel * taps + lanes * (ky * size.kernel_width + left)) * size.in_channels
+                    start = (line + left) * size.in_channels
+                    stop = start + (right - left) * size.in_channels
+                    if together > 1:
+                        add_scaled_runs(scratch, at, weights, row, inputs, start, stop, step, lanes)
+                    else:
+                        add_scaled_run(scratch, at, weights, row, inputs, start, stop, lanes)
+                    continue
+                for kx in range(size.kernel_width):  # taps apart: each is a run of its own
+                    source_x = kx * size.dilation_width
+                    if x + source_x < 0 or x + source_x >= size.in_width:
+                        continue
+                    row = (channel * taps + lanes * (ky * size.kernel_width + kx)) * size.in_channels
+                    start = (line + source_x) * size.in_channels
+                    add_scaled_run(scratch, at, weights, row, inputs, start, start + size.in_channels, lanes)
+            at += together * lanes
+            p += together
+
+
+@inner
+def scratch_of(size: Size, scratch: NDArray[np.floating], seat: int) -> NDArray[np.floating]:
+    """Return the working memory of a seat."""
+    length = size.steps * size.band * size.block
+    return scratch[seat * length : (seat + 1) * length]
+
+
+@inner
+def unit_of(size: Size, i: int, last: int, seat: int) -> Unit:
+    """Return what is worked on at once from unit i of a call on: of its block a band, if there are as many units.
+
+    Grains of a block follow each other. The larger the band, the more use is made of a tile of weights.
+    """
     positions = size.out_height * size.out_width
-    bands = -(-positions // size.band)
-    channel = i // bands * size.block
-    begin = i % bands * size.band
-    return Unit(channel, min(size.block, size.out_channels - channel), begin, min(begin + size.band, positions))
+    grains = -(-positions // size.grain)
+    channel = i // grains * size.block
+    begin = i % grains * size.grain
+    end = min(begin + size.band, begin + (last - i) * size.grain, positions)
+    return Unit(channel, min(size.block, size.out_channels - channel), begin, end, seat)
+
+
+@inner
+def after(size: Size, i: int, unit: Unit) -> int:
+    """Return the unit of a call that follows those worked on from unit i on."""
+    return i + -(-(unit.end - unit.begin) // size.grain)
 
 
 @inner
@@ -292,15 +334,20 @@ def group_of(size: Size, unit: Unit) -> int:
 
 
 @inner
-def pace_of(size: Size, unit: Unit, together: int) -> int:
-    """How many cache lines of weights to ask for with each visit of `together` positions, 0 where bands reuse a tile.
+def line_of(array: NDArray[np.generic]) -> int:
+    """Return the elements of a cache line."""
+    return LINE // array.itemsize
 
-    A tile that is used once comes from afar: the next is asked for while this one is at work.
+
+@inner
+def pace_of(size: Size, unit: Unit, together: int, line: int) -> int:
+    """How many cache lines of weights to ask for with each visit of `together` positions, 0 past a block's first band.
+
+    What comes from afar is asked for while the tile before it is at work; the other bands find it in the L2 cache.
     """
-    positions = unit.end - unit.begin
-    if positions < size.out_height * size.out_width:
+    if unit.begin > 0:
         return 0
-    return together * (size.tile * unit.lanes // LINE) // (size.steps * positions) + 1
+    return together * (size.tile * unit.lanes // line) // (size.steps * (unit.end - unit.begin)) + 1
 
 
 @inner
@@ -331,7 +378,7 @@ def run_of(size: Size, unit: Unit, y: int, tap: int) -> tuple[int, int, int]:
 @inner
 def drain(size: Size, sink: Sink, scratch: NDArray[np.floating], unit: Unit) -> None:
     """Empty a unit's sums [steps, end - begin, lanes] into the sink."""
-    channel, lanes, begin, end = unit
+    channel, lanes, begin, end, _ = unit
     channels, positions = size.out_channels, size.out_height * size.out_width
     if sink.neurons.words.size > 0:
         strides = ((end - begin) * lanes if size.steps > 1 else 0, lanes)
@@ -343,7 +390,7 @@ def drain(size: Size, sink: Sink, scratch: NDArray[np.floating], unit: Unit) -> 
     for t in range(size.steps):
         to = (t * positions + begin) * channels + channel
         for _ in range(begin, end):
-            for line in range(0, lanes, LINE):
+            for line in range(0, lanes, line_of(sink.real)):
                 prefetch(sink.real, to + soon + line)
                 if added:
                     prefetch(sink.residual, to + soon + line)

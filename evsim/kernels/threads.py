@@ -1,89 +1,168 @@
-"""Sharing a kernel's units among threads, and the memory that kernels work in."""
+"""Threads that share a kernel's units, and the memory that kernels work in."""
 
 from __future__ import annotations
 
-import itertools
 import math
+import os
 import threading
+import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from numba import config
 from numpy.typing import DTypeLike, NDArray
 
 from evsim.errors import OptionError
+from evsim.kernels.together import PLACES, STOP, stand_by, takes_seat, way_in
 
 CACHE_LINE = 64
-PARTS = 4
-"""Parts per thread: bands of a map differ in activity, so whoever is done first takes the next part."""
-
+PARTS = 1
+"""Into how many parts per thread the units that are left are always cut: the last ones are the shortest."""
 
 MOST_THREADS = 1024
 """More than any machine has cores for: each costs memory, and beyond some thousands the system refuses."""
 
-SMALL = 8_000_000
-"""Additions (about 0.2 ms) below which waking another thread costs more than it brings."""
+SMALL = 200_000
+"""Additions (about 4 us) below which handing units out costs more than it brings."""
+
+LOOKS = 8_000
+"""Looks at the board (some 0.2 ms) after which a thread that nobody needs goes to sleep.
+
+What a run does between two kernels takes less than that; waking a sleeper takes the system as long."""
 
 
 class Workers:
-    """`threads` threads that share the units of a kernel call; kernels release the GIL.
+    """`threads` threads, the calling one among them, that share the units of a kernel call.
 
     Every unit writes its own outputs and adds in its own order, so results do not depend on the number of threads.
+    The others start with the first call that is worth it, and sleep while there is nothing to do. One call at a time.
+
+    Attributes
+    ----------
+    threads
+        How many.
+    small
+        Effort below which one thread does all of a call.
     """
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
         self.small = SMALL
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
-        self._local = threading.local()
+        self._rooms: dict[str, NDArray[np.uint8]] = {}
+        self._begin()
 
-    def share(self, total: int, work: Callable[[int, int], None], effort: float = math.inf) -> None:
-        """Call ``work(first, last)`` for ranges that cover 0 .. total - 1; return when all are done.
+    def _begin(self) -> None:
+        """Start anew, without other threads: a forked process has none of those that its parent had."""
+        self._process = os.getpid()
+        self._board = aligned((PLACES,), np.int64)
+        self._board[:] = 0
+        self._helpers: list[Helper] = []
 
-        `effort` is about how many additions it is: below `SMALL` one thread does all of it.
+    def share(
+        self, kernel: Callable[..., Any], total: int, arguments: tuple[Any, ...], effort: float = math.inf
+    ) -> None:
+        """Call ``kernel(first, last, *arguments)`` for ranges that cover 0 .. total - 1; return when all are done.
+
+        A kernel whose third parameter is `seat` gets there which thread it runs in, 0 .. `threads` - 1. `effort` is
+        about how many additions it is: below `small` one thread does all of it.
         """
-        if self._pool is None or total < 2 or effort < self.small:
-            work(0, total)
+        if config.DISABLE_JIT:
+            kernel(0, total, *((0,) if takes_seat(kernel) else ()), *arguments)
             return
-        edges = [total * i // (self.threads * PARTS) for i in range(self.threads * PARTS + 1)]
-        parts = iter([(a, b) for a, b in itertools.pairwise(edges) if a < b])
-        lock = threading.Lock()
+        shares = 1
+        if self.threads > 1 and total > 1 and effort >= self.small:
+            shares = PARTS * self.threads
+            self._call_all()
+        way_in(kernel)(self._board, total, shares, *arguments)
 
-        def loop() -> None:
-            while True:
-                with lock:
-                    part = next(parts, None)
-                if part is None:
-                    return
-                work(*part)
+    def _call_all(self) -> None:
+        if self._process != os.getpid():
+            self._begin()
+        if not self._helpers:
+            self._helpers = [Helper(self._board, seat) for seat in range(1, self.threads)]
+            weakref.finalize(self, dismiss, self._board, self._helpers)
+        for helper in self._helpers:
+            if helper.sleeps:
+                helper.wake()
 
-        others = [self._pool.submit(loop) for _ in range(self.threads - 1)]
-        loop()
-        for other in others:
-            other.result()
+    def room(self, use: str, size: int, dtype: DTypeLike) -> NDArray[Any]:
+        """Return working memory of at least `size` elements for each thread, one's behind the other's.
 
-    def scratch(self, size: int, dtype: DTypeLike) -> NDArray[np.floating]:
-        """Return this thread's own working memory of at least `size` elements; its content is whatever was left."""
-        wanted = size * np.dtype(dtype).itemsize
-        memory: NDArray[np.uint8] | None = getattr(self._local, "memory", None)
+        Its content is whatever was left there by the last call for the same use.
+        """
+        wanted = self.threads * size * np.dtype(dtype).itemsize
+        memory = self._rooms.get(use)
         if memory is None or memory.size < wanted:
-            memory = self._local.memory = aligned((wanted,), np.uint8)
-        assert memory is not None
+            memory = self._rooms[use] = aligned((wanted,), np.uint8)
         return memory[:wanted].view(dtype)
 
 
-def check_threads(threads: int) -> None:
-    """Refuse a number of threads that no run can have.
+class Helper:
+    """A thread that stands by at a board.
+
+    Attributes
+    ----------
+    sleeps
+        Whether it must be woken before it looks at the board again.
+    """
+
+    def __init__(self, board: NDArray[np.int64], seat: int) -> None:
+        self.sleeps = False
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self.thread = threading.Thread(target=self._help, args=(board, seat), name=f"evsim-{seat}", daemon=True)
+        self.thread.start()
+
+    def _help(self, board: NDArray[np.int64], seat: int) -> None:
+        last = 0
+        while not board[STOP]:
+            last = stand_by(board, seat, last, LOOKS)
+            if board[STOP]:
+                return
+            self.sleeps = True
+            if board[STOP]:  # it may have been set before anyone could see that this thread sleeps
+                return
+            self._bell.acquire()
+
+    def wake(self) -> None:
+        """Wake it from its sleep."""
+        self.sleeps = False
+        self._bell.release()
+
+
+def dismiss(board: NDArray[np.int64], helpers: list[Helper]) -> None:
+    """End the threads at a board."""
+    board[STOP] = 1
+    for helper in helpers:
+        if helper.sleeps:
+            helper.wake()
+    for helper in helpers:
+        if helper.thread is not threading.current_thread():
+            helper.thread.join()
+
+
+def available() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return min(os.cpu_count() or 1, MOST_THREADS)
+
+
+def check_threads(threads: int | None) -> int:
+    """Return a number of threads, all cores where it is None; refuse one that no run can have.
 
     Raises
     ------
     OptionError
         If it is below 1 or above `MOST_THREADS`.
     """
+    if threads is None:
+        return available()
     if not 1 <= threads <= MOST_THREADS:
         bound = "at least 1" if threads < 1 else f"at most {MOST_THREADS}"
         raise OptionError(f"`threads` must be {bound}, got {threads}")
+    return threads
 
 
 def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -29,6 +29,7 @@ from evsim.kernels.emit import (
     over_bits,
     over_range,
     plus,
+    row_of,
     splat,
     times,
     without_lowest,
@@ -43,14 +44,14 @@ def padded(channels: int) -> int:
     return -(-channels // LANES) * LANES
 
 
-def _has(feature):
-    """Whether the CPU for which Numba compiles has a feature, named as LLVM does."""
+def has(feature):
+    """Return whether the CPU for which Numba compiles has a feature, named as LLVM does."""
     if config.CPU_FEATURES is not None:
         return f"+{feature}" in config.CPU_FEATURES.split(",")
     return config.CPU_NAME is None and get_host_cpu_features().get(feature, False)
 
 
-COMPRESSES = _has("avx512vbmi2") and not config.DISABLE_JIT
+COMPRESSES = has("avx512vbmi2") and not config.DISABLE_JIT
 """Whether the CPU moves the lanes of a vector that a mask names to its front, 16 bits each."""
 
 
@@ -58,14 +59,14 @@ COMPRESSES = _has("avx512vbmi2") and not config.DISABLE_JIT
 def add_rows(builder, sums, at, fresh, rows, base, index, values, start, stop, lanes):
     """``for i in start..stop: sums[at : at + lanes] += rows[base + index[i] * lanes :]``, sums held in registers.
 
-    `sums`, `rows` 1-d of one type; `index` 1-d uint16 or uint32, a row number; offsets in elements. Where `fresh`, the
-    sums start from zero whatever stands in memory. `values` is None, or the factor of each entry's row: one multiply
-    and one add, not fused, per lane.
+    `sums`, `rows` 1-d of one type, or rows of pairs (`row_of`); `index` 1-d uint16 or uint32, a row number; offsets in
+    elements. Where `fresh`, the sums start from zero whatever stands in memory. `values` is None, or the factor of each
+    entry's row: one multiply and one add, not fused, per lane.
     """
 
     def block(width):
         def with_row(i, total):
-            row = rows.load(base, width, index.number(i))
+            row = row_of(builder, sums, rows, base, width, index.number(i))
             if values is not None:
                 row = times(builder, splat(builder, values.element(i), width), row)
             return plus(builder, total, row)
@@ -88,7 +89,7 @@ def add_quad(builder, sums, at, low, high, fresh, rows, base, index, starts, s, 
         edges = [starts.number(builder.add(s, s.type(i))) for i in range(8)]
 
         def with_row(i, total):
-            return plus(builder, total, rows.load(base, width, index.number(i)))
+            return plus(builder, total, row_of(builder, sums, rows, base, width, index.number(i)))
 
         def with_list(first, i):
             return over_range(builder, first, edges[i], edges[i + 1], with_row, unroll=False)
@@ -141,8 +142,9 @@ def put_rows_of_bits(builder, out, at, rows, base, word, scale, lanes):
 
 @instructions()
 def write_counts(builder, rows, at, counts, begin):
-    """``rows[at : at + 32] = counts[begin : begin + 32]``: uint16 become floats."""
-    rows.store(at, builder.uitofp(counts.load(begin, LANES), rows.vector(LANES)))
+    """``rows[at : at + 32] = counts[begin : begin + 32]``: uint16 become floats, or int32."""
+    to = builder.zext if isinstance(rows.lane, ir.IntType) else builder.uitofp
+    rows.store(at, to(counts.load(begin, LANES), rows.vector(LANES)))
 
 
 @instructions()

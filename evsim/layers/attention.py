@@ -45,10 +45,8 @@ class Attention:
         out[..., self.shape.channels :] = 0.0
         scale = context.dtype.type(node.scale)
 
-        def work(first: int, last: int) -> None:
-            attend(first, last, node.heads, self.head_dim, q, k, v, scale, context.block, out)
-
-        context.workers.share(steps * node.heads, work, 8 * steps * tokens * self.shape.channels)
+        arguments = node.heads, self.head_dim, q, k, v, scale, context.block, out
+        context.workers.share(attend, steps * node.heads, arguments, 8 * steps * tokens * self.shape.channels)
         shape = self.shape
         return RealMap(packets[0].start, steps, out, shape.channels, shape.height, shape.width)
 
@@ -71,8 +69,9 @@ class IntegerAttention:
         out = aligned((steps, tokens, padded(channels)), self.context.dtype)
         out[..., channels:] = 0.0
         self.context.workers.share(
+            attend_integers,
             steps * self.node.heads,
-            lambda first, last: attend_integers(first, last, self.node.heads, q, k, v, out),
+            (self.node.heads, q, k, v, out),
             8 * q.size * (channels // self.node.heads),
         )
         if not out.max() <= EXACT[self.context.dtype]:
@@ -104,10 +103,9 @@ class NamedRows:
         out = aligned((spikes.steps, shape.positions, padded(shape.channels)), self.context.dtype)
         out[..., shape.channels :] = 0.0
         self.context.workers.share(
+            add_named_rows,
             spikes.steps * node.heads,
-            lambda first, last: add_named_rows(
-                first, last, spikes.words, reals.values, node.part, node.parts, size, by_channel, self.scale, block, out
-            ),
+            (spikes.words, reals.values, node.part, node.parts, size, by_channel, self.scale, block, out),
             spikes.steps * shape.positions * (spikes.channels // node.heads) * shape.channels,
         )
         return RealMap(spikes.start, spikes.steps, out, shape.channels, shape.height, shape.width)

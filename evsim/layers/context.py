@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.threads import Workers
 from evsim.kernels.vector import BLOCK
+from evsim.quantized import Quantization
 from evsim.spikes import Packet
 
 
@@ -20,23 +21,32 @@ class Context:
     Attributes
     ----------
     dtype
-        float32 or float64: weights, sums and membrane potentials.
+        float32 or float64: weights, sums and membrane potentials. int32 in an integer network: real values and
+        potentials, in units of 2^-F.
     workers
         Threads that share a layer's work.
     streaming
         Whether a packet carries one timestep of several, so that potentials must outlive it.
+    quantization
+        The integers of the network, where it runs in integers.
     """
 
-    dtype: np.dtype[np.floating]
+    dtype: np.dtype[Any]
     workers: Workers
     streaming: bool
+    quantization: Quantization | None = None
 
     @property
     def block(self) -> int:
         """Lanes of a full block of output channels."""
         return BLOCK[self.dtype]
 
-    def empty(self) -> NDArray[np.floating]:
+    @property
+    def fraction(self) -> int:
+        """F of an integer network."""
+        return self.quantization.fraction if self.quantization else 0
+
+    def empty(self) -> NDArray[Any]:
         """Return an array of size 0, for kernel arguments that are not used."""
         return np.empty(0, self.dtype)
 

@@ -59,7 +59,8 @@ Weights = Mapping[str, NDArray[np.floating]]
 class Place:
     """Where a node stands: shapes of its sources and of its output, its weights, T, and what all layers share.
 
-    `neurons`, with weights of their own, are those that are fused behind a layer with synapses.
+    `neurons`, with weights of their own, are those that are fused behind a layer with synapses. `reads_input`: whether
+    its first source is the network's input.
     """
 
     sources: tuple[Shape, ...]
@@ -69,6 +70,7 @@ class Place:
     context: Context
     neurons: LIF | None = None
     neuron_weights: Weights | None = None
+    reads_input: bool = False
 
 
 def _attention(node: SpikingSelfAttention, at: Place) -> Layer:

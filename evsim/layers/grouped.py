@@ -88,16 +88,18 @@ class Grouped:
             windows = depthwise_spikes if spikes else depthwise_values
             flat = out.reshape(-1)
             self.context.workers.share(
+                windows,
                 len(values) * target.height,
-                lambda first, last: windows(first, last, self.size, values, self.weights, self.shift, channels, flat),
+                (self.size, values, self.weights, self.shift, channels, flat),
                 effort // 16,
             )
         else:
             kernel = grouped_spikes if spikes else grouped_values
             out[:] = 0.0
             self.context.workers.share(
+                kernel,
                 len(values) * target.height,
-                lambda first, last: kernel(first, last, self.size, values, self.weights, out),
+                (self.size, values, self.weights, out),
                 effort,
             )
             out += self.shift

@@ -121,13 +121,11 @@ class Neurons:
         potentials[..., shape.channels :] = 0.0
         outputs = Outputs(words, integers, potentials)
         context.workers.share(
+            run_neurons,
             shape.positions,
-            lambda first, last: run_neurons(
-                first, last, self.equation, self.numbers, real.values, real.steps, self._current, self._potential,
-                outputs,
-            ),
+            (self.equation, self.numbers, real.values, real.steps, self._current, self._potential, outputs),
             20 * real.steps * shape.positions * shape.channels,
-        )  # fmt: skip
+        )
         if not (np.isfinite(self._potential).all() and np.isfinite(self._current).all()):
             raise NetworkError(f"{self.node.name}: its potentials overflow; {remedy(context.dtype)}")
         if shape.kind == "spikes":

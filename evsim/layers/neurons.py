@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.integers import round_currents
-from evsim.kernels.neuron import GROUP, Neurons, fire_map
+from evsim.kernels.neuron import ROOM, Neurons, fire_map
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context, remedy
 from evsim.layers.reals import as_real
@@ -74,6 +74,18 @@ class Membrane:
         self._kept = np.zeros(size, context.dtype)
 
         self._weights = weights
+        real = context.dtype.type
+        self._constants = (
+            self._kept,
+            context.streaming,
+            real(self._leak),
+            self._divide,
+            real(node.v_threshold),
+            self._decays,
+            self._thresholds,
+            self._resets,
+            node.soft_reset,
+        )
 
     @property
     def rule(self) -> Rule:
@@ -98,23 +110,12 @@ class Membrane:
 
     def neurons(self, start: int, steps: int) -> tuple[SpikeMap, Neurons]:
         """Return a spike map for `steps` timesteps from `start` on, and the neurons that will fill it."""
-        shape, real = self.shape, self.context.dtype.type
+        shape = self.shape
         width = -(-shape.channels // 64)
         # neurons write half words: where theirs fill whole ones, nothing is left to clear
         make = np.empty if padded(shape.channels) == 64 * width else np.zeros
         words = make((steps, shape.positions, width), np.uint64)
-        neurons = Neurons(
-            words.view(np.uint32).reshape(-1),
-            self._kept,
-            self.context.streaming,
-            real(self._leak),
-            self._divide,
-            real(self.node.v_threshold),
-            self._decays,
-            self._thresholds,
-            self._resets,
-            self.node.soft_reset,
-        )
+        neurons = Neurons(words.reshape(-1).view(np.uint32), *self._constants)
         return SpikeMap(start, words, shape.channels, shape.height, shape.width), neurons
 
 
@@ -130,8 +131,11 @@ def _sigmoid(w: float) -> float:
 
 
 def working(neurons: Neurons, context: Context) -> Neurons:
-    """Return the neurons with potentials to work in: the kept ones, or a group's for the calling thread alone."""
-    return neurons if neurons.kept else neurons._replace(potential=np.empty(GROUP * context.block, context.dtype))
+    """Return the neurons with potentials to work in: the kept ones, or a group's for each thread."""
+    if neurons.kept:
+        return neurons
+    room = context.workers.room("potentials", ROOM, context.dtype)
+    return Neurons(neurons.words, room, *neurons[2:])
 
 
 class NeuronLayer:
@@ -159,13 +163,15 @@ class NeuronLayer:
         spikes, neurons = self.membrane.neurons(currents.start, currents.steps)
         flat = currents.values.reshape(-1)
 
-        def work(first: int, last: int) -> None:
-            fire_map(
-                first, last, working(neurons, context), flat, currents.static, self._no_shift,
+        context.workers.share(
+            fire_map,
+            positions,
+            (
+                working(neurons, context), flat, currents.static, self._no_shift,
                 channels, context.block, currents.steps, positions,
-            )  # fmt: skip
-
-        context.workers.share(positions, work, 5 * currents.steps * positions * channels)
+            ),
+            5 * currents.steps * positions * channels,
+        )  # fmt: skip
         return spikes
 
 
@@ -212,13 +218,10 @@ class IntegerNeurons:
         flat = np.ascontiguousarray(values).reshape(-1, width)
         integers = np.empty((steps, positions, channels), np.int32)
         rows, up = integers.reshape(-1, channels), self.node.rounding == "half-up"
-        finite: list[bool] = []
-
-        def work(first: int, last: int) -> None:
-            finite.append(round_currents(first, last, flat, channels, real(self.node.levels), real(0.5), up, rows))
-
-        self.context.workers.share(len(flat), work, 5 * flat.size)
-        if not all(finite):
+        faults = np.zeros(1, np.int64)
+        arguments = flat, channels, real(self.node.levels), real(0.5), up, rows, faults
+        self.context.workers.share(round_currents, len(flat), arguments, 5 * flat.size)
+        if faults[0]:
             raise self._fault()
         return integers
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evsim.kernels.threads import Workers
 from evsim.layers.context import Context, Layer
 from evsim.layers.entry import check_entry
 from evsim.layers.forms import FORMS, Place, Weights
+from evsim.layers.integer_forms import INTEGER_FORMS
+from evsim.layers.reals import shifted
 from evsim.layers.synapses import gathers
 from evsim.network import Network
 from evsim.primitives import LIF, Add, Conv2d, Input, Linear, Node, Shape
@@ -26,12 +29,19 @@ class Stage:
         Primitives in order; more than one where they are fused. The last one's output is the stage's output.
     sources, shapes
         Names of the nodes whose outputs it takes, one per input, and what these emit.
+    shifts
+        In an integer network, by how many bits its inputs are shifted left, so that they are in units of 2^-F: other
+        than 0 for the network's own, unless a layer with weights takes it as it is.
+    workers
+        Threads that share its work.
     """
 
     layer: Layer
     nodes: tuple[Node, ...]
     sources: tuple[str, ...]
     shapes: tuple[Shape, ...]
+    workers: Workers
+    shifts: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -47,6 +57,8 @@ class Stage:
             As `evsim.layers.entry.check_entry`.
         """
         check_entry(self.name, self.shapes, packets, context.dtype)
+        if any(self.shifts):
+            packets = tuple(map(shifted, packets, self.shifts))
         return self.layer.step(*packets)
 
 
@@ -99,6 +111,8 @@ def plan(network: Network, timesteps: int, context: Context, *, apart: bool = Fa
             group.nodes,
             group.sources,
             tuple(network.shapes[name] for name in group.sources),
+            context.workers,
+            _shifts(network, group),
         )
         for group in groups(network, context.streaming, apart=apart)
     )
@@ -110,8 +124,24 @@ def _layer(network: Network, group: Group, timesteps: int, context: Context) -> 
     sources = tuple(network.shapes[name] for name in node.inputs)
     neurons = next((follower for follower in followers if isinstance(follower, LIF)), None)
     behind = _weights(network, neurons) if neurons else None
-    at = Place(sources, network.shapes[node.name], _weights(network, node), timesteps, context, neurons, behind)
+    first = node.inputs[0] == network.input.name
+    if context.quantization:
+        own = {} if node.name in context.quantization.layers else _weights(network, node)
+        at = Place(sources, network.shapes[node.name], own, timesteps, context, neurons, behind, first)
+        return INTEGER_FORMS[type(node)](node, at)
+    at = Place(sources, network.shapes[node.name], _weights(network, node), timesteps, context, neurons, behind, first)
     return FORMS[type(node)](node, at)
+
+
+def _shifts(network: Network, group: Group) -> tuple[int, ...]:
+    """Return the shifts of a stage's inputs, see `Stage`."""
+    quantization, node = network.quantization, group.nodes[0]
+    if quantization is None or network.input.kind != "real":
+        return ()
+    more = quantization.fraction - quantization.input_fraction
+    takes = isinstance(node, Conv2d | Linear)
+    entering = [name == network.input.name and not (takes and port == 0) for port, name in enumerate(group.sources)]
+    return tuple(more * enters for enters in entering)
 
 
 def _follower(

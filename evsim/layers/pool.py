@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,12 +52,15 @@ class Pool:
         out[..., :channels] = flat
         return out
 
-    def _pooled(self, kernel: object, source: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
+    def _pooled(
+        self, kernel: Callable[..., None], source: NDArray[np.generic], height: int, width: int
+    ) -> NDArray[np.generic]:
         rows, columns = self.node.axes
         target = np.empty((source.shape[0], height, width, source.shape[-1]), source.dtype)
         self.context.workers.share(
+            kernel,
             source.shape[0] * height,
-            lambda a, b: kernel(a, b, source, target, rows, columns),  # type: ignore[operator]
+            (source, target, rows, columns),
             20 * source.size,
         )
         return target

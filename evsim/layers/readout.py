@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,8 +41,7 @@ class Addition:
         for spikes in (left, right):
             if isinstance(spikes, SpikeMap):
                 words = spikes.words.reshape(steps * positions, -1)
-                work = partial(add_spikes, words=words, channels=channels, values=flat)
-                self.context.workers.share(len(words), work, 2 * flat.size)
+                self.context.workers.share(add_spikes, len(words), (words, channels, flat), 2 * flat.size)
         return sums
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.kernels.counting import spikes_per_position, sum_integers
 from evsim.kernels.integers import cut_planes
-from evsim.kernels.lists import TILE_WORDS, count_segments, fill_segments, graded_segments
+from evsim.kernels.lists import TILE_WORDS, add_up, count_graded, count_segments, fill_graded, fill_segments
 from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
 from evsim.kernels.threads import aligned
 from evsim.layers.context import Context
 from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
 
 SPARSE = 0.06
-"""Rate below which a tile is twice as long: its segments would be all but empty."""
+"""Rate below which a tile is twice as long: its segments would be all but empty. Below half of it, four times."""
 
-Layout = Literal["tiles", "joined", "quads", "flat quads"]
-"""How active channels are listed: by position and tile, joined (see `Segments`), or by quad (`evsim.kernels.quads`).
+Layout = Literal["tiles", "whole", "joined", "quads", "flat quads"]
+"""How active channels are listed: by position and tile, with one tile for all channels, joined (see `Segments`), or
+by quad (`evsim.kernels.quads`).
 
 Flat quads take the map as one row, for layers in which positions do not mix: they reach over the ends of its rows.
 """
@@ -44,13 +45,31 @@ def segments(
     key = (context.dtype.char, f"{layout} {groups} {stride}")
     if key not in packet.lists:
         if layout in ("quads", "flat quads"):
-            planes = _planes(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
+            planes = planes_of(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
             packet.lists[key] = _quads(packet, planes, context, layout == "flat quads", groups, stride)
         elif isinstance(packet, IntegerMap):
             packet.lists[key] = _graded(packet, context, layout == "joined")
         else:
-            packet.lists[key] = _spike_segments(packet, context, layout == "joined", groups)
-    return packet.lists[key]
+            packet.lists[key] = _spike_segments(packet, context, layout, groups)
+    lists: Segments = packet.lists[key]
+    return lists
+
+
+def counted(packet: SpikeMap | IntegerMap, groups: int = 1) -> NDArray[np.int64]:
+    """Return the sum of each position's values [groups, T, P], of spikes their number; kept with the packet."""
+    key = ("counts", str(groups))
+    if key not in packet.lists:
+        if isinstance(packet, SpikeMap):
+            words = by_group(packet.words, groups)
+            sums = np.empty(len(words), np.int64)
+            spikes_per_position(0, len(words), words, sums)
+        else:
+            sums = np.empty(packet.values.shape[:2], np.int64)
+            sum_integers(0, sums.size, packet.values.reshape(sums.size, -1), sums.reshape(-1))
+        starts = sums.reshape(-1)
+        packet.lists[key] = Segments(np.empty(0, np.uint16), starts, 0)
+    lists: Segments = packet.lists[key]
+    return lists.starts.reshape(groups, packet.steps, -1)
 
 
 def _quads(
@@ -63,7 +82,7 @@ def _quads(
 ) -> Segments:
     count, steps, positions, width = planes.shape
     line = positions if flat else packet.width
-    words = _by_group(planes.reshape(count * steps, -1, width), groups, count)
+    words = by_group(planes.reshape(count * steps, -1, width), groups, count)
     if stride > 1:
         rows = words.reshape(-1, line, words.shape[1])
         rows = np.pad(rows, ((0, 0), (0, -line % stride), (0, 0)))
@@ -72,24 +91,24 @@ def _quads(
     words = words.reshape(-1, width // groups)
     quads = quads_of(len(words) // line, line, words.shape[1])
     starts = np.empty(quads * LISTS + 1, np.int64)
-    count_quads(words, line, starts)
-    index = _filled(context, quads, starts, lambda a, b, index: fill_quads(a, b, words, line, starts, index))
+    context.workers.share(count_quads, quads, (words, line, starts), 400 * quads)
+    add_up(starts)
+    index = np.empty(int(starts[-1]), np.uint16)
+    context.workers.share(fill_quads, quads, (words, line, starts, index), 800 * quads)
     return Segments(index, starts, TILE_WORDS * 64, planes=count)
 
 
-def _planes(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
+def planes_of(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
     """Return the bits of the values, those of greatest weight first: words [planes, T, P, ceil(channels / 64)]."""
     steps, positions, channels = packet.values.shape
     count = max(1, int(packet.values.max(initial=0)).bit_length())
     planes = np.empty((count, steps * positions, -(-channels // WORD)), np.uint64)
     values = packet.values.reshape(-1)
-    context.workers.share(
-        steps * positions, lambda first, last: cut_planes(first, last, values, channels, planes), count * values.size
-    )
+    context.workers.share(cut_planes, steps * positions, (values, channels, planes), count * values.size)
     return planes.reshape(count, steps, positions, -1)
 
 
-def _by_group(words: NDArray[np.uint64], groups: int, planes: int = 1) -> NDArray[np.uint64]:
+def by_group(words: NDArray[np.uint64], groups: int, planes: int = 1) -> NDArray[np.uint64]:
     """Return words [planes * T, P, W] as those of [planes, groups, T, P] in one axis, W / groups of each."""
     maps, positions, width = words.shape
     if groups > 1:
@@ -98,41 +117,29 @@ def _by_group(words: NDArray[np.uint64], groups: int, planes: int = 1) -> NDArra
     return words.reshape(-1, width // groups)
 
 
-def _spike_segments(packet: SpikeMap, context: Context, joined: bool, groups: int) -> Segments:
-    words = _by_group(packet.words, groups)
+def _spike_segments(packet: SpikeMap, context: Context, layout: Layout, groups: int) -> Segments:
+    joined = layout == "joined"
+    words = by_group(packet.words, groups)
     width = words.shape[1]
-    tile_words, extent = (width, packet.channels) if joined else (TILE_WORDS, 0)
-    starts = _starts(words, tile_words)
-    if not joined and int(starts[-1]) < SPARSE * len(words) * packet.channels / groups:
-        tile_words *= 2
-        starts = _starts(words, tile_words)
-    turn = packet.width
-    index = _filled(
-        context,
-        len(starts) - 1,
-        starts,
-        lambda a, b, index: fill_segments(a, b, words, tile_words, starts, index, turn, extent),
-    )
+    tile_words = TILE_WORDS if layout == "tiles" else width
+    extent = packet.channels if joined else 0
+    starts = _starts(words, tile_words, context)
+    rate = int(starts[-1]) * groups / (len(words) * packet.channels)
+    if layout == "tiles" and rate < SPARSE:
+        tile_words *= 2 if rate > SPARSE / 2 else 4
+        starts = _starts(words, tile_words, context)
+    index = np.empty(int(starts[-1]), np.uint16)
+    arguments = words, tile_words, starts, index, packet.width, extent
+    context.workers.share(fill_segments, len(starts) - 1, arguments, 200 * words.size)
     return Segments(index, starts, tile_words * 64)
 
 
-def _filled(
-    context: Context,
-    count: int,
-    starts: NDArray[np.int64],
-    fill: Callable[[int, int, NDArray[np.uint16]], None],
-) -> NDArray[np.uint16]:
-    """Return an index of all entries, of which ``fill(first, last, index)`` writes those of some of `count` parts."""
-    index = np.empty(int(starts[-1]), np.uint16)
-    effort = 40 * len(index)  # up to 1 ns per entry
-    context.workers.share(count, lambda first, last: fill(first, last, index), effort)
-    return index
-
-
-def _starts(words: NDArray[np.uint64], tile_words: int) -> NDArray[np.int64]:
+def _starts(words: NDArray[np.uint64], tile_words: int, context: Context) -> NDArray[np.int64]:
     rows, width = words.shape
-    starts = np.empty(-(-width // tile_words) * rows + 1, np.int64)
-    count_segments(words, tile_words, starts)
+    segments = -(-width // tile_words) * rows
+    starts = np.empty(segments + 1, np.int64)
+    context.workers.share(count_segments, segments, (words, tile_words, starts), 40 * words.size)
+    add_up(starts)
     return starts
 
 
@@ -140,9 +147,12 @@ def _graded(packet: IntegerMap, context: Context, joined: bool) -> Segments:
     tile = TILE_WORDS * 64
     steps, positions, channels = packet.values.shape
     values = packet.values.reshape(steps * positions, channels)
-    starts = np.empty(-(-channels // tile) * steps * positions + 1, np.int64)
-    nonzero = int(np.count_nonzero(values))
-    index = np.empty(nonzero, np.uint16)
-    amounts = aligned((nonzero,), context.dtype)
-    graded_segments(values, tile, starts, index, amounts, packet.width, channels if joined else 0)
+    lists = -(-channels // tile) * steps * positions
+    starts = np.empty(lists + 1, np.int64)
+    context.workers.share(count_graded, lists, (values, tile, starts), 40 * values.size)
+    add_up(starts)
+    index = np.empty(int(starts[-1]), np.uint16)
+    amounts = aligned((len(index),), context.dtype)
+    arguments = values, tile, starts, index, amounts, packet.width, channels if joined else 0
+    context.workers.share(fill_graded, lists, arguments, 40 * values.size)
     return Segments(index, starts, tile, amounts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ from evsim.spikes import WORD, Packet, RealMap
 SUMS_BYTES = 250_000
 """Partial sums of one band: they wait in the L2 cache (512 KB and more) beside the lists and the weights."""
 
+
+GRAINS = 2
+"""Units per thread, at least. More of them end at the same time, but each brings its tiles of weights anew."""
 
 JOINED_CHANNELS = 48
 """Input channels up to which the taps of a window row are joined: 3 * 48 rows of 256 bytes, all but the L1 cache.
@@ -91,7 +95,7 @@ class Synapses:
         if not math.isfinite(largest + self.offset):
             raise NetworkError(f"{node.name}: {reason(weights, context)}")
         self.membrane = Membrane(neurons, target, context, neuron_weights) if neurons else None
-        self._sizes: dict[tuple[int, int], Size] = {}
+        self._sizes: dict[tuple[int, ...], Size] = {}
         self._empty = context.empty()
         self._silent = silent(context)
         self._static: tuple[NDArray[np.floating], RealMap] | None = None
@@ -115,7 +119,9 @@ class Synapses:
         added = self._empty
         if streams:  # a static stream stands for each of its timesteps
             values = as_real(streams[0], self.context).values
-            added = np.broadcast_to(values, (packet.steps, *values.shape[1:])).reshape(-1)
+            if len(values) < packet.steps:
+                values = np.broadcast_to(values, (packet.steps, *values.shape[1:]))
+            added = values.reshape(-1)
         return self._real(packet, packet.steps, added)
 
     def _of_reals(self, packet: RealMap) -> RealMap:
@@ -139,48 +145,40 @@ class Synapses:
         quads = self.layout in ("quads", "flat quads")
         node, stride = self.node, self.node.window[1][1]
         lists = segments(packet, context, self.layout, node.groups, stride if quads else 1)
-        size = self._size(packet.steps, 1)._replace(tile=lists.tile, planes=lists.planes)
+        size = self._size(packet.steps, 1, lists.tile, lists.planes)
         arrays = Lists(lists.index, lists.starts, lists.values, self.weights)
-        kernel = synapses_of_quads if quads else synapses
         taps = 1 if size.joined else size.kernel_height * size.kernel_width
-        self._share(
-            size, sink, len(lists.index) * taps // node.groups,
-            lambda first, last, scratch, own: kernel(first, last, size, arrays, scratch, own),
-        )  # fmt: skip
+        rows = len(lists.index) * taps // node.groups
+        self._share(synapses_of_quads if quads else synapses, size, (arrays,), sink, rows)
 
     def _run_on_reals(self, packet: RealMap, sink: Sink) -> None:
         steps = packet.values.shape[0]
         size = self._size(steps, packet.steps // steps)
         values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
-        self._share(
-            size, sink, values.size * size.kernel_height * size.kernel_width,
-            lambda first, last, scratch, own: synapses_of_reals(
-                first, last, size, values, self.weights, scratch, own
-            ),
-        )  # fmt: skip
+        rows = values.size * size.kernel_height * size.kernel_width
+        self._share(synapses_of_reals, size, (values, self.weights), sink, rows)
 
-    def _share(
-        self, size: Size, sink: Sink, rows: int, work: Callable[[int, int, NDArray[np.floating], Sink], None]
-    ) -> None:
+    def _share(self, kernel: Callable[..., None], size: Size, reads: tuple[Any, ...], sink: Sink, rows: int) -> None:
         """Share a call's units among the threads, each with memory of its own; about `rows` weight rows are added."""
         context = self.context
+        scratch = context.workers.room("sums", size.steps * size.band * size.block, context.dtype)
+        sink = Sink(sink.shift, sink.residual, sink.real, working(sink.neurons, context))
+        context.workers.share(kernel, units(size), (size, *reads, scratch, sink), rows * size.out_channels)
 
-        def part(first: int, last: int) -> None:
-            scratch = context.workers.scratch(size.steps * size.band * size.block, context.dtype)
-            work(first, last, scratch, sink._replace(neurons=working(sink.neurons, context)))
-
-        context.workers.share(units(size), part, rows * size.out_channels)
-
-    def _size(self, steps: int, repeats: int) -> Size:
-        """Return the geometry of a call, worked out once for each number of timesteps."""
-        if (steps, repeats) in self._sizes:
-            return self._sizes[steps, repeats]
+    def _size(self, steps: int, repeats: int, tile: int = TILE_WORDS * 64, planes: int = 1) -> Size:
+        """Return the geometry of a call, worked out once for each number of timesteps, tile and number of planes."""
+        key = steps, repeats, tile, planes
+        if key in self._sizes:
+            return self._sizes[key]
         node, source, target, block = self.node, self.source, self.target, self.context.block
         kernel, stride, padding = node.window
-        flat = _is_flat(node)  # positions do not mix: one long row
+        flat = is_flat(node)  # positions do not mix: one long row
         wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
         bands = -(-target.positions // max(1, wanted))
-        size = self._sizes[steps, repeats] = Size(
+        blocks = -(-node.out_channels // block)
+        grains = max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands)))
+        grain = -(-target.positions // (bands * grains))
+        size = self._sizes[key] = Size(
             steps,
             repeats,
             source.channels // node.groups,
@@ -191,12 +189,13 @@ class Synapses:
             *stride,
             *padding,
             *node.dilation,
-            tile=TILE_WORDS * 64,
+            tile=tile,
             block=block,
-            band=-(-target.positions // bands),
+            band=grain * grains,
+            grain=grain,
             joined=self.layout == "joined",
             groups=node.groups,
-            planes=1,
+            planes=planes,
         )
         return size
 
@@ -217,9 +216,9 @@ def reason(weights: Mapping[str, NDArray[np.floating]], context: Context) -> str
     return f"its weights with BatchNorm overflow in {context.dtype.name}; {remedy(context.dtype)}"
 
 
-def _is_flat(node: Conv2d | Linear) -> bool:
-    """Whether positions do not mix."""
-    return node.window == ((1, 1), (1, 1), (0, 0))
+def is_flat(node: Conv2d | Linear) -> bool:
+    """Return whether positions do not mix."""
+    return node.window == ((1, 1), (1, 1), (0, 0)) and node.padding_after in ((), (0, 0))
 
 
 def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Context) -> Layout:
@@ -238,7 +237,7 @@ def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Contex
     )
     if not shares or node.in_channels // node.groups > SHARED_CHANNELS:
         return "tiles"
-    return "flat quads" if _is_flat(node) else "quads"
+    return "flat quads" if is_flat(node) else "quads"
 
 
 def folded(weights: Mapping[str, NDArray[np.floating]], channels: int) -> tuple[NDArray[np.floating], ...]:

@@ -52,7 +52,9 @@ class Delaying:
             values = np.broadcast_to(values, (packet.steps, *values.shape[1:]))
         # of a map that stands for all timesteps, NumPy would make an array in another order
         behind = np.ascontiguousarray(np.concatenate([before.values, values[: packet.steps - self.steps]]))
-        return replace(packet, values=behind)
+        if isinstance(packet, RealMap):
+            return replace(packet, values=behind)
+        return IntegerMap(packet.start, behind, packet.height, packet.width, packet.unit)
 
     def _nothing(self, start: int, steps: int) -> Packet:
         """Return a packet of zeros."""

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from evsim.counters import AttentionCounts, Counts, LayerCounts, NeuronCounts
 from evsim.energy import place
 from evsim.errors import printable
+from evsim.sharedsums import ON_REQUEST
 
 WHERE = ("layer", "kind", "stage", "block", "timestep", "head")
 
 COUNTED = (
     "input_size", "input_nonzeros", "input_sum", "sops", "macs", "bias_adds", "neuron_updates", "spikes", "nonzeros",
-    "sops_other_order", "acs_unrolled",
+    "sops_other_order", "acs_unrolled", *ON_REQUEST,
 )  # fmt: skip
 """Counters of `evsim.counters`, by name."""
 

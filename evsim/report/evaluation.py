@@ -9,6 +9,7 @@ from evsim.evaluation.document import FIGURES, extremes
 from evsim.evaluation.outcome import Evaluation
 from evsim.evaluation.statistics import RESAMPLES, Share, Summary
 from evsim.report.run import WHY, sections
+from evsim.report.sharing import sharing_lines
 from evsim.report.tables import Column, Quantity, Report, Table, Value, count, energy, significant
 
 LAYERS = (
@@ -47,7 +48,7 @@ def evaluation_report(outcome: Evaluation, *, layers: bool = False) -> Report:
         _anytime(outcome),
         *_classes(outcome),
         _extremes(outcome),
-        "\n".join([_calibration(outcome), WHY]),
+        "\n".join([_calibration(outcome), *_sharing(outcome), WHY]),
         *(["\n".join(_failed(outcome))] if outcome.failed else []),
         *([_throughput(outcome)] if outcome.throughput.samples else []),
     ]
@@ -202,6 +203,10 @@ def _calibration(outcome: Evaluation) -> str:
     ratio, (low, high) = calibration.ratio, calibration.ratio.interval
     line = f"paper / exact: {ratio.mean:.4f} [{low:.4f}, {high:.4f}], from {ratio.least:.4f} to {ratio.most:.4f}"
     return line if calibration.correlation is None else f"{line}; correlation {calibration.correlation:.4f}"
+
+
+def _sharing(outcome: Evaluation) -> list[str]:
+    return sharing_lines(outcome.counts) if outcome.audit.header.sharing else []
 
 
 def _failed(outcome: Evaluation) -> list[str]:

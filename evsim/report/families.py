@@ -10,7 +10,7 @@ from typing import Any
 from evsim.audit.families import NOT_RUN, FormKeys, Row, form_keys
 from evsim.converters.family import Family
 from evsim.report.tables import Report, Table, plain, significant
-from evsim.report.text import WIDTH
+from evsim.report.terminal import WIDTH
 from evsim.synthesis import TOLERANCE
 
 SCHEMA = 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from evsim.energy import place
 from evsim.network import Network
+from evsim.quantized import Quantization
 from evsim.report.tables import Column, Report, Table, count
 from evsim.synthesis import Rate
 from evsim.workload import workload
@@ -80,8 +81,16 @@ def network_report(network: Network, *, layers: bool = False) -> Report:
             else f"mean {', '.join(map(str, spec.mean))}, std {', '.join(map(str, spec.std))}"
         ),
         *([f"labels: {', '.join(network.labels)}"] if network.labels else []),
+        *([_integers(network.quantization)] if network.quantization else []),
     )
     return Report(headline, (table, "\n".join(facts(network))))
+
+
+def _integers(quantization: Quantization) -> str:
+    return (
+        f"quantized: {quantization.weights} weights, values in units of 2^-{quantization.fraction}; runs in integers "
+        "unless `precision` says float32 or float64"
+    )
 
 
 def rates_report(rates: Sequence[Rate], single: Sequence[Rate]) -> Report:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from evsim import countsfile, hdf5, spikesfile
 from evsim.audit.accounts import account
-from evsim.charts import comparisons, layers, spikes, time
+from evsim.charts import comparisons, layers, neurons, spikes, time
 from evsim.charts.chart import Chart
 from evsim.document import counted
 from evsim.energy import Profile
@@ -26,7 +26,7 @@ LARGEST_JSON = 1 << 28
 
 OF_COUNTS = ("energy", "rates", "operations", "costs")
 OF_SPIKES = ("raster", "attention")
-KINDS = (*OF_COUNTS, "anytime", *OF_SPIKES, "compare", "sweep", "sensitivity")
+KINDS = (*OF_COUNTS, "anytime", *OF_SPIKES, "compare", "sweep", "sensitivity", "potential", "arrivals")
 
 NEEDS = {
     "energy": "counts.h5, audit.h5, or the JSON of a run",
@@ -39,6 +39,8 @@ NEEDS = {
     "compare": "the JSON of a comparison",
     "sweep": "the JSON of a sweep",
     "sensitivity": "the JSON of an energy's sensitivity",
+    "potential": "the JSON of a neuron's life",
+    "arrivals": "the JSON of a neuron's life",
 }
 """What each kind is drawn from."""
 
@@ -65,6 +67,11 @@ SHARE: Form = {
     "timestep": NUMBER, "top1": (*NUMBER, type(None)), "interval": (list, type(None)), "sops": NUMBER, "macs": NUMBER,
     "energy_mj": NUMBER,
 }  # fmt: skip
+CELL: Form = {"layer": TEXT, "channel": NUMBER, "y": NUMBER, "x": NUMBER, "threshold": (*NUMBER, type(None))}
+MOMENT: Form = {
+    **dict.fromkeys(("t", "v_before", "v", "v_kept", "current"), NUMBER), "emitted": (*NUMBER, type(None)),
+}  # fmt: skip
+SUM: Form = {"factor": NUMBER, "constant": NUMBER, "additions": [{"products": [NUMBER]}]}
 
 
 class PlotError(EvsimError):
@@ -163,6 +170,8 @@ def _of_json(path: str | Path, kind: str, told: Any) -> Chart:
         "compare": ({"models": [TEXT], "totals": (dict,)}, lambda: _compare(path, told)),
         "sweep": ({"rows": [SIZE]}, lambda: comparisons.sweep(told)),
         "sensitivity": ({"a": TEXT, "b": TEXT, "ratios": [RATIO]}, lambda: comparisons.sensitivity(told)),
+        "potential": ({"neuron": CELL, "steps": [MOMENT]}, lambda: neurons.potential(told)),
+        "arrivals": ({"neuron": CELL, "steps": [{**MOMENT, "sums": [SUM]}]}, lambda: neurons.arrivals(told)),
     }
     if kind == "anytime":
         return _anytime(path, told, title)

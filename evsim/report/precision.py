@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from evsim.audit.precision import Flip, PrecisionComparison
+from evsim.audit.flips import Flip
+from evsim.audit.precision import PrecisionComparison
 from evsim.report.tables import Column, Table
 
 COLUMNS = (

@@ -11,6 +11,7 @@ from evsim.api import Run
 from evsim.counters import AttentionCounts, Counts, LayerCounts, NeuronCounts, SynapseCounts, unknown_row
 from evsim.energy import Profile, exact, load_profile, paper, place
 from evsim.energy.paper import NonSpike
+from evsim.report.sharing import sharing_lines, with_sharing
 from evsim.report.tables import Column, Report, Table, Tone, count, energy, significant
 from evsim.workload import workload
 
@@ -19,6 +20,9 @@ WHY = "exact: what happened; paper: its estimate from firing rates (docs/countin
 
 MOST_SECTIONS = 20
 """Sections up to which each block is one; beyond, blocks of a stage are."""
+
+FITTING = {"int8": "45nm-int8-sum32", "int16": "45nm-int16"}
+"""Precision of an integer network to the profile whose prices are those of its additions, of 32 bit."""
 
 LAYERS = (
     Column("layer"), Column("kind", drop=4), Column("input", "share", drop=3), Column("fires", "share", drop=5),
@@ -65,6 +69,8 @@ def run_report(
         f"energy, paper: {energy(theirs)}  ({estimate})",
         f"exact / paper: {significant(mine / theirs) if theirs else 'not defined, the paper charges nothing'}",
         *_both_settings(run, profile),
+        *sharing_lines(counts),
+        *_of_integers(run, profile),
         WHY,
     ]
     return Report(headline(run, mine), (table, "\n".join(energies)))
@@ -94,6 +100,16 @@ def demo_report(runs: Mapping[str, Run], *, layers: bool = False) -> Report:
         (f"{right} of {len(rows)} digits recognised; {told.headline[1]}", told.headline[-1]),
         (Table(DIGITS, rows, tones=tones), table, WHY),
     )
+
+
+def _of_integers(run: Run, profile: Profile) -> list[str]:
+    """Say which profile fits an integer network, where it is charged by prices of floats."""
+    fitting = FITTING.get(run.precision)
+    if fitting is None or profile.number == "int":
+        return []
+    return [
+        f"{profile.name} prices floats, but this ran in {run.precision}: `profile={fitting}` prices such additions",
+    ]
 
 
 def headline(run: Run, exact_mj: float) -> tuple[str, ...]:
@@ -180,7 +196,8 @@ def _sections(run: Run, profile: Profile, nonspike: NonSpike) -> Table:
             graded.add(where[layer.name])
     rows = tuple(part.row(name) for name, part in parts.items())
     tones: tuple[Tone, ...] = tuple("bad" if name in graded else "" for name in parts)
-    return Table(SECTIONS, rows, "", whole.row("total"), tones, bar="exact", bar_drop=5)
+    table = Table(SECTIONS, rows, "", whole.row("total"), tones, bar="exact", bar_drop=5)
+    return with_sharing(table, counts, where)
 
 
 def _layers(run: Run, profile: Profile, nonspike: NonSpike) -> Table:
@@ -200,7 +217,8 @@ def _layers(run: Run, profile: Profile, nonspike: NonSpike) -> Table:
         "total", None, None, None, dense, counts.sops, counts.macs, acs, run.exact(profile).energy_mj,
         run.paper(profile, nonspike).energy_mj,
     )  # fmt: skip
-    return Table(LAYERS, rows, "", total, tones, bar="exact", bar_drop=2)
+    table = Table(LAYERS, rows, "", total, tones, bar="exact", bar_drop=2)
+    return with_sharing(table, counts, {layer.name: layer.name for layer in counts.layers})
 
 
 def _layer(

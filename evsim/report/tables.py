@@ -46,6 +46,8 @@ class Column:
         Its place in the order in which columns leave a narrow terminal: 1 goes first, 0 never.
     signed
         Whether positive numbers bear their sign.
+    decimals
+        Of plain numbers that are held against each other, as potentials against a threshold; else three digits.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Column:
     unit: str = ""
     drop: int = 0
     signed: bool = False
+    decimals: int | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ def energy(value_mj: float) -> str:
 def count(value: float, unit: str = "") -> str:
     """Return a count with its prefix and unit: 13.8 M, 1.2 kbit."""
     prefix = _prefix([value])
-    return f"{significant(value / COUNTS[prefix])} {prefix}{unit}".rstrip()
+    return f"{_counted(value, COUNTS[prefix])} {prefix}{unit}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -264,7 +267,16 @@ def _text(value: Value, column: Column, scale: float) -> str:
 def _number(value: float, column: Column, scale: float) -> str:
     if column.quantity == "whole":
         return f"{value:,.0f}"
+    if column.decimals is not None:
+        return f"{value:{'+' if column.signed else ''},.{column.decimals}f}"
     scaled = value / scale
     if column.quantity in ("energy", "count", "share") and 0 < abs(scaled) < LEAST:
         return f"<{LEAST:g}" if scaled > 0 else f">-{LEAST:g}"
+    if column.quantity == "count" and not column.signed:
+        return _counted(value, scale)
     return significant(scaled, signed=column.signed)
+
+
+def _counted(value: float, scale: float) -> str:
+    """Return a count behind its prefix; without one a whole number stays whole: 32, not 32.0."""
+    return f"{value:.0f}" if scale == 1 and value == round(value) else significant(value / scale)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "markdown", "latex", "csv", "json"]
 
+WIDTH = 80
+"""Columns of a terminal that nobody has widened."""
+
 GAP = 2
 """Blanks between columns."""
 

@@ -1,0 +1,506 @@
+"""Running form of Conv2d and Linear in integer networks, alone or fused with what follows, as `layers.synapses`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from evsim.errors import NetworkError
+from evsim.kernels.integer_synapses import (
+    TOGETHER,
+    IntegerNeurons,
+    IntegerSink,
+    integer_synapses,
+    integer_synapses_of_image,
+    integer_synapses_of_octets,
+    integer_synapses_of_reals,
+    reach_of,
+)
+from evsim.kernels.lists import TILE_WORDS
+from evsim.kernels.octets import JOINED, JOINED_ROWS, OCTET
+from evsim.kernels.synapses import Lists, Size, units
+from evsim.kernels.threads import aligned
+from evsim.kernels.vector import padded
+from evsim.layers.context import Context
+from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
+from evsim.layers.octets import WORDS, octets
+from evsim.layers.reals import as_real, total
+from evsim.layers.segments import Layout, counted, segments
+from evsim.layers.synapses import GRAINS, JOINED_CHANNELS, is_flat
+from evsim.primitives import LIF, Conv2d, Linear, Shape
+from evsim.quantized import IntegerLayer
+from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
+
+FULL = 512
+"""Bytes of the sums of a full block of output channels: of pairs 256 of 16 bits, or 128 of 32."""
+
+TILE_BYTES = 66_000
+"""Weights of a tile of inputs and a block of outputs: more than the L1 cache holds, but half as many lists end."""
+
+JOINED_INPUTS = 128
+"""Input channels up to which the rows of windows are joined; with more, lists are long enough without."""
+
+ALL = (0, 0)
+"""All rows of a window, or all columns."""
+
+INTEGER_SUMS_BYTES = 420_000
+"""Partial sums of one band, which wait in the L2 cache."""
+
+SPARSE = 0.05
+"""Rate below which neighbours have next to nothing in common."""
+
+MOST, MOST_SHORT = 2**31 - 1, 2**15 - 1
+
+
+class IntegerSynapses:
+    """A convolution or linear layer on integer weights, and optionally what follows it.
+
+    Parameters
+    ----------
+    node
+        The layer.
+    source, target
+        Shapes of its input and output maps.
+    layer
+        Its weights.
+    fraction
+        Fraction of its inputs, where they are fixed-point numbers.
+    context
+        Shared by all layers.
+    neurons, neuron_weights
+        LIF neurons that read this layer alone, and their parameters: they are driven at once.
+    of_image
+        Whether its inputs are the network's own, real numbers of 16 bits.
+    """
+
+    def __init__(
+        self,
+        node: Conv2d | Linear,
+        source: Shape,
+        target: Shape,
+        layer: IntegerLayer,
+        fraction: int,
+        context: Context,
+        neurons: LIF | None = None,
+        neuron_weights: Mapping[str, NDArray[np.floating]] | None = None,
+        *,
+        of_image: bool = False,
+    ) -> None:
+        self.node, self.source, self.target, self.context, self.fraction = node, source, target, context, fraction
+        weight = layer.weight
+        self._largest, self._most = largest_sum(weight), int(np.abs(weight.astype(np.int32)).max())
+        self.layout = _layout(node, source, target)
+        self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
+        rows, inputs = node.window[0][0], node.in_channels // node.groups
+        self._joins = self.layout == "octets" and (rows, node.dilation[0]) == (JOINED, 1) and inputs <= JOINED_INPUTS
+        self.lane = np.dtype(_lane(source, weight.dtype, self._largest))
+        same = node.dilation == (1, 1) and not node.padding_after
+        self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
+        self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}
+        self._inputs: int | None = None
+        self._cuts: tuple[int, ...] | None = None
+        self._pack(self.lane, weight)
+        self.factor, self.offset = (np.zeros(widened(node.out_channels), np.int32) for _ in range(2))
+        self.factor[: node.out_channels], self.offset[: node.out_channels] = layer.multiplier, layer.offset
+        self.membrane: IntegerMembrane | None = None
+        self._behind: IntegerNeuronLayer | None = None
+        if neurons and self.lane.itemsize == 8:  # sums of 64 bits are rare, and neurons of their own then
+            self._behind = IntegerNeuronLayer(neurons, target, context, neuron_weights or {})
+        elif neurons:
+            self.membrane = IntegerMembrane(neurons, target, context, neuron_weights or {})
+        self._sizes: dict[tuple[int, int, int], Size] = {}
+        self._static: tuple[NDArray[np.generic], RealMap] | None = None
+
+    def _pack(self, lane: np.dtype[Any], weight: NDArray[np.signedinteger]) -> None:
+        """Lay out the weights for sums of a type."""
+        node, real = self.node, self.source.kind == "real"
+        block = _block(node.out_channels // node.groups, lane, real)
+        if self.layout == "joined":
+            weight = np.concatenate([weight, weight[:, :2]], axis=1)
+        elif self._joins:
+            weight = joined_rows(weight)
+        if self._of_image:
+            self._packed[lane] = block, window_pairs(weight)
+            return
+        rows = weight.reshape(-1, node.out_channels)
+        self._packed[lane] = block, laid_out(rows, lane, block) if real else pairs(rows, lane, block)
+
+    def _lane_for(self, reach: NDArray[np.int64]) -> np.dtype[Any]:
+        """Return the type of the sums of spikes of which so many reach an output: of 16 bits where these must fit.
+
+        What does not follow from the weights alone may follow from how few of them are added.
+        """
+        if self.lane.itemsize > 2 or self._largest <= MOST_SHORT:
+            return self.lane
+        reached = int(reach.max(initial=0))
+        if reached * self._most <= MOST_SHORT:
+            return self.lane
+        if self._inputs is None:
+            self._inputs = inputs_within(self._weight(), MOST_SHORT)
+        return self.lane if reached <= self._inputs else np.dtype(np.int32)
+
+    def _weight(self) -> NDArray[np.signedinteger]:
+        """Return the layer's weights as they are stored."""
+        quantization = self.context.quantization
+        assert quantization
+        return quantization.layers[self.node.name].weight
+
+    def _parts(self) -> tuple[int, ...]:
+        """Return the rows of the window, or its columns where rows are joined, at which it is cut into parts.
+
+        The sums of each part fit into 16 bits whatever fires; () if there are no such parts.
+        """
+        if self._cuts is None:
+            self._cuts = ()
+            if self.layout == "octets" and isinstance(self.node, Conv2d):
+                weight = self._weight()
+                pieces = weight.swapaxes(0, 1) if self._joins else weight
+                for parts in range(2, len(pieces) + 1):
+                    cuts = tuple(len(pieces) * i // parts for i in range(parts + 1))
+                    if all(largest_sum(pieces[a:b]) <= MOST_SHORT for a, b in pairwise(cuts)):
+                        self._cuts = cuts
+                        break
+        return self._cuts
+
+    def _reached(
+        self, steps: int, counts: NDArray[np.int64], window: tuple[tuple[int, int], tuple[int, int]]
+    ) -> NDArray[np.int64]:
+        """Return what reaches each output through some rows and columns of its window [groups, T, P]."""
+        node = self.node
+        reach = np.empty((node.groups, steps, self.target.positions), np.int64)
+        whole = ((0, node.window[0][0]), (0, node.window[0][1]))
+        rows, columns = (own if own != ALL else all_of for own, all_of in zip(window, whole, strict=True))
+        reach_of(self._size(steps, 1, self.lane), counts, reach, rows, columns)
+        return reach
+
+    def _run_in_parts(self, packet: SpikeMap | IntegerMap, counts: NDArray[np.int64], sink: IntegerSink) -> None:
+        """Run on octets, part of the window by part."""
+        cuts, columns = self._parts(), self.node.window[0][1]
+        windows = [((a, b), ALL)[:: -1 if self._joins else 1] for a, b in pairwise(cuts)]
+        reach = np.concatenate([self._reached(packet.steps, counts, window).reshape(-1) for window in windows])
+        # what adds up in 32 bits is no fixed-point number: nothing is shifted
+        sink = sink._replace(reach=reach, fraction=0)
+        taps = np.array(cuts, np.int64) * (1 if self._joins else columns)
+        self._run_on_octets(packet, sink, self.lane, taps)
+
+    def reset(self) -> None:
+        """Forget potentials and the output of a static image."""
+        self._static = None
+        for state in (self.membrane, self._behind):
+            if state:
+                state.reset()
+
+    def step(self, *packets: Packet) -> Packet:
+        """Take the input and, where a residual addition is fused, the stream to add; return spikes or real values."""
+        packet, *streams = packets
+        if self.membrane:
+            spikes, neurons = self.membrane.neurons(packet.start, packet.steps)
+            self._run(packet, _empty(), _empty(), neurons)
+            return spikes
+        if isinstance(packet, RealMap):
+            sums = self._of_reals(packet)
+            if self._behind:
+                return self._behind.step(sums)
+            return total(sums, as_real(streams[0], self.context)) if streams else sums
+        added = _empty()
+        if streams:  # a static stream stands for each of its timesteps
+            values = as_real(streams[0], self.context).values
+            added = np.broadcast_to(values, (packet.steps, *values.shape[1:])).reshape(-1)
+        return self._real(packet, packet.steps, added)
+
+    def _of_reals(self, packet: RealMap) -> RealMap:
+        """Return the sums of real values alone: those of a static image are kept for its next timestep."""
+        if self._static is None or self._static[0] is not packet.values:
+            self._static = packet.values, self._real(packet, packet.values.shape[0], _empty())
+        return replace(self._static[1], start=packet.start, steps=packet.steps)
+
+    def _real(self, packet: Packet, steps: int, added: NDArray[np.int32]) -> RealMap:
+        """Return the currents of a packet, `steps` timesteps of them, plus a stream if there is one."""
+        target, channels = self.target, padded(self.node.out_channels)
+        out = aligned((steps, target.positions, channels), np.int32)
+        self._run(packet, added, out.reshape(-1), silent())
+        return RealMap(packet.start, packet.steps, out, target.channels, target.height, target.width)
+
+    def _run(self, packet: Packet, added: NDArray[np.int32], out: NDArray[np.int32], neurons: IntegerNeurons) -> None:
+        sink = IntegerSink(
+            self.factor, self.offset, _empty(), self.fraction, added, out, padded(self.node.out_channels), neurons
+        )
+        if isinstance(packet, RealMap):
+            self._run_on_reals(packet, sink)
+            return
+        assert not isinstance(packet, RealMap)
+        self._check(packet)
+        node = self.node
+        counts = counted(packet, node.groups)
+        reach = counts if is_flat(node) else self._reached(packet.steps, counts, (ALL, ALL))
+        lane = self._lane_for(reach)
+        if lane.itemsize > 2 and self.lane.itemsize == 2 and self._parts():
+            self._run_in_parts(packet, counts, sink)
+            return
+        if lane not in self._packed:
+            self._pack(lane, self._weight())
+        sink = sink._replace(reach=reach.reshape(-1))
+        if self.layout != "octets" or self._is_sparse(packet):
+            self._run_on_lists(packet, sink, lane)
+        else:
+            self._run_on_octets(packet, sink, lane)
+
+    def _is_sparse(self, packet: SpikeMap | IntegerMap) -> bool:
+        """Whether positions have next to nothing in common, in a layer where they do not mix."""
+        if not isinstance(packet, SpikeMap) or not is_flat(self.node) or self.node.groups > 1:
+            return False
+        rows = packet.steps * packet.height * packet.width * packet.channels
+        return int(counted(packet).sum()) < SPARSE * rows
+
+    def _run_on_octets(
+        self,
+        packet: SpikeMap | IntegerMap,
+        sink: IntegerSink,
+        lane: np.dtype[Any],
+        cuts: NDArray[np.int64] | None = None,
+    ) -> None:
+        node = self.node
+        lists = octets(
+            packet,
+            self.context,
+            flat=is_flat(node),
+            groups=node.groups,
+            stride=node.window[1][1],
+            joined=self._joins,
+            words=self._tile_words(lane),
+        )
+        size, weights = self._size(packet.steps, 1, lane), self._packed[lane][1]
+        rows = len(lists.entries) * size.kernel_height * size.kernel_width // (2 * node.groups)
+        wide = _empty()
+        if cuts is None:
+            jump = JOINED if self._joins else 1
+            cuts = np.array([0, size.kernel_height // jump * size.kernel_width], np.int64)
+        else:
+            wide = self.context.workers.room("wide sums", size.steps * size.band * size.block, np.int32)
+        self._share(integer_synapses_of_octets, size, (lists, weights, cuts, wide), lane, sink, rows)
+
+    def _tile_words(self, lane: np.dtype[Any]) -> int:
+        """Return the words of a tile whose weights, for a block of outputs, half fill the L1 cache."""
+        return max(1, min(WORDS, TILE_BYTES // (64 * self._packed[lane][0] * lane.itemsize // 2)))
+
+    def _run_on_lists(self, packet: SpikeMap | IntegerMap, sink: IntegerSink, lane: np.dtype[Any]) -> None:
+        node = self.node
+        layout: Layout = "whole" if self.layout == "octets" else self.layout
+        lists = segments(packet, self.context, layout, node.groups)
+        size = self._size(packet.steps, 1, lane)._replace(tile=lists.tile, planes=lists.planes)
+        arrays = Lists(lists.index, lists.starts, lists.values, self._packed[lane][1])
+        taps = 1 if size.joined else size.kernel_height * size.kernel_width
+        self._share(integer_synapses, size, (arrays,), lane, sink, len(lists.index) * taps // node.groups)
+
+    def _check(self, packet: Packet) -> None:
+        """Refuse integers whose sums could leave 32 bits."""
+        if self.source.kind != "integers":
+            return
+        assert not isinstance(packet, RealMap)
+        most = int(packet.values.max(initial=0)) if not hasattr(packet, "words") else 1
+        if most * self._largest > MOST:
+            raise NetworkError(
+                f"{self.node.name}: sums of integers up to {most} may leave 32 bits; run it with `precision=float64`"
+            )
+
+    def _run_on_reals(self, packet: RealMap, sink: IntegerSink) -> None:
+        steps = packet.values.shape[0]
+        size = self._size(steps, packet.steps // steps, self.lane)
+        weights = self._packed[self.lane][1]
+        rows = packet.values.size * size.kernel_height * size.kernel_width
+        if self._of_image:
+            image, line = self._bordered(packet)
+            self._share(integer_synapses_of_image, size, (image, line, weights), self.lane, sink, rows)
+            return
+        values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
+        if self.lane.itemsize == 8:
+            values = values.astype(np.int64)
+        self._share(integer_synapses_of_reals, size, (values, weights), self.lane, sink, rows)
+
+    def _bordered(self, packet: RealMap) -> tuple[NDArray[np.int16], int]:
+        """Return an image with the layer's padding around it, as one row of numbers; and how many make a line."""
+        node, (steps, channels) = self.node, (len(packet.values), self.source.channels)
+        (height, width), (rows, columns) = (self.source.height, self.source.width), node.window[2]
+        line = (width + 2 * columns) * channels
+        whole = steps * (height + 2 * rows) * line
+        numbers = np.zeros(whole + 1, np.int16)  # of an odd number of inputs, the last pair takes in one more
+        image = numbers[:whole].reshape(steps, height + 2 * rows, width + 2 * columns, channels)
+        inside = packet.values[..., :channels].reshape(steps, height, width, channels)
+        image[:, rows : rows + height, columns : columns + width] = inside
+        return numbers, line
+
+    def _share(
+        self,
+        kernel: Callable[..., None],
+        size: Size,
+        arrays: tuple[Any, ...],
+        lane: np.dtype[Any],
+        sink: IntegerSink,
+        rows: int,
+    ) -> None:
+        """Share a call's units among the threads, each with memory of its own; about `rows` weight rows are added."""
+        workers = self.context.workers
+        scratch = workers.room("sums", size.steps * size.band * size.block, lane)
+        own = sink._replace(neurons=working(sink.neurons, size.block, self.context))
+        workers.share(kernel, units(size), (size, *arrays, scratch, own), rows * size.out_channels // 4)
+
+    def _size(self, steps: int, repeats: int, lane: np.dtype[Any]) -> Size:
+        """Return the geometry of a call, worked out once for each number of timesteps and type of sums."""
+        key = steps, repeats, lane.itemsize
+        if key in self._sizes:
+            return self._sizes[key]
+        block = self._packed[lane][0]
+        node, source, target = self.node, self.source, self.target
+        kernel, stride, padding = node.window
+        flat = is_flat(node)  # positions do not mix: one long row
+        wanted = max(1, INTEGER_SUMS_BYTES // (block * lane.itemsize * steps))
+        bands = -(-target.positions // wanted)
+        blocks = -(-node.out_channels // block)
+        grains = max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands)))
+        grain = -(-target.positions // (bands * grains))
+        whole = target.width if self._of_image else OCTET if flat else 1  # lines of an image, or octets
+        grain = -(-grain // whole) * whole
+        size = self._sizes[key] = Size(
+            steps,
+            repeats,
+            source.channels // node.groups,
+            *((1, source.positions) if flat else (source.height, source.width)),
+            widened(node.out_channels),
+            *((1, target.positions) if flat else (target.height, target.width)),
+            *kernel,
+            *stride,
+            *padding,
+            *node.dilation,
+            tile=TILE_WORDS * 64,
+            block=block,
+            band=grain * grains,
+            grain=grain,
+            joined=self.layout == "joined",
+            groups=node.groups,
+            planes=1,
+        )
+        return size
+
+
+def _empty() -> NDArray[np.int32]:
+    return np.empty(0, np.int32)
+
+
+def largest_sum(weight: NDArray[np.signedinteger]) -> int:
+    """Return the greatest magnitude of a sum of any of an output channel's weights."""
+    rows = weight.reshape(-1, weight.shape[-1])
+    positive = np.maximum(rows, 0).sum(axis=0, dtype=np.int64)
+    negative = np.minimum(rows, 0).sum(axis=0, dtype=np.int64)
+    return int(max(positive.max(), -negative.min()))
+
+
+def inputs_within(weight: NDArray[np.signedinteger], most: int) -> int:
+    """Return how many inputs of any output channel have sums of weights of int8 up to `most`, whichever they are."""
+    rows = weight.reshape(-1, weight.shape[-1])
+    channels = rows.shape[1]
+    places = np.arange(channels) * 256 + 128
+    counts = np.bincount((rows + places).ravel(), minlength=256 * channels).reshape(channels, 256)
+    magnitudes = np.arange(127, 0, -1)
+    least = len(rows)
+    for having in (counts[:, :128:-1], counts[:, 1:128]):  # of 127 first
+        number, total = having.cumsum(axis=1), (having * magnitudes).cumsum(axis=1)
+        before = total - having * magnitudes
+        fitting = np.clip((most - before) // magnitudes, 0, having)
+        beyond = total > most
+        inputs = np.where(beyond, number - having + fitting, least)
+        least = min(least, int(inputs.min()))
+    return least
+
+
+def _lane(source: Shape, weights: np.dtype[np.generic], largest: int) -> DTypeLike:
+    """Return the type of the sums: of spikes in int16 where weights have 8 bits, see `_lane_for`."""
+    if source.kind == "real":  # inputs of 16 bits, or of 32
+        return np.int32 if largest * 2**15 <= MOST else np.int64
+    if largest > MOST:
+        raise NetworkError("sums of weights leave 32 bits")
+    return np.int16 if source.kind == "spikes" and weights == np.int8 else np.int32
+
+
+def _block(channels: int, lane: np.dtype[np.generic], real: bool) -> int:
+    """Return the lanes of a full block: as many as leave blocks of 64, 128 or 256 for a group's output channels."""
+    if real:
+        return 64 if lane.itemsize == 4 else 32
+    wide, block = widened(channels), FULL // lane.itemsize
+    while block > 64 and (wide < block or wide % block not in (0, 64, 128)):
+        block //= 2
+    return block
+
+
+def _layout(node: Conv2d | Linear, source: Shape, target: Shape) -> Literal["octets", "joined", "tiles"]:
+    """How the layer wants its input listed."""
+    kernel, stride, padding = node.window
+    few = node.in_channels <= JOINED_CHANNELS
+    joins = (kernel[1], stride[1], padding[1], node.dilation, node.padding_after) == (3, 1, 1, (1, 1), ())
+    if source.kind != "real" and few and joins and node.groups == 1:
+        return "joined"
+    shares = source.kind == "spikes" or (source.kind == "integers" and not few)
+    return "octets" if shares and stride[1] <= 2 and target.positions > 1 else "tiles"
+
+
+def pairs(weight: NDArray[np.signedinteger], lane: DTypeLike, block: int) -> NDArray[np.signedinteger]:
+    """Lay out ``weight [rows, C_out]`` in blocks of pairs, see `evsim.kernels.emit.row_of`.
+
+    Returns the flat array ``[block][rows][lanes]``, on cache lines, of int8 (of int16 for sums of 32 bits); channels
+    past C_out are 0.
+    """
+    rows, channels = weight.shape
+    lane = np.dtype(lane)
+    half = np.dtype(f"i{lane.itemsize // 2}")
+    bits = 8 * half.itemsize
+    width = widened(channels)
+    packed = aligned((rows * width // 2,), lane)
+    wide = np.zeros((rows, min(block, width)), np.int32)
+    for begin in range(0, width, block):
+        lanes = min(block, width - begin)
+        end = min(begin + lanes, channels)
+        wide[:, : end - begin], wide[:, end - begin :] = weight[:, begin:end], 0
+        first, second = wide[:, : lanes // 2], wide[:, lanes // 2 : lanes]
+        part = packed[begin * rows // 2 : (begin + lanes) * rows // 2].reshape(rows, lanes // 2)
+        part[:] = first + (1 << (bits - 1)) + (second << bits)
+    return packed.view(half)
+
+
+def joined_rows(weight: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """Return weights [3, kW, C_in, C_out] as [kW, tiles, 5, 64, C_out], for windows whose rows are joined."""
+    _, columns, inputs, outputs = weight.shape
+    tiles = -(-inputs // 64)
+    whole = np.zeros((JOINED, columns, tiles * 64, outputs), weight.dtype)
+    whole[:, :, :inputs] = weight
+    turned = whole.reshape(JOINED, columns, tiles, 64, outputs)[[row % JOINED for row in range(JOINED_ROWS)]]
+    return np.ascontiguousarray(turned.transpose(1, 2, 0, 3, 4))
+
+
+def window_pairs(weight: NDArray[np.signedinteger]) -> NDArray[np.int16]:
+    """Return weights [kH, kW, C_in, C_out] as [blocks of 64, kH, pairs of kW * C_in, 64, 2], flat."""
+    rows, columns, inputs, channels = weight.shape
+    run = columns * inputs
+    whole = np.zeros((rows, run + run % 2, widened(channels)), np.int16)
+    whole[:, :run, :channels] = weight.reshape(rows, run, channels)
+    apart = whole.reshape(rows, -1, 2, widened(channels) // 64, 64).transpose(3, 0, 1, 4, 2)
+    packed = aligned((apart.size,), np.int16)
+    packed[:] = apart.reshape(-1)
+    return packed
+
+
+def laid_out(weight: NDArray[np.signedinteger], lane: DTypeLike, block: int) -> NDArray[np.signedinteger]:
+    """Lay out ``weight [rows, C_out]`` in blocks of single weights: ``[block][rows][lanes]``, zeros past C_out."""
+    rows, channels = weight.shape
+    width = widened(channels)
+    packed = aligned((rows * width,), lane)
+    for begin in range(0, width, block):
+        lanes = min(block, width - begin)
+        end = max(begin, min(begin + lanes, channels))
+        part = packed[begin * rows : (begin + lanes) * rows].reshape(rows, lanes)
+        part[:, end - begin :] = 0
+        part[:, : end - begin] = weight[:, begin:end]
+    return packed

@@ -1,0 +1,74 @@
+"""Lists of octets of a packet (`evsim.kernels.octets`), made once for all layers that want them alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evsim.kernels.lists import ROOM, add_up
+from evsim.kernels.octets import KINDS, OCTET, Octets, count_octets, fill_octets
+from evsim.layers.context import Context
+from evsim.layers.segments import by_group, planes_of
+from evsim.spikes import IntegerMap, SpikeMap
+
+JOINED_WORDS, WORDS = 1, 4
+"""Words of a tile: where rows are joined, and else: entries are of one byte."""
+
+
+def octets(
+    packet: SpikeMap | IntegerMap,
+    context: Context,
+    *,
+    flat: bool = False,
+    groups: int = 1,
+    stride: int = 1,
+    joined: bool = False,
+    words: int = WORDS,
+) -> Octets:
+    """Return the packet's lists.
+
+    Parameters
+    ----------
+    packet, context
+        Spikes, or integers, in planes of bits.
+    flat
+        Whether the map is taken as one row, for layers in which positions do not mix.
+    groups
+        Into how many the channels are cut, whole words of them.
+    stride
+        By how much the inputs of neighbouring outputs lie apart.
+    joined
+        Whether the rows of windows of three are joined; a tile is of 64 channels then.
+    words
+        Words of a tile otherwise, at most 4.
+    """
+    words = JOINED_WORDS if joined else words
+    key = ("octets", f"{flat} {groups} {stride} {joined} {words}")
+    if key not in packet.lists:
+        packet.lists[key] = _made(packet, context, flat, groups, stride, joined, words)
+    made: Octets = packet.lists[key]
+    return made
+
+
+def _made(
+    packet: SpikeMap | IntegerMap, context: Context, flat: bool, groups: int, stride: int, joined: bool, tile: int
+) -> Octets:
+    planes = planes_of(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
+    count, steps, positions, width = planes.shape
+    rows, line = (1, positions) if flat else (packet.height, packet.width)
+    maps = by_group(planes.reshape(count * steps, -1, width), groups, count)
+    width //= groups
+    if stride > 1:
+        spread = np.pad(maps.reshape(-1, rows, line, width), ((0, 0), (0, 0), (0, -line % stride), (0, 0)))
+        line = spread.shape[2] // stride
+        apart = spread.reshape(len(spread), rows, line, stride, width).transpose(0, 3, 1, 2, 4)
+        maps = np.ascontiguousarray(apart)
+    lines = maps.reshape(-1, line, width)
+    units = -(-width // tile) * (len(lines) // rows) * -(-line // OCTET)
+    bases = np.empty(units + 1, np.int64)
+    context.workers.share(count_octets, units, (lines, rows, tile, bases), 40 * lines.size)
+    add_up(bases)
+    entries = np.empty((int(bases[-1]) + ROOM,), np.uint8)
+    starts = np.empty((units * (KINDS * rows + 1),), np.uint32)
+    arguments = lines, rows, tile, joined, bases, starts, entries
+    context.workers.share(fill_octets, units, arguments, 200 * lines.size)
+    return Octets(entries, starts, 64 * tile, line, count, joined)

@@ -1,0 +1,153 @@
+"""Threads that share a kernel's units: each unit is done once, whatever threads come, sleep, fail or are missing."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+from numba import config, njit
+
+from evsim import api, demo
+from evsim.document import document
+from evsim.kernels.integers import add_spikes
+from evsim.kernels.neuron import fire_map
+from evsim.kernels.threads import Workers, available
+from evsim.kernels.together import CODE, INSIDE, OPEN, way_in
+
+compiled = pytest.mark.skipif(config.DISABLE_JIT, reason="without the JIT one thread does all")
+
+
+def counted(workers, units, effort=np.inf):
+    """Share units that each add 1 to a number of their own; return the numbers."""
+    values = np.zeros(64 * units, np.int32)
+    words = np.full((units, 1), ~np.uint64(0))
+    workers.share(add_spikes, units, (words, 64, values), effort)
+    return values
+
+
+def helpers():
+    """Return the threads that stand by."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("evsim-")]
+
+
+def asleep(workers):
+    """Whether all threads of workers sleep, at the latest after ten seconds."""
+    end = time.monotonic() + 10
+    while not all(helper.sleeps for helper in workers._helpers) and time.monotonic() < end:
+        time.sleep(0.001)
+    return all(helper.sleeps for helper in workers._helpers)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+@pytest.mark.parametrize("units", [0, 1, 2, 7, 1000])
+def test_every_unit_is_done_once(threads, units):
+    """Whatever the numbers of threads and units, of threads more than there are cores too."""
+    workers = Workers(threads)
+    for _ in range(20):
+        assert (counted(workers, units) == 1).all()
+
+
+@compiled
+def test_who_sleeps_is_woken():
+    """Threads go to sleep when there is nothing to do, and the next call has them back."""
+    workers = Workers(3)
+    for _ in range(3):
+        assert (counted(workers, 500) == 1).all()
+        assert len(workers._helpers) == 2
+        assert asleep(workers)
+
+
+@compiled
+def test_little_work_starts_no_threads():
+    """Below `small` the calling thread does all of it alone."""
+    before = len(helpers())
+    workers = Workers(4)
+    assert (counted(workers, 5, workers.small - 1) == 1).all()
+    assert len(helpers()) == before
+
+
+@compiled
+def test_threads_end_with_their_workers():
+    """Nobody stands by at a board that nobody will open again; others' threads go on."""
+    kept, dropped = Workers(2), Workers(3)
+    before = len(helpers())
+    assert (counted(kept, 9) == 1).all()
+    assert (counted(dropped, 9) == 1).all()
+    assert len(helpers()) == before + 3
+    del dropped
+    gc.collect()
+    assert len(helpers()) == before + 1
+    assert (counted(kept, 9) == 1).all()
+
+
+@compiled
+def test_a_fault_in_any_share_is_raised():
+    """An array that a kernel cannot take is told as the kernel tells it, and the next call works."""
+    workers = Workers(2)
+    for _ in range(50):
+        with pytest.raises(ZeroDivisionError):
+            workers.share(FAILING, 100, (0,))
+        assert workers._board[[OPEN, INSIDE]].tolist() == [0, 0]
+        assert workers._board[CODE] != 0
+        assert (counted(workers, 100) == 1).all()
+
+
+@njit(nogil=True)
+def FAILING(first, last, divisor):  # noqa: N802 - stands for a kernel
+    """Raise, whatever the units."""
+    for _ in range(first, last):
+        if divisor == 0:
+            raise ZeroDivisionError("no")
+
+
+def _forked(workers, queue):
+    queue.put((int(counted(workers, 300).sum()), len(workers._helpers)))
+
+
+@compiled
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+def test_a_forked_process_has_threads_of_its_own():
+    """A child has none of its parent's threads; it starts its own, and the parent keeps its."""
+    workers = Workers(2)
+    assert (counted(workers, 300) == 1).all()
+    fork = multiprocessing.get_context("fork")
+    queue = fork.Queue()
+    child = fork.Process(target=_forked, args=(workers, queue))
+    child.start()
+    assert queue.get(timeout=30) == (300 * 64, 1)
+    child.join()
+    assert child.exitcode == 0
+    assert (counted(workers, 300) == 1).all()
+
+
+def test_all_cores_are_the_default(monkeypatch):
+    """A run that is not told takes the cores it may run on; with the number told it gives the same bits."""
+    network = api.load(demo.model_path())
+    sample = api.read(next(iter(demo.recordings().values())), network)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+    assert available() == 3
+    runs = [api.simulate(network, sample, threads=threads) for threads in (None, 1, 2)]
+    assert [run.threads for run in runs] == [3, 1, 2]
+    assert document(runs[0])["run"] == {"threads": 3}
+    for run in runs[1:]:
+        assert (run.logits == runs[0].logits).all()
+        assert document(run)["layers"] == document(runs[0])["layers"]
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available() == 1
+
+
+@compiled
+def test_seats_are_the_threads_own():
+    """A kernel that works in memory of its seat is given one below the number of threads."""
+    workers = Workers(3)
+    rooms = workers.room("sums", 10, np.float32)
+    assert rooms.size == 30
+    assert workers.room("sums", 5, np.float64).size == 15
+    assert way_in(fire_map) is way_in(fire_map)
