@@ -26,7 +26,7 @@ SCALES = (0.25, 0.5, 1.0, 2.0)
 def run_times(workload: Workload, images: int) -> tuple[list[float], int]:
     """Return the seconds that each of some runs took, one thread, counting; and the SOPs of one."""
     network = modelfile.load(workload.model)
-    simulator, sample = Simulator(network), np.load(workload.sample)
+    simulator, sample = Simulator(network, threads=1), np.load(workload.sample)
     times = []
     for _ in range(images + 1):
         counter = Counter(network, simulator.timesteps)
@@ -44,7 +44,7 @@ def activity() -> list[dict]:
     for workload in workloads.values():
         prepare(workload)
     networks = {scale: modelfile.load(workload.model) for scale, workload in workloads.items()}
-    simulators = {scale: Simulator(network) for scale, network in networks.items()}
+    simulators = {scale: Simulator(network, threads=1) for scale, network in networks.items()}
     samples = {scale: np.load(workload.sample) for scale, workload in workloads.items()}
     times: dict[float, list[float]] = {scale: [] for scale in SCALES}
     sops = {}
@@ -63,7 +63,7 @@ def worker(barrier, results) -> None:
     """Run some images once everybody is ready."""
     workload = WORKLOADS["8-512"]
     network = modelfile.load(workload.model)
-    simulator, sample = Simulator(network), np.load(workload.sample)
+    simulator, sample = Simulator(network, threads=1), np.load(workload.sample)
     simulator.run(sample, [Counter(network, simulator.timesteps)])
     barrier.wait()
     begin = time.perf_counter()
