@@ -1,6 +1,6 @@
-"""Measurements without PyTorch in the process: time against activity, two images at once.
+"""Measurements without PyTorch in the process: time against activity, two images at once, the L1 add rate.
 
-Run as ``python tests/benchmarks/alone.py activity|images``; prints one JSON value.
+Run as ``python tests/benchmarks/alone.py activity|images|roofline``; prints one JSON value.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import time
 
 import numpy as np
+from roofline import roofline
 from workloads import WORKLOADS, Workload, prepare
 
 from evsim import modelfile
@@ -92,4 +93,4 @@ def images() -> float:
 
 
 if __name__ == "__main__":
-    json.dump({"activity": activity, "images": images}[sys.argv[1]](), sys.stdout)
+    json.dump({"activity": activity, "images": images, "roofline": roofline}[sys.argv[1]](), sys.stdout)
