@@ -47,9 +47,7 @@ def evaluate(
     precision: Annotated[
         str | None,
         option(
-            "float32, float64 (exact), or int8 or int16 of a quantized model [default: float32, or its integers]",
-            ENGINE,
-            metavar="TYPE",
+            "float32, float64 (exact), int8 or int16 [default: float32, or a model's integers]", ENGINE, metavar="TYPE"
         ),
     ] = None,
     workers: Annotated[int, option("processes, which share the weights", ENGINE)] = 1,
