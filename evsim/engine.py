@@ -180,7 +180,8 @@ class Simulator:
         """
         if source.ndim == 4 and self.network.spec.kind == "image":
             check_needs(self.network, self.timesteps, self.precision, self.schedule, self.threads, static=False)
-        with np.errstate(over="ignore", invalid="ignore"):  # values that could overflow are looked at
+        # values that could overflow are looked at; of several threads that run samples here, one at a time does
+        with np.errstate(over="ignore", invalid="ignore"), self._context.workers.turn():
             return self._run(source, observers, timeline)
 
     def _run(
