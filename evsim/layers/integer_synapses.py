@@ -39,6 +39,7 @@ from evsim.layers.packing import (
     laid_out,
     lane_of,
     largest_sum,
+    layout_of,
     pairs,
     window_pairs,
 )
@@ -53,7 +54,7 @@ TILE_BYTES = 66_000
 """Weights of a tile of inputs and a block of outputs: more than the L1 cache holds, but half as many lists end."""
 
 JOINED_INPUTS = 64
-"""Input channels up to which the rows of windows are joined; with more, lists are long enough without."""
+"""Input channels up to which the rows of windows are joined: of more, lists are long enough."""
 
 ALL = (0, 0)
 """All rows of a window, or all columns."""
