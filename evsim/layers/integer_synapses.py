@@ -95,7 +95,7 @@ class IntegerSynapses:
         self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
         rows, inputs = node.window[0][0], node.in_channels // node.groups
         self._joins = self.layout == "octets" and (rows, node.dilation[0]) == (JOINED, 1) and inputs <= JOINED_INPUTS
-        self.lane = np.dtype(packing.lane_of(source, weight.dtype, self._largest))
+        self.lane = np.dtype(packing.lane_of(source, weight.dtype, self._largest, of_image))
         same = node.dilation == (1, 1) and not node.padding_after
         self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
         self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}

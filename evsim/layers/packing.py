@@ -31,10 +31,13 @@ def layout_of(node: Conv2d | Linear, source: Shape, target: Shape) -> Literal["o
     return "octets" if shares and stride[1] <= 2 and target.positions > 1 else "tiles"
 
 
-def lane_of(source: Shape, weights: np.dtype[np.generic], largest: int) -> DTypeLike:
-    """Return the type of the sums: of spikes in int16 where weights have 8 bits, see `IntegerSynapses`."""
-    if source.kind == "real":  # inputs of 16 bits, or of 32
-        return np.int32 if largest * 2**15 <= MOST else np.int64
+def lane_of(source: Shape, weights: np.dtype[np.generic], largest: int, of_image: bool) -> DTypeLike:
+    """Return the type of the sums: of spikes in int16 where weights have 8 bits, see `IntegerSynapses`.
+
+    Numbers of an image have 16 bits, other fixed-point numbers 32.
+    """
+    if source.kind == "real":
+        return np.int32 if of_image and largest * 2**15 <= MOST else np.int64
     if largest > MOST:
         raise NetworkError("sums of weights leave 32 bits")
     return np.int16 if source.kind == "spikes" and weights == np.int8 else np.int32
