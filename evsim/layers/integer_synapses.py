@@ -172,7 +172,9 @@ class IntegerSynapses:
         reach = np.empty((node.groups, steps, self.target.positions), np.int64)
         whole = ((0, node.window[0][0]), (0, node.window[0][1]))
         rows, columns = (own if own != ALL else all_of for own, all_of in zip(window, whole, strict=True))
-        reach_of(self._size(steps, 1, self.lane), counts, reach, rows, columns)
+        size, maps = self._size(steps, 1, self.lane), node.groups * steps
+        arguments = size, counts.reshape(maps, -1), reach.reshape(maps, -1), rows, columns
+        self.context.workers.share(reach_of, maps * size.out_height, arguments, 8 * reach.size)
         return reach
 
     def _run_in_parts(self, packet: SpikeMap | IntegerMap, counts: NDArray[np.int64], sink: IntegerSink) -> None:
@@ -234,7 +236,7 @@ class IntegerSynapses:
         assert not isinstance(packet, RealMap)
         self._check(packet)
         node = self.node
-        counts = counted(packet, node.groups)
+        counts = counted(packet, self.context, node.groups)
         reach = counts if is_flat(node) else self._reached(packet.steps, counts, (ALL, ALL))
         lane = self._lane_for(reach)
         if lane.itemsize > 2 and self.lane.itemsize == 2 and self._parts():
@@ -255,7 +257,7 @@ class IntegerSynapses:
         key = ("sparse", "")
         if key not in packet.lists:
             places = packet.steps * packet.height * packet.width * packet.channels
-            packet.lists[key] = int(counted(packet).sum()) < SPARSE * places
+            packet.lists[key] = int(counted(packet, self.context).sum()) < SPARSE * places
         return bool(packet.lists[key])
 
     def _run_on_octets(
