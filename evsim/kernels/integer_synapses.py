@@ -231,7 +231,7 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
     words, potential = neurons.words, neurons.potential
     halves, threshold = neurons.halves, np.int64(neurons.thresholds[0])
     wide = size.out_channels
-    working = seat * GROUP * lanes
+    working = seat * GROUP * size.block
     for start in range(begin, end, GROUP):
         for t in range(size.steps):
             rest = t == 0 and not neurons.kept
@@ -270,7 +270,7 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
         return
     words, potential, halves, threshold = neurons.words, neurons.potential, neurons.halves, neurons.thresholds[0]
     wide = size.out_channels
-    working = seat * GROUP * lanes
+    working = seat * GROUP * size.block
     still = neurons.kind == HALVES and size.steps == 1 and not neurons.kept
     step = positions * wide // PIECE
     for start in range(begin, end, GROUP):

@@ -90,7 +90,7 @@ class IntegerSynapses:
     ) -> None:
         self.node, self.source, self.target, self.context, self.fraction = node, source, target, context, fraction
         weight = layer.weight
-        self._largest, self._most = packing.largest_sum(weight), int(np.abs(weight.astype(np.int32)).max())
+        self._largest, self._most = packing.largest_sum(weight), max(int(weight.max()), -int(weight.min()))
         self.layout = packing.layout_of(node, source, target)
         self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
         rows, inputs = node.window[0][0], node.in_channels // node.groups
