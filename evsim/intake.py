@@ -109,9 +109,9 @@ class Intake:
     def _fixed(self, source: NDArray[np.generic]) -> NDArray[np.int32]:
         """Return real values in units of 2^-f, which must fit into 16 bits."""
         assert self._fraction is not None
-        units = np.rint(np.ldexp(source.astype(np.float64), self._fraction))
-        most = np.abs(units).max(initial=0.0)
-        if not most < LARGEST_FIXED:
+        units = source * 2.0**self._fraction  # exact in float64, as np.ldexp
+        np.rint(units, out=units)
+        if not max(units.max(), -units.min()) < LARGEST_FIXED:
             value = source.flat[int(np.abs(units).argmax())]
             raise RecordingError(
                 f"the input holds {float(value):g}, but images of this integer network stay below "

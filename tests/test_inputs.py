@@ -62,6 +62,14 @@ INPUTS = {
     ("eval", "trials"): ("eval", MODEL, str(DATA), "--trial", "1", "--trials", "X"),
     ("eval", "profile"): ("eval", MODEL, str(DATA), "--profile", "X.toml"),
     ("export", "model"): ("export", "X", "O/g.nir"),
+    ("quantize", "model"): ("quantize", "X", "O/m.h5"),
+    ("quantize", "tables"): ("quantize", MODEL, "O/m.h5", "--calibrate", str(DATA), "--table", "X"),
+    ("quantize", "trials"): ("quantize", MODEL, "O/m.h5", "--calibrate", RECORDING, "--trial", "1", "--trials", "X"),
+    ("diverge", "model"): ("diverge", "X", "--input", RECORDING),
+    ("diverge", "source"): ("diverge", "Q", "--input", "X"),
+    ("diverge", "against"): ("diverge", "Q", "--input", RECORDING, "--against", "X"),
+    ("diverge", "tables"): ("diverge", "Q", "--data", str(DATA), "--table", "X"),
+    ("diverge", "trials"): ("diverge", "Q", "--input", RECORDING, "--trial", "1", "--trials", "X"),
     ("convert", "labels"): ("convert", CHECKPOINT, "O/m.h5", "--labels", "X"),
     ("convert", "keys"): ("convert", CHECKPOINT, "O/m.h5", "--keys", "X"),
     ("counts merge", "files"): ("counts", "merge", "X", "X", "--out", "O/c.h5"),
@@ -74,7 +82,8 @@ INPUTS = {
     ("record", "image"): ("record", "X", "O/o.aedat"),
     ("sweep", "profile"): (*SWEEP, "--profile", "X.toml"),
 }
-"""Every place where a command reads a file: what to type, X for the file, O for a folder to write to, C for counts."""
+"""Every place where a command reads a file: what to type, X for the file, O for a folder to write to, C for counts, Q
+for a quantized model."""
 
 OUTPUTS = {
     "out": ("convert", CHECKPOINT, "X.h5"),
@@ -133,6 +142,7 @@ def counts(tmp_path_factory):
     """Write counts of one run."""
     path = tmp_path_factory.mktemp("counts") / "counts.h5"
     assert evsim(*RUN, "--counts", path).code == 0
+    assert evsim("quantize", MODEL, path.with_name("int8.h5")).code == 0
     return path
 
 
@@ -154,7 +164,7 @@ def no_waiting():
 
 def fails(arguments, name, folder, counts=None):
     """Run a command with a name in place of X; it must end by one line for people and leave no file."""
-    places = {"O": str(folder), "X": str(name), "C": str(counts)}
+    places = {"O": str(folder), "X": str(name), "C": str(counts), "Q": str(counts and counts.with_name("int8.h5"))}
     typed = [places.get(a, a.replace("O/", f"{folder}/") if a.startswith("O/") else a) for a in arguments]
     typed = [f"{name}{a[1:]}" if a.startswith("X.") else a for a in typed]
     with no_waiting():

@@ -27,22 +27,10 @@ from evsim.kernels.octets import JOINED, OCTET
 from evsim.kernels.synapses import Lists, Size, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
+from evsim.layers import packing
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
 from evsim.layers.octets import WORDS, octets
-from evsim.layers.packing import (
-    MOST,
-    MOST_SHORT,
-    block_of,
-    inputs_within,
-    joined_rows,
-    laid_out,
-    lane_of,
-    largest_sum,
-    layout_of,
-    pairs,
-    window_pairs,
-)
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, counted, segments
 from evsim.layers.synapses import GRAINS, is_flat
@@ -102,12 +90,12 @@ class IntegerSynapses:
     ) -> None:
         self.node, self.source, self.target, self.context, self.fraction = node, source, target, context, fraction
         weight = layer.weight
-        self._largest, self._most = largest_sum(weight), int(np.abs(weight.astype(np.int32)).max())
-        self.layout = layout_of(node, source, target)
+        self._largest, self._most = packing.largest_sum(weight), max(int(weight.max()), -int(weight.min()))
+        self.layout = packing.layout_of(node, source, target)
         self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
         rows, inputs = node.window[0][0], node.in_channels // node.groups
         self._joins = self.layout == "octets" and (rows, node.dilation[0]) == (JOINED, 1) and inputs <= JOINED_INPUTS
-        self.lane = np.dtype(lane_of(source, weight.dtype, self._largest))
+        self.lane = np.dtype(packing.lane_of(source, weight.dtype, self._largest, of_image))
         same = node.dilation == (1, 1) and not node.padding_after
         self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
         self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}
@@ -128,29 +116,29 @@ class IntegerSynapses:
     def _pack(self, lane: np.dtype[Any], weight: NDArray[np.signedinteger]) -> None:
         """Lay out the weights for sums of a type."""
         node, real = self.node, self.source.kind == "real"
-        block = block_of(node, lane, real)
+        block = packing.block_of(node, lane, real)
         if self.layout == "joined":
             weight = np.concatenate([weight, weight[:, :2]], axis=1)
         elif self._joins:
-            weight = joined_rows(weight)
+            weight = packing.joined_rows(weight)
         if self._of_image:
-            self._packed[lane] = block, window_pairs(weight)
+            self._packed[lane] = block, packing.window_pairs(weight)
             return
         rows = weight.reshape(-1, node.out_channels)
-        self._packed[lane] = block, laid_out(rows, lane, block) if real else pairs(rows, lane, block)
+        self._packed[lane] = block, packing.laid_out(rows, lane, block) if real else packing.pairs(rows, lane, block)
 
     def _lane_for(self, reach: NDArray[np.int64]) -> np.dtype[Any]:
         """Return the type of the sums of spikes of which so many reach an output: of 16 bits where these must fit.
 
         What does not follow from the weights alone may follow from how few of them are added.
         """
-        if self.lane.itemsize > 2 or self._largest <= MOST_SHORT:
+        if self.lane.itemsize > 2 or self._largest <= packing.MOST_SHORT:
             return self.lane
         reached = int(reach.max(initial=0))
-        if reached * self._most <= MOST_SHORT:
+        if reached * self._most <= packing.MOST_SHORT:
             return self.lane
         if self._inputs is None:
-            self._inputs = inputs_within(self._weight(), MOST_SHORT)
+            self._inputs = packing.inputs_within(self._weight(), packing.MOST_SHORT)
         return self.lane if reached <= self._inputs else np.dtype(np.int32)
 
     def _weight(self) -> NDArray[np.signedinteger]:
@@ -171,7 +159,7 @@ class IntegerSynapses:
                 pieces = weight.swapaxes(0, 1) if self._joins else weight
                 for parts in range(2, len(pieces) + 1):
                     cuts = tuple(len(pieces) * i // parts for i in range(parts + 1))
-                    if all(largest_sum(pieces[a:b]) <= MOST_SHORT for a, b in pairwise(cuts)):
+                    if all(packing.largest_sum(pieces[a:b]) <= packing.MOST_SHORT for a, b in pairwise(cuts)):
                         self._cuts = cuts
                         break
         return self._cuts
@@ -184,7 +172,9 @@ class IntegerSynapses:
         reach = np.empty((node.groups, steps, self.target.positions), np.int64)
         whole = ((0, node.window[0][0]), (0, node.window[0][1]))
         rows, columns = (own if own != ALL else all_of for own, all_of in zip(window, whole, strict=True))
-        reach_of(self._size(steps, 1, self.lane), counts, reach, rows, columns)
+        size, maps = self._size(steps, 1, self.lane), node.groups * steps
+        arguments = size, counts.reshape(maps, -1), reach.reshape(maps, -1), rows, columns
+        self.context.workers.share(reach_of, maps * size.out_height, arguments, 8 * reach.size)
         return reach
 
     def _run_in_parts(self, packet: SpikeMap | IntegerMap, counts: NDArray[np.int64], sink: IntegerSink) -> None:
@@ -246,7 +236,7 @@ class IntegerSynapses:
         assert not isinstance(packet, RealMap)
         self._check(packet)
         node = self.node
-        counts = counted(packet, node.groups)
+        counts = counted(packet, self.context, node.groups)
         reach = counts if is_flat(node) else self._reached(packet.steps, counts, (ALL, ALL))
         lane = self._lane_for(reach)
         if lane.itemsize > 2 and self.lane.itemsize == 2 and self._parts():
@@ -267,7 +257,7 @@ class IntegerSynapses:
         key = ("sparse", "")
         if key not in packet.lists:
             places = packet.steps * packet.height * packet.width * packet.channels
-            packet.lists[key] = int(counted(packet).sum()) < SPARSE * places
+            packet.lists[key] = int(counted(packet, self.context).sum()) < SPARSE * places
         return bool(packet.lists[key])
 
     def _run_on_octets(
@@ -316,7 +306,7 @@ class IntegerSynapses:
             return
         assert not isinstance(packet, RealMap)
         most = int(packet.values.max(initial=0)) if not hasattr(packet, "words") else 1
-        if most * self._largest > MOST:
+        if most * self._largest > packing.MOST:
             raise NetworkError(
                 f"{self.node.name}: sums of integers up to {most} may leave 32 bits; run it with `precision=float64`"
             )

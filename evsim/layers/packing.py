@@ -31,10 +31,13 @@ def layout_of(node: Conv2d | Linear, source: Shape, target: Shape) -> Literal["o
     return "octets" if shares and stride[1] <= 2 and target.positions > 1 else "tiles"
 
 
-def lane_of(source: Shape, weights: np.dtype[np.generic], largest: int) -> DTypeLike:
-    """Return the type of the sums: of spikes in int16 where weights have 8 bits, see `IntegerSynapses`."""
-    if source.kind == "real":  # inputs of 16 bits, or of 32
-        return np.int32 if largest * 2**15 <= MOST else np.int64
+def lane_of(source: Shape, weights: np.dtype[np.generic], largest: int, of_image: bool) -> DTypeLike:
+    """Return the type of the sums: of spikes in int16 where weights have 8 bits, see `IntegerSynapses`.
+
+    Numbers of an image have 16 bits, other fixed-point numbers 32.
+    """
+    if source.kind == "real":
+        return np.int32 if of_image and largest * 2**15 <= MOST else np.int64
     if largest > MOST:
         raise NetworkError("sums of weights leave 32 bits")
     return np.int16 if source.kind == "spikes" and weights == np.int8 else np.int32
@@ -62,17 +65,21 @@ def largest_sum(weight: NDArray[np.signedinteger]) -> int:
 def inputs_within(weight: NDArray[np.signedinteger], most: int) -> int:
     """Return how many inputs of any output channel have sums of weights of int8 up to `most`, whichever they are."""
     rows = weight.reshape(-1, weight.shape[-1])
+    return min(_inputs_within(rows[:, begin : begin + 64], most) for begin in range(0, rows.shape[1], 64))
+
+
+def _inputs_within(rows: NDArray[np.signedinteger], most: int) -> int:
+    """Return that of some channels [inputs, channels], from how often each of them has each weight."""
     channels = rows.shape[1]
-    places = np.arange(channels) * 256 + 128
-    counts = np.bincount((rows + places).ravel(), minlength=256 * channels).reshape(channels, 256)
+    counts = np.bincount((rows + (np.arange(channels) * 256 + 128)).ravel(), minlength=256 * channels)
+    counts = counts.reshape(channels, 256)
     magnitudes = np.arange(127, 0, -1)
     least = len(rows)
     for having in (counts[:, :128:-1], counts[:, 1:128]):  # of 127 first
         number, total = having.cumsum(axis=1), (having * magnitudes).cumsum(axis=1)
         before = total - having * magnitudes
         fitting = np.clip((most - before) // magnitudes, 0, having)
-        beyond = total > most
-        inputs = np.where(beyond, number - having + fitting, least)
+        inputs = np.where(total > most, number - having + fitting, least)
         least = min(least, int(inputs.min()))
     return least
 
