@@ -128,9 +128,9 @@ def paper(
     json_file: str | None,
     look: "Look",
 ) -> None:
-    """Recompute the paper's energy table from its firing rates.
+    """Recompute Spikingformer's energies from its firing rates.
 
-    Shows beside it what the rest of the table implies.
+    The published table, layer by layer; and what published energies of other models imply.
     """
     from evsim.audit.paper import paper_table
     from evsim.files import check_outputs

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PANEL = "Energy"
 BREAKDOWN = "What is shown"
 
-counts = typer.Typer(cls=PlainGroup, help="Files of counts.", no_args_is_help=True)
+counts = typer.Typer(cls=PlainGroup, help="Merge files of counts.", no_args_is_help=True)
 
 
 @command(
@@ -119,9 +119,9 @@ def traffic(
     json_file: str | None,
     look: "Look",
 ) -> None:
-    """Tell what a chip must hold and move: peaks, buffers, bandwidth.
+    """Tell what a chip must hold and move.
 
-    --csv writes every counter per layer, timestep and head.
+    Peaks of activity, buffers and bandwidth. --csv writes every counter per layer, timestep and head.
     """
     from evsim.cli.moving import Request, measure_and_print
 

@@ -21,7 +21,7 @@ from evsim.events import ReadOptions
 from evsim.files import check_outputs
 from evsim.network import Network
 from evsim.origin import network_digest
-from evsim.quantizing.quantize import FROM
+from evsim.quantizing.quantizer import FROM
 from evsim.report.divergence import divergence_document, divergence_report
 from evsim.report.paired import paired_report
 from evsim.report.tables import Report
@@ -40,7 +40,7 @@ class Request:
     schedule: str
     timesteps: int | None
     options: ReadOptions
-    threads: int
+    threads: int | None
     allow_memory: str | None
     json_file: str | None
     look: Look

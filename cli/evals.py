@@ -47,9 +47,7 @@ def evaluate(
     precision: Annotated[
         str | None,
         option(
-            "float32, float64 (exact), or int8 or int16 of a quantized model [default: float32, or its integers]",
-            ENGINE,
-            metavar="TYPE",
+            "float32, float64 (exact), int8 or int16 [default: float32, or a model's integers]", ENGINE, metavar="TYPE"
         ),
     ] = None,
     workers: Annotated[int, option("processes, which share the weights", ENGINE)] = 1,
@@ -77,10 +75,10 @@ def evaluate(
     layers: bool,
     look: "Look",
 ) -> None:
-    """Run a whole data set through a model: accuracy, counts, energy.
+    """Run a data set through a model: accuracy, counts, energy.
 
-    All with intervals, by layer, timestep and class. Can be interrupted and resumed, and spread over processes or a
-    cluster; no figure depends on it.
+    With intervals, by layer, timestep and class. It can be interrupted and resumed, and spread over processes or a
+    cluster; the figures stay the same.
     """
     from evsim.cli.evaluating import Request, evaluate_and_print
 

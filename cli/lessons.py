@@ -6,17 +6,17 @@ from evsim.cli import output
 from evsim.cli.command import command
 from evsim.cli.shared import OUTPUT, option
 
-PANEL = "Runs"
+PANEL = "Lessons"
 
 
 @command("evsim lesson -o lesson.html", panel=PANEL)
 def lesson(
     html: Annotated[str, option("page to write (.html)", OUTPUT, "--html", "-o", metavar="FILE")],
 ) -> None:
-    """Write an interactive page for a class: one spike, from pixel to picojoule.
+    """Write an interactive page for a class.
 
-    It carries the bundled model and runs it in a browser, without a server: draw a digit, follow its spikes, and see
-    what they cost.
+    One spike, from pixel to picojoule. The page carries the bundled model and runs it in a browser, without a server:
+    draw a digit, follow its spikes, and see what they cost.
     """
     from evsim.files import check_outputs
     from evsim.lesson import write

@@ -144,7 +144,7 @@ def info(
     layers: bool,
     look: "Look",
 ) -> None:
-    """List a model's layers, and where its facts came from."""
+    """List a model's layers, and where its facts come from."""
     from evsim.converters import load_model
     from evsim.report.model import network_report
 

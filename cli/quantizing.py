@@ -40,7 +40,7 @@ class Request:
     seed: int
     timesteps: int | None
     options: ReadOptions
-    threads: int
+    threads: int | None
     allow_memory: str | None
     json_file: str | None
     look: Look

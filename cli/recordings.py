@@ -46,7 +46,7 @@ def record(
     ] = False,
     aedat: Aedat = None,
 ) -> None:
-    """Play an image before a simulated event camera.
+    """Record an image with a simulated event camera.
 
     The image's contrast is stretched: its darkest grey becomes 64 (or --darkest), its brightest 255; else --no-stretch.
     """
@@ -102,7 +102,7 @@ def events(
     recording: "ReadOptions",
     json_file: str | None,
 ) -> None:
-    """Tell what is in a recording, or convert it.
+    """Describe a recording, or convert it.
 
     Format, sensor, number of events, their rate over time, hot pixels, and what was skipped.
     """

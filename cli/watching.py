@@ -46,7 +46,11 @@ def explain(
     html_file: str | None,
     look: "Look",
 ) -> None:
-    """Tell the life of one neuron: what it added up, when it fired, why, and whom it reached."""
+    """Follow one neuron: inputs, potential, spikes, cost.
+
+    At each timestep: what it added up, its potential against its threshold, when it fired, and whom it reached; with
+    --why, the spikes that made it fire.
+    """
     from evsim.cli.explaining import Question, explain_and_print
 
     explain_and_print(
@@ -77,7 +81,10 @@ def live(
     threads: int | None,
     allow_memory: str | None,
 ) -> None:
-    """Watch the event queue at work: layers, activity, counters; keys pause, step and set the speed."""
+    """Watch the event queue at work.
+
+    Layers, their activity, and counters; keys pause, step and set the speed.
+    """
     from evsim.cli.living import Show, show
 
     show(Show(model, source, slow, precision, timesteps, threads, profile, reading, allow_memory))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Intake:
         If a network of images adds up spikes beyond what evsim counts exactly, whatever the image.
     """
 
-    def __init__(self, network: Network, timesteps: int, dtype: np.dtype[np.floating], streaming: bool) -> None:
+    def __init__(self, network: Network, timesteps: int, dtype: np.dtype[Any], streaming: bool) -> None:
         self.network, self.timesteps, self.dtype, self.streaming = network, timesteps, dtype, streaming
         self._events = network.input.kind == "integers"
         in_units = dtype.kind == "i" and not self._events and network.quantization is not None

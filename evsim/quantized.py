@@ -21,11 +21,15 @@ from evsim.primitives import LIF, Shape
 
 __all__ = [
     "INPUT_FRACTION", "LARGEST_INPUT", "MOST_FRACTION", "RATE_BITS", "WEIGHTS", "Dequantized", "IntegerLayer",
-    "IntegerWeights", "Quantization", "chosen_precision", "fixed", "rate_of", "scaling", "threshold_of", "unit_of",
+    "IntegerWeights", "Precision", "Quantization", "chosen_precision", "fixed", "rate_of", "scaling",
+    "threshold_of", "unit_of",
 ]  # fmt: skip
 
 IntegerWeights = Literal["int8", "int16"]
 """Types of weights; also what the precision of such a run is called."""
+
+Precision = Literal["float32", "float64", "int8", "int16"]
+"""Of a run."""
 
 WEIGHTS: Mapping[str, int] = {"int8": 127, "int16": 32767}
 """Largest magnitude of a weight: the range is symmetric, so that a sign can change."""
@@ -247,7 +251,7 @@ def unit_of(shape: Shape, fraction: int) -> int:
     return int(unit)
 
 
-def chosen_precision(quantization: Quantization | None, asked: str | None) -> str:
+def chosen_precision(quantization: Quantization | None, asked: str | None) -> Precision:
     """Return the precision that a network runs in.
 
     Parameters
@@ -277,4 +281,4 @@ def chosen_precision(quantization: Quantization | None, asked: str | None) -> st
         raise OptionError(
             f"`precision={asked}`, but the model's weights are {own}; run it as {own}, or quantize its original anew"
         )
-    return asked
+    return asked  # type: ignore[return-value]

@@ -87,6 +87,35 @@ def test_a_runtime_that_computes_something_else_is_refused(monkeypatch, capsys):
     assert "8-512: onnxruntime refused, it differs from evsim in 5000 of 1000000 values" in capsys.readouterr().err
 
 
+def test_an_opponent_that_fails_is_absent_and_evsim_is_not(monkeypatch, capsys):
+    """Its cells stay empty, and the bench goes on."""
+    monkeypatch.setattr(bench, "HERE", ROOT / "tests" / "data")  # no script is there
+    assert "failed" in bench.child("runtimes.py", "8-512", "openvino")["absent"]
+    assert "runtimes.py 8-512 openvino failed" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"runtimes.py 8-512 evsim failed"):
+        bench.child("runtimes.py", "8-512", "evsim")
+
+
+def test_each_piece_is_kept_as_soon_as_it_is_measured(monkeypatch, tmp_path):
+    """What fails later loses nothing, and pieces that were measured before stay where they are asked for."""
+    out = tmp_path / "bench.json"
+    out.write_text(json.dumps(RESULT | {"activity": "old"}))
+    monkeypatch.setattr(bench, "machine", dict)
+    monkeypatch.setattr(bench, "child", lambda *_arguments: 70.0)
+    monkeypatch.setattr(
+        bench, "measured", lambda *_arguments: {"runs": [RUN | {"evsim_ms": 40.0}], "layers": [], "kinds": []}
+    )
+    monkeypatch.setattr(bench, "images", lambda: sys.exit("no images"))
+    monkeypatch.setattr(
+        sys, "argv", ["bench.py", "--only", "8-512", "--part", "runs", "images", "--add", "--out", str(out)]
+    )
+    with pytest.raises(SystemExit, match="no images"):
+        bench.main()
+    kept = json.loads(out.read_text())
+    assert [row["evsim_ms"] for row in kept["runs"]] == [40.0, 50.0]
+    assert (kept["activity"], kept["roofline_gacc_s"]) == ("old", 70.0)
+
+
 def test_rows_that_were_not_measured_anew_are_kept():
     """Pieces of the bench are put together, in the order of the workloads."""
     new = {"runs": [RUN | {"workload": "8-768"}, RUN | {"evsim_ms": 40.0}], "layers": [], "kinds": [],
@@ -108,7 +137,7 @@ def test_tables_leave_out_what_was_not_measured():
     )
     assert "sdt" not in made["runs"]
     assert "| sdt-v1 sdt-8-512 | 50.0 | 200 ms, 4.00x | - | 300 ms, 6.00x | 6.00 | 0.50 | 0 | 300 |" in made["families"]
-    assert "| 8-512 | 2 | - | 90 ms | - | 50.0 |" in made["integers"]
+    assert "| 8-512 | 2 | - | 90 ms | - | 50.0 | - |" in made["integers"]
     assert made["images"].splitlines()[2:] == [
         "| evsim | 30.00 |  | 1.00x |",
         "| OpenVINO | 6.00 | 2 streams | 5.00x |",

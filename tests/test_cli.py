@@ -48,8 +48,8 @@ def test_help_and_version():
     for command in COMMANDS:
         assert f"  {command} " in listing
         assert "Usage: evsim " + command in evsim(command, "--help").out
-    cut = [line.split()[0] for line in listing.splitlines() if line.endswith("...")]
-    assert not {"convert", "info", "run", "demo"} & set(cut)
+    cut = [line.split()[0] for line in listing.splitlines()[1:] if line.endswith("...")]
+    assert not cut
     assert evsim("--version").out.startswith("evsim ")
     bare = evsim()
     assert (bare.code, bare.out) == (2, "")

@@ -17,7 +17,8 @@ from evsim.errors import NetworkError, RecordingError
 from evsim.kernels import threads
 from evsim.kernels.threads import Workers
 from evsim.layers.context import Context
-from evsim.layers.integer_synapses import IntegerSynapses, inputs_within, largest_sum
+from evsim.layers.integer_synapses import IntegerSynapses
+from evsim.layers.packing import inputs_within, largest_sum
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.quantized import IntegerLayer, Quantization
 from evsim.spikes import IntegerMap, RealMap, SpikeMap
@@ -179,7 +180,7 @@ def padded_map(values, shape):
 @many
 @given(layers(), st.integers(1, 3), st.sampled_from([1, 3]), st.sampled_from([1, 6, 300]))
 def test_layers_on_integers(drawn, steps, count, most):
-    """Integers, by planes of bits or with their values, give the sums of plain NumPy; where too great, they are refused."""
+    """Integers, in planes of bits or by value, give the sums of plain NumPy; where too great, they are refused."""
     node, layer, source, rate, rng = drawn
     if node.groups > 1:
         return

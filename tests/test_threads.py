@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from numba import config, njit
 
 from evsim import api, demo
 from evsim.document import document
+from evsim.engine import Simulator
 from evsim.kernels.integers import add_spikes
 from evsim.kernels.neuron import fire_map
 from evsim.kernels.threads import Workers, available
@@ -124,6 +128,47 @@ def test_a_forked_process_has_threads_of_its_own():
     child.join()
     assert child.exitcode == 0
     assert (counted(workers, 300) == 1).all()
+
+
+def test_one_simulator_serves_several_threads():
+    """Samples that several threads run on one simulator wait for each other, and none sees another's sums."""
+    network = api.load(demo.model_path())
+    samples = [api.read(path, network).values for path in list(demo.recordings().values())[:2]]
+    simulator = Simulator(network, threads=2)
+    expected = [simulator.run(sample) for sample in samples]
+    with ThreadPoolExecutor(4) as callers:
+        got = list(callers.map(simulator.run, samples * 8))
+    assert all((logits == want).all() for logits, want in zip(got, expected * 8, strict=True))
+
+
+SHARE = """
+import sys
+import numpy as np
+from evsim.kernels.integers import add_spikes
+from evsim.kernels.lists import add_up
+from evsim.kernels.threads import Workers
+if sys.argv[1] == "other":
+    add_up(np.zeros(3, np.int64))
+values = np.zeros(64 * 50, np.int32)
+Workers(2).share(add_spikes, 50, (np.full((50, 1), 7, np.uint64), 64, values))
+print(values.sum())
+"""
+
+
+@compiled
+def test_a_kernel_that_another_process_compiled_again_is_called_by_its_new_name(tmp_path):
+    """What calls a kernel by name is never taken for one of another name: that would end the process."""
+
+    def outcome(order):
+        command = [sys.executable, "-c", SHARE, order]
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
+
+    assert outcome("first") == "150"
+    (kept,) = tmp_path.rglob("integers.add_spikes-*.nbc")
+    kept.unlink()
+    assert outcome("other") == "150"
+    assert outcome("first") == "150"
 
 
 def test_all_cores_are_the_default(monkeypatch):

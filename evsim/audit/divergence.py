@@ -88,7 +88,7 @@ def diverge(
     *,
     timesteps: int | None = None,
     schedule: Schedule = "layer",
-    threads: int = 1,
+    threads: int | None = None,
     record_spikes: bool = False,
     detail: bool = False,
     progress: Callable[[int, int], None] | None = None,

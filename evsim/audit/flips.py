@@ -129,7 +129,7 @@ class FlipWatcher(Observer):
                 v = v + self._potentials.get(name, np.zeros(v.shape))
             emitted, values = _step(output, t), _step(other, t)
             self._count(tally, output, t, emitted, values)
-            turns = emitted + np.where(values > emitted, 0.5, -0.5)
+            turns = emitted.astype(np.float64) + np.where(values > emitted, 0.5, -0.5)
             self._note(name, turns, output, t, v, (values, emitted))
             self._potentials[name] = v - emitted
 
@@ -175,6 +175,8 @@ def _currents(packet: Packet) -> Floats:
 def _step(packet: SpikeMap | IntegerMap, t: int) -> NDArray[np.int64]:
     """Return what is emitted at one of a packet's timesteps, [P, C]: spikes as 0 and 1."""
     if isinstance(packet, IntegerMap):
-        return packet.values[t].astype(np.int64)
+        values: NDArray[np.int64] = packet.values[t].astype(np.int64)
+        return values
     part = SpikeMap(0, packet.words[t : t + 1], packet.channels, packet.height, packet.width)
-    return part.dense()[0].astype(np.int64)
+    spikes: NDArray[np.int64] = part.dense()[0].astype(np.int64)
+    return spikes

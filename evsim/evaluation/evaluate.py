@@ -157,7 +157,7 @@ class _Job:
     network: Network
     samples: Samples
     settings: Settings
-    precision: str
+    precision: Precision
     places: Places
     tell: Callable[[str], None] | None
     progress: Callable[[int, int], None] | None
@@ -178,7 +178,7 @@ class _Job:
         simulator = Simulator(
             self.network,
             self.settings.timesteps,
-            self.precision,  # type: ignore[arg-type]
+            self.precision,
             threads=self.places.each(),
         )
         first = self._first(simulator)

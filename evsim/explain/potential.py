@@ -147,7 +147,8 @@ def multi_spike(node: MultiSpike, layer: IntegerNeurons, _position: int, _channe
 
 def neuron(node: Neuron, layer: Neurons, position: int, channel: int) -> Cell:
     """Return a neuron of any equation, see `evsim.primitives.Neuron`, whose steps are numbered there."""
-    real, equation, start = layer.context.dtype.type, layer.equation, layer.start(position, channel)
+    real: type[np.floating] = layer.context.dtype.type
+    equation, start = layer.equation, layer.start(position, channel)
     k = {name: _constant(getattr(layer.numbers, name), position, channel) for name in node.constants if
          name in layer.numbers._fields}  # fmt: skip
     zero, most = real(0), layer.numbers.counts[2]
@@ -155,7 +156,8 @@ def neuron(node: Neuron, layer: Neurons, position: int, channel: int) -> Cell:
     def fires(v: Number) -> Number:
         if equation.several:
             return min(np.floor(v / k["v_threshold"]), most) if v > zero else zero
-        return real(v > k["v_threshold"] or (v == k["v_threshold"] and not equation.strict))
+        spikes: Number = real(v > k["v_threshold"] or (v == k["v_threshold"] and not equation.strict))
+        return spikes
 
     def step(state: State, x: Number, may_fire: bool) -> Outcome:
         s, current = _synapse(equation, k, state.current, x)

@@ -132,13 +132,25 @@ class Kept:
 
 
 class MachineCode(FunctionCache):  # type: ignore[misc]
-    """Numba's cache, in files of evsim's own; one that cannot be read or written stops no run."""
+    """Numba's cache, in files of evsim's own; one that cannot be read or written stops no run.
+
+    Attributes
+    ----------
+    behind
+        Tells, for a signature, the name of machine code that the function calls without holding it, if there is any:
+        processes that compile at the same time give it names of their own.
+    """
 
     _impl_class = Files
+    behind: Callable[[Any], str] | None = None
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         self._cache_file = Kept(self._cache_path, self._impl.filename_base)
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        key = super()._index_key(sig, codegen)
+        return key if self.behind is None else (*key, self.behind(sig))
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled for a signature, and remove what nobody will look for again."""

@@ -136,7 +136,8 @@ class Array:
             block(LANES)
             return
         whole = isinstance(self.lane, ir.IntType)
-        widths = [512 // self.item, 256 // self.item, 128 // self.item] if whole else [64, LANES]
+        halved = [size // self.item for size in (512, 256, 128, 64)]
+        widths = [width for width in halved if width >= LANES] if whole else [64, LANES]
         self._by_width(lanes, widths, block)
 
     def _by_width(self, lanes, widths, block):

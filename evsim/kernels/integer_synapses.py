@@ -327,39 +327,39 @@ def fire_integers(
     channels: int,
     steps: int,
     positions: int,
+    group: int,
 ) -> None:
     """Drive the neurons of positions ``first .. last - 1`` by a map [T * P * C'] ([P * C'] where `static`).
 
-    `channels` are C', those of the map, padded to 32.
+    `channels` are C', those of the map, padded to 32. The timesteps of `group` positions follow each other; potentials
+    that are not kept: [threads * group * C].
     """
     words, potential = neurons.words, neurons.potential
+    thresholds, resets = neurons.thresholds, neurons.resets
     wide = (channels + WORD - 1) // WORD * WORD
     own_current = np.zeros(WORD, np.int32)
-    for start in range(first, last, GROUP):
-        for channel in range(0, channels, WORD):
-            lanes = min(WORD, channels - channel)
-            unit = Unit(channel, WORD, start, min(start + GROUP, last), seat)
-            working = seat * GROUP * WORD
-            for t in range(steps):
-                rest = t == 0 and not neurons.kept
-                for p in range(unit.begin, unit.end):
-                    at = ((0 if static else t) * positions + p) * channels + channel
-                    own = p * wide + channel if neurons.kept else working + (p - start) * WORD
-                    word = (t * positions + p) * (wide // 32) + channel // 32
-                    thresholds, resets = neurons.thresholds, neurons.resets
-                    if lanes == WORD:
-                        bits = integer_step(
-                            current, at, potential, own, rest, neurons.kind, neurons.rate, thresholds, resets, channel,
-                            neurons.soft,
-                        )  # fmt: skip
-                    else:
-                        for i in range(lanes):
-                            own_current[i] = current[at + i]
-                        bits = integer_step(
-                            own_current, 0, potential, own, rest, neurons.kind, neurons.rate, thresholds, resets,
-                            channel, neurons.soft,
-                        )  # fmt: skip
-                    put_spikes(words, word, bits, WORD)
+    for start in range(first, last, group):
+        for t in range(steps):
+            rest = t == 0 and not neurons.kept
+            for p in range(start, min(start + group, last)):
+                row = ((0 if static else t) * positions + p) * channels
+                word = (t * positions + p) * (wide // 32)
+                own = p * wide if neurons.kept else (seat * group + p - start) * wide
+                for channel in range(0, channels - WORD + 1, WORD):
+                    bits = integer_step(
+                        current, row + channel, potential, own + channel, rest, neurons.kind, neurons.rate, thresholds,
+                        resets, channel, neurons.soft,
+                    )  # fmt: skip
+                    put_spikes(words, word + channel // 32, bits, WORD)
+                if wide > channels:
+                    channel = wide - WORD
+                    for i in range(channels - channel):
+                        own_current[i] = current[row + channel + i]
+                    bits = integer_step(
+                        own_current, 0, potential, own + channel, rest, neurons.kind, neurons.rate, thresholds, resets,
+                        channel, neurons.soft,
+                    )  # fmt: skip
+                    put_spikes(words, word + channel // 32, bits, WORD)
 
 
 @kernel

@@ -7,8 +7,10 @@ lie one behind the other, and a column of the window is one run of entries. Each
 processor can make, so a third of the runs is as good as additions saved.
 
 Lists are of units: a tile of channels, a map (a plane of bits, a group, a timestep), the columns modulo the stride, and
-an octet of these. Each unit has lists ``kind * rows + y``, for each kind and row of the map; the first 1 + 2 + 4 kinds
-are those of all, halves and quarters, the last eight those of single positions. Entries are of one byte: the channel
+an octet of these. Each unit has a list for each kind and row of the map, in this order; the first 1 + 2 + 4 kinds are
+those of all, halves and quarters, the last eight those of single positions. Where they start stands row by row,
+``starts[(unit * (rows + 1) + y) * 16 + kind]``, with a row more for where the last ones end. An entry is a byte: the
+channel
 within the tile, of up to 256, or, where rows are joined, ``y % 3 * 64 +`` the channel within a tile of 64. The weights
 of joined rows are laid out for the rows 0 1 2 0 1 of the window, as `evsim.kernels.synapses` does it for columns.
 """
@@ -21,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
-from evsim.kernels.fixed import add_octet, put_octet_bits
 from evsim.kernels.lists import ROOM
 from evsim.kernels.neuron import Unit
+from evsim.kernels.octet_lists import add_octet, put_octet_bits
 from evsim.kernels.synapses import Size, clear, group_of, line_of
 from evsim.kernels.vector import popcount, prefetch
 
@@ -32,6 +34,9 @@ OCTET = 8
 
 KINDS = 15
 """Lists of an octet and row."""
+
+LINE = 16
+"""Starts of a row: those of its lists, and one more, so that they lie in one cache line."""
 
 JOINED = 3
 """Rows of a window that are joined."""
@@ -45,7 +50,7 @@ ZERO = np.uint64(0)
 class Octets(NamedTuple):
     """Lists of a packet.
 
-    entries uint8. starts uint32 [units * (15 * rows + 1)]. `tile`: channels per tile. `line`: columns of a map modulo
+    entries uint8. starts uint32 [units * (rows + 1) * 16]. `tile`: channels per tile. `line`: columns of a map modulo
     the stride. `joined`: whether entries tell rows apart.
     """
 
@@ -106,11 +111,10 @@ def fill_octets(
             for w in range(count):
                 _cut(words, turn * rows + y, octet * OCTET, tile + w, parts, y * tile_words + w, rows * tile_words)
         at = bases[np.uint64(u)]
-        s = u * (KINDS * rows + 1)
+        s = u * (rows + 1) * LINE
         for kind in range(KINDS):
             for y in range(rows):
-                starts[np.uint64(s)] = np.uint32(at)
-                s += 1
+                starts[np.uint64(s + y * LINE + kind)] = np.uint32(at)
                 place = (kind * rows + y) * tile_words
                 offset = y % JOINED * 64 if joined else 0
                 for w in range(count):
@@ -118,7 +122,7 @@ def fill_octets(
                     roomy = at <= room
                     put_octet_bits(entries, at, roomy, word, offset + 64 * w)
                     at += np.int64(popcount(word))
-        starts[np.uint64(s)] = np.uint32(at)
+            starts[np.uint64(s + rows * LINE + kind)] = np.uint32(at)
 
 
 @inner
@@ -217,8 +221,8 @@ def gather_octets(
                                 ahead += step
                             x = octet * OCTET - shift
                             at = t * span + (y * size.out_width + x - begin) * lanes
-                            s = (map_first + octet) * (KINDS * height + 1) + low
+                            s = ((map_first + octet) * (height + 1) + low) * LINE
                             add_octet(
                                 scratch, at, max(0, left - x), min(OCTET, right - x), fresh, weights, here, entries,
-                                starts, s, height, high - low, lanes,
+                                starts, s, (high - low) * LINE, lanes,
                             )  # fmt: skip

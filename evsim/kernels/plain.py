@@ -6,6 +6,8 @@ every kernel, and Python check every index.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,6 +82,15 @@ def put_rows_of_bits(
 def write_counts(rows: Reals, at: int, counts: NDArray[np.uint16], begin: int) -> None:
     """Store 32 counts as real numbers."""
     _whole(rows[at : at + 32], 32)[:] = counts[begin : begin + 32]
+
+
+def count_common(
+    counts: NDArray[np.uint16], words: NDArray[np.uint64], base: int, others: NDArray[np.uint64], at: int, spans: int
+) -> None:
+    """Count the bits that each of 64 words has in common with the word of its span."""
+    for j in range(64):
+        pairs = ((words[base + 64 * i + j], others[at + 64 * i]) for i in range(spans))
+        counts[j] = sum((int(word) & int(other)).bit_count() for word, other in pairs)
 
 
 def tally_bits(counts: NDArray[np.uint16], at: int, words: NDArray[np.uint64], base: int, word: np.uint64) -> None:
@@ -242,7 +253,7 @@ def lowest_bit(word: np.uint64) -> int:
     return (bits & -bits).bit_length() - 1
 
 
-def _row(row: NDArray[np.generic], sums: NDArray[np.generic]) -> NDArray[np.generic]:
+def _row(row: NDArray[Any], sums: NDArray[Any]) -> NDArray[Any]:
     """Return a row as it is added to sums: of pairs, see `evsim.kernels.emit.row_of`."""
     if row.itemsize == sums.itemsize:
         return row

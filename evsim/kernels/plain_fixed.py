@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.plain import add_rows
 
-Ints = NDArray[np.signedinteger]
+Ints = NDArray[Any]
 
 
 def add_octet(
     sums: Ints, at: int, low: int, high: int, fresh: bool, rows: Ints, base: int, index: NDArray[np.uint8],
-    starts: NDArray[np.uint32], s: int, height: int, count: int, lanes: int,
+    starts: NDArray[np.uint32], s: int, more: int, lanes: int,
 ) -> None:  # fmt: skip
     """Add the rows of pairs that an octet's fifteen lists name to the sums of positions ``low .. high - 1``."""
     for position in range(low, high):
         kinds = [0, 1 + position // 4, 3 + position // 2, 7 + position]
         place = at + position * lanes
         for kind in kinds:
-            edges = s + kind * height
+            edges = s + kind
             add_rows(
                 sums, place, fresh and kind == 0, rows, base, index, None, int(starts[edges]),
-                int(starts[edges + count]), lanes,
+                int(starts[edges + more]), lanes,
             )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from evsim.kernels.compiling import inner, kernel
+from evsim.kernels.compiling import MachineCode, inner, kernel
 from evsim.kernels.emit import LONG, instructions
 
 OPEN, TASK, ARGUMENTS, TOTAL, SHARES = range(5)
@@ -92,7 +92,7 @@ def run_task(builder, board, seat):
 @intrinsic
 def share_out(typingctx, board, function, arguments):
     """Do the units that the board tells of by ``function(first, last, [seat,] *arguments)``, with all who come."""
-    takes = (types.int64,) * (3 if takes_seat(function.dispatcher.py_func) else 2) + tuple(arguments.types)
+    takes = passed_to(function.dispatcher, arguments.types)
     function.get_call_type(typingctx, takes, {})
 
     def codegen(context, builder, signature, values):
@@ -133,8 +133,11 @@ def raise_fault(typingctx, board):
 
 
 def _task(context, builder, compiled, takes, pointer):
-    """Emit what every thread calls: it takes ranges of units and runs them, until none is left."""
-    context.add_linking_libs([compiled.library])
+    """Emit what every thread calls: it takes ranges of units and runs them, until none is left.
+
+    The kernel is called by name and not linked in, as Numba links what a function calls: to make its machine code twice
+    took a third of the time that a first run spends on compiling. `way_in` has it in memory before.
+    """
     task = ir.Function(builder.module, _task_type(), builder.module.get_unique_name("task"))
     task.linkage = "internal"
     body = ir.IRBuilder(task.append_basic_block("entry"))
@@ -172,6 +175,11 @@ def _task(context, builder, compiled, takes, pointer):
     body.position_at_end(end)
     body.ret_void()
     return task
+
+
+def passed_to(part, kinds):
+    """Return the types that a kernel is called with, whose arguments behind the units are of such kinds."""
+    return (types.int64,) * (3 if takes_seat(part.py_func) else 2) + tuple(kinds)
 
 
 def _task_type():
@@ -249,4 +257,16 @@ def way_in(part):
     function = python_types.FunctionType(_way_in.__code__, {**globals(), "part": part}, f"{part.__name__}_shared")
     function.__qualname__ = function.__name__
     function.__module__ = part.__module__
-    return kernel(function)
+    dispatcher = kernel(function)
+    cache = getattr(dispatcher, "_cache", None)  # none without the JIT
+    if isinstance(cache, MachineCode):
+        cache.behind = functools.partial(_name_of, part)
+    return dispatcher
+
+
+def _name_of(part, signature):
+    """Return the name of a kernel's machine code, which is in memory then, for a signature of its way in."""
+    *_, arguments = signature
+    takes = passed_to(part, arguments.types)
+    part.compile(takes)
+    return part.overloads[takes].fndesc.mangled_name

@@ -55,6 +55,10 @@ COMPRESSES = has("avx512vbmi2") and not config.DISABLE_JIT
 """Whether the CPU moves the lanes of a vector that a mask names to its front, 16 bits each."""
 
 
+POPCOUNTS = has("avx512vpopcntdq") and not config.DISABLE_JIT
+"""Whether the CPU counts the bits of eight words at once."""
+
+
 @instructions()
 def add_rows(builder, sums, at, fresh, rows, base, index, values, start, stop, lanes):
     """``for i in start..stop: sums[at : at + lanes] += rows[base + index[i] * lanes :]``, sums held in registers.
@@ -134,7 +138,9 @@ def put_rows_of_bits(builder, out, at, rows, base, word, scale, lanes):
         def with_row(row, total):
             return plus(builder, total, rows.load(base, width, row))
 
-        total = over_bits(builder, out.zeros(width), word, with_row)
+        total = over_bits(builder, rows.zeros(width), word, with_row)
+        if rows.item < out.item:  # short integers that are added up faster
+            total = builder.sext(total, out.vector(width))
         out.store(at, times(builder, total, splat(builder, scale, width)))
 
     out.by_lanes(lanes, block)
@@ -142,9 +148,30 @@ def put_rows_of_bits(builder, out, at, rows, base, word, scale, lanes):
 
 @instructions()
 def write_counts(builder, rows, at, counts, begin):
-    """``rows[at : at + 32] = counts[begin : begin + 32]``: uint16 become floats, or int32."""
-    to = builder.zext if isinstance(rows.lane, ir.IntType) else builder.uitofp
-    rows.store(at, to(counts.load(begin, LANES), rows.vector(LANES)))
+    """``rows[at : at + 32] = counts[begin : begin + 32]``: uint16 become floats or int32, or stay as they are."""
+    values = counts.load(begin, LANES)
+    if rows.item > 2:
+        to = builder.zext if isinstance(rows.lane, ir.IntType) else builder.uitofp
+        values = to(values, rows.vector(LANES))
+    rows.store(at, values)
+
+
+@instructions()
+def count_common(builder, counts, words, base, others, at, spans):
+    """``counts[j] =`` the bits that word j of each span of 64 words has in common with the span's word in `others`.
+
+    Spans begin at ``words[base]``, and their words in `others` lie 64 apart, from `at` on; counts uint16 [64].
+    """
+    wide = ir.VectorType(LONG, 64)
+    count = cgutils.get_or_insert_function(builder.module, ir.FunctionType(wide, [wide]), "llvm.ctpop.v64i64")
+
+    def with_span(i, total):
+        other = others.number(builder.add(at, builder.mul(i, LONG(64))))
+        common = builder.and_(words.load(base, 64, i), splat(builder, other, 64))
+        return builder.add(total, builder.call(count, [common]))
+
+    total = over_range(builder, ir.Constant(wide, None), spans.type(0), spans, with_span)
+    counts.store(LONG(0), builder.trunc(total, counts.vector(64)))
 
 
 @instructions()
@@ -335,6 +362,7 @@ if config.DISABLE_JIT:
         add_rows,
         add_rows_of_bits,
         add_scaled_run,
+        count_common,
         lif_step,
         lowest_bit,
         neuron_step,

@@ -45,7 +45,7 @@ class Attention:
         out[..., self.shape.channels :] = 0.0
         scale = context.dtype.type(node.scale)
 
-        arguments = node.heads, self.head_dim, q, k, v, scale, context.block, out
+        arguments = node.heads, self.head_dim, q, k, v, scale, context.block, out, context.empty()
         context.workers.share(attend, steps * node.heads, arguments, 8 * steps * tokens * self.shape.channels)
         shape = self.shape
         return RealMap(packets[0].start, steps, out, shape.channels, shape.height, shape.width)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from evsim.kernels.fixed import DECAYS, DRAWN, HALVES
 from evsim.kernels.integer_synapses import WORD, IntegerNeurons, fire_integers
-from evsim.kernels.neuron import GROUP
 from evsim.layers.context import Context
 from evsim.layers.reals import as_real
 from evsim.primitives import LIF, Shape
@@ -17,6 +16,9 @@ from evsim.quantized import RATE_BITS, rate_of, threshold_of
 from evsim.spikes import Packet, SpikeMap
 
 Weights = Mapping[str, NDArray[np.floating]]
+
+AT_ONCE = 4096
+"""Neurons of positions whose timesteps follow each other: their potentials fit into the L1 cache."""
 
 HALF = 1 << (RATE_BITS - 1)
 """The rate of tau = 2."""
@@ -76,11 +78,11 @@ def silent() -> IntegerNeurons:
     return IntegerNeurons(np.empty(0, np.uint32), np.empty(0, np.uint16), empty, False, HALVES, 0, empty, empty, False)
 
 
-def working(neurons: IntegerNeurons, block: int, context: Context) -> IntegerNeurons:
-    """Return the neurons with potentials to work in: the kept ones, or a group's for each thread."""
+def working(neurons: IntegerNeurons, size: int, context: Context) -> IntegerNeurons:
+    """Return the neurons with potentials to work in: the kept ones, or `size` of them for each thread."""
     if neurons.kept:
         return neurons
-    return neurons._replace(potential=context.workers.room("potentials", GROUP * block, np.int32))
+    return neurons._replace(potential=context.workers.room("potentials", size, np.int32))
 
 
 class IntegerNeuronLayer:
@@ -106,8 +108,9 @@ class IntegerNeuronLayer:
         spikes, neurons = self.membrane.neurons(currents.start, currents.steps)
         flat = currents.values.reshape(-1)
 
-        arguments = (
-            working(neurons, WORD, self.context), flat, currents.static, channels, currents.steps, positions
-        )  # fmt: skip
+        wide = widened(self.membrane.shape.channels)
+        group = max(1, AT_ONCE // wide)
+        own = working(neurons, group * wide, self.context)
+        arguments = own, flat, currents.static, channels, currents.steps, positions, group
         self.context.workers.share(fire_integers, positions, arguments, 5 * currents.steps * positions * channels)
         return spikes

@@ -6,6 +6,7 @@ Means are a sum in 64 bits and one division that rounds down. What only moves va
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ from evsim.spikes import Packet, RealMap, SpikeMap
 BLOCK = 64
 """Lanes of a block of int32 in attention."""
 
-LARGEST = 2**31 - 1
+LARGEST, MOST_SHORT = 2**31 - 1, 2**15 - 1
 
 
 class IntegerSpikeAttention:
@@ -52,6 +53,7 @@ class IntegerSpikeAttention:
         factor, self._shift = scaling(node.scale, context.fraction)
         self._factor = int(factor)
         whole = shape.positions * self.head_dim
+        self._kind = np.empty(0, np.int16 if whole <= MOST_SHORT else np.int32)
         if whole * self._factor > LARGEST << self._shift or whole > LARGEST:
             raise NetworkError(f"{node.name} has {shape.positions} tokens: sums leave 32 bits")
 
@@ -67,7 +69,7 @@ class IntegerSpikeAttention:
         out[..., self.shape.channels :] = 0
         factor = np.int32(1 if self._shift else self._factor)
 
-        arguments = node.heads, self.head_dim, q, k, v, factor, BLOCK, out
+        arguments = node.heads, self.head_dim, q, k, v, factor, BLOCK, out, self._kind
         context.workers.share(attend, steps * node.heads, arguments, 8 * steps * tokens * self.shape.channels)
         if self._shift:
             out = scaled(out, self._factor, self._shift)
@@ -159,14 +161,15 @@ class IntegerTokenAverage:
 class IntegerTimeAverage(TimeAverage):
     """Mean over all timesteps; emits after the last."""
 
-    def taken(self, kept: NDArray[np.generic] | None, frame: NDArray[np.generic]) -> NDArray[np.int64]:
+    def taken(self, kept: NDArray[Any] | None, frame: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the timesteps up to a frame's."""
-        wide = frame.astype(np.int64)
+        wide: NDArray[Any] = frame.astype(np.int64)
         return wide if kept is None else kept + wide
 
-    def after(self, kept: NDArray[np.generic], timesteps: int) -> NDArray[np.int32]:
+    def after(self, kept: NDArray[Any], timesteps: int) -> NDArray[Any]:
         """Return what would be emitted if as many timesteps were all."""
-        return (kept // timesteps).astype(np.int32)
+        mean: NDArray[Any] = (kept // timesteps).astype(np.int32)
+        return mean
 
 
 class IntegerAverage(Average):
@@ -212,7 +215,8 @@ class IntegerPadding(Padding):
     """A border of fixed-point numbers around the map."""
 
     def __init__(self, node: Pad, context: Context, border: NDArray[np.floating]) -> None:
-        super().__init__(node, context, fixed(border, context.fraction))
+        units: NDArray[Any] = fixed(border, context.fraction)
+        super().__init__(node, context, units)
 
 
 class IntegerScaling:
@@ -241,7 +245,8 @@ class IntegerScaling:
         (packet,) = packets
         steps = packet.steps
         if isinstance(packet, RealMap):
-            values, steps = packet.values[..., : packet.channels], len(packet.values)
+            values: NDArray[Any] = packet.values[..., : packet.channels]
+            steps = len(packet.values)
         else:
             values = as_integers(packet)
         channels = self.shape.channels

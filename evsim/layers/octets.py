@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evsim.kernels.lists import ROOM, add_up
-from evsim.kernels.octets import KINDS, OCTET, Octets, count_octets, fill_octets
+from evsim.kernels.octets import LINE, OCTET, Octets, count_octets, fill_octets
 from evsim.layers.context import Context
 from evsim.layers.segments import by_group, planes_of
 from evsim.spikes import IntegerMap, SpikeMap
@@ -68,7 +68,7 @@ def _made(
     context.workers.share(count_octets, units, (lines, rows, tile, bases), 40 * lines.size)
     add_up(bases)
     entries = np.empty((int(bases[-1]) + ROOM,), np.uint8)
-    starts = np.empty((units * (KINDS * rows + 1),), np.uint32)
+    starts = np.empty((units * (rows + 1) * LINE,), np.uint32)
     arguments = lines, rows, tile, joined, bases, starts, entries
     context.workers.share(fill_octets, units, arguments, 200 * lines.size)
     return Octets(entries, starts, 64 * tile, line, count, joined)

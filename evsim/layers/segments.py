@@ -64,8 +64,9 @@ def counted(packet: SpikeMap | IntegerMap, groups: int = 1) -> NDArray[np.int64]
             sums = np.empty(len(words), np.int64)
             spikes_per_position(0, len(words), words, sums)
         else:
-            sums = np.empty(packet.values.shape[:2], np.int64)
-            sum_integers(0, sums.size, packet.values.reshape(sums.size, -1), sums.reshape(-1))
+            values = packet.values.reshape(-1, packet.channels)
+            sums = np.empty(len(values), np.int64)
+            sum_integers(0, len(values), values, sums)
         starts = sums.reshape(-1)
         packet.lists[key] = Segments(np.empty(0, np.uint16), starts, 0)
     lists: Segments = packet.lists[key]

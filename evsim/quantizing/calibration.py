@@ -50,7 +50,7 @@ def calibrate(
     number: int,
     *,
     timesteps: int | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:

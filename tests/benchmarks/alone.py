@@ -1,6 +1,6 @@
-"""Measurements without PyTorch in the process: time against activity, two images at once.
+"""Measurements without PyTorch in the process: time against activity, two images at once, the L1 add rate.
 
-Run as ``python tests/benchmarks/alone.py activity|images``; prints one JSON value.
+Run as ``python tests/benchmarks/alone.py activity|images|roofline``; prints one JSON value.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import time
 
 import numpy as np
+from roofline import roofline
 from workloads import WORKLOADS, Workload, prepare
 
 from evsim import modelfile
@@ -25,7 +26,7 @@ SCALES = (0.25, 0.5, 1.0, 2.0)
 def run_times(workload: Workload, images: int) -> tuple[list[float], int]:
     """Return the seconds that each of some runs took, one thread, counting; and the SOPs of one."""
     network = modelfile.load(workload.model)
-    simulator, sample = Simulator(network), np.load(workload.sample)
+    simulator, sample = Simulator(network, threads=1), np.load(workload.sample)
     times = []
     for _ in range(images + 1):
         counter = Counter(network, simulator.timesteps)
@@ -43,7 +44,7 @@ def activity() -> list[dict]:
     for workload in workloads.values():
         prepare(workload)
     networks = {scale: modelfile.load(workload.model) for scale, workload in workloads.items()}
-    simulators = {scale: Simulator(network) for scale, network in networks.items()}
+    simulators = {scale: Simulator(network, threads=1) for scale, network in networks.items()}
     samples = {scale: np.load(workload.sample) for scale, workload in workloads.items()}
     times: dict[float, list[float]] = {scale: [] for scale in SCALES}
     sops = {}
@@ -62,7 +63,7 @@ def worker(barrier, results) -> None:
     """Run some images once everybody is ready."""
     workload = WORKLOADS["8-512"]
     network = modelfile.load(workload.model)
-    simulator, sample = Simulator(network), np.load(workload.sample)
+    simulator, sample = Simulator(network, threads=1), np.load(workload.sample)
     simulator.run(sample, [Counter(network, simulator.timesteps)])
     barrier.wait()
     begin = time.perf_counter()
@@ -92,4 +93,4 @@ def images() -> float:
 
 
 if __name__ == "__main__":
-    json.dump({"activity": activity, "images": images}[sys.argv[1]](), sys.stdout)
+    json.dump({"activity": activity, "images": images, "roofline": roofline}[sys.argv[1]](), sys.stdout)

@@ -46,6 +46,8 @@ ALL = ("evsim", "evsim_int8", *DENSE, "eager")
 SPIKINGFORMER = ("original", "compiled")
 """Runtimes of every workload, and those that only Spikingformer has."""
 
+OTHERS = {*ALL, *SPIKINGFORMER} - {"evsim", "evsim_int8"}
+
 PARTS = ("runs", "layers", "images", "activity", "startup")
 UNDER: list[str] = []
 """A command that starts each measurement, such as one that holds other programs still."""
@@ -57,12 +59,20 @@ SAID: set[str] = set()
 
 
 def child(script: str, *arguments: str, environment: dict[str, str] | None = None) -> Any:
-    """Run a script of this folder in a process of its own; return the JSON that it prints."""
+    """Run a script of this folder in a process of its own; return the JSON that it prints.
+
+    An opponent that fails is named and absent; where evsim fails, the bench ends.
+    """
+    opponent = not OTHERS.isdisjoint(arguments)
     under = UNDER if script != "workloads.py" and "--check" not in arguments else []
     command = [*under, sys.executable, str(HERE / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (environment or {}))
     if done.returncode:
-        sys.exit(f"{script} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+        said = f"{script} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}"
+        if opponent:
+            say(said)
+            return {"absent": said}
+        sys.exit(said)
     result = json.loads(done.stdout.splitlines()[-1])
     if isinstance(result, dict) and "absent" in result:
         say(result["absent"])
@@ -174,7 +184,7 @@ def peak(workload: Workload, model: Path) -> float:
 
 def measured(workload: Workload, threads: Iterable[int], parts: set[str], rounds: int) -> dict[str, list]:
     """Measure one workload; return its rows."""
-    rows: dict[str, list] = {"runs": [], "layers": [], "kinds": [], "rooflines": []}
+    rows: dict[str, list] = {"runs": [], "layers": [], "kinds": []}
     child("workloads.py", workload.name)
     good, opponent_flips = accepted(workload) if "runs" in parts else ([], {})
     memory = {"peak_rss_mb": peak(workload, workload.model)}
@@ -185,7 +195,6 @@ def measured(workload: Workload, threads: Iterable[int], parts: set[str], rounds
         got: dict[str, Any] = {"run": {"flips": None}, "layers": []}
         if installed("torch"):
             got = child("contest.py", workload.name, "--threads", str(count))
-            rows["rooflines"].append(got["roofline_gacc_s"])
         else:
             say("torch is not installed: neither flips nor layers; pip install '.[bench]'")
         rows["layers"] += got["layers"]
@@ -246,24 +255,31 @@ def main() -> None:
     parts = set(options.part or (("runs", "layers") if quick or options.only else PARTS))
     names = ["8-512"] if quick else options.only or list(WORKLOADS)
     result: dict = {"machine": machine(), "roofline_gacc_s": 0.0, "runs": [], "layers": [], "kinds": []}
+    old = json.loads(options.out.read_text()) if options.add and options.out.exists() else None
+
+    def save() -> dict:
+        """Write what is there so far: an hour of measurements outlives what ends the next one."""
+        whole = merged(old, result) if old else result
+        temporary = options.out.with_suffix(".part")
+        temporary.write_text(json.dumps(whole, indent=1) + "\n")
+        temporary.replace(options.out)
+        return whole
+
     if parts & {"runs", "layers"}:
+        result["roofline_gacc_s"] = round(child("alone.py", "roofline"), 2)
         for name in names:
             one = quick or WORKLOADS[name].of_family
             rows = measured(WORKLOADS[name], (1,) if one else options.threads, parts, 2 if quick else options.rounds)
             for key in ("runs", "layers", "kinds"):
                 result[key] += rows[key]
-            result["roofline_gacc_s"] = max([result["roofline_gacc_s"], *(round(r, 2) for r in rows["rooflines"])])
-    if "images" in parts:
-        result |= images()
-    if "activity" in parts:
-        result["activity"] = child("alone.py", "activity")
-    if "startup" in parts:
-        result["startup"] = startup()
-    if options.add and options.out.exists():
-        result = merged(json.loads(options.out.read_text()), result)
-    temporary = options.out.with_suffix(".part")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    temporary.replace(options.out)
+            save()
+    more = {"images": images, "activity": lambda: {"activity": child("alone.py", "activity")},
+            "startup": lambda: {"startup": startup()}}  # fmt: skip
+    for part, measure in more.items():
+        if part in parts:
+            result |= measure()
+            save()
+    result = save()
     print(tables.printed(result))
     if options.write:
         tables.write(result)

@@ -57,7 +57,7 @@ def values_of(network: evsim.Network, name: str) -> NDArray[np.generic]:
 
 def measured(network: evsim.Network, samples: list[NDArray[np.generic]], times: int) -> tuple[float, int]:
     """Return the least seconds of CPU of a run of as many samples behind each other, and its SOPs."""
-    simulator = Simulator(network, network.spec.timesteps * times)
+    simulator = Simulator(network, network.spec.timesteps * times, threads=1)
     frames = np.concatenate([samples[i % len(samples)] for i in range(times)])
     sample = api.Sample(frames)
     least, sops = float("inf"), 0

@@ -23,6 +23,7 @@ from quantized import integers
 from workloads import WORKLOADS, Workload, prepare, reference
 
 from evsim import modelfile
+from evsim.errors import EvsimError
 from evsim.network import Network
 
 Run = Callable[[], Any]
@@ -91,7 +92,13 @@ def open_evsim(workload: Workload, runtime: str, threads: int) -> Run:
         network, more = own.network, {"precision": "int8"}
     else:
         network, more = modelfile.load(workload.model), {}
-    simulator, sample = Simulator(network, threads=threads, **more), np.load(workload.sample)
+    try:
+        simulator = Simulator(network, threads=threads, **more)
+    except EvsimError as error:
+        if more:
+            raise AbsentError(f"evsim_int8, {workload.name}: {error}") from error
+        raise
+    sample = np.load(workload.sample)
 
     def run():
         counter = Counter(network, simulator.timesteps)

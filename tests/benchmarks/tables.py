@@ -63,7 +63,7 @@ def runs(result: dict, *, families: bool) -> str:
     for run in result["runs"]:
         if (" " in run["workload"]) != families:
             continue
-        ideal = run["sops"] / max(result["roofline_gacc_s"], 1e-9) / 1e6 / run["threads"]
+        ideal = run["sops"] / result["roofline_gacc_s"] / 1e6 / run["threads"]
         rows.append([
             run["workload"], *([] if families else [str(run["threads"])]), f"{run['evsim_ms']:.1f}",
             *(against(run, key) for key in shown), f"{run['sops'] / 1e9:.2f}", f"{run['evsim_ms'] / ideal:.2f}",
@@ -76,12 +76,12 @@ def integers(result: dict) -> str:
     """Return the table of whole networks with int8 weights."""
     rows = []
     for run in result["runs"]:
-        own = run.get("evsim_int8_ms")
+        own, memory = run.get("evsim_int8_ms"), run.get("int8_peak_rss_mb")
         if any(run.get(f"{key}_ms") for key in ("evsim_int8", "openvino_int8", "onnxruntime_int8")):
             rows.append([run["workload"], str(run["threads"]), "-" if own is None else f"{own:.1f}",
                          *(against(run, key, "evsim_int8") for key in ("openvino_int8", "onnxruntime_int8")),
-                         f"{run['evsim_ms']:.1f}"])  # fmt: skip
-    head = ["network", "threads", "evsim int8 ms", "OpenVINO int8", "ONNX Runtime int8", "evsim float32 ms"]
+                         f"{run['evsim_ms']:.1f}", f"{memory:.0f}" if memory else "-"])  # fmt: skip
+    head = ["network", "threads", "evsim int8 ms", "OpenVINO int8", "ONNX Runtime int8", "evsim float32 ms", "int8 MB"]
     return markdown(head, rows) if rows else ""
 
 
