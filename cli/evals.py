@@ -77,8 +77,7 @@ def evaluate(
 ) -> None:
     """Run a data set through a model: accuracy, counts, energy.
 
-    With intervals, by layer, timestep and class. It can be interrupted and resumed, and spread over processes or a
-    cluster; the figures stay the same.
+    With intervals, by layer, timestep and class. Resumed or spread over processes or a cluster, figures stay the same.
     """
     from evsim.cli.evaluating import Request, evaluate_and_print
 
