@@ -62,11 +62,11 @@ def run_report(
     prices = f"{counts.sops:,} SOPs x {profile.e_ac_pj} pJ + {counts.macs:,} MACs x {profile.e_mac_pj} pJ"
     estimate = f"{significant(acs / 1e9)} G AC, {significant(macs / 1e9)} G MAC, estimated from firing rates"
     energies = [
-        *sharing_lines(counts),
         f"energy, exact: {energy(mine)}  ({prices})",
         f"energy, paper: {energy(theirs)}  ({estimate})",
         f"exact / paper: {significant(mine / theirs) if theirs else 'not defined, the paper charges nothing'}",
         *_both_settings(run, profile),
+        *sharing_lines(counts),
         WHY,
     ]
     return Report(headline(run, mine), (table, "\n".join(energies)))
