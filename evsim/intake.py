@@ -109,7 +109,8 @@ class Intake:
     def _fixed(self, source: NDArray[np.generic]) -> NDArray[np.int32]:
         """Return real values in units of 2^-f, which must fit into 16 bits."""
         assert self._fraction is not None
-        units = source * 2.0**self._fraction  # exact in float64, as np.ldexp
+        units = source.astype(np.float64)
+        units *= 2.0**self._fraction
         np.rint(units, out=units)
         if not max(units.max(), -units.min()) < LARGEST_FIXED:
             value = source.flat[int(np.abs(units).argmax())]
