@@ -112,7 +112,7 @@ class Simulator:
         *,
         apart: bool = False,
     ) -> None:
-        precision = chosen_precision(network.quantization, precision)
+        chosen = chosen_precision(network.quantization, precision)
         if schedule not in ("time", "layer"):
             raise OptionError(f"`schedule` must be time or layer, got {schedule}")
         threads = check_threads(threads)
@@ -121,11 +121,11 @@ class Simulator:
         check_timesteps(self.timesteps)
         self.schedule: Schedule = "time" if network.closing else schedule
         schedule, self.threads = self.schedule, threads
-        self.precision: str = precision
-        self._integers = network.quantization if precision in WEIGHTS else None
-        self.dtype: np.dtype[Any] = np.dtype(np.int32 if self._integers else precision)
+        self.precision = chosen
+        self._integers = network.quantization if chosen in WEIGHTS else None
+        self.dtype: np.dtype[Any] = np.dtype("int32" if self._integers else chosen)
         self.apart = apart
-        check_needs(network, self.timesteps, precision, schedule, threads, apart=apart)
+        check_needs(network, self.timesteps, chosen, schedule, threads, apart=apart)
         self._context = Context(self.dtype, Workers(threads), schedule == "time", self._integers)
         try:
             if self._integers:
@@ -180,7 +180,8 @@ class Simulator:
         """
         if source.ndim == 4 and self.network.spec.kind == "image":
             check_needs(self.network, self.timesteps, self.precision, self.schedule, self.threads, static=False)
-        with np.errstate(over="ignore", invalid="ignore"):  # values that could overflow are looked at
+        # values that could overflow are looked at; of several threads that run samples here, one at a time does
+        with np.errstate(over="ignore", invalid="ignore"), self._context.workers.turn():
             return self._run(source, observers, timeline)
 
     def _run(

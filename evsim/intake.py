@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Intake:
         If a network of images adds up spikes beyond what evsim counts exactly, whatever the image.
     """
 
-    def __init__(self, network: Network, timesteps: int, dtype: np.dtype[np.floating], streaming: bool) -> None:
+    def __init__(self, network: Network, timesteps: int, dtype: np.dtype[Any], streaming: bool) -> None:
         self.network, self.timesteps, self.dtype, self.streaming = network, timesteps, dtype, streaming
         self._events = network.input.kind == "integers"
         in_units = dtype.kind == "i" and not self._events and network.quantization is not None
@@ -108,9 +109,10 @@ class Intake:
     def _fixed(self, source: NDArray[np.generic]) -> NDArray[np.int32]:
         """Return real values in units of 2^-f, which must fit into 16 bits."""
         assert self._fraction is not None
-        units = np.rint(np.ldexp(source.astype(np.float64), self._fraction))
-        most = np.abs(units).max(initial=0.0)
-        if not most < LARGEST_FIXED:
+        units = source.astype(np.float64)
+        units *= 2.0**self._fraction
+        np.rint(units, out=units)
+        if not max(units.max(), -units.min()) < LARGEST_FIXED:
             value = source.flat[int(np.abs(units).argmax())]
             raise RecordingError(
                 f"the input holds {float(value):g}, but images of this integer network stay below "

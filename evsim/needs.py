@@ -67,8 +67,10 @@ MOST = 2**31 - 1
 """Largest integer on the way."""
 
 ITEMS = {"float32": 4, "float64": 8, "int8": 4, "int16": 4}
-"""Bytes of a real value on its way, and at most of a packed weight, by precision."""
+"""Bytes of a real value on its way, by precision."""
 
+PACKED, AT_ONCE = {"int8": 3, "int16": 2}, 256
+"""Bytes of a packed weight of an integer network, one of 8 bits may be wanted in 16 too; outputs packed at once."""
 INDEX, START = 2, 8
 """Bytes of an entry of a list, and of the number where a list starts."""
 
@@ -127,7 +129,7 @@ def needs(
     steps = network.spec.timesteps if timesteps is None else timesteps
     image = network.spec.kind == "image" if static is None else static
     streaming = schedule == "time" or bool(network.closing)
-    measure = _Measure(network, steps, ITEMS[precision], streaming, threads, image, apart)
+    measure = _Measure(network, steps, ITEMS[precision], streaming, threads, image, apart, PACKED.get(precision, 0))
     maps, at = measure.maps()
     return Needs(measure.weights(), maps, measure.counters(), at)
 
@@ -214,7 +216,10 @@ def _shown(size: int) -> str:
 
 @dataclass(frozen=True)
 class _Measure:
-    """One run to measure; `item` is the size of a real value in bytes, `image` whether one stands for all timesteps."""
+    """One run to measure; `item` is the size of a real value in bytes, `image` whether one stands for all timesteps.
+
+    `packed`: bytes of a weight of an integer network, else 0.
+    """
 
     network: Network
     timesteps: int
@@ -223,6 +228,7 @@ class _Measure:
     threads: int
     image: bool
     apart: bool
+    packed: int = 0
 
     def weights(self) -> int:
         """Packed weights: in blocks, 5 taps for 3 where they are joined; and a layer's in float64 as it is packed."""
@@ -234,6 +240,10 @@ class _Measure:
             *inner, outputs = weight
             joined = isinstance(node, Conv2d) and node.kernel[1] == 3
             size = prod(inner) * padded(outputs) * (5 if joined else 3) // 3
+            if self.packed:  # for sums of fixed-point numbers, of 64 bits
+                packed += (8 if self.network.shapes[node.inputs[0]].kind == "real" else self.packed) * size
+                most = max(most, 3 * size, 24 * prod(inner) * min(padded(outputs), AT_ONCE))
+                continue
             packed += self.item * size
             most = max(most, 12 * size)
         return packed + most

@@ -130,14 +130,14 @@ class RealMap:
     Attributes
     ----------
     values
-        float32 or float64 [T, P, C] with C the channels padded to whole blocks, zeros in the padding; T is 1 for a
-        `static` map, which has the same values at each of its timesteps (an image, and what is computed from it
-        before the first neuron).
+        float32 or float64, in integer networks int32 in units of 2^-F [T, P, C] with C the channels padded to whole
+        blocks, zeros in the padding; T is 1 for a `static` map, which has the same values at each of its timesteps (an
+        image, and what is computed from it before the first neuron).
     """
 
     start: int
     steps: int
-    values: NDArray[np.floating]
+    values: NDArray[Any]
     channels: int
     height: int
     width: int

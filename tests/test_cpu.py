@@ -14,16 +14,18 @@ import numpy as np
 from evsim.converters import convert
 from evsim.engine import Simulator
 from evsim.observers import Counter, SpikeRecorder
+from evsim.quantizing import quantize
 network = convert(sys.argv[1] + "/checkpoint.pth.tar").network
 recorder = SpikeRecorder(network)
 logits = Simulator(network).run(np.load(sys.argv[1] + "/input.npy"), [recorder, Counter(network, 3)])
 trains = b"".join(packed.tobytes() for packed, _ in recorder.trains.values())
-print(logits.tobytes().hex(), hashlib.sha256(trains).hexdigest())
+whole = Simulator(quantize(network, "int8").network).run(np.load(sys.argv[1] + "/input.npy"))
+print(logits.tobytes().hex(), hashlib.sha256(trains).hexdigest(), whole.tobytes().hex())
 """
 
 
 def outcome(**environment):
-    """Return logits and a digest of all spikes of a float32 run in a process of its own."""
+    """Return logits and a digest of all spikes of a float32 run, and logits in int8, in a process of its own."""
     command = [sys.executable, "-c", SCRIPT, str(GOLDEN)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | environment)
     return done.stdout

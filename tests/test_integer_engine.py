@@ -17,7 +17,8 @@ from evsim.errors import NetworkError, RecordingError
 from evsim.kernels import threads
 from evsim.kernels.threads import Workers
 from evsim.layers.context import Context
-from evsim.layers.integer_synapses import IntegerSynapses, inputs_within, largest_sum
+from evsim.layers.integer_synapses import IntegerSynapses
+from evsim.layers.packing import inputs_within, largest_sum
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.quantized import IntegerLayer, Quantization
 from evsim.spikes import IntegerMap, RealMap, SpikeMap
@@ -272,3 +273,20 @@ def _image_network():
     return quantize(
         Network("net", "test", "standard", InputSpec("image", 1, 4, 4, 2, (0.0,), (1.0,)), nodes, weights)
     ).network
+
+
+@given(seeds, st.sampled_from([np.int8, np.int16]))
+@settings(max_examples=20, deadline=None)
+def test_layers_on_numbers_of_32_bits(seed, dtype):
+    """A linear layer on fixed-point numbers beyond 16 bits adds up in 64, and shifts its products down."""
+    rng = np.random.default_rng(seed)
+    most = np.iinfo(dtype).max
+    inputs, outputs = int(rng.integers(1, 9)), int(rng.integers(1, 70))
+    weight = rng.integers(-most, most + 1, (inputs, outputs)).astype(dtype)
+    layer = IntegerLayer(weight, rng.integers(1, 9, outputs).astype(np.int32), _offsets(rng, outputs))
+    node = Linear("layer", ("x",), inputs, outputs)
+    form = layer_of(node, layer, Shape("real", inputs, 1, 2), Workers(1), fraction=16)
+    values = rng.integers(-(2**24), 2**24, (3, 2, inputs))
+    wanted = ((values @ weight.astype(np.int64)) * layer.multiplier >> 16) + layer.offset
+    out = form.step(padded_map(values.astype(np.int32), Shape("real", inputs, 1, 2)))
+    assert np.array_equal(numbers(out), wanted)

@@ -15,6 +15,7 @@ from evsim.inputspec import InputSpec
 from evsim.kernels.threads import Workers
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context
+from evsim.layers.synapses import Synapses
 from evsim.network import (
     LIF,
     Add,
@@ -101,3 +102,17 @@ def test_attention_counts_every_token_or_refuses(tokens):
     ones = SpikeMap.from_dense(np.ones((1, tokens, 1), np.bool_), 1, tokens)
     got = Attention(node, shape, context).step(ones, ones, ones)
     assert (got.values[..., 0] == tokens).all()
+
+
+def test_padding_behind_a_window_of_one_position_adds_a_row_and_a_column():
+    """A 1 x 1 convolution with padding behind keeps every position in its place, and gives 0 where there is none."""
+    rng = np.random.default_rng(0)
+    node = Conv2d("conv", ("x",), 70, 40, batch_norm=False, padding_after=(1, 2))
+    source = Shape("spikes", 70, 3, 5)
+    weights = {"weight": rng.integers(-3, 4, (1, 1, 70, 40)).astype(np.float32)}
+    layer = Synapses(node, source, node.infer((source,)), weights, Context(np.dtype(np.float32), Workers(), False))
+    spikes = rng.random((2, 15, 70)) < 0.4
+    out = layer.step(SpikeMap.from_dense(spikes, 3, 5))
+    maps = spikes.reshape(2, 3, 5, 70).astype(np.float32)
+    wanted = naive.conv(maps, weights["weight"], after=(1, 2))
+    assert np.array_equal(out.values[..., :40], wanted.reshape(2, -1, 40))

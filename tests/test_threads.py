@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from numba import config, njit
 
 from evsim import api, demo
 from evsim.document import document
+from evsim.engine import Simulator
 from evsim.kernels.integers import add_spikes
 from evsim.kernels.neuron import fire_map
 from evsim.kernels.threads import Workers, available
@@ -126,6 +128,17 @@ def test_a_forked_process_has_threads_of_its_own():
     child.join()
     assert child.exitcode == 0
     assert (counted(workers, 300) == 1).all()
+
+
+def test_one_simulator_serves_several_threads():
+    """Samples that several threads run on one simulator wait for each other, and none sees another's sums."""
+    network = api.load(demo.model_path())
+    samples = [api.read(path, network).values for path in list(demo.recordings().values())[:2]]
+    simulator = Simulator(network, threads=2)
+    expected = [simulator.run(sample) for sample in samples]
+    with ThreadPoolExecutor(4) as callers:
+        got = list(callers.map(simulator.run, samples * 8))
+    assert all((logits == want).all() for logits, want in zip(got, expected * 8, strict=True))
 
 
 SHARE = """

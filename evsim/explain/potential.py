@@ -156,7 +156,8 @@ def neuron(node: Neuron, layer: Neurons, position: int, channel: int) -> Cell:
     def fires(v: Number) -> Number:
         if equation.several:
             return min(np.floor(v / k["v_threshold"]), most) if v > zero else zero
-        return real(v > k["v_threshold"] or (v == k["v_threshold"] and not equation.strict))
+        spikes: Number = real(v > k["v_threshold"] or (v == k["v_threshold"] and not equation.strict))
+        return spikes
 
     def step(state: State, x: Number, may_fire: bool) -> Outcome:
         s, current = _synapse(equation, k, state.current, x)

@@ -231,7 +231,7 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
     words, potential = neurons.words, neurons.potential
     halves, threshold = neurons.halves, np.int64(neurons.thresholds[0])
     wide = size.out_channels
-    working = seat * GROUP * lanes
+    working = seat * GROUP * size.block
     for start in range(begin, end, GROUP):
         for t in range(size.steps):
             rest = t == 0 and not neurons.kept
@@ -270,7 +270,7 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
         return
     words, potential, halves, threshold = neurons.words, neurons.potential, neurons.halves, neurons.thresholds[0]
     wide = size.out_channels
-    working = seat * GROUP * lanes
+    working = seat * GROUP * size.block
     still = neurons.kind == HALVES and size.steps == 1 and not neurons.kept
     step = positions * wide // PIECE
     for start in range(begin, end, GROUP):
@@ -364,30 +364,37 @@ def fire_integers(
 
 @kernel
 def reach_of(
-    size: Size, counts: NDArray[np.int64], reach: NDArray[np.int64], rows: tuple[int, int], columns: tuple[int, int]
+    first: int,
+    last: int,
+    size: Size,
+    counts: NDArray[np.int64],
+    reach: NDArray[np.int64],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
 ) -> None:
-    """Add up over each output's window what its inputs count: counts [groups, T, P], reach [groups, T, P'].
+    """Add up over each output's window what its inputs count: counts [groups * T, P], reach [groups * T, P'].
 
-    Of the window, those `rows` and `columns`, from the first to before the last.
+    Lines ``first .. last - 1`` of all maps; of the window, those `rows` and `columns`, from the first to before the
+    last.
     """
-    for g in range(counts.shape[0]):
-        for t in range(counts.shape[1]):
-            own, sums = counts[g, t], reach[g, t]
-            sums[:] = 0
-            count = columns[1] - columns[0]
-            for tap in range((rows[1] - rows[0]) * count):
-                for y in range(size.out_height):
-                    down = (rows[0] + tap // count) * size.dilation_height
-                    row = y * size.stride_height - size.pad_height + down
-                    if row < 0 or row >= size.in_height:
-                        continue
-                    shift = (columns[0] + tap % count) * size.dilation_width - size.pad_width
-                    left = max(0, -(shift // size.stride_width))
-                    right = min(size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
-                    to, source = y * size.out_width, row * size.in_width + shift
-                    if size.stride_width == 1:  # vectors
-                        for x in range(left, right):
-                            sums[to + x] += own[source + x]
-                        continue
-                    for x in range(left, right):
-                        sums[to + x] += own[source + x * size.stride_width]
+    count = columns[1] - columns[0]
+    for line in range(first, last):
+        y = line % size.out_height
+        own, sums = counts[line // size.out_height], reach[line // size.out_height]
+        to = y * size.out_width
+        sums[to : to + size.out_width] = 0
+        for tap in range((rows[1] - rows[0]) * count):
+            down = (rows[0] + tap // count) * size.dilation_height
+            row = y * size.stride_height - size.pad_height + down
+            if row < 0 or row >= size.in_height:
+                continue
+            shift = (columns[0] + tap % count) * size.dilation_width - size.pad_width
+            left = max(0, -(shift // size.stride_width))
+            right = min(size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
+            source = row * size.in_width + shift
+            if size.stride_width == 1:  # vectors
+                for x in range(left, right):
+                    sums[to + x] += own[source + x]
+                continue
+            for x in range(left, right):
+                sums[to + x] += own[source + x * size.stride_width]

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
-from evsim.kernels.fixed import add_octet, put_octet_bits
 from evsim.kernels.lists import ROOM
 from evsim.kernels.neuron import Unit
+from evsim.kernels.octet_lists import add_octet, put_octet_bits
 from evsim.kernels.synapses import Size, clear, group_of, line_of
 from evsim.kernels.vector import popcount, prefetch
 

@@ -6,6 +6,8 @@ every kernel, and Python check every index.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -251,7 +253,7 @@ def lowest_bit(word: np.uint64) -> int:
     return (bits & -bits).bit_length() - 1
 
 
-def _row(row: NDArray[np.generic], sums: NDArray[np.generic]) -> NDArray[np.generic]:
+def _row(row: NDArray[Any], sums: NDArray[Any]) -> NDArray[Any]:
     """Return a row as it is added to sums: of pairs, see `evsim.kernels.emit.row_of`."""
     if row.itemsize == sums.itemsize:
         return row

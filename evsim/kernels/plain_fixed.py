@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.plain import add_rows
 
-Ints = NDArray[np.signedinteger]
+Ints = NDArray[Any]
 
 
 def add_octet(

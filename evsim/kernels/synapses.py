@@ -20,7 +20,7 @@ threads: results do not depend on them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,8 +90,8 @@ class Lists(NamedTuple):
 
     entries: NDArray[np.uint16]
     starts: NDArray[np.int64]
-    values: NDArray[np.floating] | None
-    weights: NDArray[np.floating]
+    values: NDArray[Any] | None
+    weights: NDArray[Any]
 
 
 @kernel
@@ -301,7 +301,7 @@ def multiply(
 
 
 @inner
-def scratch_of(size: Size, scratch: NDArray[np.floating], seat: int) -> NDArray[np.floating]:
+def scratch_of(size: Size, scratch: NDArray[Any], seat: int) -> NDArray[Any]:
     """Return the working memory of a seat."""
     length = size.steps * size.band * size.block
     return scratch[seat * length : (seat + 1) * length]

@@ -55,6 +55,7 @@ class Workers:
     def _begin(self) -> None:
         """Start anew, without other threads: a forked process has none of those that its parent had."""
         self._process = os.getpid()
+        self._turn = threading.RLock()
         self._board = aligned((PLACES,), np.int64)
         self._board[:] = 0
         self._helpers: list[Helper] = []
@@ -70,15 +71,20 @@ class Workers:
         if config.DISABLE_JIT:
             kernel(0, total, *((0,) if takes_seat(kernel) else ()), *arguments)
             return
-        shares = 1
-        if self.threads > 1 and total > 1 and effort >= self.small:
-            shares = PARTS * self.threads
-            self._call_all()
-        way_in(kernel)(self._board, total, shares, *arguments)
+        with self.turn():
+            shares = 1
+            if self.threads > 1 and total > 1 and effort >= self.small:
+                shares = PARTS * self.threads
+                self._call_all()
+            way_in(kernel)(self._board, total, shares, *arguments)
 
-    def _call_all(self) -> None:
+    def turn(self) -> threading.RLock:
+        """Return what whoever uses these threads and their memory holds: callers from several threads take turns."""
         if self._process != os.getpid():
             self._begin()
+        return self._turn
+
+    def _call_all(self) -> None:
         if not self._helpers:
             self._helpers = [Helper(self._board, seat) for seat in range(1, self.threads)]
             weakref.finalize(self, dismiss, self._board, self._helpers)

@@ -56,7 +56,7 @@ def _synapses(node: Conv2d | Linear, at: Place) -> Layer:
     assert quantization
     layer = quantization.layers[node.name]
     fraction = quantization.input_fraction if at.reads_input else quantization.fraction
-    if not gathers(node, at.sources[0]):
+    if isinstance(node, Conv2d) and not gathers(node, at.sources[0]):
         return IntegerGrouped(node, at.sources[0], at.shape, layer, fraction, at.context)
     return IntegerSynapses(
         node, at.sources[0], at.shape, layer, fraction, at.context, at.neurons, at.neuron_weights,

@@ -6,6 +6,7 @@ Means are a sum in 64 bits and one division that rounds down. What only moves va
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,14 +161,15 @@ class IntegerTokenAverage:
 class IntegerTimeAverage(TimeAverage):
     """Mean over all timesteps; emits after the last."""
 
-    def taken(self, kept: NDArray[np.generic] | None, frame: NDArray[np.generic]) -> NDArray[np.int64]:
+    def taken(self, kept: NDArray[Any] | None, frame: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the timesteps up to a frame's."""
-        wide = frame.astype(np.int64)
+        wide: NDArray[Any] = frame.astype(np.int64)
         return wide if kept is None else kept + wide
 
-    def after(self, kept: NDArray[np.generic], timesteps: int) -> NDArray[np.int32]:
+    def after(self, kept: NDArray[Any], timesteps: int) -> NDArray[Any]:
         """Return what would be emitted if as many timesteps were all."""
-        return (kept // timesteps).astype(np.int32)
+        mean: NDArray[Any] = (kept // timesteps).astype(np.int32)
+        return mean
 
 
 class IntegerAverage(Average):
@@ -213,7 +215,8 @@ class IntegerPadding(Padding):
     """A border of fixed-point numbers around the map."""
 
     def __init__(self, node: Pad, context: Context, border: NDArray[np.floating]) -> None:
-        super().__init__(node, context, fixed(border, context.fraction))
+        units: NDArray[Any] = fixed(border, context.fraction)
+        super().__init__(node, context, units)
 
 
 class IntegerScaling:
@@ -242,7 +245,8 @@ class IntegerScaling:
         (packet,) = packets
         steps = packet.steps
         if isinstance(packet, RealMap):
-            values, steps = packet.values[..., : packet.channels], len(packet.values)
+            values: NDArray[Any] = packet.values[..., : packet.channels]
+            steps = len(packet.values)
         else:
             values = as_integers(packet)
         channels = self.shape.channels

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.integer_synapses import (
@@ -23,28 +23,26 @@ from evsim.kernels.integer_synapses import (
 )
 from evsim.kernels.lists import TILE_WORDS
 from evsim.kernels.neuron import GROUP
-from evsim.kernels.octets import JOINED, JOINED_ROWS, OCTET
+from evsim.kernels.octets import JOINED, OCTET
 from evsim.kernels.synapses import Lists, Size, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
+from evsim.layers import packing
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
 from evsim.layers.octets import WORDS, octets
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, counted, segments
-from evsim.layers.synapses import GRAINS, JOINED_CHANNELS, is_flat
+from evsim.layers.synapses import GRAINS, is_flat
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.quantized import IntegerLayer
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
-
-FULL = 512
-"""Bytes of the sums of a full block of output channels: of pairs 256 of 16 bits, or 128 of 32."""
 
 TILE_BYTES = 66_000
 """Weights of a tile of inputs and a block of outputs: more than the L1 cache holds, but half as many lists end."""
 
 JOINED_INPUTS = 64
-"""Input channels up to which the rows of windows are joined; with more, lists are long enough without."""
+"""Input channels up to which the rows of windows are joined: of more, lists are long enough."""
 
 ALL = (0, 0)
 """All rows of a window, or all columns."""
@@ -54,8 +52,6 @@ INTEGER_SUMS_BYTES = 420_000
 
 SPARSE = 0.05
 """Rate below which neighbours have next to nothing in common."""
-
-MOST, MOST_SHORT = 2**31 - 1, 2**15 - 1
 
 
 class IntegerSynapses:
@@ -94,12 +90,12 @@ class IntegerSynapses:
     ) -> None:
         self.node, self.source, self.target, self.context, self.fraction = node, source, target, context, fraction
         weight = layer.weight
-        self._largest, self._most = largest_sum(weight), int(np.abs(weight.astype(np.int32)).max())
-        self.layout = _layout(node, source, target)
+        self._largest, self._most = packing.largest_sum(weight), max(int(weight.max()), -int(weight.min()))
+        self.layout = packing.layout_of(node, source, target)
         self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
         rows, inputs = node.window[0][0], node.in_channels // node.groups
         self._joins = self.layout == "octets" and (rows, node.dilation[0]) == (JOINED, 1) and inputs <= JOINED_INPUTS
-        self.lane = np.dtype(_lane(source, weight.dtype, self._largest))
+        self.lane = np.dtype(packing.lane_of(source, weight.dtype, self._largest, of_image))
         same = node.dilation == (1, 1) and not node.padding_after
         self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
         self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}
@@ -120,29 +116,29 @@ class IntegerSynapses:
     def _pack(self, lane: np.dtype[Any], weight: NDArray[np.signedinteger]) -> None:
         """Lay out the weights for sums of a type."""
         node, real = self.node, self.source.kind == "real"
-        block = _block(node.out_channels // node.groups, lane, real)
+        block = packing.block_of(node, lane, real)
         if self.layout == "joined":
             weight = np.concatenate([weight, weight[:, :2]], axis=1)
         elif self._joins:
-            weight = joined_rows(weight)
+            weight = packing.joined_rows(weight)
         if self._of_image:
-            self._packed[lane] = block, window_pairs(weight)
+            self._packed[lane] = block, packing.window_pairs(weight)
             return
         rows = weight.reshape(-1, node.out_channels)
-        self._packed[lane] = block, laid_out(rows, lane, block) if real else pairs(rows, lane, block)
+        self._packed[lane] = block, packing.laid_out(rows, lane, block) if real else packing.pairs(rows, lane, block)
 
     def _lane_for(self, reach: NDArray[np.int64]) -> np.dtype[Any]:
         """Return the type of the sums of spikes of which so many reach an output: of 16 bits where these must fit.
 
         What does not follow from the weights alone may follow from how few of them are added.
         """
-        if self.lane.itemsize > 2 or self._largest <= MOST_SHORT:
+        if self.lane.itemsize > 2 or self._largest <= packing.MOST_SHORT:
             return self.lane
         reached = int(reach.max(initial=0))
-        if reached * self._most <= MOST_SHORT:
+        if reached * self._most <= packing.MOST_SHORT:
             return self.lane
         if self._inputs is None:
-            self._inputs = inputs_within(self._weight(), MOST_SHORT)
+            self._inputs = packing.inputs_within(self._weight(), packing.MOST_SHORT)
         return self.lane if reached <= self._inputs else np.dtype(np.int32)
 
     def _weight(self) -> NDArray[np.signedinteger]:
@@ -163,7 +159,7 @@ class IntegerSynapses:
                 pieces = weight.swapaxes(0, 1) if self._joins else weight
                 for parts in range(2, len(pieces) + 1):
                     cuts = tuple(len(pieces) * i // parts for i in range(parts + 1))
-                    if all(largest_sum(pieces[a:b]) <= MOST_SHORT for a, b in pairwise(cuts)):
+                    if all(packing.largest_sum(pieces[a:b]) <= packing.MOST_SHORT for a, b in pairwise(cuts)):
                         self._cuts = cuts
                         break
         return self._cuts
@@ -176,13 +172,15 @@ class IntegerSynapses:
         reach = np.empty((node.groups, steps, self.target.positions), np.int64)
         whole = ((0, node.window[0][0]), (0, node.window[0][1]))
         rows, columns = (own if own != ALL else all_of for own, all_of in zip(window, whole, strict=True))
-        reach_of(self._size(steps, 1, self.lane), counts, reach, rows, columns)
+        size, maps = self._size(steps, 1, self.lane), node.groups * steps
+        arguments = size, counts.reshape(maps, -1), reach.reshape(maps, -1), rows, columns
+        self.context.workers.share(reach_of, maps * size.out_height, arguments, 8 * reach.size)
         return reach
 
     def _run_in_parts(self, packet: SpikeMap | IntegerMap, counts: NDArray[np.int64], sink: IntegerSink) -> None:
         """Run on octets, part of the window by part."""
         cuts, columns = self._parts(), self.node.window[0][1]
-        windows = [((a, b), ALL)[:: -1 if self._joins else 1] for a, b in pairwise(cuts)]
+        windows = [(ALL, (a, b)) if self._joins else ((a, b), ALL) for a, b in pairwise(cuts)]
         reach = np.concatenate([self._reached(packet.steps, counts, window).reshape(-1) for window in windows])
         # what adds up in 32 bits is no fixed-point number: nothing is shifted
         sink = sink._replace(reach=reach, fraction=0)
@@ -228,8 +226,9 @@ class IntegerSynapses:
         return RealMap(packet.start, packet.steps, out, target.channels, target.height, target.width)
 
     def _run(self, packet: Packet, added: NDArray[np.int32], out: NDArray[np.int32], neurons: IntegerNeurons) -> None:
+        none = np.empty(0, np.int64)
         sink = IntegerSink(
-            self.factor, self.offset, _empty(), self.fraction, added, out, padded(self.node.out_channels), neurons
+            self.factor, self.offset, none, self.fraction, added, out, padded(self.node.out_channels), neurons
         )
         if isinstance(packet, RealMap):
             self._run_on_reals(packet, sink)
@@ -237,7 +236,7 @@ class IntegerSynapses:
         assert not isinstance(packet, RealMap)
         self._check(packet)
         node = self.node
-        counts = counted(packet, node.groups)
+        counts = counted(packet, self.context, node.groups)
         reach = counts if is_flat(node) else self._reached(packet.steps, counts, (ALL, ALL))
         lane = self._lane_for(reach)
         if lane.itemsize > 2 and self.lane.itemsize == 2 and self._parts():
@@ -258,7 +257,7 @@ class IntegerSynapses:
         key = ("sparse", "")
         if key not in packet.lists:
             places = packet.steps * packet.height * packet.width * packet.channels
-            packet.lists[key] = int(counted(packet).sum()) < SPARSE * places
+            packet.lists[key] = int(counted(packet, self.context).sum()) < SPARSE * places
         return bool(packet.lists[key])
 
     def _run_on_octets(
@@ -307,7 +306,7 @@ class IntegerSynapses:
             return
         assert not isinstance(packet, RealMap)
         most = int(packet.values.max(initial=0)) if not hasattr(packet, "words") else 1
-        if most * self._largest > MOST:
+        if most * self._largest > packing.MOST:
             raise NetworkError(
                 f"{self.node.name}: sums of integers up to {most} may leave 32 bits; run it with `precision=float64`"
             )
@@ -394,118 +393,3 @@ class IntegerSynapses:
 
 def _empty() -> NDArray[np.int32]:
     return np.empty(0, np.int32)
-
-
-def largest_sum(weight: NDArray[np.signedinteger]) -> int:
-    """Return the greatest magnitude of a sum of any of an output channel's weights."""
-    rows = weight.reshape(-1, weight.shape[-1])
-    positive = np.maximum(rows, 0).sum(axis=0, dtype=np.int64)
-    negative = np.minimum(rows, 0).sum(axis=0, dtype=np.int64)
-    return int(max(positive.max(), -negative.min()))
-
-
-def inputs_within(weight: NDArray[np.signedinteger], most: int) -> int:
-    """Return how many inputs of any output channel have sums of weights of int8 up to `most`, whichever they are."""
-    rows = weight.reshape(-1, weight.shape[-1])
-    channels = rows.shape[1]
-    places = np.arange(channels) * 256 + 128
-    counts = np.bincount((rows + places).ravel(), minlength=256 * channels).reshape(channels, 256)
-    magnitudes = np.arange(127, 0, -1)
-    least = len(rows)
-    for having in (counts[:, :128:-1], counts[:, 1:128]):  # of 127 first
-        number, total = having.cumsum(axis=1), (having * magnitudes).cumsum(axis=1)
-        before = total - having * magnitudes
-        fitting = np.clip((most - before) // magnitudes, 0, having)
-        beyond = total > most
-        inputs = np.where(beyond, number - having + fitting, least)
-        least = min(least, int(inputs.min()))
-    return least
-
-
-def _lane(source: Shape, weights: np.dtype[np.generic], largest: int) -> DTypeLike:
-    """Return the type of the sums: of spikes in int16 where weights have 8 bits, see `_lane_for`."""
-    if source.kind == "real":  # inputs of 16 bits, or of 32
-        return np.int32 if largest * 2**15 <= MOST else np.int64
-    if largest > MOST:
-        raise NetworkError("sums of weights leave 32 bits")
-    return np.int16 if source.kind == "spikes" and weights == np.int8 else np.int32
-
-
-def _block(channels: int, lane: np.dtype[np.generic], real: bool) -> int:
-    """Return the lanes of a full block: as many as leave blocks of 64, 128 or 256 for a group's output channels."""
-    if real:
-        return 64 if lane.itemsize == 4 else 32
-    wide, block = widened(channels), FULL // lane.itemsize
-    while block > 64 and (wide < block or wide % block not in (0, 64, 128)):
-        block //= 2
-    return block
-
-
-def _layout(node: Conv2d | Linear, source: Shape, target: Shape) -> Literal["octets", "joined", "tiles"]:
-    """How the layer wants its input listed."""
-    kernel, stride, padding = node.window
-    few = node.in_channels <= JOINED_CHANNELS
-    joins = (kernel[1], stride[1], padding[1], node.dilation, node.padding_after) == (3, 1, 1, (1, 1), ())
-    if source.kind != "real" and few and joins and node.groups == 1:
-        return "joined"
-    shares = source.kind == "spikes" or (source.kind == "integers" and not few)
-    return "octets" if shares and stride[1] <= 2 and target.positions > 1 else "tiles"
-
-
-def pairs(weight: NDArray[np.signedinteger], lane: DTypeLike, block: int) -> NDArray[np.signedinteger]:
-    """Lay out ``weight [rows, C_out]`` in blocks of pairs, see `evsim.kernels.emit.row_of`.
-
-    Returns the flat array ``[block][rows][lanes]``, on cache lines, of int8 (of int16 for sums of 32 bits); channels
-    past C_out are 0.
-    """
-    rows, channels = weight.shape
-    lane = np.dtype(lane)
-    half = np.dtype(f"i{lane.itemsize // 2}")
-    bits = 8 * half.itemsize
-    width = widened(channels)
-    packed = aligned((rows * width // 2,), lane)
-    wide = np.zeros((rows, min(block, width)), np.int32)
-    for begin in range(0, width, block):
-        lanes = min(block, width - begin)
-        end = min(begin + lanes, channels)
-        wide[:, : end - begin], wide[:, end - begin :] = weight[:, begin:end], 0
-        first, second = wide[:, : lanes // 2], wide[:, lanes // 2 : lanes]
-        part = packed[begin * rows // 2 : (begin + lanes) * rows // 2].reshape(rows, lanes // 2)
-        part[:] = first + (1 << (bits - 1)) + (second << bits)
-    return packed.view(half)
-
-
-def joined_rows(weight: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
-    """Return weights [3, kW, C_in, C_out] as [kW, tiles, 5, 64, C_out], for windows whose rows are joined."""
-    _, columns, inputs, outputs = weight.shape
-    tiles = -(-inputs // 64)
-    whole = np.zeros((JOINED, columns, tiles * 64, outputs), weight.dtype)
-    whole[:, :, :inputs] = weight
-    turned = whole.reshape(JOINED, columns, tiles, 64, outputs)[[row % JOINED for row in range(JOINED_ROWS)]]
-    return np.ascontiguousarray(turned.transpose(1, 2, 0, 3, 4))
-
-
-def window_pairs(weight: NDArray[np.signedinteger]) -> NDArray[np.int16]:
-    """Return weights [kH, kW, C_in, C_out] as [blocks of 64, kH, pairs of kW * C_in, 64, 2], flat."""
-    rows, columns, inputs, channels = weight.shape
-    run = columns * inputs
-    whole = np.zeros((rows, run + run % 2, widened(channels)), np.int16)
-    whole[:, :run, :channels] = weight.reshape(rows, run, channels)
-    apart = whole.reshape(rows, -1, 2, widened(channels) // 64, 64).transpose(3, 0, 1, 4, 2)
-    packed = aligned((apart.size,), np.int16)
-    packed[:] = apart.reshape(-1)
-    return packed
-
-
-def laid_out(weight: NDArray[np.signedinteger], lane: DTypeLike, block: int) -> NDArray[np.signedinteger]:
-    """Lay out ``weight [rows, C_out]`` in blocks of single weights: ``[block][rows][lanes]``, zeros past C_out."""
-    rows, channels = weight.shape
-    width = widened(channels)
-    packed = aligned((rows * width,), lane)
-    for begin in range(0, width, block):
-        lanes = min(block, width - begin)
-        end = max(begin, min(begin + lanes, channels))
-        part = packed[begin * rows : (begin + lanes) * rows].reshape(rows, lanes)
-        part[:, end - begin :] = 0
-        part[:, : end - begin] = weight[:, begin:end]
-    return packed

@@ -72,7 +72,7 @@ def _like(packet: Packet, values: NDArray[np.generic], height: int, width: int) 
         return SpikeMap(packet.start, values, packet.channels, height, width)  # type: ignore[arg-type]
     if isinstance(packet, IntegerMap):
         return IntegerMap(packet.start, values, height, width, packet.unit)  # type: ignore[arg-type]
-    return RealMap(packet.start, packet.steps, values, packet.channels, height, width)  # type: ignore[arg-type]
+    return RealMap(packet.start, packet.steps, values, packet.channels, height, width)
 
 
 class Average:
@@ -110,7 +110,7 @@ class Average:
         if not isinstance(self.node, SumPool):
             counts = np.multiply.outer(*map(self._shares, (0, 1))).reshape(-1, 1)
             sums = sums / counts.astype(self.context.dtype)
-        return RealMap(real.start, real.steps, sums, real.channels, height, width)  # type: ignore[arg-type]
+        return RealMap(real.start, real.steps, sums, real.channels, height, width)
 
     def _shares(self, axis: int) -> list[int]:
         """Return how many rows or columns each window counts for: of a fixed one all, padding included."""

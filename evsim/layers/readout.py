@@ -90,7 +90,8 @@ class TimeAverage:
 
     def after(self, kept: NDArray[np.floating], timesteps: int) -> NDArray[np.floating]:
         """Return what would be emitted if as many timesteps were all, given what is kept of them."""
-        return kept / self.context.dtype.type(timesteps)
+        mean: NDArray[np.floating] = kept / self.context.dtype.type(timesteps)
+        return mean
 
 
 def _unit(packet: SpikeMap | IntegerMap) -> float:

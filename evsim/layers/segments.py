@@ -55,18 +55,18 @@ def segments(
     return lists
 
 
-def counted(packet: SpikeMap | IntegerMap, groups: int = 1) -> NDArray[np.int64]:
+def counted(packet: SpikeMap | IntegerMap, context: Context, groups: int = 1) -> NDArray[np.int64]:
     """Return the sum of each position's values [groups, T, P], of spikes their number; kept with the packet."""
     key = ("counts", str(groups))
     if key not in packet.lists:
         if isinstance(packet, SpikeMap):
             words = by_group(packet.words, groups)
             sums = np.empty(len(words), np.int64)
-            spikes_per_position(0, len(words), words, sums)
+            context.workers.share(spikes_per_position, len(words), (words, sums), 20 * words.size)
         else:
             values = packet.values.reshape(-1, packet.channels)
             sums = np.empty(len(values), np.int64)
-            sum_integers(0, len(values), values, sums)
+            context.workers.share(sum_integers, len(values), (values, sums), values.size)
         starts = sums.reshape(-1)
         packet.lists[key] = Segments(np.empty(0, np.uint16), starts, 0)
     lists: Segments = packet.lists[key]
