@@ -3,8 +3,8 @@
 Debian's Python for arm64 and the wheels of evsim's core dependencies, the releases of this environment, are unpacked
 under build/aarch64; qemu runs them (`apt-get install qemu-user-static`). Nothing is installed on this system, and apt
 keeps lists and packages of its own there. The bundled model reads the bundled recordings, and models of the goldens
-their inputs, in float32 and float64, here and there: every spike, every count and every bit of the logits must be the
-same. Then pytest runs the tests that are named, there.
+their inputs, in float32, float64 and int8, here and there: every spike, every count and every bit of the logits must be
+the same. Then pytest runs the tests that are named, there.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from evsim import demo
 from evsim.converters import convert
 from evsim.engine import Simulator
 from evsim.observers import Counter, SpikeRecorder
+from evsim.quantizing import quantize
 
 def outcome(network, values, precision):
     recorder = SpikeRecorder(network)
@@ -53,6 +54,7 @@ for folder in sys.argv[1:]:
 for name, (model, values) in cases.items():
     for precision in ("float32", "float64"):
         found[name + " " + precision] = outcome(model, values, precision)
+    found[name + " int8"] = outcome(quantize(model, "int8").network, values, "int8")
 print(json.dumps(found))
 print(platform.machine())
 """
