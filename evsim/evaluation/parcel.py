@@ -110,7 +110,7 @@ class _Pickler(pickle.Pickler):
             return ("workers", obj.threads)
         if obj is self._weights and self._file is not None:
             return ("weights", self._file, self._digest)
-        if obj is self._integers and self._file is not None:
+        if self._integers is not None and obj is self._integers and self._file is not None:
             return ("integers", self._file, self._digest)
         if isinstance(obj, np.ndarray) and id(obj) in self._packed and obj.flags.c_contiguous:
             if id(obj) not in self._starts:
