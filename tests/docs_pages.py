@@ -19,6 +19,8 @@ FENCE = re.compile(r"^( *)(`{3,}|~{3,}|:{3,})([^`]*)$")
 SETUP = re.compile(r"^\s*<!-- setup: (.*?) -->\s*$", re.MULTILINE | re.DOTALL)
 SHELLS = ("sh", "bash", "shell", "zsh", "shell-session", "bash-session")
 COMMAND = re.compile(r"(\$ |evsim |make )")
+OWN = re.compile(rf"{re.escape(str(ROOT.parent))}/\S+/evsim/")
+"""A file of a checkout, which lies elsewhere on other machines."""
 TABLE = re.compile(r"[─█]{12}")
 
 
@@ -191,7 +193,9 @@ def faults(text: str) -> list[str]:
     text
         The page.
     """
-    lines = []
+    lines = [
+        f"line {text.count(chr(10), 0, place.start()) + 1}: a path of this checkout" for place in OWN.finditer(text)
+    ]
     for block in blocks(text):
         where = f"line {block.line}"
         if block.kind == "indented":
