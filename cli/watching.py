@@ -19,7 +19,7 @@ assert NEURON not in PANELS  # a panel of its own stands behind them
     "evsim explain model.h5 --input dvs.aedat --neuron block.0.attn.q_lif --reach",
     "evsim explain model.h5 --input dvs.aedat --spike block.0.attn.q_lif:44@17@2",
     "evsim explain model.h5 --input dvs.aedat --neuron head_lif --why --json -",
-    "evsim explain model.h5 --input dvs.aedat --neuron head_lif --why --html neuron.html",
+    "evsim explain model.h5 --input dvs.aedat --neuron head_lif --html neuron.html",
     panel=PANEL,
 )
 def explain(

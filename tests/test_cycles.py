@@ -227,7 +227,7 @@ CUBA = (
 @pytest.mark.parametrize("method", METHODS)
 def test_every_energy_method_charges_such_neurons_or_refuses_them_by_name(method):
     """No energy is negative, and what a method has no rule for it names."""
-    counts = api.simulate(network(*CUBA), frames_of(), precision="float64", detail=True).counts
+    counts = api.simulate(network(*CUBA), frames_of(), precision="float64", detail=True, sharing=True).counts
     answers = 0
     for name in profile_names():
         try:

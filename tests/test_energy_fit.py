@@ -155,7 +155,7 @@ def test_commands_that_run_say_how_to_charge_by_another_profile(command, folder,
 
 def blocks():
     """Return the TOML blocks of docs/profiles.md."""
-    return re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)
+    return re.findall(r"```toml[^\n]*\n(.*?)```", DOCUMENT, re.DOTALL)
 
 
 def test_the_documented_profile_is_charged_by_every_plain_command(folder, tmp_path, monkeypatch):

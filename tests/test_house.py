@@ -57,28 +57,29 @@ def test_readme_shows_what_the_demo_prints(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert evsim("demo", "--save", ".").code == 0
     printed = evsim("run", "model.h5", "--input", "dvs_sample.aedat").out.splitlines()
-    shown = [line for line in README.split("```\n")[1].splitlines() if line not in ("", "...")]
+    block = next(part for part in README.split("```console\n") if part.startswith("$ .venv/bin/evsim run"))
+    shown = [line for line in block.split("```")[0].splitlines()[1:] if line not in ("", "...")]
     assert len(shown) > 10
     assert [line for line in shown if not any(alike(line, other) for other in printed)] == []
 
 
 def test_commands_in_readme_run(tmp_path, monkeypatch):
     """Each line of a block of commands in README runs as it stands, on a checkpoint and a recording of one's own."""
-    lines = [line.split("#")[0].split() for line in re.findall(r"^    (\S.*)$", README, re.MULTILINE)]
+    lines = [line.split("#")[0].split() for line in re.findall(r"^\$ (\S.*)$", README, re.MULTILINE)]
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert {words[1] for words in lines if words[0] == "make"} <= set(targets)
     assert ["pip", "install", "."] in lines
     commands = [words[1:] for words in lines if words[0] == "evsim"]
-    assert len(commands) + 3 == len(lines)
+    demos = [words[1:] for words in lines if words[0] == ".venv/bin/evsim"]
+    assert demos
+    assert len(commands) + len(demos) + 3 == len(lines)
     monkeypatch.chdir(tmp_path)
     assert evsim("demo", "--save", "demo-out").code == 0
     copy_inputs(tmp_path)
     for words in commands:
         assert evsim(*words).code == 0, words
-    commands = re.findall(r"`(?:\.venv/bin/)?evsim\s+(run\s+demo-out/[^`]*)`", README)
-    assert commands
-    for line in commands:
-        assert evsim(*line.split()).code == 0, line
+    for words in demos:
+        assert evsim(*words).code == 0, words
 
 
 def copy_inputs(folder):
@@ -121,7 +122,9 @@ def test_readme_names_the_formats_and_where_they_are_explained():
     words |= {"es": "Event Stream", "evt": "EVT2", "dat": "DAT", "text": "CSV", "bin": "N-MNIST"}
     words |= {"npz": "`.npz`", "npy": "`.npy`", "hdf5": "HDF5"}
     assert [reader.NAME for reader in FORMATS if words[reader.NAME] not in inputs] == []
-    assert [path.name for path in DOCUMENTS if path.parent.name == "docs" and f"(docs/{path.name})" not in README] == []
+    frame = ("index.md", "contributing.md")  # of the site: its first page, and CONTRIBUTING.md once more
+    documents = [path.name for path in DOCUMENTS if path.parent.name == "docs" and path.name not in frame]
+    assert [name for name in documents if f"(docs/{name})" not in README] == []
 
 
 def alike(a, b):

@@ -246,7 +246,7 @@ def test_the_command_tells_how_to_read_it_again(tmp_path):
 def test_the_commands_of_the_document_run(tmp_path, monkeypatch):
     """Each command of docs/nir.md runs as it stands, on a graph and a spike train of one's own."""
     text = (Path(__file__).parents[1] / "docs" / "nir.md").read_text(encoding="utf-8")
-    lines = [line.split() for line in re.findall(r"^    (evsim .*)$", text, re.MULTILINE)]
+    lines = [line.split() for line in re.findall(r"^\$ (evsim .*)$", text, re.MULTILINE)]
     assert [words[1] for words in lines] == ["convert", "run", "export"]
     monkeypatch.chdir(tmp_path)
     first, last = ends([6], [6])
