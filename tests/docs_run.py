@@ -194,10 +194,11 @@ class Session:
 
     def _shell(self, text: str) -> Printed:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        with tempfile.TemporaryFile() as both:
+        # pip asks each compiler at hand for its version, and some of those make themselves a home then
+        with tempfile.TemporaryFile() as both, tempfile.TemporaryDirectory() as home:
             run = subprocess.Popen(
-                ["bash", "-c", text], stdout=subprocess.PIPE, stderr=both, env=os.environ | {"PATH": path},
-                cwd=self.folder,
+                ["bash", "-c", text], stdout=subprocess.PIPE, stderr=both, cwd=self.folder,
+                env=os.environ | {"PATH": path, "HOME": home},
             )  # fmt: skip
             out = run.communicate()[0].decode()
             both.seek(0)
