@@ -102,8 +102,8 @@ def diverge(
 ) -> None:
     """Hold an integer model against float64.
 
-    Flips are spikes that differ, by layer and timestep; it also says where they begin, and both logits. With a data set,
-    the change of accuracy has a paired interval.
+    Flips are spikes that differ, by layer and timestep; it also says where they begin, and both logits. With a data
+    set, the change of accuracy has a paired interval.
     """
     from evsim.cli.diverging import Request, diverge_and_print
     from evsim.datasets.types import Choice
