@@ -51,8 +51,8 @@ from evsim.workload import rows
 JUSTIFIED = 300_000_000
 """Bytes that any file may need: every published model stays 200 MB below it, 4 times its weights aside."""
 
-FACTOR = 4
-"""Times its size that a file may need."""
+FACTOR, STANDS = 4, {"int8": 4, "int16": 2}
+"""Times its size that a file may need; of an integer network, its size with a float of 32 bits for each weight."""
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Z]*)\s*")
@@ -163,7 +163,8 @@ def check_needs(
     else:
         steps = network.spec.timesteps if timesteps is None else timesteps
         asked = max(1.0, steps / network.spec.timesteps) * ITEMS[precision] / 4
-        limit, why = int((JUSTIFIED + FACTOR * file.size) * asked), f"than a model of {file.size} bytes justifies"
+        floats = file.size * (STANDS[network.quantization.weights] if network.quantization else 1)
+        limit, why = int((JUSTIFIED + FACTOR * floats) * asked), f"than a model of {file.size} bytes justifies"
         if limit > machine:
             limit, why = machine, "than this machine has"
     need = needs(network, timesteps, precision, schedule, threads, static=static, apart=apart)

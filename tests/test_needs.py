@@ -35,6 +35,7 @@ from evsim.network import (
     TokenMean,
 )
 from evsim.primitives import Concatenate, Delay, Neuron, Scale, Slice, TimeReduction
+from evsim.quantizing import quantize
 
 GOLDEN = sorted((Path(__file__).parent / "data" / "golden").glob("spikingformer-*"))
 SLACK = 500_000
@@ -228,6 +229,19 @@ def test_what_a_person_asks_for_raises_the_limit():
     check_needs(network, 8, "float64")
     with pytest.raises(NetworkError, match="justifies"):
         check_needs(replace(network, spec=replace(network.spec, timesteps=8)))
+
+
+@pytest.mark.parametrize(("weights", "stands"), [("int8", 4), ("int16", 2)])
+def test_integers_justify_what_their_floats_would(weights, stands, monkeypatch):
+    """The file of an integer network is a quarter or a half of the floats', which are what it is run by."""
+    network = replace(quantize(wide(padding=(4, 4)), weights).network, file=Origin("m.h5", 1000))
+    for precision in (weights, "float32"):
+        need = needs(network, precision=precision).total
+        monkeypatch.setattr("evsim.needs.JUSTIFIED", need - FACTOR * stands * 1000)
+        check_needs(network, precision=precision)
+        monkeypatch.setattr("evsim.needs.JUSTIFIED", need - FACTOR * stands * 1000 - 1)
+        with pytest.raises(NetworkError, match="a model of 1000 bytes justifies"):
+            check_needs(network, precision=precision)
 
 
 def test_frames_for_an_image_model_are_measured_apart():

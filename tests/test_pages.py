@@ -111,8 +111,10 @@ def test_numbers_of_a_page_are_the_json_s(page):
 def test_each_difference_has_its_reason():
     """The reason follows from the counts: the same where energies are, padding, pixels without events, attention."""
     told = {layer["name"]: layer for layer in demo_run().to_dict()["layers"]}
-    assert "every value and the padding; exact the 6.0% that are no 0" in reason(told["patch_embed.proj_conv"])
-    assert "padding" in reason(told["patch_embed.proj4_conv"])
+    assert "every value; exact the 6.0% that are no 0" in reason(told["patch_embed.proj_conv"])
+    assert reason(told["patch_embed.proj4_conv"]) == "the paper also charges taps that fall into the padding"
+    assert reason(told["block.0.mlp.mlp1_conv"]) == "the paper also charges biases by the firing rate"
+    assert "every value, and biases; exact" in reason(told["head"])
     assert "which spikes meet" in reason(told["block.0.attn.ssa"])
     for layer in told.values():
         if layer["kind"] != "lif" and np.isclose(layer["energy_mj"], layer["paper"]["energy_mj"], rtol=1e-12, atol=0):
