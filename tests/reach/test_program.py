@@ -124,7 +124,7 @@ def test_bad_weights(own, tmp_path):
 def test_example_of_the_page(capsys):
     """The example in docs/tracing.md runs as it stands."""
     page = Path(__file__).resolve().parents[2] / "docs" / "tracing.md"
-    code = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    code = page.read_text(encoding="utf-8").partition("```python torch\n")[2].partition("```")[0]
     exec(compile(code, str(page), "exec"), {"__name__": "page"})  # noqa: S102 - the page's own code
     assert "2,750 values of 2 layers of neurons equal PyTorch's" in capsys.readouterr().out
 
