@@ -16,7 +16,7 @@ from evsim.converters import load_model
 from evsim.counters import Counts
 from evsim.energy import Energy, Options, Profile, charge
 from evsim.energy.paper import NonSpike
-from evsim.engine import Precision, Schedule, Simulator
+from evsim.engine import Schedule, Simulator
 from evsim.errors import NetworkError, OptionError, RecordingError
 from evsim.events import ReadOptions, arrays, head_of, images, npz, open_stream, ready, trains
 from evsim.events import read as read_recording
@@ -28,6 +28,7 @@ from evsim.kernels.threads import check_threads
 from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
+from evsim.quantized import Precision
 from evsim.sharing import SharingMeter
 from evsim.spiketrains import SpikeTrains
 from evsim.timeline import Timeline

@@ -31,13 +31,12 @@ from evsim.magnitudes import check_magnitudes
 from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Observer
-from evsim.quantized import WEIGHTS, chosen_precision
+from evsim.quantized import WEIGHTS, Precision, chosen_precision
 from evsim.reach import reaches
 from evsim.spikes import Packet, RealMap
 from evsim.timeline import Timeline
 
 Schedule = Literal["time", "layer"]
-Precision = Literal["float32", "float64", "int8", "int16"]
 
 
 class Event(NamedTuple):

@@ -17,7 +17,7 @@ from evsim import api
 from evsim.datasets import Dataset, open_dataset
 from evsim.energy import Profile, load_profile
 from evsim.energy.paper import NonSpike
-from evsim.engine import Precision, Simulator
+from evsim.engine import Simulator
 from evsim.errors import OptionError, RecordingError
 from evsim.evaluation import auditfile
 from evsim.evaluation.auditfile import Audit, Header, Journal
@@ -32,7 +32,7 @@ from evsim.files import OutputError, check_outputs, exists
 from evsim.kernels.threads import available
 from evsim.network import Network
 from evsim.origin import Origin, array_digest, network_digest
-from evsim.quantized import chosen_precision
+from evsim.quantized import Precision, chosen_precision
 
 LARGEST_CHUNK = 32
 """Samples of a chunk: what is lost at most, and what is written and checked at a time."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from evsim.api import Sample
 from evsim.counters import AttentionCounts, Counts
 from evsim.energy import Profile, load_profile
-from evsim.engine import Precision
 from evsim.errors import OptionError
 from evsim.explain.address import Address, at
 from evsim.explain.potential import STEPS, Cell, State
@@ -22,6 +21,7 @@ from evsim.explain.sums import replayed
 from evsim.explain.watch import Ints, Watched, sources_of
 from evsim.network import Network
 from evsim.observers import Observer
+from evsim.quantized import Precision
 from evsim.workload import Row, workload
 
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.api import Run, Sample, run_on
-from evsim.engine import Precision, Simulator
+from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.kernels.vector import padded
 from evsim.layers.plan import Stage
 from evsim.network import Network, Shape
 from evsim.observers import Observer
-from evsim.quantized import WEIGHTS
+from evsim.quantized import WEIGHTS, Precision
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 
 Ints = NDArray[np.int64]

@@ -20,7 +20,7 @@ from evsim.layers.attention import MOST_TOKENS, as_integers
 from evsim.layers.context import Context
 from evsim.layers.membrane import constant
 from evsim.layers.pool import Average
-from evsim.layers.readout import Padding, TimeAverage
+from evsim.layers.readout import Padding, TimeAverage, Voting
 from evsim.layers.reals import as_real
 from evsim.primitives import (
     AdaptiveAveragePool,
@@ -31,7 +31,6 @@ from evsim.primitives import (
     Shape,
     SpikingSelfAttention,
     SumPool,
-    Vote,
 )
 from evsim.quantized import fixed, scaling
 from evsim.spikes import Packet, RealMap, SpikeMap
@@ -194,21 +193,13 @@ class IntegerAverage(Average):
         return RealMap(real.start, real.steps, sums.astype(np.int32), real.channels, height, width)
 
 
-class IntegerVoting:
-    """Mean over groups of neighbouring channels."""
+class IntegerVoting(Voting):
+    """Mean over groups of neighbouring channels, in fixed-point numbers."""
 
-    def __init__(self, node: Vote, context: Context) -> None:
-        self.node, self.context = node, context
-
-    def reset(self) -> None:
-        """Votes have no state."""
-
-    def step(self, *packets: Packet) -> RealMap:
-        """Return a fixed-point number for each group."""
-        real = as_real(packets[0], self.context)
-        groups = real.values[..., : real.channels].reshape(*real.values.shape[:2], -1, self.node.voters)
-        means = (groups.sum(axis=3, dtype=np.int64) // self.node.voters).astype(np.int32)
-        return RealMap(real.start, real.steps, means, means.shape[2], real.height, real.width)
+    def _means(self, groups: NDArray[Any]) -> NDArray[Any]:
+        """Return the mean of the last axis, rounded down."""
+        means: NDArray[np.int32] = (groups.sum(axis=3, dtype=np.int64) // self.node.voters).astype(np.int32)
+        return means
 
 
 class IntegerPadding(Padding):

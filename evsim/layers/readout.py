@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -152,8 +154,13 @@ class Voting:
         """Votes have no state."""
 
     def step(self, *packets: Packet) -> RealMap:
-        """Return a real value for each group."""
+        """Return a number for each group."""
         real = as_real(packets[0], self.context)
         groups = real.values[..., : real.channels].reshape(*real.values.shape[:2], -1, self.node.voters)
-        means = groups.mean(axis=3, dtype=self.context.dtype)
+        means = self._means(groups)
         return RealMap(real.start, real.steps, means, means.shape[2], real.height, real.width)
+
+    def _means(self, groups: NDArray[Any]) -> NDArray[Any]:
+        """Return the mean of the last axis."""
+        means: NDArray[Any] = groups.mean(axis=3, dtype=self.context.dtype)
+        return means

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from evsim.converters.family import Family
 from evsim.converters.presets import Preset
 from evsim.data import published
-from evsim.engine import Precision, Simulator
+from evsim.engine import Simulator
 from evsim.errors import OptionError
 from evsim.layers.plan import Stage
 from evsim.network import Network
+from evsim.quantized import Precision
 from evsim.spikes import Packet
 from evsim.synthesis.graph import Fired, Graph, rate_of
 
