@@ -111,7 +111,7 @@ def test_raster_marks_the_recorded_spikes(run):
     name = list(run.spikes)[-1]
     chart = run.plot.raster([name])
     train = run.spikes[name].reshape(len(run.spikes[name]), -1)
-    marks = {(row["timestep"] - 1, row["neuron"]) for row in chart.rows}
+    marks = {(row["timestep"], row["neuron"]) for row in chart.rows}
     assert all(train[t, neuron] for t, neuron in marks)
     chosen = np.unique(np.linspace(0, train.shape[1] - 1, spikes.MOST_NEURONS).round().astype(int))
     assert len(marks) == train[:, chosen].sum() > 0

@@ -77,7 +77,7 @@ def test_eval_prints_and_writes_the_same(audits, data):
     assert [float(row["energy_mj"]) for row in rows] == outcome.energy_mj.tolist()
     assert document["data"]["path"] == str(data)
     assert document["throughput"]["samples"] == 12
-    for words in ("top-1:", "95 % interval", "after timestep", "cheapest", "paper / exact", "12 samples in"):
+    for words in ("top-1:", "95 % interval", "timesteps  ", "cheapest", "paper / exact", "12 samples in"):
         assert words in text
     assert countsfile.load(audits / "a.counts.h5").counts.sops == outcome.counts.sops
     assert max(map(len, text.splitlines())) <= 110, "a pipe gets every column"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evsim.charts.chart import Chart
-from evsim.charts.layers import JOULES, TOLD, joules
+from evsim.charts.layers import JOULES, TOLD, broken, joules
 from evsim.charts.theme import BLUE, GREEN, MUTED, ORANGE, SERIES, Look
 from evsim.errors import OptionError
 
@@ -60,10 +60,11 @@ def _compare(look: Look, greatest: float) -> Mapping[str, Any]:
         "encoding": {
             "y": {"field": "model", "type": "nominal", "sort": None, "title": None,
                   "scale": {"paddingInner": 0.3},
-                  "axis": {"grid": False, "ticks": False, "domain": False, "labelPadding": 6}},
+                  "axis": {"grid": False, "ticks": False, "domain": False, "labelPadding": 6,
+                           "labelExpr": broken(look)}},
             "x": {"field": "joules", "type": "quantitative", "title": "energy per inference",
                   "scale": {"domain": [0, top / 1000], "nice": False},
-                  "axis": {"labelExpr": JOULES, "tickCount": 4 if look.narrow else 6}},
+                  "axis": {"labelExpr": JOULES, "labelBound": True, "tickCount": 4 if look.narrow else 6}},
             "yOffset": {"field": "view", "sort": views},
         },
         "layer": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ PREFIXED = "replace(format({}, '{}'), regexp('([a-zA-Zµ]?)$'), ' $1J')"
 JOULES = PREFIXED.format("datum.value", "~s")
 TOLD = "datum.energy_mj == 0 ? '0 J' : " + PREFIXED.format("datum.energy_mj / 1000", ".3~s")
 COUNTS = "replace(format(datum.value, '~s'), 'G', ' G')"
+
+MOST_DECADES, MOST_DECADES_NARROW = 8, 4
+"""Powers of ten between ticks of a logarithmic axis that are labelled each."""
 
 KINDS = ("exact", "exact, not spike-driven", "paper", "paper, not spike-driven")
 """Whose energy, and whether the layer reads spikes."""
@@ -61,32 +65,36 @@ def energy(layers: Sequence[Layer], title: str) -> Chart:
         f"The greatest is {top['layer']} ({top['view']}), {joules(top['energy_mj'])}."
     )
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
+    longest = max(len(row["layer"]) for row in rows)
     return Chart(
-        "energy", f"Energy per {unit}", summary, tuple(rows), lambda look: _energy(look, kinds, top["energy_mj"])
-    )
+        "energy", f"Energy per {unit}", summary, tuple(rows),
+        lambda look: _energy(look, kinds, top["energy_mj"], longest),
+    )  # fmt: skip
 
 
-def _energy(look: Look, kinds: Sequence[str], greatest: float) -> Mapping[str, Any]:
+def _energy(look: Look, kinds: Sequence[str], greatest: float, longest: int) -> Mapping[str, Any]:
     room = 1 + 6 * look.letters / look.width  # for the number at the end of the longest bar
     top = room * greatest or 1.0
     side = {"field": "layer", "type": "nominal", "sort": None, "title": None}
     across = {
         "field": "joules", "type": "quantitative", "title": "energy per inference",
         "scale": {"domain": [0, top / 1000], "nice": False},
-        "axis": {"labelExpr": JOULES, "tickCount": 4 if look.narrow else 6},
+        "axis": {"labelExpr": JOULES, "labelBound": True, "tickCount": 4 if look.narrow else 6},
     }  # fmt: skip
     colours = {"domain": list(KINDS), "range": [BLUE, BLUE_STRIPES, ORANGE, ORANGE_STRIPES]}
     offset = {"field": "view", "sort": [EXACT, PAPER]}
     return {
         "width": look.width,
-        "height": {"step": round(look.letters * 0.82, 1), "for": "offset"},
+        "height": {"step": round(look.letters * (0.82 if longest <= look.letters_of_label else 1.1), 1),
+                   "for": "offset"},
         "autosize": {"type": "fit-x", "contains": "padding"},
         "transform": [
             {"calculate": "datum.energy_mj / 1000", "as": "joules"},
             {"calculate": TOLD, "as": "told"},
         ],
         "encoding": {
-            "y": {**side, "axis": {"grid": False, "ticks": False, "domain": False, "labelPadding": 6},
+            "y": {**side, "axis": {"grid": False, "ticks": False, "domain": False, "labelPadding": 6,
+                                   "labelExpr": broken(look)},
                   "scale": {"paddingInner": 0.28}},
             "x": across,
             "yOffset": offset,
@@ -194,22 +202,32 @@ def operations(layers: Sequence[Layer], title: str, samples: int = 1) -> Chart:
         f"Operations of {title} against those of a dense network: {done:,.0f} SOPs and MACs for {dense:,} dense "
         f"multiply-accumulates{times}."
     )
-    return Chart("operations", "Operations against a dense network", summary, tuple(rows), _operations)
+    longest = max(len(row["layer"]) for row in rows)
+    drawn_values = [value for row in rows if row["operations"] and row["dense_macs"]
+                    for value in (row["operations"], row["dense_macs"])]  # fmt: skip
+    ends = (min(drawn_values, default=1), max(drawn_values, default=10))
+    return Chart(
+        "operations", "Operations against a dense network", summary, tuple(rows),
+        lambda look: _operations(look, ends, longest),
+    )  # fmt: skip
 
 
-def _operations(look: Look) -> Mapping[str, Any]:
-    scale = {"type": "log", "nice": False}
+def _operations(look: Look, ends: tuple[float, float], longest: int) -> Mapping[str, Any]:
+    first = math.floor(math.log10(ends[0]))
+    last = max(first + 1, math.ceil(math.log10(ends[1])))
+    scale = {"type": "log", "nice": False, "domain": [10.0**first, 10.0**last]}
     told = "format(datum.operations, ',.0f') + ' of ' + format(datum.dense_macs, ',') + ' dense'"
     colours = {"domain": ["SOPs and MACs", "dense MACs"], "range": [BLUE, MUTED]}
     legend = {"symbolType": "circle"}
-    step = 2 if look.narrow else 1
+    step = -(-(last - first) // (MOST_DECADES_NARROW if look.narrow else MOST_DECADES))
     across = {"type": "quantitative", "scale": scale, "title": "operations per inference (logarithmic)",
-              "axis": {"labelExpr": COUNTS, "values": [10**i for i in range(0, 16, step)]}}  # fmt: skip
+              "axis": {"labelExpr": COUNTS, "values": [10.0**i for i in range(first, last + 1, step)]}}  # fmt: skip
     side = {"field": "layer", "type": "nominal", "sort": None, "title": None,
-            "axis": {"grid": True, "ticks": False, "domain": False, "labelPadding": 6}}  # fmt: skip
+            "axis": {"grid": True, "ticks": False, "domain": False, "labelPadding": 6,
+                     "labelExpr": broken(look)}}  # fmt: skip
     return {
         "width": look.width,
-        "height": {"step": round(look.row, 1)},
+        "height": {"step": round(look.row * (1 if longest <= look.letters_of_label else 1.7), 1)},
         "autosize": {"type": "fit-x", "contains": "padding"},
         "transform": [
             {"filter": "datum.operations > 0 && datum.dense_macs > 0"},
@@ -292,6 +310,15 @@ def _costs(look: Look, names: Sequence[str]) -> Mapping[str, Any]:
             "description": {"field": "described"},
         },
     }  # fmt: skip
+
+
+def broken(look: Look) -> str:
+    """Return the expression of a label: a name too long for a line goes on in a second one, behind a dot if it can."""
+    room = look.letters_of_label
+    return (
+        f"length(datum.label) <= {room} ? datum.label : "
+        f"split(replace(datum.label, regexp('^(.{{1,{room - 1}}}[._]|.{{{room}}})(.+)$'), '$1\\n$2'), '\\n')"
+    )
 
 
 def joules(mj: float) -> str:

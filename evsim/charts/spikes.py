@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.charts.chart import Chart
-from evsim.charts.theme import BLUE, GRID, Look
+from evsim.charts.theme import BLUE, GRID, MUTED, Look
 from evsim.errors import OptionError
 from evsim.spikesfile import Attention
 
 MOST_LAYERS, MOST_NEURONS, MOST_STEPS = 12, 32, 64
 """Of a raster: layers, neurons of each, evenly spaced among all, and timesteps."""
+
+LEAST_LINES = 4
+"""Lines of a panel at least: fewer neurons lie in its middle, or one would fill it."""
 
 MOST_CELLS = 4096
 """Cells of all maps of attention of a chart."""
@@ -29,7 +32,7 @@ def raster(spikes: Mapping[str, NDArray[np.bool_]], title: str, layers: Sequence
     Parameters
     ----------
     spikes
-        Layer to its spikes, [T, ...].
+        Layer to its spikes, [T, ...]; timesteps are numbered from 0.
     title
         Whose.
     layers
@@ -49,11 +52,12 @@ def raster(spikes: Mapping[str, NDArray[np.bool_]], title: str, layers: Sequence
         picked = np.unique(np.linspace(0, flat.shape[1] - 1, min(MOST_NEURONS, flat.shape[1])).round().astype(np.int64))
         number += len(picked)
         for place, neuron in enumerate(picked):
-            steps = [t + 1 for t in np.flatnonzero(flat[:, neuron]).tolist()]
-            rows += [{"layer": name, "row": place + 1, "neuron": int(neuron), "timestep": t} for t in steps]
+            steps = np.flatnonzero(flat[:, neuron]).tolist()
+            rows += [{"layer": name, "row": place + 1, "neuron": int(neuron), "timestep": t, "drawn": len(picked)}
+                     for t in steps]  # fmt: skip
     total = min(max(len(spikes[name]) for name in names), MOST_STEPS)
     fired = len(rows)
-    rows += [{"layer": name, "row": None, "neuron": None, "timestep": None} for name in names
+    rows += [{"layer": name, "row": None, "neuron": None, "timestep": None, "drawn": None} for name in names
              if name not in {row["layer"] for row in rows}]  # fmt: skip
     summary = (
         f"Spikes of {title} over {total} timesteps: {number} neurons of {len(names)} layers, evenly spaced in each, "
@@ -65,7 +69,13 @@ def raster(spikes: Mapping[str, NDArray[np.bool_]], title: str, layers: Sequence
 def _raster(look: Look, names: Sequence[str], total: int) -> Mapping[str, Any]:
     columns = _columns(look, 150)
     width = (look.width - 12 * columns) // columns
+    lines = f"max(datum.drawn, {LEAST_LINES})"
+    below = f"(datum.row - 1 + max(0, {LEAST_LINES} - datum.drawn) / 2)"
     return {
+        "transform": [
+            {"calculate": f"({below} + 0.1) / {lines}", "as": "bottom"},
+            {"calculate": f"({below} + 0.9) / {lines}", "as": "top"},
+        ],
         "facet": {
             "field": "layer", "type": "nominal", "sort": list(names),
             "header": {"title": None, "labelFontSize": round(look.letters * 0.85, 2), "labelLimit": width,
@@ -77,14 +87,14 @@ def _raster(look: Look, names: Sequence[str], total: int) -> Mapping[str, Any]:
             "width": width,
             "height": round(look.letters * 9),
             "view": {"stroke": GRID},
-            "mark": {"type": "rect", "color": BLUE, "aria": False, "width": max(1.0, 0.82 * width / total),
-                     "height": max(1.0, round(look.letters * 9 / MOST_NEURONS - 0.6, 1))},
+            "mark": {"type": "rect", "color": BLUE, "aria": False, "width": max(1.0, 0.82 * width / total)},
             "encoding": {
                 "x": {"field": "timestep", "type": "quantitative", "title": None,
-                      "scale": {"domain": [0.5, total + 0.5], "nice": False},
+                      "scale": {"domain": [-0.5, total - 0.5], "nice": False},
                       "axis": {"grid": False, "tickMinStep": 1, "format": "d", "tickCount": min(total, 4)}},
-                "y": {"field": "row", "type": "quantitative", "title": None, "axis": None,
-                      "scale": {"domain": [0.5, MOST_NEURONS + 0.5], "nice": False}},
+                "y": {"field": "bottom", "type": "quantitative", "title": None, "axis": None,
+                      "scale": {"domain": [0, 1], "nice": False}},
+                "y2": {"field": "top"},
             },
         },
         "resolve": {"axis": {"x": "independent"}},
@@ -152,23 +162,32 @@ def attention(
     for each in chosen:
         seen = looks(spikes, each).sum(axis=1).reshape(each.heads, each.height, each.width)
         for h, y, x in np.ndindex(*seen.shape):
-            panel = f"{each.name.removesuffix('.ssa')}, head {h}"
-            rows.append({"attention": each.name, "head": h, "panel": panel, "y": y, "x": x,
+            rows.append({"attention": each.name, "head": h, "panel": f"head {h}", "y": y, "x": x,
                          "looks": int(seen[h, y, x])})  # fmt: skip
     top = max(rows, key=lambda row: row["looks"])
+    where_most = f"{top['attention'].removesuffix('.ssa')}, head {top['head']}"
     summary = (
         f"Where attention of {title} looks: for each head, how many spikes each token's key shares with all queries, "
-        f"summed over timesteps. Most looked at is row {top['y']}, column {top['x']} by {top['panel']}: {top['looks']}."
+        f"summed over timesteps. Most looked at is row {top['y']}, column {top['x']} by {where_most}: {top['looks']}."
     )
-    first = chosen[0]
     return Chart(
-        "attention", "Where attention looks", summary, tuple(rows),
-        lambda look: _attention(look, first.height / first.width, first.width, picture),
-    )  # fmt: skip
+        "attention", "Where attention looks", summary, tuple(rows), lambda look: _attentions(look, chosen, picture)
+    )
 
 
-def _attention(look: Look, shape: float, across: int, picture: str) -> Mapping[str, Any]:
-    columns = _columns(look, 105)
+def _attentions(look: Look, chosen: Sequence[Attention], picture: str) -> Mapping[str, Any]:
+    """Return the maps of each attention under its name."""
+    return {
+        "vconcat": [_heads(look, each, picture) for each in chosen],
+        "spacing": 16,
+        "resolve": {"scale": {"opacity": "independent"}},
+    }
+
+
+def _heads(look: Look, where: Attention, picture: str) -> Mapping[str, Any]:
+    shape, across = where.height / where.width, where.width
+    columns = _columns(look, 90)
+    columns = max(2, -(-where.heads // -(-where.heads // columns)))  # lines of one length
     width = (look.width - 10 * columns) // columns
     described = "'row ' + datum.y + ', column ' + datum.x + ': ' + datum.looks"
     height = round(width * shape)
@@ -186,12 +205,15 @@ def _attention(look: Look, shape: float, across: int, picture: str) -> Mapping[s
             "description": {"field": "described"},
         },
     }
+    name = where.name.removesuffix(".ssa")
     return {
-        "transform": [{"calculate": described, "as": "described"}],
+        "title": {"text": name, "fontSize": round(look.letters * 0.95, 2), "offset": 4, "limit": look.width},
+        "transform": [{"filter": {"field": "attention", "equal": where.name}},
+                      {"calculate": described, "as": "described"}],
         "facet": {
             "field": "panel", "type": "nominal", "sort": None,
-            "header": {"title": None, "labelFontSize": round(look.letters * 0.85, 2), "labelLimit": width,
-                       "labelPadding": 3, "labelAnchor": "start"},
+            "header": {"title": None, "labelFontSize": round(look.letters * 0.8, 2), "labelLimit": width,
+                       "labelFontWeight": "normal", "labelColor": MUTED, "labelPadding": 2, "labelAnchor": "start"},
         },
         "columns": columns,
         "spacing": {"column": 10, "row": 10},
@@ -206,7 +228,7 @@ def _attention(look: Look, shape: float, across: int, picture: str) -> Mapping[s
 
 
 def _columns(look: Look, least: int) -> int:
-    """Return how many panels stand beside each other."""
+    """Return how many panels find room beside each other."""
     return max(2, int(look.width / (least * look.letters / 12)))
 
 

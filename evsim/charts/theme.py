@@ -58,6 +58,16 @@ class Look:
         return self.width < 40 * self.letters
 
     @property
+    def label(self) -> int:
+        """Widest label beside an axis, in CSS pixels."""
+        return round(self.width * (0.42 if self.narrow else 0.36))
+
+    @property
+    def letters_of_label(self) -> int:
+        """How many letters of a name fit into a label; Helvetica's are some 0.55 of their height wide."""
+        return int(self.label / (0.58 * self.letters))
+
+    @property
     def row(self) -> float:
         """Height of a row of text, in CSS pixels."""
         return 1.35 * self.letters
@@ -107,7 +117,7 @@ def config(look: Look) -> Mapping[str, Any]:
             "aria": False,
             **text, "titleFontWeight": "normal", "domainColor": MUTED, "tickColor": MUTED, "gridColor": GRID,
             "domainWidth": line, "tickWidth": line, "gridWidth": line, "tickSize": round(look.letters / 3, 1),
-            "titlePadding": 6, "labelLimit": round(look.width * 0.36),
+            "titlePadding": 6, "labelLimit": look.label,
         },
         "legend": {
             "aria": False,

@@ -14,6 +14,9 @@ MOST_LOGITS = 8
 MOST_CLASSES = 5
 """Classes whose logits are drawn: those that lead at the end."""
 
+STEPS_TOLD = "datum.timestep + (datum.timestep == 1 ? ' timestep' : ' timesteps')"
+"""How many timesteps had run: a number of them, not the name of one, which counts from 0."""
+
 
 def logits(prediction: Mapping[str, Any], labels: Sequence[str], title: str) -> Chart:
     """Return the greatest logits of a run.
@@ -101,15 +104,20 @@ def answers(moments: Sequence[Mapping[str, Any]], labels: Sequence[str], title: 
     at = next(moment for moment in known if moment["timestep"] == settled)
     share = f", {at['energy_mj'] / known[-1]['energy_mj']:.0%} of the whole energy" if known[-1]["energy_mj"] else ""
     summary = (
-        f"Answers over time of {title}: after timestep {settled} the answer stays {names[0]}, "
+        f"Answers over time of {title}: after {steps_told(settled)} the answer stays {names[0]}, "
         f"at {joules(at['energy_mj'])}{share}."
     )
     return Chart("anytime", "Answers over time", summary, rows, lambda look: _answers(look, names))
 
 
+def steps_told(number: int) -> str:
+    """Return a number of timesteps in words."""
+    return f"{number} timestep{'s' * (number != 1)}"
+
+
 def _answers(look: Look, names: Sequence[str]) -> Mapping[str, Any]:
     described = (
-        "datum.class + ' after timestep ' + datum.timestep + ': ' + format(datum.logit, '.3f') + "
+        f"datum.class + ' after ' + {STEPS_TOLD} + ': ' + format(datum.logit, '.3f') + "
         "(datum.answer ? ', the answer' : '')"
     )
     above = {"calculate": "datum.energy_mj / 1000", "as": "joules"}
@@ -176,7 +184,7 @@ def accuracy(moments: Sequence[Mapping[str, Any]], title: str) -> Chart:
         raise OptionError("there is no accuracy over time to draw: samples lack labels, or earlier answers are unknown")
     first, last = rows[0], rows[-1]
     summary = (
-        f"Accuracy over time of {title}: {first['top1']:.2%} after timestep {first['timestep']} at "
+        f"Accuracy over time of {title}: {first['top1']:.2%} after {steps_told(first['timestep'])} at "
         f"{joules(first['energy_mj'])}, {last['top1']:.2%} after {last['timestep']} at {joules(last['energy_mj'])}."
     )
     return Chart("anytime", "Accuracy over time", summary, rows, _accuracy)
@@ -184,7 +192,7 @@ def accuracy(moments: Sequence[Mapping[str, Any]], title: str) -> Chart:
 
 def _accuracy(look: Look) -> Mapping[str, Any]:
     described = (
-        "'after timestep ' + datum.timestep + ': ' + format(datum.top1, '.2%') + ' (' + format(datum.low, '.2%') + "
+        f"'after ' + {STEPS_TOLD} + ': ' + format(datum.top1, '.2%') + ' (' + format(datum.low, '.2%') + "
         "' to ' + format(datum.high, '.2%') + '), ' + format(datum.joules, '.3~s') + 'J'"
     )
     scale = {"zero": False, "nice": True}
@@ -195,7 +203,7 @@ def _accuracy(look: Look) -> Mapping[str, Any]:
         "transform": [
             {"calculate": "datum.energy_mj / 1000", "as": "joules"},
             {"calculate": described, "as": "described"},
-            {"calculate": "'t = ' + datum.timestep", "as": "step"},
+            {"calculate": "'T = ' + datum.timestep", "as": "step"},
         ],
         "encoding": {
             "x": {"field": "joules", "type": "quantitative", "title": "mean energy by the end of each timestep",

@@ -194,7 +194,7 @@ def _why(life: Life, root: Cause, way: Sequence[Cause]) -> str:
         {"spike": title_of(network, cause), "added to the one above": None if i == 0 else cause.push, "by": cause.via}
         for i, cause in enumerate(way)
     ]
-    down = table(steps, "The strongest way down to the input")
+    down = table(steps, "The strongest way down to the input", sentences=True)
     return f'<div class="tree">{tree}</div><h3>The strongest way down: of each spike its strongest cause</h3>{down}'
 
 
@@ -239,7 +239,7 @@ def _reaches(life: Life) -> str:
         }
         for each in life.reach
     ]  # fmt: skip
-    return table(rows, "Layers that read its spikes")
+    return table(rows, "Layers that read its spikes", sentences=True)
 
 
 def _moved(life: Life) -> str:

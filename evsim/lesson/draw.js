@@ -231,13 +231,13 @@ function showFrames() {
         {
           type: "button",
           "aria-pressed": String(t === state.t),
-          "aria-label": `timestep ${t + 1}`,
+          "aria-label": `timestep ${t}`,
           onclick() {
             goTo(t);
           },
         },
         canvas,
-        String(t + 1),
+        String(t),
       );
     }),
   );

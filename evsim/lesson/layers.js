@@ -9,7 +9,7 @@ function buildHeat() {
     "tr",
     {},
     element("th", { scope: "col" }, element("span", { class: "unseen" }, "Layer")),
-    ...Array.from({ length: network.timesteps }, (_, t) => element("th", { scope: "col" }, String(t + 1))),
+    ...Array.from({ length: network.timesteps }, (_, t) => element("th", { scope: "col" }, String(t))),
     element("th", { scope: "col" }, "fires"),
   );
   const rows = [];
@@ -79,7 +79,7 @@ function showHeat() {
       button.tabIndex = here ? 0 : -1;
       button.setAttribute(
         "aria-label",
-        `${fullOf(layer.name)}, timestep ${t + 1}: ${counted(fired.length, "spike")}, ${percent(share)}`,
+        `${fullOf(layer.name)}, timestep ${t}: ${counted(fired.length, "spike")}, ${percent(share)}`,
       );
       button.title = `${number(fired.length)} spikes, ${percent(share)}`;
     });
@@ -139,12 +139,12 @@ function showMap() {
   $("map-title").replaceChildren(
     `${placeOf(layer.name)}, `,
     element("code", {}, shortOf(layer.name)),
-    `, timestep ${t + 1}`,
+    `, timestep ${t}`,
   );
   $("map-note").textContent = `${counted(fired, "spike")} of ${number(sizeOf(layer))} neurons`;
   canvas.setAttribute(
     "aria-label",
-    `${fullOf(layer.name)}, timestep ${t + 1}: ${layer.channels} channels of ${layer.height} x ${layer.width}, ${counted(fired, "spike")}`,
+    `${fullOf(layer.name)}, timestep ${t}: ${layer.channels} channels of ${layer.height} x ${layer.width}, ${counted(fired, "spike")}`,
   );
 }
 

@@ -24,8 +24,8 @@ function firstSpike() {
 
 /** What depends on layer, timestep and spike. */
 function showMoment() {
-  $("time").value = state.t + 1;
-  $("time-is").textContent = state.t + 1;
+  $("time").value = state.t;
+  $("time-is").textContent = state.t;
   [...$("frames").children].forEach((frame, t) => frame.setAttribute("aria-pressed", String(t === state.t)));
   showHeat();
   showMap();
@@ -60,7 +60,7 @@ function play(on) {
 $("play").addEventListener("click", () => play(!clock));
 $("time").addEventListener("input", () => {
   play(false);
-  goTo(Number($("time").value) - 1);
+  goTo(Number($("time").value));
 });
 $("more").addEventListener("click", () => {
   state.round = ((state.round || 0) + 1) % (DATA.digits.digits.length / 10);

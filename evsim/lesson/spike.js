@@ -18,7 +18,7 @@ function showSpike() {
         { class: "big" },
         "The neuron of ",
         ...where,
-        ` is silent at timestep ${t + 1}. `,
+        ` is silent at timestep ${t}. `,
         element("b", {}, "It causes 0 additions and costs 0 pJ."),
         " A dense machine would multiply all its weights by 0.",
       ),
@@ -30,7 +30,7 @@ function showSpike() {
         "p",
         { class: "big" },
         "At timestep ",
-        String(t + 1),
+        String(t),
         " the neuron of ",
         ...where,
         " fires. ",
@@ -174,7 +174,7 @@ function showLife() {
     element(
       "tr",
       step.t === state.t ? { "aria-current": "true" } : {},
-      element("td", {}, `${step.t + 1}${step.t === state.t ? " ◂" : ""}`),
+      element("td", {}, `${step.t}${step.t === state.t ? " ◂" : ""}`),
       element("td", {}, step.additions == null ? "–" : number(step.additions)),
       element("td", {}, step.input.toFixed(3)),
       element("td", {}, step.reached.toFixed(3)),
@@ -220,7 +220,7 @@ function chartOf(steps, layer) {
   const line = steps
     .map((step) => `${step.t ? "L" : "M"}${x(step.t)} ${y(step.reached)}${step.fires ? ` L${x(step.t)} ${y(0)}` : ""}`)
     .join(" ");
-  const name = `Membrane potential: ${steps.map((step) => `timestep ${step.t + 1} ${step.reached.toFixed(2)}${step.fires ? ", fires" : ""}`).join("; ")}. Threshold ${layer.threshold}.`;
+  const name = `Membrane potential: ${steps.map((step) => `timestep ${step.t} ${step.reached.toFixed(2)}${step.fires ? ", fires" : ""}`).join("; ")}. Threshold ${layer.threshold}.`;
   const threshold = y(layer.threshold);
   return drawing(
     "svg",
@@ -250,7 +250,7 @@ function chartOf(steps, layer) {
         fill: colour(step.fires ? "spike" : "accent"),
       }),
     ),
-    ...steps.map((step) => label(x(step.t), height - 8, String(step.t + 1), "middle")),
+    ...steps.map((step) => label(x(step.t), height - 8, String(step.t), "middle")),
     label(left - 6, threshold + 4, String(layer.threshold), "end"),
     label(left - 6, y(0) + 4, "0", "end"),
     label(width - right + 6, threshold + 4, "threshold", "start"),

@@ -146,7 +146,7 @@ def _sections(outcome: Evaluation) -> Table:
 
 def _anytime(outcome: Evaluation) -> Table:
     columns = (
-        Column("after timestep", "whole"), Column("top-1", "share"), Column("95 % interval", "share", drop=2),
+        Column("timesteps", "whole"), Column("top-1", "share"), Column("95 % interval", "share", drop=2),
         Column("SOPs", "count"), Column("MACs", "count", drop=1), Column("exact", "energy"),
     )  # fmt: skip
     rows = tuple(

@@ -23,6 +23,12 @@ MOST_SHOWN = 200
 """Rows of a table of numbers; CSV has all."""
 
 
+ROLES = {
+    "thead>": "rowgroup", "tbody>": "rowgroup", "tr>": "row", 'th scope="col">': "columnheader",
+    'th scope="row">': "rowheader", "td>": "cell", "td class": "cell", "td data": "cell",
+}  # fmt: skip
+"""Beginnings of the tags of a table, and what each is."""
+
 WHOLE = 1e5
 """Numbers from here on are shown without decimals."""
 
@@ -99,7 +105,9 @@ def html(page: Page) -> str:
     return "\n".join(parts)
 
 
-def table(rows: Sequence[Mapping[str, Any]], caption: str, titles: Mapping[str, str] | None = None) -> str:
+def table(
+    rows: Sequence[Mapping[str, Any]], caption: str, titles: Mapping[str, str] | None = None, *, sentences: bool = False
+) -> str:
     """Return rows as a table of HTML; numbers stand right, whole as they are, others with six digits.
 
     Parameters
@@ -110,15 +118,22 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str, titles: Mapping[str, 
         What the table is, for those who do not see it.
     titles
         Column to heading, where that is not the column's name.
+    sentences
+        Whether the last column holds sentences: a narrow screen then shows each row as a card, without scrolling.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    heads = "".join(f'<th scope="col">{escape((titles or {}).get(key, key))}</th>' for key in columns)
-    lines = ["".join(_cell(row.get(key), first=not i) for i, key in enumerate(columns)) for row in rows]
+    names = [escape((titles or {}).get(key, key)) for key in columns]
+    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
+    shown = names if sentences else [""] * len(names)
+    lines = ["".join(_cell(row.get(key), shown[i], first=not i) for i, key in enumerate(columns)) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    drawn = f"<caption>{escape(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    if sentences:  # cards are no table to a browser, so that its parts say what they are
+        for begin, role in ROLES.items():
+            tag = re.split(r"[ >]", begin)[0]
+            drawn = drawn.replace(f"<{begin}", f'<{tag} role="{role}"{begin.removeprefix(tag)}')
+    kind = ' class="cards" role="table"' if sentences else ""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table{kind}>{drawn}'
 
 
 def pictures(images: Sequence[tuple[str, str]]) -> str:
@@ -190,7 +205,8 @@ def _origin(page: Page) -> str:
     return f"<footer>{command}<p>{escape(versions)}</p></footer>"
 
 
-def _cell(value: object, *, first: bool) -> str:
+def _cell(value: object, name: str, *, first: bool) -> str:
+    """Return a cell; a narrow screen shows its column's name before it, where one is given."""
     if isinstance(value, bool):
         text, number = "yes" if value else "no", False
     elif isinstance(value, int):
@@ -201,7 +217,8 @@ def _cell(value: object, *, first: bool) -> str:
         text, number = "" if value is None else escape(str(value)), False
     if first and not number:
         return f'<th scope="row">{text}</th>'
-    return f'<td class="n">{text}</td>' if number else f"<td>{text}</td>"
+    told = f' data-name="{name}"' if name else ""
+    return f'<td class="n"{told}>{text}</td>' if number else f"<td{told}>{text}</td>"
 
 
 def _anchor(title: str) -> str:

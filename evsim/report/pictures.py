@@ -29,7 +29,7 @@ def strip(run: Run) -> list[tuple[str, str]]:
     if spec.kind == "image" and values.ndim == 3:
         return [("the image", address(_image(values, spec)))]
     chosen = np.unique(np.linspace(0, len(values) - 1, min(MOST, len(values))).round().astype(int))
-    return [(f"timestep {t + 1}", address(_frame(values[t]))) for t in chosen]
+    return [(f"t = {t}", address(_frame(values[t]))) for t in chosen]
 
 
 def whole(sample: Sample, spec: InputSpec) -> str:

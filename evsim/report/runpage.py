@@ -101,7 +101,9 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> str:
         for layer in rows
         if layer["kind"] != "lif"
     ]
-    return table(lines, "Exact energy and the paper's estimate of each layer", {"ratio": "exact / paper"})
+    return table(
+        lines, "Exact energy and the paper's estimate of each layer", {"ratio": "exact / paper"}, sentences=True
+    )
 
 
 def _unbroken(mj: float) -> str:
@@ -170,7 +172,7 @@ def _spikes(run: Run, title: str) -> list[Section]:
         return []
     rasters = Section(
         "Spikes",
-        "Each panel is a layer: a row for a neuron, a column for a timestep.",
+        "Each panel is a layer: a row for a neuron, a column for a timestep t, from 0.",
         spikes.raster(run.spikes, title),
     )
     heads = [each for each in attentions(run.network) if {each.q, each.k} <= run.spikes.keys()]

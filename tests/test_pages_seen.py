@@ -1,0 +1,136 @@
+"""What a newcomer sees of pages and figures: whole names, ticks that tell, panels that are filled, timesteps from 0."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from browser import CHROMIUM, Browser
+from charted import DRAWN, NO_EXTRA, demo_run
+
+from evsim import api
+from evsim.charts import layers, spikes, time
+from evsim.explain.address import parse
+from evsim.explain.life import explain
+from evsim.explain.page import life_page
+from evsim.report.page import NARROW, WIDE
+from evsim.report.runpage import run_page
+
+pytestmark = pytest.mark.skipif(not DRAWN, reason=NO_EXTRA)
+seen = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+def texts(svg):
+    """Return what letters of a drawing say, each line of a label apart."""
+    return re.findall(r"<(?:text|tspan)[^>]*>([^<]+)<", svg)
+
+
+def row(name, operations, dense):
+    """Return a layer as the JSON of a run holds it."""
+    return {
+        "name": name, "kind": "conv", "input_kind": "spikes", "sops": operations, "macs": 0, "dense_macs": dense,
+        "energy_mj": operations * 9e-10, "paper": {"energy_mj": operations * 1e-9},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("look", [NARROW, WIDE])
+def test_names_of_layers_are_whole(look):
+    """A long name goes on in a second line and loses no letter, on a phone and on a desk."""
+    names = ["patch_embed.proj1_conv", "stage3.0.transformer_block.attn.token_mixer_conv", "a" * 30, "head"]
+    rows = [row(name, 10 + i, 1000) for i, name in enumerate(names)]
+    for chart in (layers.energy(rows, "m"), layers.operations(rows, "m")):
+        drawn = texts(chart.svg(look))
+        assert not any("…" in text for text in drawn)
+        joined = "".join(drawn)
+        assert all(name in joined for name in names)
+
+
+@pytest.mark.parametrize("ends", [(11, 19), (2_000_000, 3_000_000), (1, 10**12), (1000, 1000)])
+@pytest.mark.parametrize("look", [NARROW, WIDE])
+def test_logarithmic_axis_has_ticks(ends, look):
+    """However near or far the values are, two ticks at least tell the scale, and no more than find room."""
+    drawn = texts(layers.operations([row("a", *ends)], "m").svg(look))
+    ticks = [text for text in drawn if re.fullmatch(r"1?0*\d+( ?[kMGT])?", text)]
+    assert 2 <= len(ticks) <= 9, ticks
+
+
+def heights(svg):
+    """Return top and bottom of the marks of a drawing."""
+    marks = re.findall(r'd="M[-\d.]+,([-\d.]+)h[-\d.]+v([-\d.]+)h', svg)
+    return {(float(top), float(top) + float(size)) for top, size in marks}
+
+
+def test_ten_neurons_fill_their_panel():
+    """Ten neurons that fire take the height of the panel, as 32 do; one alone is no block."""
+    tall = {}
+    for number in (1, 10, 32):
+        svg = spikes.raster({"lif": np.ones((4, number), bool)}, "m").svg(WIDE)
+        lines = {line for line in heights(svg) if line[1] - line[0] < 60}
+        assert len(lines) == number
+        tall[number] = max(end for _, end in lines) - min(begin for begin, _ in lines)
+    assert tall[10] > 0.95 * tall[32]
+    assert tall[1] < 0.3 * tall[32]
+
+
+def test_timesteps_count_from_0():
+    """A raster's first timestep is 0, as in JSON, files and `@t`; captions of frames say so too."""
+    train = np.zeros((3, 2), bool)
+    train[0, 0] = train[2, 1] = True
+    assert [each["timestep"] for each in spikes.raster({"lif": train}, "m").rows] == [0, 2]
+    page = run_page(demo_run())
+    assert re.findall(r"<figcaption>(t = \d+)</figcaption>", page) == [f"t = {t}" for t in range(8)]
+    assert "timestep 8" not in page
+
+
+def test_numbers_of_timesteps_are_no_names_of_them():
+    """What holds after so many timesteps says how many had run: `after 1 timestep`, not `after timestep 1`."""
+    summary = demo_run().plot.anytime().summary
+    assert re.search(r"after \d+ timesteps? the answer stays", summary)
+    moment = {"timestep": 1, "top1": 0.5, "interval": [0.2, 0.8], "sops": 5.0, "macs": 1.0, "energy_mj": 1e-6}
+    chart = time.accuracy([moment, {**moment, "timestep": 4, "energy_mj": 2e-6}], "m")
+    assert "50.00% after 1 timestep at" in chart.summary
+    assert "T = 4" in texts(chart.svg(WIDE))
+
+
+def test_attention_maps_are_named_once():
+    """Each attention has one heading, its maps only the head's number, in lines of one length."""
+    drawn = texts(demo_run().plot.attention().svg(WIDE))
+    assert drawn.count("block.0.attn") == drawn.count("block.1.attn") == 1
+    assert drawn.count("head 7") == 2
+
+
+@seen
+@pytest.mark.parametrize("dark", [False, True])
+def test_reasons_are_read_on_a_phone(tmp_path, dark):
+    """At 390 px the column of reasons lies within the screen, wide enough to read, with its numbers above it."""
+    page = tmp_path / "run.html"
+    page.write_text(run_page(demo_run()))
+    with Browser(tmp_path, 390, 844, dark=dark, touch=True) as browser:
+        browser.open(page, "document.readyState === 'complete'")
+        inside = (
+            "[...document.querySelectorAll('.cards tr > *')].filter(e => e.offsetWidth).every(e => {"
+            "const b = e.getBoundingClientRect(); return b.left >= 0 && b.right <= innerWidth})"
+        )
+        assert browser.evaluate(inside)
+        wide = "[...document.querySelectorAll('.cards td:last-child')].map(e => e.offsetWidth)"
+        widths = browser.evaluate(wide)
+        assert len(widths) == sum(layer["kind"] != "lif" for layer in demo_run().to_dict()["layers"])
+        assert min(widths) > 250
+        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert browser.errors == []
+
+
+@seen
+def test_additions_are_read_on_a_phone(tmp_path):
+    """At 390 px a neuron's page shows what each input added without scrolling aside."""
+    run = demo_run()
+    life = explain(run.network, api.read(run.sample.path, run.network), parse("block.0.attn.q_lif", run.network))
+    page = tmp_path / "life.html"
+    page.write_text(life_page(life))
+    with Browser(tmp_path, 390, 844, touch=True) as browser:
+        browser.open(page, "document.readyState === 'complete'")
+        fits = "[...document.querySelectorAll('details[open] .scroll')].map(e => e.scrollWidth <= e.clientWidth + 1)"
+        shown = browser.evaluate(fits)
+        assert shown
+        assert all(shown)
