@@ -7,6 +7,7 @@ import typer
 from evsim.cli import output
 from evsim.cli.command import PlainGroup, command
 from evsim.cli.shared import INPUT, OUTPUT, PRICES, argument, option
+from evsim.manual import page
 
 if TYPE_CHECKING:
     from evsim.cli.looks import Look
@@ -50,7 +51,7 @@ def energy(
     settings: Annotated[
         list[str] | None,
         option(
-            "what a method leaves open, e.g. sram=fit; may be given again; see docs/energy-models.md",
+            f"what a method leaves open, e.g. sram=fit; may be given again; see {page('energy-models')}",
             PRICES,
             "--set",
             metavar="NAME=VALUE",

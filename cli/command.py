@@ -79,11 +79,14 @@ def command(*examples: str, panel: str | None = None) -> Callable[[Callable[...,
 
         @functools.wraps(function)
         def typed(**values: Any) -> None:
-            output.check_stream(values[name] for name in outputs)
+            places = [values[name] for name in outputs]
+            output.begin()
+            output.check_stream(places)
             for name in names:
                 texts = {parameter.name: values.pop(parameter.name) for parameter in SHARED[name].parameters}
                 values[name] = SHARED[name].value(**texts)
             function(**values)
+            output.wrote(places)
 
         typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         typed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

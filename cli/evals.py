@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from evsim.cli.command import command
 from evsim.cli.shared import ENGINE, INPUT, OUTPUT, PRICES, SHARING, argument, option
+from evsim.manual import page
 
 if TYPE_CHECKING:
     from evsim.cli.looks import Look
@@ -22,7 +23,7 @@ PANEL = "Runs"
 )
 def evaluate(
     model: Annotated[str, argument("MODEL", "model.h5, or a checkpoint", INPUT)],
-    data: Annotated[str, argument("DATA", "a folder for each class, a table, arrays; see docs/datasets.md", INPUT)],
+    data: Annotated[str, argument("DATA", f"a folder for each class, a table, arrays; see {page('datasets')}", INPUT)],
     out: Annotated[
         str | None,
         option("audit.h5: every sample, layer and timestep; what --resume goes on with", OUTPUT, metavar="FILE"),

@@ -56,7 +56,7 @@ def quantize(
     """Give a model integer weights, to run in integers alone.
 
     BatchNorm is folded, each channel gets a scale, and it is proven that nothing overflows. The same bits come out on
-    every machine: docs/quantization.md.
+    every machine; see docs: Integer networks.
     """
     from evsim.cli.quantizing import Request, quantize_and_print
     from evsim.datasets.types import Choice

@@ -25,11 +25,12 @@ from evsim.cli import (
 from evsim.cli.command import PlainGroup
 from evsim.cli.words import spell
 from evsim.errors import EvsimError, spelled
+from evsim.manual import WHERE
 
 app = typer.Typer(
     name="evsim",
     cls=PlainGroup,
-    help="Event-driven simulation of spiking vision transformers, with every synaptic operation counted.",
+    help=("Event-driven simulation of spiking vision transformers, with every synaptic operation counted.\n\n" + WHERE),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -25,6 +26,10 @@ PLAIN = {"█": "#", "×": "x", "→": ">", "–": "-", "—": "-", "…": "~", 
 
 LONGEST_WORD = 500
 """Letters of a word of a message; the middle of a longer one is left out."""
+
+
+_told: list[str] = []
+"""Lines of the running command that name a file that it wrote."""
 
 
 def prepare() -> None:
@@ -58,6 +63,7 @@ def say(text: str, *, kept: bool = False) -> None:
     OSError, OutputError
         If it cannot be printed; the latter where standard output is closed.
     """
+    _heed(text)
     if sys.stdout is not None:
         sys.stdout.write(f"{_tame(spelled(text, spell))}\n")
     elif not kept:
@@ -66,6 +72,7 @@ def say(text: str, *, kept: bool = False) -> None:
 
 def aside(text: str) -> None:
     """Print a line on standard error."""
+    _heed(text)
     beside(_tame(spelled(text, spell)))
 
 
@@ -100,6 +107,30 @@ def check_stream(files: Iterable[object]) -> None:
     wanted = [str(file) for file in files if file is not None]
     if sys.stdout is None and (not wanted or "-" in wanted):
         _refuse_closed()
+
+
+def begin() -> None:
+    """Forget what an earlier command of this process wrote."""
+    _told.clear()
+
+
+def _heed(text: str) -> None:
+    if text.startswith("wrote "):
+        _told.append(text)
+
+
+def wrote(places: Iterable[object]) -> None:
+    """Say on standard error which files there are now, but for those that the command itself told of, and streams.
+
+    Parameters
+    ----------
+    places
+        What the outputs of the command were given: a file or folder, ``-`` for standard output, or None.
+    """
+    for place in map(str, filter(None, places)):
+        named = re.compile(rf"(?:wrote|and) {re.escape(place)}(?:[/\\]\S*)?(?=[:;, (]|$)")
+        if place != "-" and not any(map(named.search, _told)) and (os.path.isfile(place) or os.path.isdir(place)):  # noqa: PTH112, PTH113 - names of files may hold what Path refuses
+            aside(f"wrote {one_line(place)}")
 
 
 def notes(texts: Iterable[str]) -> None:

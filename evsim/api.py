@@ -29,6 +29,7 @@ from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Counter, Observer, SpikeRecorder
 from evsim.quantized import Precision
+from evsim.sample import Sample
 from evsim.sharing import SharingMeter
 from evsim.spiketrains import SpikeTrains
 from evsim.timeline import Timeline
@@ -38,32 +39,6 @@ if TYPE_CHECKING:
     from evsim.charts.plots import Plots
 
 __all__ = ["Run", "Sample", "check_run", "load", "read", "run_on", "simulate"]
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """An input ready for the network.
-
-    Attributes
-    ----------
-    values
-        Image [C, H, W] or frames [T, C, H, W].
-    path, kind
-        Where it came from, and its format.
-    events
-        Number of events of a recording, None for frames and images.
-    notes
-        What a person should know, one line each.
-    timesteps
-        T that the input itself decides (frames of a given duration), else None.
-    """
-
-    values: NDArray[np.generic]
-    path: str = ""
-    kind: str = "array"
-    events: int | None = None
-    notes: tuple[str, ...] = ()
-    timesteps: int | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,14 +95,14 @@ class Run:
         return card(self)
 
     def to_dict(self, profile: Profile | None = None, nonspike: NonSpike = "binary-only") -> dict[str, Any]:
-        """Return the run as plain lists, dicts, numbers and texts, as ``evsim run --json`` writes it (docs/json.md)."""
+        """Return the run as plain data, as ``evsim run --json`` writes it; see docs: The JSON of a run."""
         from evsim.document import document
 
         return document(self, profile, nonspike)
 
     @property
     def plot(self) -> Plots:
-        """Charts of the run, such as ``run.plot.energy().save("energy.pdf")``; see docs/report.md."""
+        """Charts of the run, such as ``run.plot.energy().save("energy.pdf")``; see docs: Pages and figures."""
         from evsim.charts.plots import Plots
 
         return Plots(self)
@@ -171,7 +146,7 @@ class Run:
         return charge(self.counts, method, profile, options)
 
     def save_counts(self, path: str | Path) -> None:
-        """Write the counts as counts.h5, see docs/counts-format.md; OutputError if that place cannot be written to."""
+        """Write the counts as counts.h5, see docs: counts.h5; OutputError if that place cannot be written to."""
         countsfile.save(path, self.counts, self.origin())
 
     def origin(self) -> countsfile.Origin:
@@ -229,7 +204,7 @@ def read(
     check_needs(network, timesteps)
     prepared = _ready(path, network, timesteps or (None if spec.open_time else spec.timesteps), options)
     if prepared is not None:
-        return prepared
+        return prepared if timesteps is None else replace(prepared, timesteps=timesteps)
     if spec.flat and spec.kind == "events" and trains.holds_trains(path, head_of(path)):
         return _of_trains(path, network, timesteps, options)
     if spec.kind == "frames" and not spec.reads_recordings:
@@ -241,9 +216,9 @@ def read(
     if split in BY_DURATION and timesteps is not None:
         raise OptionError(f"`timesteps` and `split={split}` both decide T; give one of them")
     recording = read_recording(path, with_defaults(options, spec))
-    values, notes = framed(recording, timesteps, split, spec, options)
+    values, notes, left_out = framed(recording, timesteps, split, spec, options)
     steps, said = steps_of(values, timesteps, split, spec, options)
-    return Sample(values, str(path), recording.format, len(recording), (*recording.notes, *notes, *said), steps)
+    return Sample.of_events(values, recording, left_out, (*recording.notes, *notes, *said), steps or timesteps, path)
 
 
 def simulate(
@@ -388,7 +363,7 @@ def _of_trains(path: str | Path, network: Network, timesteps: int | None, option
     values = np.ascontiguousarray(frames.counts[:, 0, 0, :, np.newaxis, np.newaxis])
     steps, said = steps_of(values, timesteps, split, spec, options)
     notes = (*recording.notes, *frames.notes, *said)
-    return Sample(values, str(path), recording.format, len(recording), notes, steps)
+    return Sample.of_events(values, recording, frames.left_out, notes, steps or timesteps, path)
 
 
 def _ready(path: str | Path, network: Network, timesteps: int | None, options: ReadOptions) -> Sample | None:

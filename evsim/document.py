@@ -33,6 +33,9 @@ def document(run: Run, profile: Profile | None = None, nonspike: NonSpike = "bin
             "path": run.sample.path,
             "kind": run.sample.kind,
             "events": run.sample.events,
+            "events_fed": run.sample.fed,
+            "events_in_file": run.sample.in_file,
+            "events_left_out": dict(run.sample.left_out),
             "shape": list(run.sample.values.shape),
         },
         "prediction": {

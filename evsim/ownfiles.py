@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evsim.errors import EvsimError
 from evsim.hdf5 import File
+from evsim.manual import page
 
 OWN = {
     "evsim-model": "a model; evsim info lists it, evsim run runs it",
@@ -21,7 +22,7 @@ def own_kind(file: File) -> str:
     if isinstance(told, str) and told in OWN:
         return OWN[told]
     if {name for name in file.members if "/" not in name} == {"spikes"} and file.members["spikes"].group:
-        return "spikes that `record_spikes` wrote; evsim plot draws them, docs/json.md tells their layout"
+        return f"spikes that `record_spikes` wrote; evsim plot draws them; for their layout see {page('json')}"
     return ""
 
 

@@ -92,7 +92,9 @@ def attentions(network: Network) -> tuple[Attention, ...]:
 
 
 def save(path: str | Path, spikes: SpikeTrains, network: Network, counts: Counts) -> None:
-    """Write recorded spike trains: ``spikes/<name>`` bit-packed, attributes `shape`, `place`, `levels`: docs/json.md.
+    """Write recorded spike trains: ``spikes/<name>`` bit-packed, attributes `shape`, `place`, `levels`.
+
+    For the layout see docs: The JSON of a run.
 
     Of neurons that emit several spikes at once, `levels` is how many of them the trains hold.
 

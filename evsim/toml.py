@@ -39,7 +39,7 @@ def read_toml(path: str | Path, error: type[EvsimError], form: str) -> dict[str,
     error
         What to raise.
     form
-        What a person is told to give, as in "docs/profiles.md shows the form".
+        What a person is told to give, as in "for the form of a profile see docs: Hardware profiles".
 
     Raises
     ------

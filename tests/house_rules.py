@@ -6,6 +6,7 @@
 - No function is longer than 70 lines, kernels excepted: one loop is one function there.
 - Every kernel is compiled by `evsim.kernels.compiling.kernel`, so that all are compiled and kept alike.
 - The library names options in backticks, as Python spells them (evsim/errors.py); dashes are the command line's.
+- What a person reads names a page of the documentation by its title (evsim/manual.py): an installed evsim has no docs/.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("evsim", "converters", "cli")
 LONGEST = 70
 DASHES = re.compile(r"(?<![\w-])--[a-z]")
+PAGE_FILE = re.compile(r"docs/[\w/-]+\.md")
 DASHES_STORED = ("converters/facts.py", "evsim/synthesis/model.py")
 """Files whose provenance texts name options with dashes: they are stored in every model.h5."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -33,6 +35,7 @@ def faults(root: Path) -> Iterator[str]:
         faulty = [*_faults_in(tree, kernel="kernels" in where.parts, prints=where.parts[0] == "cli")]
         if where.parts[0] != "cli" and not where.as_posix().startswith(DASHES_STORED):
             faulty += _dashed(tree)
+        faulty += _files_of_pages(tree)
         for line, fault in sorted(faulty):
             yield f"{where}:{line}: {fault}"
 
@@ -62,6 +65,16 @@ def _dashed(tree: ast.Module) -> Iterator[tuple[int, str]]:
         text = node.value if isinstance(node, ast.Constant) and id(node) not in documents else None
         if isinstance(text, str) and (option := DASHES.search(text)):
             yield node.lineno, f"the text has {option[0]}..., an option of the command line; name it in backticks"
+
+
+def _files_of_pages(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Find texts that name a file of docs/; the docstring of a module is read in the checkout, which has it."""
+    first = tree.body[0] if tree.body else None
+    own = first.value if isinstance(first, ast.Expr) else None
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) and node is not own else None
+        if isinstance(text, str) and (file := PAGE_FILE.search(text)):
+            yield node.lineno, f"the text names {file[0]}, which an installed evsim has not; name it by evsim.manual"
 
 
 def _class(node: ast.ClassDef) -> Iterator[tuple[int, str]]:

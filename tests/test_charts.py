@@ -246,6 +246,7 @@ def test_every_kind_is_drawn_on_the_command_line(files, tmp_path):
         outcome = evsim("plot", files / name, "--kind", kind, "-o", tmp_path / out)
         assert outcome.code == 0, outcome.err
         assert f"wrote {tmp_path / out}" in outcome.out
+        assert "wrote" not in outcome.err, "told once"
     box = re.search(rb"MediaBox ?\[0 0 ([\d.]+)", (tmp_path / "energy.pdf").read_bytes())
     assert math.isclose(float(box[1]) * 25.4 / 72, 88, abs_tol=0.6)
     root = ET.parse(tmp_path / "rates.svg").getroot()  # noqa: S314 - our own

@@ -204,7 +204,7 @@ def test_profiles(evsim):
         (("counts.h5", "--set", "sram"), "--set takes NAME=VALUE"),
         (("counts.h5", "--set", "sram=huge"), "sram must be piecewise, fit, packed, spikingjelly"),
         (("counts.h5", "--set", "hops=far"), "--set hops takes a number"),
-        (("counts.h5", "--set", "leave_out=soma"), "leave_out takes conv"),
+        (("counts.h5", "--set", "leave_out=soma"), "--set leave_out=VALUE takes conv"),
         (("counts.h5", "--time-ms", "-3"), "time_ms must be a number, not negative"),
         (("counts.h5", "--against", "cnn"), "--against takes ann or qnn"),
         (("counts.h5", "--model", "qnn", "--against", "qnn"), "gives no e_mac_pj"),

@@ -29,6 +29,8 @@ BROKEN = {
     "try:\n    pass\nexcept:\n    pass": "catch named exceptions",
     "raise E(f'{x} is bad; give it by --heads')": "in backticks",
     "def f():\n" + "    x = 1\n" * 70: "71 lines",
+    "raise E(f'{x} is bad; docs/json.md tells the form')": "name it by evsim.manual",
+    'def f():\n    """Do it; see docs/json.md."""': "name it by evsim.manual",
     "@njit\ndef f(): pass": "compile kernels by `kernel`",
     "@numba.jit(cache=True)\ndef f(): pass": "compile kernels by `kernel`",
     f'def f(a, b):\n    """Do.\n\n    {SECTION}    b, a\n        Both.\n    """': "takes a, b",

@@ -18,7 +18,15 @@ INT, FLOAT, TEXT, NONE = int, float, str, type(None)
 
 TOP = ["schema", "model", "input", "prediction", "run", "layers", "totals", "profile", "anytime"]
 MODEL = {"name": [TEXT], "family": [TEXT], "timesteps": [INT], "precision": [TEXT]}
-INPUT = {"path": [TEXT], "kind": [TEXT], "events": [INT, NONE], "shape": [list]}
+INPUT = {
+    "path": [TEXT],
+    "kind": [TEXT],
+    "events": [INT, NONE],
+    "events_fed": [INT, NONE],
+    "events_in_file": [INT, NONE],
+    "events_left_out": [dict],
+    "shape": [list],
+}
 PREDICTION = {"class": [INT], "label": [TEXT, NONE], "logits": [list]}
 LAYER = {
     "name": [TEXT],

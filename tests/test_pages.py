@@ -98,6 +98,9 @@ def test_numbers_of_a_page_are_the_json_s(page):
     for value in (told["totals"]["energy_mj"], told["totals"]["paper"]["energy_mj"]):
         assert joules(value) in words
     assert f"{told['totals']['sops']:,} SOPs" in words
+    share = told["totals"]["energy_mj"] / told["totals"]["paper"]["energy_mj"]
+    assert f"the exact energy is {share:.1%} of this" in words
+    assert f"class {run.prediction} (of 0 to 9)" in words
     rows = [layer for layer in told["layers"] if layer["kind"] != "lif"]
     assert [float(row["energy_mj"]) for row in charts["energy"][::2]] == [layer["energy_mj"] for layer in rows]
     assert [int(row["operations"]) for row in charts["operations"]] == [layer["sops"] + layer["macs"] for layer in rows]
@@ -111,10 +114,10 @@ def test_numbers_of_a_page_are_the_json_s(page):
 def test_each_difference_has_its_reason():
     """The reason follows from the counts: the same where energies are, padding, pixels without events, attention."""
     told = {layer["name"]: layer for layer in demo_run().to_dict()["layers"]}
-    assert "every value; exact the 6.0% that are no 0" in reason(told["patch_embed.proj_conv"])
+    assert "every value; exact only for the 6.0% that are not 0" in reason(told["patch_embed.proj_conv"])
     assert reason(told["patch_embed.proj4_conv"]) == "the paper also charges taps that fall into the padding"
     assert reason(told["block.0.mlp.mlp1_conv"]) == "the paper also charges biases by the firing rate"
-    assert "every value, and biases; exact" in reason(told["head"])
+    assert "every value, and biases; exact only" in reason(told["head"])
     assert "which spikes meet" in reason(told["block.0.attn.ssa"])
     for layer in told.values():
         if layer["kind"] != "lif" and np.isclose(layer["energy_mj"], layer["paper"]["energy_mj"], rtol=1e-12, atol=0):
@@ -136,6 +139,8 @@ def test_commands_write_pages(tmp_path):
         place = tmp_path / f"{name}.html"
         outcome = evsim(*arguments, "--html", place)
         assert outcome.code == 0, outcome.err
+        assert outcome.err.count(f"wrote {place}\n") == 1
+        assert (f"wrote {counts}\n" in outcome.err) == (name == "run")
         seen = outline(place.read_text())
         assert f"--html {place}" in "".join(seen.words)
         assert tables(place.read_text())

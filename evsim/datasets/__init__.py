@@ -15,7 +15,7 @@ from evsim.files import exists
 from evsim.schema import LONGEST_NAME, printable
 
 FORMATS: tuple[ModuleType, ...] = (spikes, arrays, cifar, trials, tables, folders)
-"""Asked in turn; each has NAME and ABOUT for the list in docs/datasets.md, ``recognises(path)`` and
+"""Asked in turn; each has NAME and ABOUT for the list of the page "Data sets", ``recognises(path)`` and
 ``listing(path, choice)``."""
 
 __all__ = ["FORMATS", "Dataset", "Sample", "format_table", "open_dataset"]
@@ -36,7 +36,7 @@ def open_dataset(
     Parameters
     ----------
     path
-        A folder, a table of files and labels, or a file of arrays; docs/datasets.md has all forms.
+        A folder, a table of files and labels, or a file of arrays; for all forms see docs: Data sets.
     labels
         The model's names of its classes; may be empty.
     pattern
@@ -78,7 +78,7 @@ def open_dataset(
 
 
 def format_table() -> str:
-    """Return the list of formats in docs/datasets.md, made of the registry."""
+    """Return the list of formats of the page "Data sets", made of the registry."""
     rows = [f"| `{reader.NAME}` | {reader.ABOUT} |" for reader in FORMATS]
     return "\n".join(["| name | data sets |", "|---|---|", *rows]) + "\n"
 

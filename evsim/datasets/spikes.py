@@ -90,7 +90,9 @@ class SpikeReader:
         counts = whole.counts[:, 1, 0].reshape(-1, wanted, units // wanted).sum(axis=2, dtype=np.int32)
         values: NDArray[np.generic] = counts.reshape(-1, spec.channels, spec.height, spec.width)
         steps = len(values) if split in BY_DURATION else None
-        return api.Sample(values, f"{self.path}[{index}]", NAME, len(recording), notes, steps)
+        return api.Sample.of_events(
+            values, recording, whole.left_out, notes, steps or timesteps, f"{self.path}[{index}]"
+        )
 
     def _recording(self, index: int, options: ReadOptions) -> Recording:
         if self._file is None:

@@ -27,7 +27,8 @@ class Options:
     Parameters
     ----------
     leave_out
-        Kinds of rows that are not charged: conv, linear, attention, lif. Every method takes it.
+        Kinds of rows that are not charged: conv, linear, attention, lif; one of them alone, or several. Every method
+        takes it.
     values
         Everything else, such as ``sram="fit"``; None is as good as not given.
 
@@ -40,11 +41,12 @@ class Options:
     leave_out: tuple[str, ...]
     values: Mapping[str, Value]
 
-    def __init__(self, leave_out: Sequence[str] = (), **values: Value | None) -> None:
-        for kind in leave_out:
+    def __init__(self, leave_out: str | Sequence[str] = (), **values: Value | None) -> None:
+        kinds = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
+        for kind in kinds:
             if kind not in KINDS:
-                raise OptionError(f"leave_out takes {', '.join(KINDS)}; got {kind}")
-        object.__setattr__(self, "leave_out", tuple(leave_out))
+                raise OptionError(f"`leave_out` takes {', '.join(KINDS)}; got {kind}")
+        object.__setattr__(self, "leave_out", kinds)
         object.__setattr__(self, "values", {key: value for key, value in values.items() if value is not None})
 
     def changed(self, **values: Value | None) -> Options:

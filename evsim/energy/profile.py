@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from evsim.errors import ProfileError
+from evsim.manual import page
 from evsim.toml import shown, shown_key
 
 PRICES = {
@@ -232,7 +233,7 @@ def unknown(key: str) -> str:
             return f"{shown_key(key)} has another unit than evsim takes, or none; give it as {known}"
     near = difflib.get_close_matches(key, [*PRICES, *WIDTHS, *CHOICES, "sram", "name", "note"], 1)
     what = f"unknown key {shown_key(key)}"
-    return what + (f"; did you mean {near[0]}?" if near else "; docs/profiles.md lists what is known")
+    return what + (f"; did you mean {near[0]}?" if near else f"; for those that are known see {page('profiles')}")
 
 
 def _stem(key: str) -> str:

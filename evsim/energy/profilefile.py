@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evsim.energy.profile import CHOICES, GREATEST_WIDTH, PRICES, WIDTHS, Price, Profile, Sram, price_range, unknown
 from evsim.errors import ProfileError
+from evsim.manual import page
 from evsim.toml import parse_toml, read_toml, shown, shown_key
 
 ENTRY = {"value", "source", "includes", "verified"}
@@ -16,7 +17,7 @@ SRAM_ENTRY = {"capacity_bytes", "word_bits", "access_pj", "source", "includes", 
 VERIFIED = ("first hand", "second hand")
 GREATEST_BYTES = 2**60
 LONGEST_NAME = 100
-FORM = "docs/profiles.md shows the form of a profile"
+FORM = f"for the form of a profile see {page('profiles')}"
 
 
 def load_profile(name: str = "45nm") -> Profile:

@@ -277,7 +277,7 @@ class Evaluation:
     ) -> Energy:
         """Return the mean energy of a sample by any method, of the summed counts; else as `evsim.api.Run.energy`.
 
-        The mean of `energies` is the same but for methods that are no sums, see docs/evaluation.md.
+        The mean of `energies` is the same but for methods that are no sums, see docs: Whole data sets.
         """
         return charge(self.counts, method, profile, options)
 

@@ -168,7 +168,7 @@ def held(paths: Sequence[str | Path], outcomes: Sequence[Evaluation], seed: int 
 
 
 def paired_document(outcome: Paired) -> dict[str, Any]:
-    """Return a comparison as plain lists, dicts, numbers and texts; see docs/evaluation.md."""
+    """Return a comparison as plain lists, dicts, numbers and texts; see docs: Whole data sets."""
     sides: dict[str, Any] = {}
     for i, letter in enumerate(LETTERS[: len(outcome.models)]):
         share = outcome.top1[i]

@@ -31,7 +31,7 @@ from evsim.files import check_input
 FORMATS: tuple[ModuleType, ...] = (
     aedat2, aedat3, aedat4, aedat1, npz, arrays, hdf5, mat, es, evt, dat, text, atis,
 )  # fmt: skip
-"""Readers, asked in turn by content; each has NAME, SUFFIXES, ABOUT and SIZE for the list in docs/recordings.md,
+"""Readers, asked in turn by content; each has NAME, SUFFIXES, ABOUT and SIZE for the list of the page "Recordings",
 ``recognises(head)`` and ``stream(path, options)``, and in TAKES the options that not every format has a use for."""
 
 PARTIAL = ("time_unit", "camera", "columns")
@@ -121,7 +121,7 @@ def read(path: str | Path, options: ReadOptions | None = None) -> Recording:
 
 
 def format_table() -> str:
-    """Return the list of formats in docs/recordings.md, made of the registry."""
+    """Return the list of formats of the page "Recordings", made of the registry."""
     rows = []
     for reader in FORMATS:
         suffixes = ", ".join(f"`{suffix}`" for suffix in reader.SUFFIXES or reader.USUAL)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from evsim.errors import OptionError, RecordingError
 from evsim.events.options import BY_DURATION, Fit, Split
-from evsim.events.types import PIECE, Recording
+from evsim.events.types import BEFORE, BEHIND, BEHIND_BINS, OUTSIDE_CROP, PIECE, Recording
 from evsim.inputspec import LARGEST_TIMESTEPS
 
 LARGEST = 256 << 20
@@ -24,11 +25,13 @@ Columns = tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8], NDArr
 class Frames:
     """Event counts [T, 2, H, W], channel 0 = OFF, 1 = ON, and what a person should know.
 
-    They are int32; those of frames that were resized are real values, float32.
+    They are int32; those of frames that were resized are real values, float32. `left_out` tells why events of the
+    recording are in no frame, and how many: reason to number.
     """
 
     counts: NDArray[np.int32 | np.float32]
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def to_frames(
@@ -99,7 +102,15 @@ def to_frames(
         if end > begin:
             _count(counts[i], x[begin:end], y[begin:end], p[begin:end])
     notes += [] if split == "bin" else _empty_notes(edges, n, split)  # bins of a millisecond often are
-    return Frames(counts, tuple(notes))
+    return Frames(counts, tuple(notes), _left_out(len(recording) - n, edges, n, split))
+
+
+def _left_out(cropped: int, edges: list[tuple[int, int]], n: int, split: Split) -> dict[str, int]:
+    """Return why events are in no frame, and how many; frames share no events."""
+    before = edges[0][0] if split == "bin" else 0
+    behind = n - before - sum(end - begin for begin, end in edges)
+    reasons = {OUTSIDE_CROP: cropped, BEFORE: before, BEHIND_BINS if split == "bin" else BEHIND: behind}
+    return {reason: number for reason, number in reasons.items() if number}
 
 
 def _refuse_many(timesteps: int, height: int, width: int, where: str) -> None:

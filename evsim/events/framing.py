@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -47,8 +48,10 @@ def steps_of(
 
 def framed(
     recording: Recording, timesteps: int | None, split: Split, spec: InputSpec, options: ReadOptions
-) -> tuple[NDArray[np.generic], tuple[str, ...]]:
+) -> tuple[NDArray[np.generic], tuple[str, ...], Mapping[str, int]]:
     """Return the frames of a recording as the network takes them, counts or resized, and what to say of them.
+
+    The last of the three is `Frames.left_out`.
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ def framed(
         size = channels.frame_size(spec, sensor, str(recording.path))
         frames = counted(recording, timesteps, split, spec, options, size)
         counts, said = channels.arranged(frames.counts, spec, options.polarity, str(recording.path))
-        return counts, (*frames.notes, *said)
+        return counts, (*frames.notes, *said), frames.left_out
     real = to_real_frames(
         recording,
         timesteps or spec.timesteps,
@@ -84,7 +87,7 @@ def framed(
     values: NDArray[np.generic] = real.counts
     if spec.channels == 3:
         values = np.concatenate([values, values.sum(axis=1, keepdims=True, dtype=values.dtype)], axis=1)
-    return values, real.notes
+    return values, real.notes, real.left_out
 
 
 def counted(

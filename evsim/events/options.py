@@ -59,7 +59,7 @@ class ReadOptions:
     fit
         What becomes of a sensor larger than the model's input: an error, its middle, or sums of square blocks.
     time_unit
-        Unit of the times in a file that does not fix it; None: as docs/recordings.md says, and a note where one was
+        Unit of the times in a file that does not fix it; None: see docs: Recordings, and a note where one was
         assumed.
     camera
         Which recording of a file that holds several: part of its place in HDF5, number of its stream in AEDAT 4.

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from evsim.errors import OptionError, RecordingError
 from evsim.events.options import Bound, ReadOptions
-from evsim.events.types import GREATEST_INDEX, GREATEST_SELECTED, Piece, Recording, Size, Stream
+from evsim.events.types import (
+    GREATEST_INDEX,
+    GREATEST_SELECTED,
+    OUTSIDE_CROP,
+    OUTSIDE_RANGE,
+    Piece,
+    Recording,
+    Size,
+    Stream,
+)
 from evsim.files import check_input
 
 Number = TypeVar("Number", bound=np.integer[Any])
@@ -41,8 +50,8 @@ class Reading:
         Of the events kept; -1 before the first.
     backward_steps
         How often time ran backward between neighbours of those kept.
-    skipped, notes
-        As of a `Recording`.
+    skipped, notes, left_out
+        As of a `Recording`; `left_out` of the events met so far.
     """
 
     def __init__(self, stream: Stream, options: ReadOptions) -> None:
@@ -59,6 +68,7 @@ class Reading:
             self._range, note = _trial(stream.path, options)
             self.notes.append(note)
         self.skipped: dict[str, int] = {}
+        self.left_out: dict[str, int] = {}
         self.count = self.seen = self.backward_steps = 0
         self.greatest_x = self.greatest_y = -1
         self._all_x = self._all_y = -1  # of all events met, where the file names no sensor size
@@ -83,9 +93,12 @@ class Reading:
             if self.size is None and len(piece.t):
                 self._all_x, self._all_y = max(self._all_x, int(piece.x.max())), max(self._all_y, int(piece.y.max()))
             self.seen += len(piece.t)
+            self._leave(OUTSIDE_RANGE, len(piece.t) - len(kept.t))
             if len(kept.t):
                 self._check_sensor(kept)
-                kept = self._cropped(kept)
+                within = self._cropped(kept)
+                self._leave(OUTSIDE_CROP, len(kept.t) - len(within.t))
+                kept = within
             if len(kept.t):
                 self._account(kept)
                 yield kept
@@ -94,6 +107,20 @@ class Reading:
             if stop and stop.unit == "event" and self.seen >= stop.value:
                 return
         self._ended = True
+
+    @property
+    def in_file(self) -> int | None:
+        """Events of the whole file; None before its end."""
+        return self.seen if self._ended else None
+
+    @property
+    def known_left_out(self) -> dict[str, int]:
+        """`left_out`, without what lies outside the range where the rest of the file is not known."""
+        return {key: number for key, number in self.left_out.items() if self._ended or key != OUTSIDE_RANGE}
+
+    def _leave(self, reason: str, number: int) -> None:
+        if number:
+            self.left_out[reason] = self.left_out.get(reason, 0) + number
 
     def _within(self, piece: Piece) -> Piece:
         start, stop = self._range
@@ -204,7 +231,7 @@ def collect(stream: Stream, options: ReadOptions) -> Recording:
     size, notes = reading.finished()
     return Recording(
         _joined(t, np.int64), _joined(x, np.uint16), _joined(y, np.uint16), _joined(p, np.uint8),
-        *size, stream.format, reading.skipped, notes, str(stream.path),
+        *size, stream.format, reading.skipped, notes, str(stream.path), reading.known_left_out, reading.in_file,
     )  # fmt: skip
 
 

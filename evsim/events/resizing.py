@@ -41,7 +41,7 @@ def to_real_frames(
     """
     if fit != "error":
         counted = to_frames(recording, timesteps, split, height, width, duration_us=duration_us, fit=fit)
-        return Frames(counted.counts.astype(np.float32), counted.notes)
+        return Frames(counted.counts.astype(np.float32), counted.notes, counted.left_out)
     if not recording.size_known:
         raise RecordingError(
             f"{recording.path or 'the recording'} names no sensor size, but the model takes frames of the whole "
@@ -50,9 +50,9 @@ def to_real_frames(
     whole = to_frames(recording, timesteps, split, recording.height, recording.width, duration_us=duration_us)
     sensor = f"{recording.width} x {recording.height}"
     if (recording.height, recording.width) == (height, width):
-        return Frames(whole.counts.astype(np.float32), whole.notes)
+        return Frames(whole.counts.astype(np.float32), whole.notes, whole.left_out)
     note = f"frames of {sensor} pixels are resized to the model's {width} x {height}: bilinear, anti-aliased"
-    return Frames(resized(whole.counts, height, width), (*whole.notes, note))
+    return Frames(resized(whole.counts, height, width), (*whole.notes, note), whole.left_out)
 
 
 def resized(frames: NDArray[np.generic], height: int, width: int) -> NDArray[np.float32]:

@@ -16,6 +16,10 @@ GREATEST_INDEX = "greatest index + 1"
 GREATEST_SELECTED = "greatest index + 1 of the selected events"
 """The same where reading ended with the range, so that the rest of the file is not known."""
 
+OUTSIDE_RANGE, OUTSIDE_CROP = "outside the range", "outside the crop"
+BEFORE, BEHIND_BINS, BEHIND = "before the first bin", "behind the last bin", "behind the last window of time"
+"""Why an event is in no frame; what lies outside the middle of the sensor is outside a crop too."""
+
 PIECE = 1 << 18
 """Events that a reader decodes at a time: small enough for the cache, large enough for NumPy."""
 
@@ -44,6 +48,10 @@ class Recording:
         What a person should know, one line each.
     path
         Where it was read from, or "".
+    left_out
+        Why events of the file are not among these, and how many: reason to number.
+    in_file
+        Events of the whole file; None where it was not read to its end.
     """
 
     t: NDArray[np.int64]
@@ -57,6 +65,8 @@ class Recording:
     skipped: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     path: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    in_file: int | None = None
 
     def __len__(self) -> int:
         return len(self.t)

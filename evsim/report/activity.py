@@ -31,7 +31,7 @@ def checked_parts(text: str | None) -> tuple[str, ...]:
 
 
 def activity_fields(run: Run, parts: Sequence[str]) -> dict[str, Any]:
-    """Return the fields that these parts add to the JSON of a run; docs/json.md explains them."""
+    """Return the fields that these parts add to the JSON of a run (docs: The JSON of a run)."""
     fields: dict[str, Any] = {}
     if "activity" in parts:
         fields["activity"] = {

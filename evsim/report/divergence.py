@@ -62,7 +62,7 @@ def divergence_parts(outcome: Divergence) -> tuple[str | Table, ...]:
 
 
 def divergence_document(outcomes: tuple[Divergence, ...]) -> dict[str, Any]:
-    """Return comparisons as plain lists, dicts, numbers and texts; see docs/json.md."""
+    """Return comparisons as plain lists, dicts, numbers and texts; see docs: The JSON of a run."""
     integers = outcomes[0].integers
     return {
         "precision": integers.precision,

@@ -16,7 +16,9 @@ from evsim.files import OutputError, write_whole
 
 
 def save_spikes(run: Run, path: str | Path) -> None:
-    """Write the recorded spike trains: ``spikes/<name>`` bit-packed, attributes `shape`, `levels`; see docs/json.md.
+    """Write the recorded spike trains: ``spikes/<name>`` bit-packed, attributes `shape`, `levels`.
+
+    For the layout see docs: The JSON of a run.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def peaks_report(outcome: Peaks, title: str) -> Report:
 
 
 def peaks_document(outcome: Peaks, title: str) -> dict[str, Any]:
-    """Return the peaks as plain lists, dicts, numbers and texts; docs/tables.md explains them."""
+    """Return the peaks as plain lists, dicts, numbers and texts; see docs: What is printed."""
     return {
         "schema": SCHEMA,
         "counts": title,

@@ -62,7 +62,7 @@ def quantized_report(outcome: Quantized) -> Report:
 
 
 def quantized_document(outcome: Quantized) -> dict[str, Any]:
-    """Return the same as plain lists, dicts, numbers and texts; see docs/json.md."""
+    """Return the same as plain lists, dicts, numbers and texts; see docs: The JSON of a run."""
     numbers = outcome.quantization
     return {
         "schema": 1,

@@ -18,13 +18,13 @@ def reason(layer: Mapping[str, Any]) -> str:
         return "the paper estimates which spikes meet from mean firing rates; exact counts those that do"
     density = layer["input_nonzeros"] / max(1, layer["input_size"])
     if layer["input_kind"] != "spikes" and layer["paper"]["acs"] > layer["paper"]["macs"]:
-        return f"the paper takes these values for spikes, as they happen to be 0 and 1; {density:.1%} are no 0"
+        return f"the paper takes these values for spikes, as they happen to be 0 and 1; {density:.1%} are not 0"
     padded = layer["input_nonzeros"] * layer["dense_macs"] != (layer["sops"] + layer["macs"]) * layer["input_size"]
     charged = max(layer["paper"]["macs"], layer["paper"]["acs"])
     biased = charged > layer["paper"]["firing_rate"] * layer["dense_macs"] * (1 + NEAR)
     if layer["input_kind"] != "spikes":
         more = " and the padding" * padded + ", and biases" * biased
-        return f"the paper charges a MAC for every value{more}; exact the {density:.1%} that are no 0"
+        return f"the paper charges a MAC for every value{more}; exact only for the {density:.1%} that are not 0"
     if layer["paper"]["acs"] > layer["sops"]:
         more = ["taps that fall into the padding"] * padded + ["biases by the firing rate"] * biased
         return f"the paper also charges {', and '.join(more)}"

@@ -17,7 +17,7 @@ ON_COLOUR, OFF_COLOUR = (200, 30, 30), (30, 60, 200)
 
 
 def summary_document(summary: Summary) -> dict[str, Any]:
-    """Return the facts as plain lists, dicts, numbers and texts; docs/recordings.md explains the keys."""
+    """Return the facts as plain lists, dicts, numbers and texts; for the keys see docs: Recordings."""
     return {
         "format": summary.format,
         "width": summary.size.width,

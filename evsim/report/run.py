@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evsim.api import Run
+from evsim.api import Run, Sample
 from evsim.counters import AttentionCounts, Counts, LayerCounts, NeuronCounts, SynapseCounts, unknown_row
 from evsim.energy import Profile, exact, load_profile, paper, place
 from evsim.energy.paper import NonSpike
+from evsim.manual import page
 from evsim.report.sharing import sharing_lines, with_sharing
 from evsim.report.tables import Column, Report, Table, Tone, count, energy, significant
 from evsim.workload import workload
 
-WHY = "exact: what happened; paper: its estimate from firing rates (docs/counting.md)"
+WHY = f"exact: counted; paper: estimated from firing rates ({page('counting')})"
 """The difference in one line."""
 
 MOST_SECTIONS = 20
@@ -119,7 +120,7 @@ def headline(run: Run, exact_mj: float) -> tuple[str, ...]:
     best = f"prediction: class {run.prediction}" + (f" ({names[0]})" if names[0] else "")
     top = "  ".join(f"{name or int(i)} {run.logits[i]:.3f}" for i, name in zip(order, names, strict=True))
     cost = f"{count(run.counts.sops)} SOPs, {energy(exact_mj)}, {fewer(run.counts)}"
-    return best, cost, f"top {len(order)} (logits): {top}", _input_line(run)
+    return best, cost, f"top {len(order)} (logits): {top}", _input_line(run), *_left_out(run)
 
 
 def fewer(counts: Counts) -> str:
@@ -267,8 +268,28 @@ def _both_settings(run: Run, profile: Profile) -> list[str]:
 
 def _input_line(run: Run) -> str:
     sample = run.sample
-    events = f", {sample.events:,} events" if sample.events is not None else ""
+    events = f", {fed_of(sample)}" if sample.events is not None else ""
     shape = list(sample.values.shape)
     return (
         f"{run.network.name} on {sample.path or 'an array'} ({sample.kind}{events}, input {shape}), T = {run.timesteps}"
     )
+
+
+def fed_of(sample: Sample) -> str:
+    """Return how many events the network was fed, and of how many of the file where these are more."""
+    fed = sample.events if sample.fed is None else sample.fed
+    whole = sample.events if sample.in_file is None else sample.in_file
+    return f"{fed:,} events" if fed == whole else f"{fed:,} of {whole:,} events"
+
+
+def left_out_of(sample: Sample) -> str:
+    """Return why events of the file were not fed to the network, and how many; "" where all were."""
+    reasons = [f"{number:,} {reason}" for reason, number in sample.left_out.items()]
+    if sample.fed is not None and sample.in_file is None:
+        reasons.append("the rest of the file, which was not read")
+    return ", ".join(reasons)
+
+
+def _left_out(run: Run) -> list[str]:
+    reasons = left_out_of(run.sample)
+    return [f"events left out: {reasons}"] if reasons else []

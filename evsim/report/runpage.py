@@ -15,6 +15,7 @@ from evsim.report.breakdown import energy_document
 from evsim.report.page import Page, Section, Tile, facts, html, items, pictures, table
 from evsim.report.pictures import strip, whole
 from evsim.report.reasons import reason
+from evsim.report.run import fed_of, left_out_of
 from evsim.spikesfile import attentions
 
 METHODS_SHOWN = ("paper", "exact", "counted-memory")
@@ -115,21 +116,29 @@ def _answer(run: Run) -> str:
     return f"class {run.prediction}" if name is None else name
 
 
+def _class(run: Run) -> str:
+    """Return which class the answer is, as its name may be a number too."""
+    every = f"0 to {len(run.logits) - 1:,}"
+    return f"of the classes {every}" if run.label(run.prediction) is None else f"class {run.prediction} (of {every})"
+
+
 def _tiles(run: Run, document: Mapping[str, Any]) -> list[Tile]:
     counts, totals = run.counts, document["totals"]
     done = totals["sops"] + totals["macs"]
     dense = sum(layer["dense_macs"] for layer in document["layers"])
     mine, theirs = totals["energy_mj"], totals["paper"]["energy_mj"]
     return [
-        Tile(_answer(run), "Prediction", f"class {run.prediction} of {len(run.logits):,}"),
+        Tile(_answer(run), "Prediction", _class(run)),
         Tile(joules(mine), "Energy, exact", f"{counts.sops:,} SOPs, {counts.macs:,} MACs"),
-        Tile(joules(theirs), "Energy, paper", f"{mine / theirs:.1%} of it is exact" if theirs else ""),
+        Tile(joules(theirs), "Energy, paper", f"the exact energy is {mine / theirs:.1%} of this" if theirs else ""),
         Tile(f"{dense / done:.1f} ×" if done else "none", "Fewer operations than dense", f"{dense:,} dense MACs"),
     ]
 
 
 def _fed(run: Run, kind: str) -> str:
-    events = "" if run.sample.events is None else f" of {run.sample.events:,} events"
+    reasons = left_out_of(run.sample)
+    events = "" if run.sample.events is None else f", made of {fed_of(run.sample)}"
+    events += f" (left out: {reasons})" if reasons else ""
     size = " x ".join(map(str, run.sample.values.shape))
     if kind == "image":
         return f"The image as the network takes it, {size}, shown before it is normalised."
