@@ -242,10 +242,10 @@ def simulate(
     network
         What runs.
     sample
-        From `read`; a file, which is read; or an array as `Simulator.run` takes it, in any form that NumPy knows, such
-        as a tensor of another library.
+        From `read`; a file, which is read; or array-like, such as a tensor of another library: frames [T, C, H, W] of
+        events, whole numbers, or an image [C, H, W] of real numbers, as `Simulator.run` takes them.
     timesteps, precision, schedule, threads
-        As `Simulator` takes them.
+        As `Simulator` takes them; T is that of the sample where it has one.
     record_spikes
         Whether to keep the spikes of every LIF layer.
     detail

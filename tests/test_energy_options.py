@@ -93,6 +93,9 @@ def test_texts_become_options():
     options = parsed(["leave_out=conv,lif", "hops=2"])
     assert options == Options(("conv", "lif"), hops=2.0)
     assert options.changed(hops=None) == Options(("conv", "lif"))
+    assert Options("attention") == Options(("attention",)), "one kind needs no list"
+    with pytest.raises(OptionError, match="`leave_out` takes conv, linear, attention, lif; got attn"):
+        Options(leave_out="attn")
 
 
 def test_the_command_line_names_options_as_it_takes_them(tmp_path, monkeypatch):

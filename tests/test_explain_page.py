@@ -20,7 +20,9 @@ from evsim.explain.document import document
 from evsim.explain.life import explain
 from evsim.explain.page import life_page
 from evsim.explain.reach import waves
+from evsim.explain.text import head
 from evsim.explain.why import way, why
+from evsim.quantizing.quantizer import quantize
 from evsim.report.plotting import chart_of
 
 drawn = pytest.mark.skipif(not DRAWN, reason=NO_EXTRA)
@@ -219,3 +221,19 @@ def test_chromium_shows_it(page, width, dark, tmp_path):
     assert outcome.returncode == 0, outcome.stderr
     assert re.search(r"<title>\[true,3\]", outcome.stdout)
     assert "CONSOLE" not in outcome.stderr
+
+
+def test_a_quantized_model_says_whose_run_it_is(life):
+    """Terminal, JSON and page of a quantized model say that its weights ran as floats; those of others say nothing."""
+    network = quantize(life.watched.network).network
+    other = explain(network, life.watched.run.sample, parse(NEURON, network))
+    says = "the model runs in int8; this is the run of its weights as floats, in float32"
+    assert says in "\n".join(head(other))
+    own = document(other)
+    assert own["note"].startswith(says)
+    assert (own["model"]["own_precision"], own["model"]["precision"]) == ("int8", "float32")
+    if DRAWN:
+        assert life_page(other).count(says[4:]) == 2, "under its name, and among the assumptions"
+    assert document(life)["note"] is None
+    assert document(life)["model"]["own_precision"] == "float32"
+    assert "the model runs in" not in "\n".join(head(life))

@@ -9,7 +9,9 @@ from typing import Any
 from evsim.document import SCHEMA
 from evsim.explain.life import Additions, Feed, Life, Step
 from evsim.explain.reach import Reach, Wave
+from evsim.explain.text import of_integers
 from evsim.explain.why import Cause, Place
+from evsim.quantized import chosen_precision
 from evsim.workload import workload
 
 
@@ -38,7 +40,9 @@ def document(
             "family": network.family,
             "timesteps": seen.timesteps,
             "precision": seen.simulator.dtype.name,
+            "own_precision": chosen_precision(network.quantization, None),
         },
+        "note": of_integers(life) or None,
         "input": {"path": sample.path, "kind": sample.kind, "shape": list(sample.values.shape)},
         "neuron": {
             "layer": address.layer,

@@ -13,7 +13,7 @@ from evsim.explain.address import named
 from evsim.explain.document import document
 from evsim.explain.life import Feed, Life, Step
 from evsim.explain.reach import Wave
-from evsim.explain.text import exactness, title_of
+from evsim.explain.text import exactness, of_integers, title_of
 from evsim.explain.why import Cause
 from evsim.report.page import MOST_SHOWN, Page, Section, Tile, facts, html, items, table
 from evsim.report.pages import versions
@@ -68,6 +68,8 @@ def life_page(
     ]
     source = sample.path or "an array"
     lead = f"{network.name} on {source}, {life.watched.timesteps} timesteps, {life.watched.simulator.dtype.name}"
+    if said := of_integers(life):
+        lead += f". {said[0].upper()}{said[1:]}."
     return html(Page(_name(life), lead, _tiles(life), sections, command, versions()))
 
 
@@ -264,6 +266,7 @@ def _assumptions(life: Life, notes: Sequence[str]) -> list[str]:
     return [
         f"Prices: {prices.name}, {prices.e_ac_pj:g} pJ per accumulate, {prices.e_mac_pj:g} pJ per multiply-accumulate.",
         "Sums that several neurons read stand with each of them, so costs of neurons do not add up.",
+        *([f"{said}."] if (said := of_integers(life)) else []),
         *notes,
     ]
 

@@ -57,6 +57,8 @@ def head(life: Life) -> Iterator[str]:
     name = named(seen.network, address.layer, address.channel, address.position)
     yield name
     yield f"of {seen.network.name} on {sample.path or 'an array'}, T = {seen.timesteps}, {precision}"
+    if said := of_integers(life):
+        yield said
     yield f"rule: {life.cell.rule}"
     if life.steps[0].emitted is None:
         yield "it emits its potential, no spikes"
@@ -143,6 +145,18 @@ def exactness(life: Life) -> str:
     if all(step.exact for step in life.steps):
         return "the additions give the engine's sums and potentials to the last bit"
     return "sums and potentials are the engine's; some additions differ from them in rounding"
+
+
+def of_integers(life: Life) -> str:
+    """Return what to know of the life of a neuron in a quantized model, whose own run is another one; "" of others."""
+    seen = life.watched
+    if seen.network.quantization is None:
+        return ""
+    own, shown = seen.network.quantization.weights, seen.simulator.dtype.name
+    return (
+        f"the model runs in {own}; this is the run of its weights as floats, in {shown}, where spikes may differ: "
+        "evsim diverge shows which"
+    )
 
 
 def _additions(life: Life, step: Step, top: int) -> Iterator[str]:
