@@ -244,8 +244,10 @@ def simulate(
     sample
         From `read`; a file, which is read; or array-like, such as a tensor of another library: frames [T, C, H, W] of
         events, whole numbers, or an image [C, H, W] of real numbers, as `Simulator.run` takes them.
-    timesteps, precision, schedule, threads
-        As `Simulator` takes them; T is that of the sample where it has one.
+    timesteps
+        T; by default the sample's, where `read` was told or the file decides, else the model's own.
+    precision, schedule, threads
+        As `Simulator` takes them.
     record_spikes
         Whether to keep the spikes of every LIF layer.
     detail
