@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "docs" / "_ext"), str(ROOT / "tests")]
 
-import numpy.typing  # noqa: E402
+from numpy import typing as npt  # noqa: E402
 
-numpy.typing.ArrayLike = type("array-like", (), {"__module__": "builtins"})
+npt.ArrayLike = type("array-like", (), {"__module__": "builtins"})
 """Signatures name it so; NumPy's own is a union of private types, which would be printed."""
 
 from evsim import __version__  # noqa: E402
