@@ -31,7 +31,7 @@ AXE = os.environ.get("EVSIM_AXE", "")
 class Outline(HTMLParser):
     """What a page holds: text, ids, addresses, tags that are left open."""
 
-    VOID = ("meta", "link", "img", "br", "rect", "path", "line", "image")
+    VOID = ("meta", "link", "img", "br", "rect", "path", "line", "image", "wbr")
 
     def __init__(self):
         super().__init__()

@@ -29,6 +29,9 @@ ROLES = {
 }  # fmt: skip
 """Beginnings of the tags of a table, and what each is."""
 
+BREAKS = re.compile(r"[._:@](?=\w)")
+"""Behind what the name of a neuron goes on in a second line, where a column is narrow."""
+
 WHOLE = 1e5
 """Numbers from here on are shown without decimals."""
 
@@ -216,7 +219,8 @@ def _cell(value: object, name: str, *, first: bool) -> str:
     else:
         text, number = "" if value is None else escape(str(value)), False
     if first and not number:
-        return f'<th scope="row">{text}</th>'
+        broken = BREAKS.sub(r"\g<0><wbr>", text)
+        return f'<th scope="row">{broken}</th>'
     told = f' data-name="{name}"' if name else ""
     return f'<td class="n"{told}>{text}</td>' if number else f"<td{told}>{text}</td>"
 
