@@ -61,7 +61,10 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_theme_options = {"top_of_page_buttons": []}
+html_theme_options = {
+    "top_of_page_buttons": [],
+    "light_css_variables": {"color-code-background": "#f4f5f7"},
+}
 pygments_style = "a11y-high-contrast-light"  # of accessible-pygments, which comes with furo
 pygments_dark_style = "a11y-high-contrast-dark"
 

@@ -1,7 +1,7 @@
 """Colours of a console block: ``$ `` begins a command, all else is output.
 
-Pygments' own lexer takes a line ``(too narrow for: ...)`` for the prompt of a virtual environment, and ``%`` or ``#`` for
-that of other shells.
+Pygments' own lexer takes a line ``(too narrow for: ...)`` for the prompt of a virtual environment, and ``%`` or ``#``
+for that of other shells.
 """
 
 from __future__ import annotations

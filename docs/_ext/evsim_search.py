@@ -18,6 +18,8 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 WORDS = re.compile(r"<!-- search: (.*?) -->", re.DOTALL)
+APART = (nodes.section, nodes.title, addnodes.glossary, addnodes.desc)
+"""What a section holds that is an entry of its own, or its title."""
 Entry = tuple[str, str, str, str, str]
 """Page, title, anchor, text, and the words under which it is looked for beside."""
 
@@ -30,7 +32,7 @@ def entries(app: Sphinx) -> Iterator[Entry]:
         for section in doctree.findall(nodes.section):
             title = section.next_node(nodes.title).astext()
             anchor = "" if title == whole else f"#{section['ids'][0]}"
-            rest = [child for child in section.children if not isinstance(child, nodes.section | nodes.title)]
+            rest = [child for child in section.children if not isinstance(child, APART)]
             yield page, title if title == whole else f"{whole} > {title}", anchor, _text(rest), _words(rest)
         for item in doctree.findall(nodes.definition_list_item):
             terms = [child for child in item.children if isinstance(child, nodes.term)]
