@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -111,7 +112,8 @@ class Session:
     def hold(self, check: Check) -> None:
         """Compute numbers of the prose, and hold them against what it says."""
         expression, _, share = check.expression.partition("±")
-        names = {"j": self._json, "at": _at, "out": self._out, "np": np, "evsim": evsim} | self.names
+        names = {"j": self._json, "at": _at, "out": self._out, "code": _code, "makefile": _makefile}
+        names |= {"np": np, "evsim": evsim} | self.names
         try:
             values = eval(expression, names)  # noqa: S307 - the project's own page
             values = values if isinstance(values, tuple | list) else (values,)
@@ -223,6 +225,17 @@ class Session:
 def _at(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """Return the entry of a list in JSON that a name or a model names."""
     return next(entry for entry in entries if name in (entry.get("name"), entry.get("model")))
+
+
+def _code(name: str) -> Any:
+    """Return a constant of the code: ``evsim.module.NAME``."""
+    module, _, constant = name.rpartition(".")
+    return getattr(import_module(module), constant)
+
+
+def _makefile(name: str) -> int:
+    """Return the number that a variable of the Makefile has by default."""
+    return int(re.search(rf"^{name} \?= (\d+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[1])
 
 
 class _Tee(io.StringIO):
