@@ -40,6 +40,8 @@ TIMES = "x3"
 TORCH = "block_of_the_page.py"
 COPIES = {"model.h5": "model.h5", "dvs_sample.aedat": "dvs_sample.aedat", "recording.aedat": "dvs_sample.aedat"}
 """What lies in the folder of a page, beside what ``evsim demo --save demo-out`` writes."""
+FOLLOWED = ("docs/index.md", "docs/quickstart.md", "docs/howto/", "docs/tutorials/")
+"""Pages that are followed in an empty folder."""
 SHELL = re.compile(r"[|<>;&$*`(){}\n\\]")
 
 
@@ -276,14 +278,15 @@ def _inside(action: Callable[[], object], *, terminal: bool = False) -> Printed:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """Make the folder of a page the current one: the demo's files, and the data of the tests to look at."""
+def scratch(*, empty: bool = False) -> Iterator[Path]:
+    """Make the folder of a page the current one: the demo's files unless it is empty, and the tests of the checkout."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        demo.save(folder / "demo-out")
-        for own, file in COPIES.items():
-            shutil.copy(folder / "demo-out" / file, folder / own)
+        if not empty:
+            demo.save(folder / "demo-out")
+            for own, file in COPIES.items():
+                shutil.copy(folder / "demo-out" / file, folder / own)
 
         (folder / "tests").symlink_to(ROOT / "tests")
         os.chdir(folder)
@@ -294,7 +297,12 @@ def scratch() -> Iterator[Path]:
             os.chdir(before)
 
 
-def run(text: str, *, slow: bool = False) -> Session:
+def followed(page: str) -> bool:
+    """Tell whether readers follow a page from its first line: what it needs, it makes."""
+    return page.startswith(FOLLOWED)
+
+
+def run(text: str, *, slow: bool = False, empty: bool = False) -> Session:
     """Run a page.
 
     Parameters
@@ -303,8 +311,10 @@ def run(text: str, *, slow: bool = False) -> Session:
         The page.
     slow
         Whether blocks run that are left to the nightly.
+    empty
+        Whether its folder is that of a reader who begins there.
     """
-    with scratch() as folder:
+    with scratch(empty=empty) as folder:
         session = Session(folder, slow=slow)
         for block in blocks(text):
             session.take(block)
@@ -342,7 +352,7 @@ def main() -> int:
     failed = 0
     for page in options.pages:
         text = page.read_text(encoding="utf-8")
-        session = run(text, slow=options.all)
+        session = run(text, slow=options.all, empty=followed(os.path.relpath(page, ROOT)))
         for fault in session.faults:
             print(f"{page}: {fault}\n")
         print(f"{page}: {len(session.ran)} blocks ran, {len(session.faults)} differ")
