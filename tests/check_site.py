@@ -105,7 +105,10 @@ def looked_at(width: int) -> list[str]:
     """Return which pages are wider than a window, or fail in it: dark on a phone, light on a desk."""
     faults = []
     for page in KINDS[width]:
-        with tempfile.TemporaryDirectory() as folder, Browser(Path(folder), width, 900, dark=width < 600) as browser:
+        with (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+            Browser(Path(folder), width, 900, dark=width < 600) as browser,
+        ):
             browser.open(SITE / page, "document.readyState == 'complete'")
             if (wide := browser.evaluate("document.documentElement.scrollWidth")) > width:
                 faults.append(f"{page}: {wide} pixels wide in a window of {width}")
@@ -118,7 +121,7 @@ def looked_at(width: int) -> list[str]:
 def searched() -> list[str]:
     """Return which questions do not lead to the page that answers them."""
     faults = []
-    with tempfile.TemporaryDirectory() as folder, Browser(Path(folder)) as browser:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Browser(Path(folder)) as browser:
         url = f"{(SITE / 'search.html').as_uri()}?q={urllib.parse.quote('firing rate')}"
         browser.send("Page.navigate", url=url)
         browser.wait("document.querySelectorAll('#search-results li a').length == 25", 60)
