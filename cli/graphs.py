@@ -28,7 +28,7 @@ PARAMETERS = (
     _one("readout", "of the output over time: sum, max or last [default: sum]", "RULE"),
     _one("input_kind", "events (counts) or frames (real values) [default: events]", "KIND"),
     _one("sensor", "of recordings, where the graph has no space, e.g. 34x34", "WxH"),
-    _one("polarity", "channels without space: first, last or merged [default: first]", "ORDER"),
+    _one("polarity", "where polarity stands, if pixels become channels: first, last, merged [default: first]", "ORDER"),
     _one("crop", "part of the sensor that is read, e.g. 34x34+10+20", "WxH+X+Y"),
 )
 

@@ -16,12 +16,20 @@ FITS = "a sensor larger than the model's input: error, crop or bin"
 
 RECORDING = (
     shared("orientation", str | None, option(f"{AXES} [default: spikingjelly]", READING, metavar="NAME")),
-    shared("layout", str | None, option("of AEDAT 2.0 that names no chip: dvs128 or davis", READING, metavar="NAME")),
+    shared(
+        "layout",
+        str | None,
+        option("the camera, if an AEDAT 2.0 file does not name it: dvs128 or davis", READING, metavar="NAME"),
+    ),
     shared("sensor", str | None, option("sensor size in pixels, e.g. 346x260", READING, metavar="WxH")),
     shared("start", str | None, option(f"first time ({TIMES}; as stored) or event (1000ev)", READING, metavar="TIME")),
     shared("stop", str | None, option("time or event before which to stop", READING, metavar="TIME")),
-    shared("trial", int | None, option("trial of a DVS128 Gesture label csv, from 1", READING)),
-    shared("trials", str | None, option("that csv [default: RECORDING_labels.csv]", READING, metavar="FILE")),
+    shared("trial", int | None, option("which trial of a DVS128 Gesture recording to read, from 1", READING)),
+    shared(
+        "trials",
+        str | None,
+        option("table of the trials: class, start, end [default: RECORDING_labels.csv]", READING, metavar="FILE"),
+    ),
     shared("allow_truncated", bool, option("read the whole events of a cut file", READING, "--allow-truncated"), False),
     shared(
         "honour_validity", bool, option("drop events of AEDAT 3.1 marked invalid", READING, "--honour-validity"), False
@@ -46,7 +54,7 @@ FRAMES = (
     shared(
         "polarity",
         str | None,
-        option("channels of a model without space: first, last or merged", READING, metavar="ORDER"),
+        option("where polarity stands, if pixels become channels: first, last or merged", READING, metavar="ORDER"),
     ),
     shared("sample", int | None, option("which sample of a file of spike trains, from 0", READING)),
     shared("fit", str | None, option(f"{FITS} [default: error]", READING, metavar="RULE")),

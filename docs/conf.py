@@ -19,8 +19,9 @@ from evsim import __version__  # noqa: E402
 project = "evsim"
 author = "The evsim authors"
 LAST = ROOT / ".ci" / "nightly.last"
-nightly = LAST.read_text(encoding="utf-8").splitlines()[0] if LAST.exists() else "never ran here"
-copyright = f"the evsim authors, MIT. Long commands and timings of these pages ran last: {nightly}"  # noqa: A001
+nightly = LAST.read_text(encoding="utf-8").splitlines()[0] if LAST.exists() else ""
+ran = f" Long commands and timings of these pages ran last: {nightly}" if nightly else ""
+copyright = f"the evsim authors, MIT.{ran}"  # noqa: A001
 version = release = __version__
 language = "en"
 html_title = f"evsim {release}"
@@ -32,6 +33,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "evsim_commands",
+    "evsim_console",
     "evsim_figure",
     "evsim_search",
 ]
@@ -64,9 +66,12 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_theme_options = {"top_of_page_buttons": []}
-pygments_style = "friendly"
-pygments_dark_style = "github-dark"
+html_theme_options = {
+    "top_of_page_buttons": [],
+    "light_css_variables": {"color-code-background": "#f4f5f7"},
+}
+pygments_style = "a11y-high-contrast-light"  # of accessible-pygments, which comes with furo
+pygments_dark_style = "a11y-high-contrast-dark"
 
 
 class _NoPageYet(logging.Filter):

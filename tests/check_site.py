@@ -16,17 +16,67 @@ from browser import CHROMIUM, Browser
 
 SITE = Path(__file__).resolve().parents[1] / "build" / "site"
 KINDS = {
-    390: ("index.html", "reference/commands/run.html", "reference/python.html", "audit.html", "performance.html"),
-    1280: ("index.html", "published-numbers.html", "search.html"),
-}
+    390: ("index.html", "reference/commands/run.html", "reference/python.html", "audit.html", "performance.html",
+          "howto/your-nir-graph.html"),
+    1280: ("index.html", "published-numbers.html", "search.html", "howto/your-nir-graph.html", "howto/your-family.html",
+           "tutorials/1-one-spike-to-one-joule.html", "tutorials/2-when-sparse-is-cheap.html"),
+}  # fmt: skip
 """Pages of each kind, by the width at which they are looked at."""
 QUESTIONS = {
-    "convert my checkpoint": ("reference/commands/convert", "checkpoints", "howto/"),
-    "why is exact lower than paper": ("counting", "published-numbers", "tutorials/"),
-    "what is a SOP": ("glossary", "counting", "profiles", "tutorials/"),
-    "resume an interrupted evaluation": ("reference/commands/eval", "evaluation", "howto/"),
+    "what is a SOP": "glossary.html#term-synaptic-operation",
+    "SOP": "glossary.html#term-synaptic-operation",
+    "what is a multiply-accumulate": "glossary.html#term-MAC",
+    "time step": "glossary.html#term-timestep",
+    "firing rate": "glossary.html#term-firing-rate",
+    "what is spike-driven": "glossary.html#term-spike-driven",
+    "install": "quickstart.html#install",
+    "convert my checkpoint": "howto/your-checkpoint.html",
+    "image_size": "howto/your-checkpoint.html",
+    "snntorch model": "howto/your-pytorch-model.html",
+    "NIR": "howto/your-nir-graph.html",
+    "add a model family": "howto/your-family.html",
+    "dataset": "howto/your-data-set.html",
+    "my own data set": "howto/your-data-set.html",
+    "resume an interrupted evaluation": "howto/your-data-set.html",
+    "slurm": "howto/on-slurm.html",
+    "out of memory": "howto/out-of-memory.html",
+    "prophesee raw file": "howto/camera-recording.html",
+    "prices of my chip": "howto/your-chip.html",
+    "compare two models": "howto/compare-two-models.html",
+    "LaTeX table": "howto/figures-for-a-paper.html",
+    "quantize int8 accuracy": "quantization.html",
+    "why is exact lower than paper": "counting.html",
+    "is my network spike-driven": "audit.html",
+    "what can a malicious pickle do": "security.html",
+    "how fast is evsim": "performance.html",
 }
-"""What newcomers type, and the pages of which one must be among the first three."""
+"""What newcomers type, and how the address of the first answer begins."""
+LEAST = 4.5
+"""Contrast of a letter with what lies behind it (WCAG 2.2, AA)."""
+COLOURS = """
+(() => {
+  const parts = (colour) => (colour.match(/[\\d.]+/g) ?? []).map(Number);
+  const light = (colour) => parts(colour).slice(0, 3).map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = getComputedStyle(e).backgroundColor;
+      if ((parts(colour)[3] ?? 1) > 0) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const faint = {};
+  document.querySelectorAll(".highlight span, .highlight pre, .content p, .content code, footer").forEach((element) => {
+    if (!element.textContent.trim()) return;
+    const two = [light(getComputedStyle(element).color), light(behind(element))].sort((a, b) => b - a);
+    const contrast = (two[0] + 0.05) / (two[1] + 0.05);
+    if (contrast < LEAST) faint[`${element.tagName}.${element.className}`] = contrast.toFixed(2);
+  });
+  return JSON.stringify(faint);
+})()
+""".replace("LEAST", str(LEAST))
+"""Which elements of a page, by tag and class, are too faint."""
 FETCHED = re.compile(
     r"""(?:src|data-src)=["']https?:|<link[^>]+href=["']https?:|url\(["']?https?:|@import ["']?https?:"""
 )
@@ -55,28 +105,37 @@ def looked_at(width: int) -> list[str]:
     """Return which pages are wider than a window, or fail in it: dark on a phone, light on a desk."""
     faults = []
     for page in KINDS[width]:
-        with tempfile.TemporaryDirectory() as folder, Browser(Path(folder), width, 900, dark=width < 600) as browser:
+        with (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+            Browser(Path(folder), width, 900, dark=width < 600) as browser,
+        ):
             browser.open(SITE / page, "document.readyState == 'complete'")
             if (wide := browser.evaluate("document.documentElement.scrollWidth")) > width:
                 faults.append(f"{page}: {wide} pixels wide in a window of {width}")
             faults += [f"{page}: {error.get('text')}" for error in browser.errors]
+            faint = json.loads(browser.evaluate(COLOURS))
+            faults += [f"{page}: {what} has a contrast of {contrast}" for what, contrast in faint.items()]
     return faults
 
 
 def searched() -> list[str]:
-    """Return which questions do not lead to a page that answers them."""
+    """Return which questions do not lead to the page that answers them."""
     faults = []
-    with tempfile.TemporaryDirectory() as folder, Browser(Path(folder)) as browser:
-        for question, pages in QUESTIONS.items():
-            url = f"{(SITE / 'search.html').as_uri()}?q={urllib.parse.quote(question)}"
-            browser.send("Page.navigate", url=url)
-            browser.wait("document.querySelectorAll('#search-results li a').length > 2", 60)
-            links = (
-                "[...document.querySelectorAll('#search-results li a')].slice(0, 3).map(a => a.getAttribute('href'))"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Browser(Path(folder)) as browser:
+        url = f"{(SITE / 'search.html').as_uri()}?q={urllib.parse.quote('firing rate')}"
+        browser.send("Page.navigate", url=url)
+        browser.wait("document.querySelectorAll('#search-results li a').length == 25", 60)
+        browser.wait("document.querySelector('.search-summary').innerText", 60)
+        told = browser.evaluate("document.querySelector('.search-summary').innerText")
+        if not re.fullmatch(r"The first 25 of \d+ places, the best first\.", told):
+            faults.append(f"search: it says {told!r} of more places than it shows")
+        for question, page in QUESTIONS.items():
+            answers = (
+                f"Search._performSearch({json.dumps(question)}).slice(-3).reverse().map(r => r[0] + '.html' + r[2])"
             )
-            first = json.loads(browser.evaluate(f"JSON.stringify({links})"))
-            if not any(link.startswith(pages) for link in first):
-                faults.append(f"search for {question!r}: {', '.join(first)}; none of {', '.join(pages)}")
+            first = json.loads(browser.evaluate(f"JSON.stringify({answers})"))
+            if not first or not first[0].startswith(page):
+                faults.append(f"search for {question!r}: {', '.join(first) or 'nothing'}; not {page} first")
     return faults
 
 

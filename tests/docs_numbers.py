@@ -32,6 +32,7 @@ NAMES = re.compile(
     r"(?:Python|NumPy|Numba|SciPy|PyTorch|torch|torchvision|AEDAT|SpikingJelly|snnTorch|Norse|sinabs|Norse|Vega-Lite"
     r"|vl-convert|schema|Schema|CC BY|Zen|EVT|EPYC|version|VGG|ResNet|CIFAR|Chromium|Intel|family/model)[ -]"
     r"[\d./+a-z]*\d(?:, \d\.\d)*|\d+ (?:nm|bits?|KiB|MB|GB)\b"
+    r"|MATLAB \d and \d\.\d"
     r"|arXiv \d{4}\.\d{5}|\d+ ?[x×] ?\d+(?: ?[x×] ?\d+)*|\b\d{4}\.\d{5}\b|\d+(?:\.\d+){2,}|(?:19|20)\d\d(?=[\s).,;:-])"
 )
 HIDDEN = re.compile(r"`[^`]*`|\]\([^)]*\)|https?://\S+|<!--.*?-->|\{[\w:-]+\}", re.DOTALL)

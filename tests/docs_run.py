@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -39,6 +40,8 @@ TIMES = "x3"
 TORCH = "block_of_the_page.py"
 COPIES = {"model.h5": "model.h5", "dvs_sample.aedat": "dvs_sample.aedat", "recording.aedat": "dvs_sample.aedat"}
 """What lies in the folder of a page, beside what ``evsim demo --save demo-out`` writes."""
+FOLLOWED = ("docs/index.md", "docs/quickstart.md", "docs/howto/", "docs/tutorials/")
+"""Pages that are followed in an empty folder."""
 SHELL = re.compile(r"[|<>;&$*`(){}\n\\]")
 
 
@@ -111,7 +114,8 @@ class Session:
     def hold(self, check: Check) -> None:
         """Compute numbers of the prose, and hold them against what it says."""
         expression, _, share = check.expression.partition("±")
-        names = {"j": self._json, "at": _at, "out": self._out, "np": np, "evsim": evsim} | self.names
+        names = {"j": self._json, "at": _at, "out": self._out, "code": _code, "makefile": _makefile}
+        names |= {"np": np, "evsim": evsim} | self.names
         try:
             values = eval(expression, names)  # noqa: S307 - the project's own page
             values = values if isinstance(values, tuple | list) else (values,)
@@ -225,6 +229,17 @@ def _at(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return next(entry for entry in entries if name in (entry.get("name"), entry.get("model")))
 
 
+def _code(name: str) -> Any:
+    """Return a constant of the code: ``evsim.module.NAME``."""
+    module, _, constant = name.rpartition(".")
+    return getattr(import_module(module), constant)
+
+
+def _makefile(name: str) -> int:
+    """Return the number that a variable of the Makefile has by default."""
+    return int(re.search(rf"^{name} \?= (\d+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[1])
+
+
 class _Tee(io.StringIO):
     """Keeps what is written, and gives it to another too."""
 
@@ -263,14 +278,15 @@ def _inside(action: Callable[[], object], *, terminal: bool = False) -> Printed:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """Make the folder of a page the current one: the demo's files, and the data of the tests to look at."""
+def scratch(*, empty: bool = False) -> Iterator[Path]:
+    """Make the folder of a page the current one: the demo's files unless it is empty, and the tests of the checkout."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        demo.save(folder / "demo-out")
-        for own, file in COPIES.items():
-            shutil.copy(folder / "demo-out" / file, folder / own)
+        if not empty:
+            demo.save(folder / "demo-out")
+            for own, file in COPIES.items():
+                shutil.copy(folder / "demo-out" / file, folder / own)
 
         (folder / "tests").symlink_to(ROOT / "tests")
         os.chdir(folder)
@@ -281,7 +297,12 @@ def scratch() -> Iterator[Path]:
             os.chdir(before)
 
 
-def run(text: str, *, slow: bool = False) -> Session:
+def followed(page: str) -> bool:
+    """Tell whether readers follow a page from its first line: what it needs, it makes."""
+    return page.startswith(FOLLOWED)
+
+
+def run(text: str, *, slow: bool = False, empty: bool = False) -> Session:
     """Run a page.
 
     Parameters
@@ -290,8 +311,10 @@ def run(text: str, *, slow: bool = False) -> Session:
         The page.
     slow
         Whether blocks run that are left to the nightly.
+    empty
+        Whether its folder is that of a reader who begins there.
     """
-    with scratch() as folder:
+    with scratch(empty=empty) as folder:
         session = Session(folder, slow=slow)
         for block in blocks(text):
             session.take(block)
@@ -329,7 +352,7 @@ def main() -> int:
     failed = 0
     for page in options.pages:
         text = page.read_text(encoding="utf-8")
-        session = run(text, slow=options.all)
+        session = run(text, slow=options.all, empty=followed(os.path.relpath(page, ROOT)))
         for fault in session.faults:
             print(f"{page}: {fault}\n")
         print(f"{page}: {len(session.ran)} blocks ran, {len(session.faults)} differ")

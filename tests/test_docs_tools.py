@@ -181,6 +181,8 @@ def test_a_page_is_one_session():
         ("'''{evsim-figure} true -o none.svg\n:alt: a\n'''", "no file none.svg"),
         ("It is 4.<!-- is: 2 + 3 -->", "4, but 2 + 3 is"),
         ("It is 4.<!-- is: unknown -->", "NameError"),
+        ('It is 4.<!-- is: code("evsim.events.summary.HOT_LEAST") -->', "is (50,)"),
+        ('It is 4.<!-- is: makefile("FAULTS") -->', "is (50,)"),
     ],
 )
 def test_what_differs_is_told(text, fault):
