@@ -14,7 +14,6 @@ from evsim.energy import METHODS, charge, profile_names
 from evsim.engine import Simulator
 from evsim.errors import NetworkError, OptionError, ProfileError, RecordingError
 from evsim.inputspec import InputSpec
-from evsim.needs import needs
 from evsim.network import LARGEST_COUNT, Network, largest_integers, oldest_schema
 from evsim.primitives import (
     LIF,
@@ -203,7 +202,6 @@ def test_the_largest_integers_round_a_cycle_are_known_or_have_no_bound():
     assert largest_integers(spiking, 5) == {"input": 5, "s": 6}
     growing = network(Delay("d", ("s",)), Add("s", ("input", "d")), TimeMean("mean", ("s",)))
     assert largest_integers(growing, 5) == {"input": 5, "d": LARGEST_COUNT + 1, "s": LARGEST_COUNT + 1}
-    assert needs(growing).maps > needs(spiking).maps
 
 
 def test_a_cycle_is_saved_and_loaded(tmp_path):
