@@ -16,7 +16,7 @@ NUMPY_TESTS ?= $(KERNEL_TESTS) tests/test_exactness.py tests/test_spikformer.py 
 CPU_TESTS ?= $(NUMPY_TESTS) tests/test_json.py
 AVX2 = NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2
 
-.PHONY: demo test lint accuracy accuracy-integers wheel check-wheel sbom lock audit test-lowest test-newest \
+.PHONY: demo test test-compiled test-plain lint accuracy accuracy-integers wheel check-wheel sbom lock audit test-lowest test-newest \
 	test-numpy-versions test-avx2 test-aarch64 test-opponents test-boundscheck test-faults test-reach test-reach-short fuzz \
 	fuzz-figures fuzz-guided test-networks bench bench-quick bench-avx2 bench-eval experiments docs check-site docs-slow clean
 
@@ -39,8 +39,17 @@ demo: $(BIN)/.installed
 	$(BIN)/evsim demo --save demo-out
 	$(BIN)/evsim demo
 
-test: $(BIN)/.dev
-	$(BIN)/python -m pytest
+# processes that share the tests: each starts with a half of the files; `make PROCESSES=0 test` runs all in one
+PROCESSES ?= 2
+SPREAD = -n $(PROCESSES) --dist worksteal
+
+test: test-compiled test-plain
+
+test-compiled: $(BIN)/.dev
+	$(BIN)/python -m pytest $(SPREAD)
+
+# kernels as plain Python, without JIT
+test-plain: $(BIN)/.dev
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(KERNEL_TESTS)
 
 # converters/ and cli/ are evsim.converters and evsim.cli once installed: types and floors are checked on such a copy;
@@ -126,10 +135,10 @@ build/newest/bin/.ready: pyproject.toml $(BIN)/.dev
 	touch $@
 
 test-lowest: build/lowest/bin/.ready
-	NUMBA_CACHE_DIR=build/cache/lowest build/lowest/bin/python -m pytest
+	NUMBA_CACHE_DIR=build/cache/lowest build/lowest/bin/python -m pytest $(SPREAD)
 
 test-newest: build/newest/bin/.ready
-	NUMBA_CACHE_DIR=build/cache/newest build/newest/bin/python -m pytest
+	NUMBA_CACHE_DIR=build/cache/newest build/newest/bin/python -m pytest $(SPREAD)
 
 test-numpy-versions: build/lowest/bin/.ready build/newest/bin/.ready
 	NUMBA_CACHE_DIR=build/cache/lowest build/lowest/bin/python -m pytest $(NUMPY_TESTS)
@@ -148,7 +157,7 @@ test-aarch64: wheel
 # each index of a kernel, and each address of an intrinsic (EVSIM_CHECKED), is compared with its array
 CHECKED_TESTS ?=
 test-boundscheck: $(BIN)/.dev
-	EVSIM_CHECKED=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/cache/boundscheck $(BIN)/python -m pytest $(CHECKED_TESTS)
+	EVSIM_CHECKED=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/cache/boundscheck $(BIN)/python -m pytest $(SPREAD) $(CHECKED_TESTS)
 
 # every reader on damaged files that were not tried yet; the state is tests/data/fuzz/figures.json, and the table in
 # docs/security.md is written anew: `make fuzz-figures` prints it

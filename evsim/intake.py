@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 from evsim.errors import EvsimError, NetworkError, OptionError, RecordingError
 from evsim.geometry import Geometry
 from evsim.inputspec import LARGEST_TIMESTEPS
-from evsim.network import Network
+from evsim.network import LARGEST_COUNT, Network, largest_integers
 from evsim.spikes import IntegerMap, Packet, RealMap
 from evsim.workload import rows
-
-LARGEST_COUNT = 2**31 - 1
-"""Largest integer on an edge of the network: event counts, and sums of them, are int32."""
 
 LARGEST_FIXED = 2**15
 """Magnitude that the numbers of an integer network's image stay below."""
@@ -177,28 +174,6 @@ def _attended(size: Geometry, q: int, k: int, v: int) -> int:
     width = size.value_dim or size.head_dim
     first = size.tokens * size.head_dim * max(k * v * width, q * k * size.tokens)
     return first + q * k * v * size.tokens**2 * size.head_dim * width
-
-
-MOST_ROUNDS = 100
-"""Ways round the cycles of a network until the largest integers are known; those that still grow have no bound."""
-
-
-def largest_integers(network: Network, count: int) -> dict[str, int]:
-    """Return, for each node that emits integers, the largest that it can emit where the input holds up to `count`."""
-    bounds: dict[str, int] = {}
-    for _ in range(MOST_ROUNDS if network.closing else 1):
-        before = dict(bounds)
-        for node in network.nodes:
-            if network.shapes[node.name].kind == "integers":
-                sources = tuple(bounds.get(name, 1) for name in node.inputs)  # spikes are at most 1
-                shapes = tuple(network.shapes[name] for name in node.inputs)
-                bounds[node.name] = node.largest(sources, shapes) if sources else count
-        if bounds == before or max(bounds.values(), default=0) > LARGEST_COUNT:
-            return bounds
-    if network.closing:
-        rising = [name for name in bounds if bounds[name] != before[name]]
-        bounds |= dict.fromkeys(rising, LARGEST_COUNT + 1)
-    return bounds
 
 
 def check_timesteps(timesteps: int) -> None:

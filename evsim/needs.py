@@ -23,7 +23,7 @@ from evsim.kernels.quads import LISTS, QUAD
 from evsim.kernels.vector import BLOCK, padded
 from evsim.layers.plan import Group, groups
 from evsim.layers.synapses import JOINED_CHANNELS, SUMS_BYTES
-from evsim.network import Network
+from evsim.network import LARGEST_COUNT, Network, largest_integers
 from evsim.observers import TOGETHER
 from evsim.primitives import (
     LIF,
@@ -63,9 +63,6 @@ COPYING = (
     Neuron, Scale, Concatenate, Slice, Delay, MultiSpike, AveragePool, AdaptiveAveragePool, SumPool,
 )  # fmt: skip
 """What works on copies of its inputs as numbers."""
-MOST = 2**31 - 1
-"""Largest integer on the way."""
-
 ITEMS = {"float32": 4, "float64": 8, "int8": 4, "int16": 4}
 """Bytes of a real value on its way, by precision."""
 
@@ -251,7 +248,8 @@ class _Measure:
 
     def maps(self) -> tuple[int, str]:
         """Return the most that is alive at the same time, and where."""
-        static, planes = self._static_nodes(), self._planes()
+        static, bounds = self._static_nodes(), largest_integers(self.network, LARGEST_COUNT)
+        planes = {name: min(bound, LARGEST_COUNT).bit_length() for name, bound in bounds.items()}  # of integers, bits
         planned = groups(self.network, self.streaming, apart=self.apart)
         last_read = {name: rank for rank, group in enumerate(planned) for name in group.sources}
         ends: dict[int, int] = {}
@@ -366,17 +364,6 @@ class _Measure:
 
     def _real(self, shape: Shape, steps: int) -> int:
         return self.item * steps * shape.positions * padded(shape.channels)
-
-    def _planes(self) -> dict[str, int]:
-        """Return how many bits the integers of each node can have."""
-        bounds: dict[str, int] = {}
-        for node in self.network.nodes:
-            if self.network.shapes[node.name].kind == "integers":
-                later = {name: MOST for name in node.inputs if self.network.shapes[name].kind == "integers"}
-                sources = tuple(bounds.get(name, later.get(name, 1)) for name in node.inputs)
-                shapes = tuple(self.network.shapes[name] for name in node.inputs)
-                bounds[node.name] = min(node.largest(sources, shapes) if sources else MOST, MOST)
-        return {name: bound.bit_length() for name, bound in bounds.items()}
 
     def _map(self, shape: Shape, steps: int, planes: int = 1) -> int:
         """Return the bytes of a map of `steps` timesteps, with its lists where layers may ask for some."""

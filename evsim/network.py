@@ -40,13 +40,19 @@ from evsim.primitives.order import inferred
 from evsim.quantized import Quantization
 
 __all__ = [
-    "INPUT_KINDS", "LIF", "NODE_TYPES", "Add", "Conv2d", "Input", "Kind", "Layout", "Linear", "MaxPool", "Network",
-    "Node", "Order", "Origin", "Shape", "SpikingSelfAttention", "TimeMean", "TokenMean", "attributes", "oldest_schema",
-    "units_of",
+    "INPUT_KINDS", "LARGEST_COUNT", "LIF", "NODE_TYPES", "Add", "Conv2d", "Input", "Kind", "Layout", "Linear",
+    "MaxPool", "Network", "Node", "Order", "Origin", "Shape", "SpikingSelfAttention", "TimeMean", "TokenMean",
+    "attributes", "largest_integers", "oldest_schema", "units_of",
 ]  # fmt: skip
 
 INPUT_KINDS: dict[str, Kind] = {"image": "real", "events": "integers", "frames": "real"}
 """What the `Input` of each kind of model emits."""
+
+LARGEST_COUNT = 2**31 - 1
+"""Largest integer on an edge of the network: event counts, and sums of them, are int32."""
+
+MOST_ROUNDS = 100
+"""Ways round the cycles of a network until the largest integers are known; those that still grow have no bound."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +269,28 @@ def units_of(nodes: Sequence[Node], shapes: Mapping[str, Shape]) -> dict[str, fl
     """Return what 1 stands for of the integers that layers with weights read, by layer, where that is not 1."""
     layers = (node for node in nodes if isinstance(node, Conv2d | Linear))
     return {node.name: shapes[node.inputs[0]].unit for node in layers if shapes[node.inputs[0]].unit != 1.0}
+
+
+def largest_integers(network: Network, count: int) -> dict[str, int]:
+    """Return, for each node that emits integers, the largest that it can emit where the input holds up to `count`.
+
+    Round a cycle, what exceeds `LARGEST_COUNT`, or grows without a bound, is told as one above it.
+    """
+    bounds: dict[str, int] = {}
+    rounds = MOST_ROUNDS if network.closing else 1
+    for _ in range(rounds):
+        before = dict(bounds)
+        for node in network.nodes:
+            if network.shapes[node.name].kind == "integers":
+                sources = tuple(bounds.get(name, 1) for name in node.inputs)  # spikes are at most 1
+                shapes = tuple(network.shapes[name] for name in node.inputs)
+                bound = node.largest(sources, shapes) if sources else count
+                bounds[node.name] = min(bound, LARGEST_COUNT + 1) if rounds > 1 else bound
+        if bounds == before:
+            return bounds
+    if network.closing:
+        bounds |= {name: LARGEST_COUNT + 1 for name in bounds if bounds[name] != before[name]}
+    return bounds
 
 
 def attributes(node: Node) -> dict[str, object]:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evsim.errors import NetworkError, OptionError
 from evsim.primitives import LIF, Shape
+from evsim.primitives.neurons import logistic
 
 __all__ = [
     "INPUT_FRACTION", "LARGEST_INPUT", "MOST_FRACTION", "RATE_BITS", "WEIGHTS", "Dequantized", "IntegerLayer",
@@ -186,8 +187,7 @@ def rate_of(node: LIF, weights: Mapping[str, NDArray[np.floating]]) -> int:
         Their parameters by name: w, where they are `parametric`.
     """
     if node.parametric:
-        w = min(max(float(weights["w"][0]), -40.0), 40.0)  # beyond, it is 0 or 1 in 15 bits
-        rate = 1.0 / (1.0 + math.exp(-w))
+        rate = logistic(float(weights["w"][0]))
         return round(math.ldexp(rate if node.decay_input else 1.0 - rate, RATE_BITS))
     return math.ceil(2**RATE_BITS / node.tau) if node.decay_input else round(math.ldexp(node.decay, RATE_BITS))
 

@@ -52,7 +52,8 @@ def use(wheel: Path, python: Path, folder: Path) -> str:
 
     run(python, "-m", "venv", folder)
     binaries = folder / ("Scripts" if sys.platform == "win32" else "bin")
-    run(binaries / "python", "-m", "pip", "install", "--quiet", wheel)
+    # few of its modules are imported: those are compiled then
+    run(binaries / "python", "-m", "pip", "install", "--quiet", "--no-compile", wheel)
     run(binaries / "python", "-m", "pip", "check")
     freeze = run(binaries / "python", "-m", "pip", "list", "--format", "json").stdout
     packages = {package["name"].lower(): package["version"] for package in json.loads(freeze)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -38,10 +39,20 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a session whose tests left something outside their temporary folders."""
-    session.config.stash[lines] = session.config.stash[strays].lines()
-    if session.config.stash[lines] and session.exitstatus == pytest.ExitCode.OK:
+    """Fail a session whose tests left something outside their temporary folders; one of several processes tells."""
+    left = sorted({*session.config.stash.get(lines, []), *session.config.stash[strays].lines()})
+    session.config.stash[lines] = left
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["strays"] = left
+    if left and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear of one of several processes what its tests left."""
+    stash = node.config.stash
+    stash[lines] = [*stash.get(lines, []), *getattr(node, "workeroutput", {}).get("strays", [])]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

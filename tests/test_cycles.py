@@ -14,8 +14,9 @@ from evsim.energy import METHODS, charge, profile_names
 from evsim.engine import Simulator
 from evsim.errors import NetworkError, OptionError, ProfileError, RecordingError
 from evsim.inputspec import InputSpec
-from evsim.network import Network, oldest_schema
+from evsim.network import LARGEST_COUNT, Network, largest_integers, oldest_schema
 from evsim.primitives import (
+    LIF,
     Add,
     Concatenate,
     Conv2d,
@@ -193,6 +194,14 @@ def test_integers_that_grow_round_a_cycle_are_refused():
     net = network(Delay("d", ("s",)), Add("s", ("input", "d")), TimeMean("mean", ("s",)))
     with pytest.raises(RecordingError, match=r"counts reach \d+ at [sd]; evsim counts exactly up to"):
         api.simulate(net, frames_of())
+
+
+def test_the_largest_integers_round_a_cycle_are_known_or_have_no_bound():
+    """Spikes that come back add one to the input's counts; sums that come back grow beyond any number."""
+    spiking = network(Delay("d", ("n",)), Add("s", ("input", "d")), LIF("n", ("s",)), TimeMean("mean", ("n",)))
+    assert largest_integers(spiking, 5) == {"input": 5, "s": 6}
+    growing = network(Delay("d", ("s",)), Add("s", ("input", "d")), TimeMean("mean", ("s",)))
+    assert largest_integers(growing, 5) == {"input": 5, "d": LARGEST_COUNT + 1, "s": LARGEST_COUNT + 1}
 
 
 def test_a_cycle_is_saved_and_loaded(tmp_path):

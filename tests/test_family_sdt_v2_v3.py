@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import dense
 import h5py
 import numpy as np
 import plain_sdt_v2_v3 as plain
 import pytest
+import test_sharing
 from beside import SHARED, needed
 from torch_files import Namespace, as_tensors, write_checkpoint
 
@@ -192,6 +194,20 @@ def test_a_random_model_equals_a_plain_forward_pass(case, fold, tmp_path):
         assert shape[0] == len(wanted)
         mine = np.unpackbits(packed)[: np.prod(shape)].astype(bool)
         assert np.array_equal(mine, wanted.transpose(0, 3, 1, 2).reshape(-1)), name
+
+
+@pytest.mark.parametrize("way", RUNS)
+@pytest.mark.parametrize("case", ["v2 of two heads", "v3"])
+def test_shared_sums_are_those_of_the_definitions(case, way, tmp_path):
+    """`sharing=True` counts what layers that read spikes share, and of integers which operations meet a weight."""
+    state, asks, frames = generated(case)
+    network = convert(write(tmp_path / "s.h5", state), ConvertOptions(**asks)).network
+    schedule, threads = way
+    run = api.simulate(network, frames[0], precision="float64", sharing=True, schedule=schedule, threads=threads)
+    maps, _ = dense.run(network, frames[0], asks.get("timesteps", 1))
+    test_sharing.agrees(network, run, maps)
+    spiking = [layer for layer in run.counts.layers if getattr(layer, "shared_sums", None) is not None]
+    assert bool(spiking) == (CASES[case][0] == "sdt-v2")
 
 
 def test_attention_on_integers_names_both_orders_beside_what_is_weighted_by_values(tmp_path):

@@ -310,6 +310,13 @@ def test_integers_of_neurons_are_the_formulas(seed):
     plif = replace(lif, parametric=True)
     assert rate_of(plif, {"w": np.array([w])}) == round(2**15 / (1 + np.exp(-w)))
     assert rate_of(replace(plif, decay_input=False), {"w": np.array([w])}) == round(2**15 * (1 - 1 / (1 + np.exp(-w))))
+    assert [rate_of(plif, {"w": np.array([each])}) for each in (-1e4, -40.0, 0.0, 40.0, 1e4)] == [
+        0,
+        0,
+        2**14,
+        2**15,
+        2**15,
+    ]
     assert [x.tolist() for x in scaling([0.125, 2.0], 16)[:1]] == [[8192, 131072]]
     factor, shift = scaling(1 / 3, 16)
     assert (int(factor), shift) == (round(2**31 / 3), 15)

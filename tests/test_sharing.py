@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import dense
@@ -265,6 +266,7 @@ def test_from_the_command_line(tmp_path):
         "additions where sums are shared, of 13.7 M SOPs with weights:\n  quads            : 10.6 M  (0.773 " in shown
     )
     assert "nonzero weights" not in shown
+    assert re.search(r"not counted: sums that integer input shares \(\S+proj_conv reads integers, 1.13 M MACs\)", shown)
     document = json.loads(told.read_text())
     counts = countsfile.load(stored).counts
     quads = sum(

@@ -200,9 +200,10 @@ def session(tmp_path, *arguments):
     return process.returncode, process.stdout
 
 
-def test_a_session_that_leaves_something_fails(tmp_path):
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_session_that_leaves_something_fails(processes, tmp_path):
     """Files left elsewhere, at home or by a child process fail the session by name; the tests themselves pass."""
-    code, out = session(tmp_path)
+    code, out = session(tmp_path, "-n", str(processes))
     assert code == 1, out
     assert "5 passed, 4 skipped" in out
     named = out.split("outside the temporary folder")[1].split("short test summary")[0]
@@ -213,9 +214,10 @@ def test_a_session_that_leaves_something_fails(tmp_path):
     assert "test_inside" not in named
 
 
-def test_a_session_that_leaves_nothing_passes(tmp_path):
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_session_that_leaves_nothing_passes(processes, tmp_path):
     """What lies in the temporary folders, or was removed from them, is no stray."""
-    code, out = session(tmp_path, "-k", "inside")
+    code, out = session(tmp_path, "-k", "inside", "-n", str(processes))
     assert code == 0, out
     assert "outside the temporary folder" not in out
 

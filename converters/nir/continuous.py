@@ -17,6 +17,7 @@ from evsim.converters.nir.values import Array, Dims, size_of
 from evsim.errors import NetworkError
 from evsim.network import Network
 from evsim.primitives import LIF, Neuron
+from evsim.primitives.neurons import logistic
 
 Kind = str
 Values = dict[str, Any]
@@ -34,8 +35,7 @@ def lif(network: Network, node: LIF, dims: Dims, timestep: float) -> tuple[Kind,
         "at_threshold": "wait" if node.strict else "fire",
     }
     if node.parametric:
-        w = float(network.weights[f"{node.name}.w"].reshape(-1)[0])
-        part = 1.0 / (1.0 + np.exp(-w))
+        part = logistic(float(network.weights[f"{node.name}.w"].reshape(-1)[0]))
     else:
         part = 1.0 / node.tau if node.decay_input else 1.0 - node.decay
     constants: dict[str, Array] = {"v_threshold": limit, "v_reset": np.array(0.0)}

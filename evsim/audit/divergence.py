@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evsim.api import Run, Sample, run_on
-from evsim.audit.flips import Flip, FlipWatcher, KeptSpikes, Tally
+from evsim.audit.flips import Flips, FlipWatcher, KeptSpikes
 from evsim.engine import Schedule, Simulator
 from evsim.errors import OptionError
 from evsim.network import Network
@@ -21,30 +21,8 @@ from evsim.workload import rows
 Reference = Literal["dequantized", "original"]
 
 
-@dataclass(frozen=True)
-class LayerDivergence:
-    """What differs in a layer of neurons.
-
-    Attributes
-    ----------
-    name
-        The layer.
-    neurons
-        Neurons times timesteps.
-    spikes
-        In integers, and in float64.
-    flips
-        By timestep, neurons that spike in one of both alone.
-    """
-
-    name: str
-    neurons: int
-    spikes: tuple[int, int]
-    flips: tuple[int, ...]
-
-
 @dataclass(frozen=True, eq=False)
-class Divergence:
+class Divergence(Flips):
     """An integer run held against one in float64.
 
     Attributes
@@ -53,27 +31,11 @@ class Divergence:
         What the run in float64 is of: the integer network's own weights, or its original.
     integers, floats
         The runs.
-    layers
-        Every layer of neurons, in order of execution.
-    first
-        Up to three neurons of the first layer and its first timestep at which any differ.
     """
 
     reference: Reference
     integers: Run
     floats: Run
-    layers: tuple[LayerDivergence, ...]
-    first: tuple[Flip, ...]
-
-    @property
-    def flips(self) -> int:
-        """Spikes that differ, in all layers."""
-        return sum(sum(layer.flips) for layer in self.layers)
-
-    @property
-    def neurons(self) -> int:
-        """Spikes and silences, in all layers."""
-        return sum(layer.neurons for layer in self.layers)
 
     @property
     def same_prediction(self) -> bool:
@@ -126,12 +88,11 @@ def diverge(
         raise OptionError(f"{network.name} is not quantized; make it by: evsim quantize MODEL OUT.h5")
     if original is not None:
         check_original(network, original)
-    neurons = _neurons(network)
     steps = sample.timesteps if timesteps is None else timesteps
     references: list[tuple[Reference, Network]] = [("dequantized", network)]
     if original is not None:
         references.append(("original", original))
-    watcher = KeptSpikes(frozenset(neurons))
+    watcher = KeptSpikes(frozenset(_neurons(network)))
     integers = run_on(Simulator(network, steps, None, schedule, threads), sample, observers=[watcher])
     outcomes = []
     for i, (reference, floats) in enumerate(references):
@@ -140,8 +101,7 @@ def diverge(
         comparer = FlipWatcher(floats, watcher)
         simulator = Simulator(floats, steps, "float64", schedule, threads, apart=True)
         run = run_on(simulator, sample, record_spikes=record_spikes, detail=detail, observers=[comparer])
-        layers = tuple(_layer(name, comparer.tallies[name]) for name in neurons)
-        outcomes.append(Divergence(reference, integers, run, layers, comparer.first))
+        outcomes.append(Divergence(comparer.layers(), comparer.first, reference, integers, run))
     if progress:
         progress(1 + len(references), 1 + len(references))
     return tuple(outcomes)
@@ -162,11 +122,6 @@ def check_original(network: Network, original: Network) -> None:
         raise OptionError(
             f"`against` is {original.name}, whose neurons are not those of {network.name}; give its original"
         )
-
-
-def _layer(name: str, tally: Tally) -> LayerDivergence:
-    """Return what differs in a layer."""
-    return LayerDivergence(name, tally.neurons, tally.spikes, tuple(tally.flips[t] for t in sorted(tally.flips)))
 
 
 def _neurons(network: Network) -> list[str]:

@@ -86,6 +86,67 @@ class Tally:
     flips: dict[int, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LayerFlips:
+    """What differs in a layer of neurons.
+
+    Attributes
+    ----------
+    name
+        The layer.
+    neurons
+        Neurons times timesteps.
+    spikes
+        In the run that is held against float64, and in float64.
+    ties
+        Potentials, in float64, within one float32 ulp of the threshold: a spike hangs on the last bit.
+    by_timestep
+        Neurons that spike in one of the runs alone.
+    """
+
+    name: str
+    neurons: int
+    spikes: tuple[int, int]
+    ties: int
+    by_timestep: tuple[int, ...]
+
+    @property
+    def flips(self) -> int:
+        """Neurons and timesteps that spike in one of the runs alone."""
+        return sum(self.by_timestep)
+
+
+@dataclass(frozen=True, eq=False)
+class Flips:
+    """What differs between two runs.
+
+    Attributes
+    ----------
+    layers
+        Every layer of neurons, in order of execution.
+    first
+        Up to three neurons of the first layer and its first timestep at which any differ.
+    """
+
+    layers: tuple[LayerFlips, ...]
+    first: tuple[Flip, ...]
+
+    @property
+    def flips(self) -> int:
+        """Spikes that differ, in all layers."""
+        return sum(layer.flips for layer in self.layers)
+
+    @property
+    def ties(self) -> int:
+        """Potentials on the threshold, in all layers."""
+        return sum(layer.ties for layer in self.layers)
+
+    @property
+    def neurons(self) -> int:
+        """Spikes and silences, in all layers."""
+        return sum(layer.neurons for layer in self.layers)
+
+
 class FlipWatcher(Observer):
     """Watches the run in float64, whose stages are apart: works out its potentials, and compares its spikes."""
 
@@ -96,6 +157,11 @@ class FlipWatcher(Observer):
         self._at: tuple[int, int] | None = None
         self.tallies: dict[str, Tally] = {}
         self.first: tuple[Flip, ...] = ()
+
+    def layers(self) -> tuple[LayerFlips, ...]:
+        """Return what differs in each layer of neurons, in order of execution."""
+        order = sorted(self.tallies, key=self._ranks.__getitem__)
+        return tuple(_layer(name, self.tallies[name]) for name in order)
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
         """Compare what a layer of neurons emits with what it does in the other run."""
@@ -163,6 +229,11 @@ class FlipWatcher(Observer):
             margin, fires = float(v[position, channel]) - threshold, bool((other > emitted)[position, channel])
             flips.append(Flip(name, at[1], y, x, channel, fires, margin, threshold))
         self.first = tuple(flips)
+
+
+def _layer(name: str, tally: Tally) -> LayerFlips:
+    by_timestep = tuple(tally.flips[t] for t in sorted(tally.flips))
+    return LayerFlips(name, tally.neurons, tally.spikes, tally.ties, by_timestep)
 
 
 def _currents(packet: Packet) -> Floats:

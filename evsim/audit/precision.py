@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from evsim.api import Run, Sample, run_on
-from evsim.audit.flips import Flip, FlipWatcher, KeptSpikes, Tally
+from evsim.audit.flips import Flips, FlipWatcher, KeptSpikes
 from evsim.engine import Schedule, Simulator
 from evsim.errors import OptionError
 from evsim.layers.membrane import Neurons
@@ -20,59 +20,18 @@ from evsim.network import Network
 from evsim.workload import rows
 
 
-@dataclass(frozen=True)
-class LayerFlips:
-    """What differs in a layer of neurons.
-
-    Attributes
-    ----------
-    name
-        The layer.
-    neurons
-        Neurons times timesteps.
-    spikes
-        Spikes in float32 and in float64.
-    flips
-        Neurons and timesteps that spike in one of them alone.
-    ties
-        Potentials, in float64, within one float32 ulp of the threshold: a spike hangs on the last bit.
-    """
-
-    name: str
-    neurons: int
-    spikes: tuple[int, int]
-    flips: int
-    ties: int
-
-
 @dataclass(frozen=True, eq=False)
-class PrecisionComparison:
+class PrecisionComparison(Flips):
     """Outcome of a comparison.
 
     Attributes
     ----------
     single, double
         The runs in float32 and float64.
-    layers
-        Every layer of neurons, in order of execution.
-    first
-        The first spike that differs, None where none does.
     """
 
     single: Run
     double: Run
-    layers: tuple[LayerFlips, ...]
-    first: Flip | None
-
-    @property
-    def flips(self) -> int:
-        """Spikes that differ, in all layers."""
-        return sum(layer.flips for layer in self.layers)
-
-    @property
-    def ties(self) -> int:
-        """Potentials on the threshold, in all layers."""
-        return sum(layer.ties for layer in self.layers)
 
     @property
     def same_prediction(self) -> bool:
@@ -139,10 +98,4 @@ def compare_precisions(
         progress(2, 1)
     comparer = FlipWatcher(network, watcher)
     double = run_on(exact, sample, observers=[comparer])
-    layers = tuple(_layer(name, comparer.tallies[name]) for name in neurons)
-    return PrecisionComparison(single, double, layers, next(iter(comparer.first), None))
-
-
-def _layer(name: str, tally: Tally) -> LayerFlips:
-    """Return what differs in a layer."""
-    return LayerFlips(name, tally.neurons, tally.spikes, sum(tally.flips.values()), tally.ties)
+    return PrecisionComparison(comparer.layers(), comparer.first, single, double)

@@ -1,8 +1,9 @@
 """A simulator on its way to other processes: weights folded and packed once, and read by all from the same memory.
 
-A parcel is two parts: the objects, pickled, and all packed weights behind each other, each on a cache line. Where the
-second part lies in shared memory, no process has a copy of it. Parcels go from this program to processes
-that it started, or to a Dask cluster that a person named; never are they read from files.
+A parcel is two parts: the objects, pickled, and their arrays behind each other, each on a cache line: packed weights,
+whatever a layer calls them, are nearly all of these. Where the second part lies in shared memory, no process has a copy
+of it, but of the pages that it writes to. Parcels go from this program to processes that it started, or to a Dask
+cluster that a person named; never are they read from files.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from evsim.quantized import IntegerLayer
 
 T = TypeVar("T")
 
+LEAST = 4096
+"""Bytes of an array, a page of memory, from which on it lies beside the objects; a smaller one is pickled with them."""
+
 
 @dataclass(frozen=True)
 class Parcel:
@@ -35,13 +39,13 @@ class Parcel:
     Attributes
     ----------
     objects
-        Pickled, without the packed weights.
+        Pickled, without the arrays.
     arrays
-        The packed weights of each layer.
+        All that are not small, packed weights above all.
     """
 
     objects: bytes
-    arrays: tuple[NDArray[np.floating], ...]
+    arrays: tuple[NDArray[np.generic], ...]
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -75,8 +79,8 @@ def unpack(objects: bytes, arrays: memoryview) -> Simulator:
     objects
         As `Parcel` has them.
     arrays
-        One piece of memory, which begins on a cache line: the packed weights are read from there, and never written.
-        It can be written all the same, for kernels are compiled for such.
+        One piece of memory, which begins on a cache line, and can be written without anybody else seeing it: packed
+        weights are read from there, and never written, potentials are.
     """
     simulator: Simulator = _Unpickler(io.BytesIO(objects), arrays).load()
     return simulator
@@ -90,7 +94,7 @@ def on_lines(content: bytes) -> memoryview:
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves behind what does not travel: threads, packed weights, and weights that the other side can read itself."""
+    """Leaves behind what does not travel: threads, arrays, and weights that the other side can read itself."""
 
     def __init__(self, stream: io.BytesIO, simulator: Simulator) -> None:
         super().__init__(stream, protocol=5)
@@ -98,11 +102,9 @@ class _Pickler(pickle.Pickler):
         self._weights, self._file = network.weights, network.file
         self._integers = network.quantization.layers if network.quantization else None
         self._digest = network_digest(network) if network.file else ""
-        packed = (getattr(stage.layer, "weights", None) for stage in simulator.stages)
-        self._packed = {id(array): array for array in packed if isinstance(array, np.ndarray)}
         self._starts: dict[int, int] = {}
         self._end = 0
-        self.arrays: list[NDArray[np.floating]] = []
+        self.arrays: list[NDArray[np.generic]] = []
 
     def persistent_id(self, obj: object) -> object:
         """Return what stands for an object that does not travel; None for one that does."""
@@ -112,12 +114,12 @@ class _Pickler(pickle.Pickler):
             return ("weights", self._file, self._digest)
         if obj is self._integers is not None and self._file is not None:  # None is in many places
             return ("integers", self._file, self._digest)
-        if isinstance(obj, np.ndarray) and id(obj) in self._packed and obj.flags.c_contiguous:
+        if isinstance(obj, np.ndarray) and obj.nbytes >= LEAST and obj.flags.c_contiguous and obj.dtype.kind in "biuf":
             if id(obj) not in self._starts:
                 self._starts[id(obj)] = self._end
                 self._end += _up(obj.nbytes)
                 self.arrays.append(obj)
-            return ("packed", self._starts[id(obj)], obj.shape, obj.dtype.str)
+            return ("array", self._starts[id(obj)], obj.shape, obj.dtype.str)
         return None
 
 
@@ -135,7 +137,7 @@ class _Unpickler(pickle.Unpickler):
                 return Again(file, digest)
             case ("integers", file, digest):
                 return IntegersAgain(file, digest)
-            case ("packed", start, shape, dtype):
+            case ("array", start, shape, dtype):
                 number = math.prod(shape)
                 return np.frombuffer(self._memory, np.dtype(dtype), number, start).reshape(shape)
         raise pickle.UnpicklingError(f"{pid!r} stands for nothing")

@@ -16,6 +16,7 @@ from evsim.kernels.vector import padded
 from evsim.layers.context import Context, remedy
 from evsim.layers.reals import as_real
 from evsim.primitives import LIF, MultiSpike, Shape
+from evsim.primitives.neurons import logistic
 from evsim.spikes import IntegerMap, Packet, SpikeMap
 
 Weights = Mapping[str, NDArray[np.floating]]
@@ -58,7 +59,7 @@ class Membrane:
         self.node, self.shape, self.context = node, shape, context
         weights = weights or {}
         self._decays = not node.decay_input
-        rate = _sigmoid(float(weights["w"][0])) if node.parametric else 0.0
+        rate = logistic(float(weights["w"][0])) if node.parametric else 0.0
         # 1 / tau is exact for a power of two; else divide, as PyTorch does
         self._divide = not (node.parametric or self._decays) and math.frexp(node.tau)[0] != 0.5
         if self._decays:
@@ -123,11 +124,6 @@ def silent(context: Context) -> Neurons:
     """Return no neurons, for a layer that drives none."""
     zero, empty = context.dtype.type(0), context.empty()
     return Neurons(np.empty(0, np.uint32), empty, False, zero, False, zero, False, empty, empty, False)
-
-
-def _sigmoid(w: float) -> float:
-    """Return the logistic function of w, without overflow."""
-    return 1.0 / (1.0 + math.exp(-w)) if w >= 0 else math.exp(w) / (1.0 + math.exp(w))
 
 
 def working(neurons: Neurons, context: Context) -> Neurons:

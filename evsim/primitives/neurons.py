@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import exp, prod
 from typing import ClassVar, Literal
 
 from evsim.errors import NetworkError
@@ -72,6 +72,11 @@ class LIF(Node):
         """Return the shapes of w and of thresholds by channel, where there are any."""
         own: dict[str, tuple[int, ...]] = {"w": (1,)} if self.parametric else {}
         return own | ({"v_threshold": (self.channels,)} if self.channels else {})
+
+
+def logistic(w: float) -> float:
+    """Return ``1 / (1 + exp(-w))``, without overflow: what the parameter w of `parametric` neurons stands for."""
+    return 1.0 / (1.0 + exp(-w)) if w >= 0 else exp(w) / (1.0 + exp(w))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def divergence_parts(outcome: Divergence) -> tuple[str | Table, ...]:
     share = outcome.flips / outcome.neurons if outcome.neurons else 0.0
     number = f"{outcome.flips:,} of {outcome.neurons:,} spikes and silences differ ({share:.2%})"
     parts: list[str | Table] = [f"{precision} against {NAMES[outcome.reference]}: {number}"]
-    touched = [layer for layer in outcome.layers if sum(layer.flips)]
+    touched = [layer for layer in outcome.layers if layer.flips]
     if not touched:
         return tuple(parts)
     steps = outcome.integers.timesteps
@@ -49,15 +49,15 @@ def divergence_parts(outcome: Divergence) -> tuple[str | Table, ...]:
     rows: list[tuple[Value, ...]] = [
         (
             layer.name,
-            sum(layer.flips),
-            sum(layer.flips) / layer.neurons,
+            layer.flips,
+            layer.flips / layer.neurons,
             *layer.spikes,
-            *(layer.flips[t] if t < len(layer.flips) else None for t in shown),
+            *(layer.by_timestep[t] if t < len(layer.by_timestep) else None for t in shown),
         )
         for layer in touched
     ]
     parts.append(Table(columns, tuple(rows)))
-    parts.append("\n".join(["first:", *(f"  {_told(flip, precision)}" for flip in outcome.first)]))
+    parts.append("\n".join(["first:", *(f"  {told(flip, precision)}" for flip in outcome.first)]))
     return tuple(parts)
 
 
@@ -82,8 +82,8 @@ def divergence_document(outcomes: tuple[Divergence, ...]) -> dict[str, Any]:
                         "neurons": layer.neurons,
                         f"spikes_{integers.precision}": layer.spikes[0],
                         "spikes_float64": layer.spikes[1],
-                        "flips": sum(layer.flips),
-                        "flips_by_timestep": list(layer.flips),
+                        "flips": layer.flips,
+                        "flips_by_timestep": list(layer.by_timestep),
                     }
                     for layer in outcome.layers
                 ],
@@ -134,7 +134,16 @@ def _logits(outcomes: tuple[Divergence, ...]) -> Table:
     return Table(columns, rows, "logits")
 
 
-def _told(flip: Flip, precision: str) -> str:
+def told(flip: Flip, precision: str) -> str:
+    """Return where and when a spike differs, and how near the threshold that is.
+
+    Parameters
+    ----------
+    flip
+        The spike.
+    precision
+        What is held against float64.
+    """
     where = f"{flip.layer}, timestep {flip.timestep}, position ({flip.y}, {flip.x}), channel {flip.channel}"
     who = f"fires in {precision} alone" if flip.fires else "fires in float64 alone"
     return f"{where} {who}; its potential in float64 is the threshold {flip.threshold:g} {flip.margin:+.3e}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from evsim.audit.flips import Flip
 from evsim.audit.precision import PrecisionComparison
+from evsim.report.divergence import told
 from evsim.report.tables import Column, Table
 
 COLUMNS = (
@@ -19,9 +19,8 @@ def precision_parts(comparison: PrecisionComparison) -> tuple[str | Table, ...]:
     """Return flips per layer, the first of them, and both predictions where they differ."""
     single, double = comparison.single, comparison.double
     touched = [layer for layer in comparison.layers if layer.flips or layer.ties]
-    total = sum(layer.neurons for layer in comparison.layers)
     parts: list[str | Table] = [
-        f"float32 against float64: {comparison.flips:,} of {total:,} spikes and silences differ"
+        f"float32 against float64: {comparison.flips:,} of {comparison.neurons:,} spikes and silences differ"
     ]
     if touched:
         rows = tuple(
@@ -30,7 +29,7 @@ def precision_parts(comparison: PrecisionComparison) -> tuple[str | Table, ...]:
         parts.append(Table(COLUMNS, rows))
     lines = []
     if comparison.first:
-        lines.append(f"first: {_told(comparison.first)}")
+        lines.append(f"first: {told(comparison.first[0], 'float32')}")
     if comparison.ties:
         lines.append(
             f"{comparison.ties:,} potentials lie within one float32 step of their threshold: there a spike hangs "
@@ -56,7 +55,7 @@ def precision_document(comparison: PrecisionComparison) -> dict[str, Any]:
         "same_prediction": comparison.same_prediction,
         "flips": comparison.flips,
         "ties": comparison.ties,
-        "first": asdict(comparison.first) if comparison.first else None,
+        "first": asdict(comparison.first[0]) if comparison.first else None,
         "layers": [
             {
                 "name": layer.name,
@@ -69,9 +68,3 @@ def precision_document(comparison: PrecisionComparison) -> dict[str, Any]:
             for layer in comparison.layers
         ],
     }
-
-
-def _told(flip: Flip) -> str:
-    where = f"{flip.layer}, timestep {flip.timestep}, position ({flip.y}, {flip.x}), channel {flip.channel}"
-    who = "fires in float32 alone" if flip.fires else "fires in float64 alone"
-    return f"{where} {who}; its potential in float64 is the threshold {flip.threshold:g} {flip.margin:+.3e}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from evsim.counters import Counts
+from evsim.counters import Counts, SynapseCounts
 from evsim.document import sharing_of, sharing_totals
 from evsim.report.tables import Column, Table, Value, count, significant
 
@@ -56,13 +56,18 @@ def with_sharing(table: Table, counts: Counts, where: Mapping[str, str]) -> Tabl
 
 
 def sharing_lines(counts: Counts) -> list[str]:
-    """Return what sharing saves, in two lines; none where it was not counted."""
+    """Return what sharing saves, and what of it is not counted; nothing where none of it was."""
     if not counts.shares:
         return []
     totals, lines = sharing_totals(counts), []
     if sops := totals["sops"]:
         lines.append(f"additions where sums are shared, of {count(sops / max(1, counts.samples))} SOPs with weights:")
         lines += [_line(title, totals[kind], sops, max(1, counts.samples)) for title, kind in KINDS.items()]
+    weighted = [layer for layer in counts.layers if isinstance(layer, SynapseCounts)]
+    if integers := [layer for layer in weighted if layer.input_kind == "integers"]:
+        macs = count(sum(int(layer.macs.sum()) for layer in integers) / max(1, counts.samples))
+        number = f"{len(integers)} layers read" if len(integers) > 1 else f"{integers[0].name} reads"
+        lines.append(f"not counted: sums that integer input shares ({number} integers, {macs} MACs)")
     if has_zeros(counts):
         share = 1 - totals["nonzero_weight_operations"] / totals["operations"]
         lines.append(f"weights that are 0: {significant(100 * share)} % of the operations meet one")

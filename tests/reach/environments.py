@@ -91,7 +91,7 @@ def _library(name: str, packages: list[str]) -> str | None:
 
 
 def _pip(arguments: list[str]) -> str | None:
-    command = [HOME / "venv" / "bin" / "pip", "install", "--quiet", *arguments]
+    command = [HOME / "venv" / "bin" / "pip", "install", "--quiet", "--no-compile", *arguments]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in outcome.stderr.splitlines() if line.startswith("ERROR")]
     return None if outcome.returncode == 0 else (lines[-1] if lines else f"pip ended with {outcome.returncode}")
