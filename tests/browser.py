@@ -48,10 +48,11 @@ class Browser:
         self._in, answers = os.pipe()
         line = [sys.executable, "-c", PLUG, str(commands), str(answers), CHROMIUM, *FLAGS]
         line += [f"--user-data-dir={folder / 'profile'}", f"--disk-cache-dir={folder / 'cache'}", "about:blank"]
-        home = os.environ | {"HOME": str(folder), "TMPDIR": str(folder), "XDG_CONFIG_HOME": str(folder)}
+        home = os.environ | {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+        home["TMPDIR"] = "."  # a socket lies there, whose path may have 107 bytes, fewer than pytest's folders can have
         home |= {"XDG_CACHE_HOME": str(folder)}
         with (folder / "browser.log").open("wb") as log:
-            self._process = subprocess.Popen(line, pass_fds=(commands, answers), stdout=log, stderr=log, env=home)
+            self._process = subprocess.Popen(line, pass_fds=(commands, answers), stdout=log, stderr=log, env=home, cwd=folder)
         os.close(commands)
         os.close(answers)
         self._number, self._rest, self.session, self.errors = 0, b"", None, []
