@@ -5,7 +5,9 @@ An observer is called after each step of a stage with the packets that it took a
 
 from __future__ import annotations
 
-from typing import Protocol, assert_never
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +39,11 @@ TOGETHER = 128
 
 
 class Observer(Protocol):
-    """Whoever wants to see the packets of a run."""
+    """Whoever wants to see the packets of a run.
+
+    One with an attribute `later` that is true looks at no value of a packet before the run is over, or calls
+    ``stage.workers.finish()`` first: what it is shown may still be waited for.
+    """
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
         """Take note of one step; `output` is None while a stage still gathers."""
@@ -53,6 +59,8 @@ class Counter:
     timesteps
         T of the run.
     """
+
+    later = True
 
     def __init__(self, network: Network, timesteps: int) -> None:
         self.network, self.timesteps = network, timesteps
@@ -82,10 +90,13 @@ class Counter:
             case SynapsesTally() as synapses if not isinstance(inputs[0], SpikeMap):
                 synapses.multiply(when, inputs[0], stage.workers)
             case IntegersTally() as attention:
+                stage.workers.finish()
                 attention.multiply(when, inputs, stage.workers)
             case SumsTally() as sums if isinstance(output, IntegerMap):
+                stage.workers.finish()
                 sums.add(when, output)
             case RowsTally() as named if isinstance(inputs[0], SpikeMap):
+                stage.workers.finish()
                 named.add(when, inputs[0])
             case NeuronsTally() as neurons if isinstance(output, IntegerMap):
                 neurons.emit(when, output, stage.workers)
@@ -108,29 +119,37 @@ class Counter:
 
     def _flush(self) -> None:
         """Count the steps seen since the last time: many at once, while the code that counts is in the cache."""
-        for when, stage, spikes, fired in self._pending:
-            for counted in self._watched.get(stage.name, ()) if fired else ():
-                counted[fired] += self._spikes(spikes[-1], stage.workers)
-            for node in stage.nodes:
-                match self._tallies.get(node.name):
-                    case SynapsesTally() as synapses:
-                        if synapses.work.input_kind == "spikes":
-                            synapses.gather(
-                                when, self._spikes(spikes[0], stage.workers, by_position=synapses.by_position)
-                            )
-                    case AttentionTally() as attention:
-                        by_step = [self._spikes(packet, stage.workers) for packet in spikes]
-                        attention.multiply(when, spikes, by_step, stage.workers)
-                    case NeuronsTally() as neurons:
-                        if fired:
-                            neurons.fire(when, self._spikes(spikes[-1], stage.workers))
-                    case IntegersTally() | SumsTally() | RowsTally():
-                        pass  # counted as they came by
-                    case None:
-                        for key, amount in self._works[node.name].other.items():
-                            self._other[key][when] += amount
-                    case other:
-                        assert_never(other)
+        if not self._pending:
+            return
+        sums: list[tuple[Callable[..., None], slice, Any]] = []
+        with self._pending[0][1].workers.later():
+            for when, stage, spikes, fired in self._pending:
+                if fired and stage.name in self._watched:
+                    counts = self._spikes(spikes[-1], stage.workers)
+                    sums.extend((partial(_add, counted), fired, counts) for counted in self._watched[stage.name])
+                for node in stage.nodes:
+                    match self._tallies.get(node.name):
+                        case SynapsesTally() as synapses:
+                            if synapses.work.input_kind == "spikes":
+                                by_position = synapses.by_position
+                                counts = self._spikes(spikes[0], stage.workers, by_position=by_position)
+                                sums.append((synapses.gather, when, counts))
+                        case AttentionTally() as attention:
+                            attention.multiply(when, spikes, stage.workers)
+                            by_step = [self._spikes(packet, stage.workers) for packet in spikes]
+                            sums.append((attention.read, when, by_step))
+                        case NeuronsTally() as neurons:
+                            if fired:
+                                sums.append((neurons.fire, when, self._spikes(spikes[-1], stage.workers)))
+                        case IntegersTally() | SumsTally() | RowsTally():
+                            pass  # counted as they came by
+                        case None:
+                            for key, amount in self._works[node.name].other.items():
+                                self._other[key][when] += amount
+                        case other:
+                            assert_never(other)
+        for add, when, counts in sums:
+            add(when, counts)
         self._pending.clear()
         self._kept.clear()
         self._known.clear()
@@ -143,11 +162,11 @@ class Counter:
             if by_position:
                 self._known[key] = np.empty((steps, positions), np.int64)
                 arguments = packet.words.reshape(-1, width), self._known[key].reshape(-1)
-                workers.share(spikes_per_position, steps * positions, arguments, 20 * packet.words.size)
+                workers.post(spikes_per_position, steps * positions, arguments, 20 * packet.words.size)
             else:
                 self._known[key] = np.empty(steps, np.int64)
                 arguments = packet.words.reshape(steps, -1), self._known[key]
-                workers.share(spikes_per_step, steps, arguments, 5 * packet.words.size)
+                workers.post(spikes_per_step, steps, arguments, 5 * packet.words.size)
         return self._known[key]
 
     def counts(self) -> Counts:
@@ -168,6 +187,8 @@ class SpikeRecorder:
         shape without batch, [T, C, H, W], [T, C, N] or [T, N, C], or [T, ...] of the layer's `view`. Integer neurons
         are unrolled: [T x D, ...], step d of a timestep set where the value exceeds d.
     """
+
+    later = True
 
     def __init__(self, network: Network) -> None:
         self._rows = {work.name: row for work, row in rows(network) if row.kind == "lif"}
@@ -197,6 +218,10 @@ class SpikeRecorder:
         elif row.layout == "map":
             spikes = spikes.reshape(len(spikes), first.channels, first.height, first.width)
         return np.packbits(spikes), spikes.shape
+
+
+def _add(counted: Ints, when: slice, spikes: Ints) -> None:
+    counted[when] += spikes
 
 
 def _when(packet: Packet) -> slice:

@@ -94,18 +94,21 @@ class AttentionTally:
         self.kv, self.qk = np.zeros((2, values.shape[1], row.geometry.heads), np.int64)
         self.operands = np.zeros((3, values.shape[1]), np.int64)
 
-    def multiply(self, when: slice, packets: list[SpikeMap], by_step: list[Ints], workers: Workers) -> None:
-        """Count both orders, per head."""
+    def read(self, when: slice, by_step: list[Ints]) -> None:
+        """Count the spikes of q, k and v."""
+        self.operands[:, when] += by_step
+
+    def multiply(self, when: slice, packets: list[SpikeMap], workers: Workers) -> None:
+        """Count both orders, per head; the counts are there once posted calls are done."""
         size = self.geometry
         self.seen[when] = True
         words = [packet.words for packet in packets]
-        workers.share(
+        workers.post(
             attention_operations,
             len(words[0]) * size.heads,
             (size.heads, size.head_dim, size.head_dim, *words, self.kv[when], self.qk[when]),
             600 * words[0].size,
         )
-        self.operands[:, when] += by_step
 
     def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
         """Return the counts in their final form."""

@@ -68,6 +68,8 @@ class Synapses:
         If weights are not finite, or beyond the precision with the scale of BatchNorm.
     """
 
+    defers = True
+
     def __init__(
         self,
         node: Conv2d | Linear,
@@ -115,11 +117,16 @@ class Synapses:
             return spikes
         if isinstance(packet, RealMap):
             sums = self._of_reals(packet)
-            return total(sums, as_real(streams[0], self.context)) if streams else sums
+            if not streams:
+                return sums
+            stream = as_real(streams[0], self.context)
+            self.context.workers.finish()
+            return total(sums, stream)
         added = self._empty
         if streams:  # a static stream stands for each of its timesteps
             values = as_real(streams[0], self.context).values
             if len(values) < packet.steps:
+                self.context.workers.finish()
                 values = np.broadcast_to(values, (packet.steps, *values.shape[1:]))
             added = values.reshape(-1)
         return self._real(packet, packet.steps, added)
@@ -153,6 +160,7 @@ class Synapses:
 
     def _run_on_reals(self, packet: RealMap, sink: Sink) -> None:
         steps = packet.values.shape[0]
+        self.context.workers.finish()
         size = self._size(steps, packet.steps // steps)
         values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         rows = values.size * size.kernel_height * size.kernel_width
@@ -163,7 +171,7 @@ class Synapses:
         context = self.context
         scratch = context.workers.room("sums", size.steps * size.band * size.block, context.dtype)
         sink = Sink(sink.shift, sink.residual, sink.real, working(sink.neurons, context))
-        context.workers.share(kernel, units(size), (size, *reads, scratch, sink), rows * size.out_channels)
+        context.workers.post(kernel, units(size), (size, *reads, scratch, sink), rows * size.out_channels)
 
     def _size(self, steps: int, repeats: int, tile: int = TILE_WORDS * 64, planes: int = 1) -> Size:
         """Return the geometry of a call, worked out once for each number of timesteps, tile and number of planes."""
