@@ -107,14 +107,14 @@ class Clock:
 
     def __init__(self) -> None:
         self.spent: dict[str, int] = {}
-        self.on = self.apart = False
+        self.on = self.apart = self.by_name = False
 
     def time(self, name: str, call: Callable[[], None], sums: Callable[[], None]) -> None:
         """Call a kernel of that name."""
         if not self.on:
             call()
             return
-        kind = KINDS.get(name, name)
+        kind = name if self.by_name else KINDS.get(name, name)
         if name in SUMS:
             kind = SUMS[name][1]
             if self.apart:
@@ -207,6 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--integers", action="store_true")
+    parser.add_argument("--by-name", action="store_true", help="kernel by kernel")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     workload = WORKLOADS[options.workload]
@@ -214,6 +215,7 @@ def main() -> None:
     network = integers(workload).network if options.integers else modelfile.load(workload.model)
     sample = np.load(workload.sample)
     put_clocks()
+    CLOCK.by_name = options.by_name
     tables, missed = {}, {}
     for threads in (1, 2):
         simulator = Simulator(network, threads=threads)
