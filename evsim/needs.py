@@ -19,7 +19,7 @@ import numpy as np
 
 from evsim.errors import NetworkError, OptionError
 from evsim.kernels.lists import TILE_WORDS
-from evsim.kernels.quads import LISTS, QUAD
+from evsim.kernels.quads import QUAD, ROOM
 from evsim.kernels.vector import BLOCK, padded
 from evsim.layers.plan import Group, groups
 from evsim.layers.synapses import JOINED_CHANNELS, SUMS_BYTES
@@ -384,7 +384,7 @@ class _Measure:
         if shape.kind == "real":
             return self._real(shape, steps)
         tiles = -(-_words(shape) // TILE_WORDS)
-        starts = tiles * (places + LISTS * (places // QUAD + steps * shape.height))
+        starts = tiles * (places + ROOM * (places // QUAD + steps * shape.height))
         lists = INDEX * places * shape.channels + START * starts
         if shape.kind == "spikes":
             return 8 * places * _words(shape) + lists

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from evsim.kernels.counting import spikes_per_position, sum_integers
 from evsim.kernels.integers import cut_planes
 from evsim.kernels.lists import TILE_WORDS, add_up, count_graded, count_segments, fill_graded, fill_segments
-from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
+from evsim.kernels.quads import ROOM, cut_quads, quads_of
 from evsim.kernels.threads import aligned
 from evsim.layers.context import Context
 from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
@@ -18,17 +19,27 @@ from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
 SPARSE = 0.06
 """Rate below which a tile is twice as long: its segments would be all but empty. Below half of it, four times."""
 
-Layout = Literal["tiles", "whole", "joined", "quads", "flat quads"]
-"""How active channels are listed: by position and tile, with one tile for all channels, joined (see `Segments`), or
-by quad (`evsim.kernels.quads`).
-
-Flat quads take the map as one row, for layers in which positions do not mix: they reach over the ends of its rows.
-"""
+Layout = Literal["tiles", "whole", "joined"]
+"""How active channels are listed: by position and tile, with one tile for all channels, or joined (see `Segments`)."""
 
 
-def segments(
-    packet: SpikeMap | IntegerMap, context: Context, layout: Layout = "tiles", groups: int = 1, stride: int = 1
-) -> Segments:
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What the positions of each quad have in common (`evsim.kernels.quads`).
+
+    Attributes
+    ----------
+    parts
+        uint64 [quads * ROOM].
+    planes
+        Of bits, one for spikes.
+    """
+
+    parts: NDArray[np.uint64]
+    planes: int
+
+
+def segments(packet: SpikeMap | IntegerMap, context: Context, layout: Layout = "tiles", groups: int = 1) -> Segments:
     """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike.
 
     Parameters
@@ -36,23 +47,42 @@ def segments(
     packet, context
         Spikes or integers, of any size.
     layout
-        How they are listed; integers by quad as spikes, in planes of bits.
+        How they are listed.
     groups
         Into how many the channels are cut, whole words of them; each has lists of its own.
-    stride
-        In quads, by how much the inputs of neighbouring outputs lie apart.
     """
-    key = (context.dtype.char, f"{layout} {groups} {stride}")
+    key = (context.dtype.char, f"{layout} {groups}")
     if key not in packet.lists:
-        if layout in ("quads", "flat quads"):
-            planes = planes_of(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
-            packet.lists[key] = _quads(packet, planes, context, layout == "flat quads", groups, stride)
-        elif isinstance(packet, IntegerMap):
+        if isinstance(packet, IntegerMap):
             packet.lists[key] = _graded(packet, context, layout == "joined")
         else:
             packet.lists[key] = _spike_segments(packet, context, layout, groups)
     lists: Segments = packet.lists[key]
     return lists
+
+
+def quads(
+    packet: SpikeMap | IntegerMap, context: Context, *, flat: bool = False, groups: int = 1, stride: int = 1
+) -> Shared:
+    """Return what the positions of the packet's quads have in common, of integers in planes of bits; kept with it.
+
+    Parameters
+    ----------
+    packet, context
+        As in `segments`.
+    flat
+        Whether the map is taken as one row, for layers in which positions do not mix: quads reach over its rows' ends.
+    groups
+        As in `segments`.
+    stride
+        By how much the inputs of neighbouring outputs lie apart.
+    """
+    key = ("quads", f"{flat} {groups} {stride}")
+    if key not in packet.lists:
+        planes = planes_of(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
+        packet.lists[key] = _quads(packet, planes, context, flat, groups, stride)
+    shared: Shared = packet.lists[key]
+    return shared
 
 
 def counted(packet: SpikeMap | IntegerMap, context: Context, groups: int = 1) -> NDArray[np.int64]:
@@ -80,7 +110,7 @@ def _quads(
     flat: bool,
     groups: int,
     stride: int,
-) -> Segments:
+) -> Shared:
     count, steps, positions, width = planes.shape
     line = positions if flat else packet.width
     words = by_group(planes.reshape(count * steps, -1, width), groups, count)
@@ -90,13 +120,10 @@ def _quads(
         line = rows.shape[1] // stride
         words = np.ascontiguousarray(rows.reshape(len(rows), line, stride, -1).transpose(0, 2, 1, 3))
     words = words.reshape(-1, width // groups)
-    quads = quads_of(len(words) // line, line, words.shape[1])
-    starts = np.empty(quads * LISTS + 1, np.int64)
-    context.workers.share(count_quads, quads, (words, line, starts), 400 * quads)
-    add_up(starts)
-    index = np.empty(int(starts[-1]), np.uint16)
-    context.workers.share(fill_quads, quads, (words, line, starts, index), 800 * quads)
-    return Segments(index, starts, TILE_WORDS * 64, planes=count)
+    total = quads_of(len(words) // line, line, words.shape[1])
+    parts = aligned((total * ROOM,), np.uint64)
+    context.workers.share(cut_quads, total, (words, line, parts), 200 * total)
+    return Shared(parts, count)
 
 
 def planes_of(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
