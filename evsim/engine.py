@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError, OptionError
 from evsim.intake import Intake, check_timesteps
-from evsim.kernels.threads import Workers, check_threads
+from evsim.kernels.threads import MOST_WAITING, Workers, check_threads
 from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
 from evsim.layers.ranges import could_overflow, find_fault
 from evsim.layers.time import Delaying
 from evsim.magnitudes import check_magnitudes
-from evsim.needs import MOST_WAITING, check_needs
+from evsim.needs import check_needs
 from evsim.network import Network
 from evsim.observers import Observer
 from evsim.quantized import WEIGHTS, Precision, chosen_precision

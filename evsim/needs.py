@@ -18,7 +18,8 @@ import numpy as np
 
 from evsim.errors import NetworkError
 from evsim.kernels.lists import TILE_WORDS
-from evsim.kernels.quads import LISTS, QUAD
+from evsim.kernels.quads import QUAD, ROOM
+from evsim.kernels.threads import MOST_WAITING
 from evsim.kernels.together import PAGES
 from evsim.kernels.vector import BLOCK, padded
 from evsim.layers.plan import Group, groups
@@ -70,9 +71,6 @@ ITEMS = {"float32": 4, "float64": 8, "int8": 4, "int16": 4}
 
 PACKED, AT_ONCE = {"int8": 3, "int16": 2}, 256
 """Bytes of a packed weight of an integer network, one of 8 bits may be wanted in 16 too; outputs packed at once."""
-MOST_WAITING = 16_000_000
-"""Bytes of packets, their lists aside, whose calls may wait: what nobody reads any more is kept until they are done."""
-
 INDEX, START = 2, 8
 """Bytes of an entry of a list, and of the number where a list starts."""
 
@@ -272,14 +270,16 @@ class _Measure:
     def counters(self) -> int:
         """Numbers per row and timestep, spikes that wait to be counted, and what counting works in."""
         total, spikes = 0, []
-        for _, row in rows(self.network):
+        for work, row in rows(self.network):
             size = row.geometry
             total += 8 * self.timesteps * (3 * COLUMNS + 8 * size.heads + len(row.operations))
             if row.kind == "attention":
                 total += 8 * (size.head_dim // 64 + 1) * (3 * size.tokens + size.head_dim)
             if row.kind in ("conv", "linear"):
                 reached = max(size.out_height * size.kernel[0], size.out_width * size.kernel[1])
-                total += 8 * (size.tokens + 2 * reached)
+                shape = self.network.shapes[self.network.node(work.name).inputs[0]]
+                numbers = _words(shape) if shape.kind == "spikes" else padded(shape.channels)
+                total += 8 * (size.tokens * (1 + numbers) + 2 * reached)
         for node in self.network.nodes:
             shape = self.network.shapes[node.name]
             if shape.kind == "spikes":
@@ -383,7 +383,7 @@ class _Measure:
         if shape.kind == "real":
             return self._real(shape, steps)
         tiles = -(-_words(shape) // TILE_WORDS)
-        starts = tiles * (places + LISTS * (places // QUAD + steps * shape.height))
+        starts = tiles * (places + ROOM * (places // QUAD + steps * shape.height))
         lists = INDEX * places * shape.channels + START * starts
         if shape.kind == "spikes":
             return 8 * places * _words(shape) + lists

@@ -27,6 +27,9 @@ MOST_THREADS = 1024
 SMALL = 200_000
 """Additions (about 4 us) below which handing units out costs more than it brings."""
 
+MOST_WAITING = 16_000_000
+"""Bytes of packets, their lists aside, whose calls may wait: what nobody reads any more is kept until they are done."""
+
 LOOKS = 8_000
 """Looks at the board (some 0.2 ms) after which a thread that nobody needs goes to sleep.
 

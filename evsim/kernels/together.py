@@ -40,7 +40,7 @@ TASK, TOTAL, SHARES, NEXT, FINISHED, ARGUMENTS = 0, 1, 2, 8, 9, 16
 """Words of a page: what is called, how many units there are, into how many parts what is left of them is cut; the next
 unit, how many are finished; the arguments."""
 
-FIRST, PAGE, PAGES = 32, 256, 16
+FIRST, PAGE, PAGES = 32, 256, 4
 """Where the pages begin, the words of each, and how many there are."""
 
 PLACES = FIRST + PAGES * PAGE

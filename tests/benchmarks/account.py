@@ -83,13 +83,13 @@ SUMS = {
 """What does the sums of a fused kernel alone, and what they are."""
 
 KINDS = {
-    "count_quads": "lists", "fill_quads": "lists", "count_segments": "lists", "fill_segments": "lists",
+    "cut_quads": "lists", "count_segments": "lists", "fill_segments": "lists",
     "count_octets": "lists", "fill_octets": "lists", "add_up": "lists", "count_graded": "lists",
     "fill_graded": "lists", "cut_planes": "lists", "reach_of": "lists",
     "fire_map": "neurons on the stream", "fire_integers": "neurons on the stream",
     "attend": "attention",
-    "attention_operations": "counting", "spikes_per_position": "counting", "spikes_per_step": "counting",
-    "count_values": "counting", "sum_integers": "counting", "spikes_per_head": "counting",
+    "attention_operations": "counting", "spikes_per_position": "counting", "weigh_spikes": "counting",
+    "weigh_values": "counting", "weigh_integers": "counting", "sum_integers": "counting", "spikes_per_head": "counting",
     "pool_words": "pools", "pool_numbers": "pools",
     "integer_synapses_of_image": "first convolution, head",
 }  # fmt: skip
