@@ -54,6 +54,7 @@ class Workers:
         self.threads = threads
         self.small = SMALL
         self._rooms: dict[str, NDArray[np.uint8]] = {}
+        self._views: dict[tuple[str, int, Any], NDArray[Any]] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -144,11 +145,16 @@ class Workers:
 
         Its content is whatever was left there by the last call for the same use.
         """
-        wanted = self.threads * size * np.dtype(dtype).itemsize
-        memory = self._rooms.get(use)
-        if memory is None or memory.size < wanted:
-            memory = self._rooms[use] = aligned((wanted,), np.uint8)
-        return memory[:wanted].view(dtype)
+        key = use, size, dtype
+        room = self._views.get(key)
+        if room is None:
+            wanted = self.threads * size * np.dtype(dtype).itemsize
+            memory = self._rooms.get(use)
+            if memory is None or memory.size < wanted:
+                memory = self._rooms[use] = aligned((wanted,), np.uint8)
+                self._views = {known: view for known, view in self._views.items() if known[0] != use}
+            room = self._views[key] = memory[:wanted].view(dtype)
+        return room
 
 
 class Helper:

@@ -17,7 +17,7 @@ from evsim.kernels.synapses import Lists, Sink, Size, synapses, synapses_of_real
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context, remedy
-from evsim.layers.neurons import Membrane, silent, working
+from evsim.layers.neurons import Membrane, silent
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, quads, segments
 from evsim.primitives import LIF, Conv2d, Linear, Shape
@@ -181,7 +181,6 @@ class Synapses:
         """Share a call's units among the threads, each with memory of its own; about `rows` weight rows are added."""
         context = self.context
         scratch = context.workers.room("sums", size.steps * size.band * size.block, context.dtype)
-        sink = Sink(sink.shift, sink.residual, sink.real, working(sink.neurons, context))
         context.workers.post(kernel, units(size), (size, *reads, scratch, sink), rows * size.out_channels)
 
     def _size(self, steps: int, repeats: int, tile: int = TILE_WORDS * 64, planes: int = 1) -> Size:
