@@ -49,7 +49,7 @@ from evsim.kernels.synapses import (
     scratch_of,
     unit_of,
 )
-from evsim.kernels.vector import add_quad, add_quads
+from evsim.kernels.word_rows import add_quad, add_quads
 
 QUAD = 4
 """Positions that share."""

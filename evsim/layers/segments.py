@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from evsim.kernels.counting import spikes_per_position, sum_integers
 from evsim.kernels.integers import cut_planes
 from evsim.kernels.lists import TILE_WORDS, add_up, count_graded, count_segments, fill_graded, fill_segments
+from evsim.kernels.narrow import mark_events
 from evsim.kernels.quads import ROOM, cut_quads, quads_of
 from evsim.kernels.threads import aligned
 from evsim.layers.context import Context
@@ -18,6 +19,9 @@ from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
 
 SPARSE = 0.06
 """Rate below which a tile is twice as long: its segments would be all but empty. Below half of it, four times."""
+
+EVENTS = "events", ""
+"""Under which the bits of `events` are kept."""
 
 Layout = Literal["tiles", "whole", "joined"]
 """How active channels are listed: by position and tile, with one tile for all channels, or joined (see `Segments`)."""
@@ -83,6 +87,17 @@ def quads(
         packet.lists[key] = _quads(packet, planes, context, flat, groups, stride)
     shared: Shared = packet.lists[key]
     return shared
+
+
+def events(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
+    """Return as bits which of the packet's values are not 0: words [ceil(N / 64)]; kept with it."""
+    if EVENTS not in packet.lists:
+        values = packet.values.reshape(-1)
+        words = np.empty(-(-values.size // WORD), np.uint64)
+        context.workers.share(mark_events, len(words), (values, words), 8 * len(words))
+        packet.lists[EVENTS] = words
+    words: NDArray[np.uint64] = packet.lists[EVENTS]
+    return words
 
 
 def counted(packet: SpikeMap | IntegerMap, context: Context, groups: int = 1) -> NDArray[np.int64]:
