@@ -18,7 +18,9 @@ from evsim.layers.context import Context
 from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
 
 SPARSE = 0.06
-"""Rate below which a tile is twice as long: its segments would be all but empty. Below half of it, four times."""
+"""Rate below which a tile is twice as long: its segments would be all but empty. Below half of it, `SPARSEST` times."""
+
+SPARSEST = 4
 
 EVENTS = "events", ""
 """Under which the bits of `events` are kept."""
@@ -164,12 +166,12 @@ def _spike_segments(packet: SpikeMap, context: Context, layout: Layout, groups: 
     joined = layout == "joined"
     words = by_group(packet.words, groups)
     width = words.shape[1]
-    tile_words = TILE_WORDS if layout == "tiles" else width
+    tile_words = SPARSEST * TILE_WORDS if layout == "tiles" else width
     extent = packet.channels if joined else 0
     starts = _starts(words, tile_words, context)
     rate = int(starts[-1]) * groups / (len(words) * packet.channels)
-    if layout == "tiles" and rate < SPARSE:
-        tile_words *= 2 if rate > SPARSE / 2 else 4
+    if layout == "tiles" and rate >= SPARSE / 2:
+        tile_words = TILE_WORDS if rate >= SPARSE else 2 * TILE_WORDS
         starts = _starts(words, tile_words, context)
     index = np.empty(int(starts[-1]), np.uint16)
     arguments = words, tile_words, starts, index, packet.width, extent
