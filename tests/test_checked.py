@@ -55,6 +55,9 @@ def quad(sums, at, weights, base, words, s):
 def quads(sums, at, weights, base, words, s):
     add_quads(sums, at, 2, False, weights, base, words, s, 14, 64, 100_000, 3)
 @kernel
+def places(sums, at, weights, base, words, p, both):
+    add_positions(sums, at, 2, False, weights, base, words, p, 2, both, 64, 100_000, 1)
+@kernel
 def neighbours(sums, at, weights, base, words, p, before, behind):
     add_window(sums, at, True, weights, base, words, p, 1, before, behind, 64)
 @kernel
@@ -122,7 +125,8 @@ RIGHT = [
     (window, out, 0, masks, 0, taps, 0, reals(16), 0), (window, out, 0, reals(25), 0, taps, 0, reals(16), 0),
     (runs, a, 0, b, 192, reals(8), 4), (taken, whole, 0), (given, whole, 0), (others, whole, 0),
     (neighbours, a, 192, b, 128, first, 0, False, True), (neighbours, a, 0, b, 64, first[:2], 1, True, False),
-    (side, a, 128, b, 64, first[:4], 1), (times, a, 192, b, 192, whole, 63),
+    (side, a, 128, b, 64, first[:4], 1), (places, a, 128, b, 192, first[:4], 0, True),
+    (places, a, 128, b, 192, first[:3], 0, False), (times, a, 192, b, 192, whole, 63),
 ]
 WRONG = [
     (rows, a, 193, b, 192, index, 8), (rows, a, 192, b, 193, index, 8), (rows, a, -1, b, 0, index, 8),
@@ -148,7 +152,9 @@ WRONG = [
     (neighbours, a, 0, b, 192, second, 1, True, False), (side, a, 129, b, 0, first, 1),
     (side, a, 0, b, 0, first[:3], 1),
     (side, a, 0, b, 256, first, 1), (times, a, 193, b, 0, whole, 0), (times, a, 0, b, 193, whole, 0),
-    (times, a, 0, b, 0, whole, 64),
+    (times, a, 0, b, 0, whole, 64), (places, a, 129, b, 0, first, 0, True), (places, a, 0, b, 193, first, 0, True),
+    (places, a, 0, b, 192, second, 0, True), (places, a, 0, b, 0, first[:3], 0, True),
+    (places, a, 0, b, 0, first[:2], 0, False),
 ]
 for function, *arguments in RIGHT:
     function(*arguments)
@@ -164,7 +170,7 @@ for function, *arguments in WRONG:
 
 def test_every_intrinsic_is_checked(tmp_path):
     """At the last place of its arrays each intrinsic works; one element further, or before, it raises."""
-    assert run(INTRINSICS, tmp_path) == ["55"]
+    assert run(INTRINSICS, tmp_path) == ["60"]
 
 
 FIRING = """

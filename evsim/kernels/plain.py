@@ -74,6 +74,19 @@ def add_quads(
         add_quad(sums, at + 4 * i * lanes, 0, 4, fresh, rows, base, words, s + i * room, lanes)
 
 
+def add_positions(
+    sums: Reals, at: int, count: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], p: int, step: int,
+    both: bool, lanes: int, _ahead: int, _pace: int,
+) -> None:  # fmt: skip
+    """Add the rows that the words of positions name to their sums."""
+    for i in range(count):
+        total = _whole(sums[at + i * lanes : at + (i + 1) * lanes], lanes)
+        if fresh:
+            total[:] = 0.0
+        for j in range(1 + both):
+            add_rows_of_bits(total, 0, rows, base + 64 * j * lanes, words[p + i * step + j], lanes)
+
+
 def add_window(
     sums: Reals, at: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], p: int, channels: int,
     before: bool, behind: bool, lanes: int,

@@ -115,9 +115,7 @@ def cut_quads(first: int, last: int, words: NDArray[np.uint64], width: int, part
 
 
 @inner
-def _cut(
-    a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, parts: NDArray[np.uint64], s: np.uint64
-) -> None:
+def _cut(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, parts: NDArray[np.uint64], s: np.uint64) -> None:
     """Cut a word of four positions into those of their lists: every second word of `parts` from s on."""
     left, right = a & b, c & d
     every = left & right

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.counting import spikes_per_position, sum_integers
+from evsim.kernels.frames import mark_events
 from evsim.kernels.integers import cut_planes
 from evsim.kernels.lists import TILE_WORDS, add_up, count_graded, count_segments, fill_graded, fill_segments
-from evsim.kernels.narrow import mark_events
 from evsim.kernels.quads import ROOM, cut_quads, quads_of
 from evsim.kernels.threads import aligned
 from evsim.layers.context import Context
