@@ -208,28 +208,37 @@ def add_bits(values: NDArray[np.int32], at: int, word: np.uint64) -> None:
         values[at + bit] += 1
 
 
-def lif_step(
+def lif_steps(
     current: Reals,
     at: int,
+    along: int,
     shift: Reals,
     shift_at: int,
     potential: Reals,
     potential_at: int,
+    potential_along: int,
     rest: bool,
     leak: np.floating,
     divide: bool,
     threshold: np.floating,
+    words: NDArray[np.uint32],
+    word: int,
+    word_along: int,
+    count: int,
     lanes: int,
-) -> np.uint64:
-    """Advance `lanes` LIF neurons by one timestep and return their spikes as bits."""
-    v = _whole(potential[potential_at : potential_at + lanes], lanes)
-    if rest:
-        v[:] = 0.0
-    drive = (current[at : at + lanes] + shift[shift_at : shift_at + lanes]) - v
-    v += drive / leak if divide else drive * leak
-    fired = v >= threshold
-    v[fired] = 0.0
-    return np.uint64(int.from_bytes(np.packbits(fired, bitorder="little").tobytes(), "little"))
+) -> None:
+    """Advance `lanes` LIF neurons of each of some positions by one timestep and write their spikes as half words."""
+    for i in range(count):
+        here, own, to = at + i * along, potential_at + i * potential_along, word + i * word_along
+        v = _whole(potential[own : own + lanes], lanes)
+        if rest:
+            v[:] = 0.0
+        drive = (_whole(current[here : here + lanes], lanes) + shift[shift_at : shift_at + lanes]) - v
+        v += drive / leak if divide else drive * leak
+        fired = v >= threshold
+        v[fired] = 0.0
+        halves = np.packbits(fired.reshape(-1, 32), axis=1, bitorder="little").view("<u4")
+        words[to : to + lanes // 32] = halves.reshape(-1)
 
 
 def neuron_step(

@@ -173,6 +173,8 @@ class Synapses:
             return
         if self.layout in ("windows", "words"):
             assert isinstance(packet, SpikeMap)
+            if node.groups > 1:
+                context.workers.finish()
             words = by_group(packet.words, node.groups).reshape(-1)
             kernel = synapses_of_windows if self.layout == "windows" else synapses_of_words
             self._share(kernel, self._size(packet.steps, 1), (Words(words, self.weights),), sink, len(words) * taps)
