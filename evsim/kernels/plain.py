@@ -208,6 +208,12 @@ def add_bits(values: NDArray[np.int32], at: int, word: np.uint64) -> None:
         values[at + bit] += 1
 
 
+def transpose_words(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> None:
+    """Transpose 64 x 64 bits."""
+    bits = (rows[:64, np.newaxis] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
+    columns[:64] = (bits.T << np.arange(64, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+
+
 def lif_steps(
     current: Reals,
     at: int,

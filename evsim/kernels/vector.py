@@ -143,6 +143,27 @@ def count_common(builder, counts, words, base, others, at, spans):
 
 
 @instructions()
+def transpose_words(builder, rows, columns):
+    """Write word c of `columns` [64]: its bit r is bit c of ``rows[r]`` [64].
+
+    Quadrants of bits swap, then those of each quadrant: all words at once, in six steps.
+    """
+    many = ir.VectorType(LONG, 64)
+    places = ir.VectorType(ir.IntType(32), 64)
+    words = rows.load(LONG(0), 64)
+    for step in (32, 16, 8, 4, 2, 1):
+        low = sum(1 << bit for bit in range(64) if not bit & step)
+        high = low << step
+        kept = [high if r & step else low for r in range(64)]
+        across = builder.shuffle_vector(words, words, ir.Constant(places, [r ^ step for r in range(64)]))
+        up = builder.shl(across, ir.Constant(many, [0 if r & step else step for r in range(64)]))
+        moved = builder.lshr(up, ir.Constant(many, [step if r & step else 0 for r in range(64)]))
+        other = ir.Constant(many, [low if r & step else high for r in range(64)])
+        words = builder.or_(builder.and_(words, ir.Constant(many, kept)), builder.and_(moved, other))
+    columns.store(LONG(0), words)
+
+
+@instructions()
 def tally_bits(builder, counts, at, words, base, word):
     """For every set bit n of `word`: ``counts[at + j] += bit j of words[base + n]``, j < 64.
 
@@ -362,5 +383,6 @@ if config.DISABLE_JIT:
         put_few_bits,
         put_rows_of_bits,
         tally_bits,
+        transpose_words,
         write_counts,
     )
