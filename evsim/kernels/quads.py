@@ -164,7 +164,7 @@ def gather_quads(size: Size, lists: Quads, scratch: NDArray[np.generic], unit: U
             turn = offset - shift * stride
             for tile in range(tiles):
                 row, ahead = rows_of(size, unit, tap, tile)
-                fresh = plane + tap + tile == 0
+                fresh, both = plane + tap + tile == 0, size.in_channels - tile * size.tile > 64
                 maps = ((tile * size.planes + plane) * size.groups + group) * size.steps
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
                     left, right, source = run_of(size, unit, y, tap)
@@ -182,7 +182,7 @@ def gather_quads(size: Size, lists: Quads, scratch: NDArray[np.generic], unit: U
                         if sparse:
                             _add_some(parts, weights, scratch, run, fresh, row, lanes)
                         else:
-                            _add_run(parts, weights, scratch, run, fresh, row, lanes, ahead, pace)
+                            _add_run(parts, weights, scratch, run, fresh, row, both, lanes, ahead, pace)
                             ahead += (last - first + 1) * pace * line_size
 
 
@@ -207,6 +207,7 @@ def _add_run(
     run: Run,
     fresh: bool,
     row: int,
+    both: bool,
     lanes: int,
     ahead: int,
     pace: int,
@@ -222,7 +223,9 @@ def _add_run(
     step = QUAD * lanes
     if last > first:
         begin = s + first * ROOM
-        add_quads(sums, at + first * step, last - first, fresh, weights, row, parts, begin, ROOM, lanes, ahead, pace)
+        add_quads(
+            sums, at + first * step, last - first, fresh, weights, row, parts, begin, ROOM, both, lanes, ahead, pace
+        )
     if last <= more:
         add_quad(sums, at + more * step, 0, high, fresh, weights, row, parts, s + more * ROOM, lanes)
 
