@@ -147,7 +147,7 @@ def gather_quads(size: Size, lists: Quads, scratch: NDArray[np.generic], unit: U
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     stride = size.stride_width
-    sparse = size.planes > 1  # high bits are rare
+    may_skip = size.planes > 1  # high bits are rare
     quads = -(-size.in_width // (QUAD * stride))
     _, lanes, begin, end, _ = unit
     span = (end - begin) * lanes
@@ -179,8 +179,8 @@ def gather_quads(size: Size, lists: Quads, scratch: NDArray[np.generic], unit: U
                     for t in range(size.steps):
                         s = ((line + t * size.in_height * stride) * quads + first) * ROOM
                         run = Run(at + t * span, s, last - first, low, high)
-                        if sparse:
-                            _add_some(parts, weights, scratch, run, fresh, row, lanes)
+                        if may_skip and not fresh and _few(parts, run):
+                            _add_some(parts, weights, scratch, run, row, lanes)
                         else:
                             _add_run(parts, weights, scratch, run, fresh, row, both, lanes, ahead, pace)
                             ahead += (last - first + 1) * pace * line_size
@@ -231,20 +231,24 @@ def _add_run(
 
 
 @inner
+def _few(parts: NDArray[np.uint64], run: Run) -> bool:
+    """Return whether three of four quads of a run have no spike: then each of the others is worth a branch."""
+    count, s = 0, np.uint64(run.s + ANY)
+    for _ in range(run.more + 1):
+        count += int(parts[s] != ZERO)
+        s += np.uint64(ROOM)
+    return 4 * count <= run.more + 1
+
+
+@inner
 def _add_some(
-    parts: NDArray[np.uint64],
-    weights: NDArray[Any],
-    sums: NDArray[Any],
-    run: Run,
-    fresh: bool,
-    row: int,
-    lanes: int,
+    parts: NDArray[np.uint64], weights: NDArray[Any], sums: NDArray[Any], run: Run, row: int, lanes: int
 ) -> None:
     """Add up those quads of a run that have any spike."""
     at, s, more, low, high = run
     for i in range(more + 1):
-        if fresh or parts[np.uint64(s + ANY)] != ZERO:
+        if parts[np.uint64(s + ANY)] != ZERO:
             end = high if i == more else QUAD
-            add_quad(sums, at, low if i == 0 else 0, end, fresh, weights, row, parts, s, lanes)
+            add_quad(sums, at, low if i == 0 else 0, end, False, weights, row, parts, s, lanes)
         at += QUAD * lanes
         s += ROOM
