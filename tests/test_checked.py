@@ -52,8 +52,8 @@ def rows(sums, at, weights, base, index, stop):
 def quad(sums, at, weights, base, words, s):
     add_quad(sums, at, 0, 4, True, weights, base, words, s, 64)
 @kernel
-def quads(sums, at, weights, base, words, s):
-    add_quads(sums, at, 2, False, weights, base, words, s, 14, 64, 100_000, 3)
+def quads(sums, at, weights, base, words, s, both):
+    add_quads(sums, at, 2, False, weights, base, words, s, 14, both, 64, 100_000, 3)
 @kernel
 def places(sums, at, weights, base, words, p, both):
     add_positions(sums, at, 2, False, weights, base, words, p, 2, both, 64, 100_000, 1)
@@ -120,7 +120,7 @@ out, masks, taps, whole = reals(128), np.ones(10, np.uint16), reals(48), np.zero
 room, halves = np.zeros(64, np.uint16), np.zeros(4, np.uint32)
 RIGHT = [
     (rows, a, 192, b, 192, index, 8), (quad, a, 0, b, 192, first, 0),
-    (quads, reals(512), 0, b, 192, np.tile(first, 2), 0), (bits, a, 192, b, 192, word),
+    (quads, reals(512), 0, b, 192, np.tile(first, 2), 0, True), (bits, a, 192, b, 192, word),
     (put, a, 192, b, 192, word), (numbers, a, 224, counts, 32), (tally, counts, 0, words, 63),
     (turned, words, words.copy()),
     (scaled, a, 192, b, 192, reals(8), 7, 8), (lif, a, 128, reals(64), 0, reals(128), 0, halves, 0),
@@ -136,8 +136,9 @@ WRONG = [
     (rows, a, 193, b, 192, index, 8), (rows, a, 192, b, 193, index, 8), (rows, a, -1, b, 0, index, 8),
     (rows, a, 192, b, 192, index, 9), (rows, a, 0, b, 0, np.full(8, 4, np.uint16), 8),
     (quad, a, 1, b, 0, quiet, 0), (quad, a, 0, b, 0, quiet, 1), (quad, a, 0, b, 193, first, 0),
-    (quad, a, 0, b, 192, second, 0), (quads, reals(511), 0, b, 0, np.tile(quiet, 2), 0),
-    (quads, reals(512), 0, b, 0, np.tile(quiet, 2)[:-1], 0), (quads, reals(512), 0, b, 192, np.tile(second, 2), 0),
+    (quad, a, 0, b, 192, second, 0), (quads, reals(511), 0, b, 0, np.tile(quiet, 2), 0, True),
+    (quads, reals(512), 0, b, 0, np.tile(quiet, 2)[:-1], 0, False),
+    (quads, reals(512), 0, b, 192, np.tile(second, 2), 0, False),
     (bits, a, 193, b, 192, word), (bits, a, 192, b, 193, word), (bits, a, 0, b, 0, np.uint64(16)),
     (put, a, 193, b, 192, word), (put, a, 192, b, 193, word), (numbers, a, 225, counts, 0), (numbers, a, 0, counts, 33),
     (tally, counts, 1, words, 0),

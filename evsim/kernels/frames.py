@@ -85,7 +85,7 @@ def _scatter(size: Size, reads: Events, scratch: NDArray[np.floating], unit: Uni
                     if 64 * w + 64 > start + line:
                         word &= ~(~ZERO << np.uint64(start + line - 64 * w))
                     while word != ZERO:
-                        i = 64 * w + np.int64(lowest_bit(word))
+                        i = 64 * w + int(lowest_bit(word))
                         word &= word - ONE
                         x = (i - start) // size.in_channels
                         own = row + (i - start - x * size.in_channels) * lanes

@@ -67,7 +67,7 @@ def add_quad(
 
 def add_quads(
     sums: Reals, at: int, count: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], s: int, room: int,
-    lanes: int, _ahead: int, _pace: int,
+    _both: bool, lanes: int, _ahead: int, _pace: int,
 ) -> None:  # fmt: skip
     """Add the rows of quads that follow each other to the sums of all their positions."""
     for i in range(count):

@@ -95,9 +95,9 @@ def events(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
     """Return as bits which of the packet's values are not 0: words [ceil(N / 64)]; kept with it."""
     if EVENTS not in packet.lists:
         values = packet.values.reshape(-1)
-        words = np.empty(-(-values.size // WORD), np.uint64)
-        context.workers.share(mark_events, len(words), (values, words), 8 * len(words))
-        packet.lists[EVENTS] = words
+        marks = np.empty(-(-values.size // WORD), np.uint64)
+        context.workers.share(mark_events, len(marks), (values, marks), 8 * len(marks))
+        packet.lists[EVENTS] = marks
     words: NDArray[np.uint64] = packet.lists[EVENTS]
     return words
 

@@ -161,27 +161,27 @@ class Synapses:
         if isinstance(packet, RealMap):
             self._run_on_reals(packet, sink)
             return
-        node, context = self.node, self.context
+        node, context, layout = self.node, self.context, self.layout
         taps = math.prod(node.window[0])
-        if self.layout in ("quads", "flat quads"):
-            flat, stride = self.layout == "flat quads", node.window[1][1]
+        if layout == "quads" or layout == "flat quads":  # noqa: PLR1714 - the type checker narrows by this alone
+            flat, stride = layout == "flat quads", node.window[1][1]
             shared = quads(packet, context, flat=flat, groups=node.groups, stride=stride)
             size = self._size(packet.steps, 1, planes=shared.planes)
             arrays: Quads | Lists = Quads(shared.parts, self.weights)
             rows = len(shared.parts) * taps // node.groups  # as many as words, about
             self._share(synapses_of_quads, size, (arrays,), sink, rows)
             return
-        if self.layout in ("windows", "words"):
+        if layout == "windows" or layout == "words":  # noqa: PLR1714 - as above
             assert isinstance(packet, SpikeMap)
             if node.groups > 1:
                 context.workers.finish()
             words = by_group(packet.words, node.groups).reshape(-1)
-            kernel = synapses_of_windows if self.layout == "windows" else synapses_of_words
+            kernel = synapses_of_windows if layout == "windows" else synapses_of_words
             self._share(kernel, self._size(packet.steps, 1), (Words(words, self.weights),), sink, len(words) * taps)
             return
-        if self.layout == "joined" and isinstance(packet, IntegerMap) and self._run_on_events(packet, sink):
+        if layout == "joined" and isinstance(packet, IntegerMap) and self._run_on_events(packet, sink):
             return
-        lists = segments(packet, context, self.layout, node.groups)
+        lists = segments(packet, context, layout, node.groups)
         size = self._size(packet.steps, 1, lists.tile, lists.planes)
         arrays = Lists(lists.index, lists.starts, lists.values, self.weights)
         rows = len(lists.index) * (1 if size.joined else taps) // node.groups
