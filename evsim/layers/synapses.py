@@ -31,7 +31,7 @@ SUMS_BYTES = 250_000
 FEW_SUMS_BYTES = 120_000
 """The same where taps and blocks read the quads of a band again and again, whose ends of lists are to be foreseen."""
 
-NEAR_BYTES = 5_000_000
+NEAR_BYTES = 2_000_000
 """Weights of a convolution up to which they may come again for each band, from the L2 cache or the one behind it."""
 
 LINE_BYTES = 600_000
