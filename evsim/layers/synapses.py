@@ -220,9 +220,10 @@ class Synapses:
         wanted = (FEW_SUMS_BYTES if by_bands else SUMS_BYTES) // (bytes_of_one * run)
         runs = target.positions // run
         bands = -(-runs // max(1, wanted))
-        blocks = -(-node.out_channels // block)
-        grains = max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands)))
-        grain = run * -(-runs // (bands * grains))
+        blocks, most = -(-node.out_channels // block), -(-runs // bands)
+        grains = min(most, max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands))))
+        grain = -(-most // grains)
+        grains = -(-most // grain)
         size = self._sizes[key] = Size(
             steps,
             repeats,
@@ -236,8 +237,8 @@ class Synapses:
             *node.dilation,
             tile=tile,
             block=block,
-            band=grain * grains,
-            grain=grain,
+            band=run * grain * grains,
+            grain=run * grain,
             joined=self.layout == "joined",
             groups=node.groups,
             planes=planes,
