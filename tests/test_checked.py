@@ -100,6 +100,9 @@ def few(index, at):
 def ahead(weights, at):
     prefetch(weights, at)
 @kernel
+def asking(weights, at):
+    ask_ahead(weights, at, 9)
+@kernel
 def window(out, at, source, source_at, weights, weight_at, shift, shift_at):
     gather_window(out, at, 16, 8, source, source_at, 0, 1, weights, weight_at, 16, shift, shift_at, 0, 1, 3)
 @kernel
@@ -121,7 +124,7 @@ RIGHT = [
     (put, a, 192, b, 192, word), (numbers, a, 224, counts, 32), (tally, counts, 0, words, 63),
     (scaled, a, 192, b, 192, reals(8), 7, 8), (lif, a, 192, reals(64), 0, reals(64), 0),
     (maps, a, 192, b, 192, reals(64), 0, reals(64), 0, True), (maps, a, 192, b, 192, reals(64), 0, reals(0), 0, False),
-    (some, room, 0), (few, room, 59), (ahead, a, 100_000),
+    (some, room, 0), (few, room, 59), (ahead, a, 100_000), (asking, a, 100_000),
     (window, out, 0, masks, 0, taps, 0, reals(16), 0), (window, out, 0, reals(25), 0, taps, 0, reals(16), 0),
     (runs, a, 0, b, 192, reals(8), 4), (taken, whole, 0), (given, whole, 0), (others, whole, 0),
     (neighbours, a, 192, b, 128, first, 0, False, True), (neighbours, a, 0, b, 64, first[:2], 1, True, False),
