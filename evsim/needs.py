@@ -23,7 +23,7 @@ from evsim.kernels.threads import MOST_WAITING
 from evsim.kernels.together import PAGES
 from evsim.kernels.vector import BLOCK, padded
 from evsim.layers.plan import Group, groups
-from evsim.layers.synapses import JOINED_CHANNELS, SUMS_BYTES
+from evsim.layers.synapses import JOINED_CHANNELS, LINE_BYTES, SUMS_BYTES
 from evsim.network import Network
 from evsim.observers import TOGETHER
 from evsim.primitives import (
@@ -340,7 +340,9 @@ class _Measure:
             return self.threads * (8 * words + self.item * (row + padded(size)))
         if isinstance(first, Conv2d | Linear):
             block = self.item * BLOCK[np.dtype(f"f{self.item}")]
-            scratch = self.threads * max(SUMS_BYTES, steps * block)
+            line = steps * block * out.width  # bands may be whole lines, or some more than fit
+            line = max(line, SUMS_BYTES * 4 // 3) if line <= LINE_BYTES else 0
+            scratch = self.threads * max(SUMS_BYTES, line, steps * block)
             if isinstance(first, Conv2d) and first.groups > 1:  # rows of the map side by side
                 scratch += self.threads * first.kernel[0] * (out.width + 16) * (16 * self.item + 8 * _words(shapes[0]))
             reals = shapes[0].kind == "real"

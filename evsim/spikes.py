@@ -24,8 +24,7 @@ class Segments:
 
     Segment s = (k * T + t) * P + p holds, for tile k, timestep t and position p, the channels
     ``index[starts[s] : starts[s + 1]] + k * tile``. Where there is one tile, lists may be *joined*: entries are
-    ``x % 3 * channels + c`` at column x of the map, so that those of three neighbours make one list. Lists of *quads*
-    have another order of segments, see `evsim.kernels.quads`.
+    ``x % 3 * channels + c`` at column x of the map, so that those of three neighbours make one list.
 
     Attributes
     ----------

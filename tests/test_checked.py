@@ -103,6 +103,9 @@ def few(index, at):
 def ahead(weights, at):
     prefetch(weights, at)
 @kernel
+def asking(weights, at):
+    ask_ahead(weights, at, 9)
+@kernel
 def window(out, at, source, source_at, weights, weight_at, shift, shift_at):
     gather_window(out, at, 16, 8, source, source_at, 0, 1, weights, weight_at, 16, shift, shift_at, 0, 1, 3)
 @kernel
@@ -125,7 +128,7 @@ RIGHT = [
     (turned, words, words.copy()),
     (scaled, a, 192, b, 192, reals(8), 7, 8), (lif, a, 128, reals(64), 0, reals(128), 0, halves, 0),
     (maps, a, 192, b, 192, reals(64), 0, reals(64), 0, True), (maps, a, 192, b, 192, reals(64), 0, reals(0), 0, False),
-    (some, room, 0), (few, room, 59), (ahead, a, 100_000),
+    (some, room, 0), (few, room, 59), (ahead, a, 100_000), (asking, a, 100_000),
     (window, out, 0, masks, 0, taps, 0, reals(16), 0), (window, out, 0, reals(25), 0, taps, 0, reals(16), 0),
     (runs, a, 0, b, 192, reals(8), 4), (taken, whole, 0), (given, whole, 0), (others, whole, 0),
     (neighbours, a, 192, b, 128, first, 0, False, True), (neighbours, a, 0, b, 64, first[:2], 1, True, False),

@@ -261,13 +261,14 @@ def test_quads_list_what_neighbours_have_in_common(maps, cuts):
 @property_test
 @given(spike_maps(), windows(), channels, precisions, seeds, st.integers(1, 7))
 def test_results_do_not_depend_on_bands(maps, window, out_channels, precision, seed, positions):
-    """However few output positions a band has, whatever quads it cuts through: every bit is the same."""
-    context = context_of(precision)
+    """However few output positions a band has, whatever quads it cuts through, on however many threads: same bits."""
     outcomes = []
     with pytest.MonkeyPatch.context() as patch:
-        for most, band in ((10**6, 10**6), (10**6, positions), (positions, positions)):
+        for most, band, threads in ((10**6, 10**6, 1), (10**6, positions, 1), (10**6, positions, 3), (positions, 1, 1)):
+            context = context_of(precision, threads)
             one = context.block * context.dtype.itemsize * len(maps)
             patch.setattr("evsim.layers.synapses.SUMS_BYTES", most * one)
+            patch.setattr("evsim.layers.synapses.LINE_BYTES", most * one)
             patch.setattr("evsim.layers.synapses.FEW_SUMS_BYTES", band * one)
             layer, *_ = synapses_of(maps, window, out_channels, np.random.default_rng(seed), context)
             outcomes.append(layer.step(as_spikes(maps)).values)

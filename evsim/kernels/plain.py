@@ -297,6 +297,10 @@ def prefetch(array: Reals, at: int) -> None:
     """Do nothing: a hint to the cache has no meaning here."""
 
 
+def ask_ahead(rows: Reals, ahead: int, pace: int) -> None:
+    """Do nothing, as `prefetch`."""
+
+
 def put_bits(index: NDArray[np.uint16], at: int, table: NDArray[np.uint16], word: np.uint64, offset: int) -> int:
     """Write the numbers of a word's set bits, octet by octet from a table; return how many."""
     count = 0

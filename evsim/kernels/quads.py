@@ -49,7 +49,7 @@ from evsim.kernels.synapses import (
     scratch_of,
     unit_of,
 )
-from evsim.kernels.word_rows import add_quad, add_quads
+from evsim.kernels.word_rows import add_quad, add_quads, ask_ahead
 
 QUAD = 4
 """Positions that share."""
@@ -215,18 +215,21 @@ def _add_run(
     """Add up a run of quads, those of which all positions count without a further decision."""
     at, s, more, low, high = run
     if more == 0 and high - low < QUAD:
+        ask_ahead(weights, ahead, pace)
         add_quad(sums, at, low, high, fresh, weights, row, parts, s, lanes)
         return
     first, last = int(low > 0), more + int(high == QUAD)
+    step, lines = QUAD * lanes, pace * line_of(weights)
     if first > 0:
+        ask_ahead(weights, ahead, pace)
         add_quad(sums, at, low, QUAD, fresh, weights, row, parts, s, lanes)
-    step = QUAD * lanes
     if last > first:
-        begin = s + first * ROOM
         add_quads(
-            sums, at + first * step, last - first, fresh, weights, row, parts, begin, ROOM, both, lanes, ahead, pace
-        )
+            sums, at + first * step, last - first, fresh, weights, row, parts, s + first * ROOM, ROOM, both, lanes,
+            ahead + first * lines, pace,
+        )  # fmt: skip
     if last <= more:
+        ask_ahead(weights, ahead + more * lines, pace)
         add_quad(sums, at + more * step, 0, high, fresh, weights, row, parts, s + more * ROOM, lanes)
 
 

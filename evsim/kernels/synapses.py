@@ -1,5 +1,6 @@
 """Convolution and linear layers: for every active input, add its row of weights to the outputs it reaches.
 
+Here lists name the active inputs; in `evsim.kernels.quads` and `evsim.kernels.words` it is the bits of words.
 The idea is to *gather*: an output position collects the weight rows of the active inputs that reach it while its sums
 (a block of 64 float32 or 32 float64 output channels, 256 bytes) stay in registers. Scattering each input's row to all
 its outputs would load and store the sums once per spike and end at a third of the speed.
@@ -8,9 +9,9 @@ Weights are packed ``[block][tap * C_in][lanes]``, so one row is one run of 256 
 block -> band of output positions -> tap -> tile of input channels -> timestep -> position. A tile of weights (128
 channels, 32 KB) stays in the L1 cache while all positions and timesteps of the band use it; the band's partial sums
 (about 250 KB) wait in the L2 cache. The lists of active channels are those of the input positions: a tap reads its
-neighbour's list, no patch is ever copied, and taps outside the map are loop bounds. Where a whole row of a 3 x 3
-window fits into the L1 cache (few input channels), its three taps are *joined*: the lists of neighbouring positions
-lie side by side, so one run of entries ``x % 3 * C_in + c`` serves all three, against weight rows turned to match.
+neighbour's list, no patch is ever copied, and taps outside the map are loop bounds. Of few input channels the three
+taps of a window row are *joined*: the lists of neighbouring positions lie side by side, so one run of entries
+``x % 3 * C_in + c`` serves all three, against weight rows turned to match.
 
 What a layer does with its finished sums is its *sink*: store them as real values (plus the residual stream), or drive
 LIF neurons at once, so that the membrane currents never leave the cache. The sums of the first tile begin in
@@ -115,8 +116,7 @@ def gather(size: Size, lists: Lists, scratch: NDArray[np.generic], unit: Unit) -
     if size.joined:
         _gather_joined(size, lists, scratch, unit)
         return
-    in_positions = size.in_height * size.in_width
-    taps = size.kernel_height * size.kernel_width
+    in_positions, taps = size.in_height * size.in_width, size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     _, lanes, begin, end, _ = unit
     span = (end - begin) * lanes
@@ -187,7 +187,7 @@ def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit
     """Gather a unit of a convolution of width 3, stride 1 and padding 1, a row of the window at a time.
 
     Weights are packed ``[block][ky][5 * C_in][lanes]`` with the taps 0 1 2 0 1 of each row: wherever an output lies,
-    some three of them follow each other in the order in which the entries of its neighbours are numbered.
+    three of them follow each other in the order in which the entries of its neighbours are numbered.
     """
     index, starts, values, weights = lists
     channel, lanes, begin, end, _ = unit

@@ -70,6 +70,12 @@ def add_quads(builder, sums, at, count, fresh, rows, base, words, s, room, both,
     sums.by_lanes(lanes, block)
 
 
+@instructions()
+def ask_ahead(builder, rows, ahead, pace):
+    """Ask for about `pace` cache lines of `rows` from `ahead` on, by a `prefetch` each; no loop."""
+    _ask(builder, rows, ahead, pace, pace.type(0), (4, 16))
+
+
 def _ask(builder, rows, ahead, pace, i, steps):
     """Ask for cache lines of `rows` with visit i: at least `pace` of them, as many as one of `steps`."""
     line = LINE // rows.item
@@ -193,4 +199,4 @@ def _of_window(builder, sums, rows, base, width, parts, channels, first):
 
 
 if config.DISABLE_JIT:
-    from evsim.kernels.plain import add_positions, add_quad, add_quads, add_scaled, add_window, add_windows  # noqa: F401
+    from evsim.kernels.plain import add_positions, add_quad, add_quads, add_scaled, add_window, add_windows, ask_ahead  # noqa: F401

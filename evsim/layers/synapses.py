@@ -31,7 +31,7 @@ SUMS_BYTES = 250_000
 FEW_SUMS_BYTES = 120_000
 """The same where taps and blocks read the quads of a band again and again, whose ends of lists are to be foreseen."""
 
-NEAR_BYTES = 5_000_000
+NEAR_BYTES = 2_000_000
 """Weights of a convolution up to which they may come again for each band, from the L2 cache or the one behind it."""
 
 LINE_BYTES = 600_000
@@ -229,9 +229,10 @@ class Synapses:
         wanted = (FEW_SUMS_BYTES if by_bands else SUMS_BYTES) // (bytes_of_one * run)
         runs = target.positions // run
         bands = -(-runs // max(1, wanted))
-        blocks = -(-node.out_channels // block)
-        grains = max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands)))
-        grain = run * -(-runs // (bands * grains))
+        blocks, most = -(-node.out_channels // block), -(-runs // bands)
+        grains = min(most, max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands))))
+        grain = -(-most // grains)
+        grains = -(-most // grain)
         size = self._sizes[key] = Size(
             steps,
             repeats,
@@ -245,8 +246,8 @@ class Synapses:
             *node.dilation,
             tile=tile,
             block=block,
-            band=grain * grains,
-            grain=grain,
+            band=run * grain * grains,
+            grain=run * grain,
             joined=self.layout == "joined",
             groups=node.groups,
             planes=planes,
