@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError, OptionError
 from evsim.intake import Intake, check_timesteps
-from evsim.kernels.threads import Workers, check_threads
+from evsim.kernels.threads import MOST_WAITING, Workers, check_threads
 from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
 from evsim.layers.ranges import could_overflow, find_fault
@@ -33,7 +33,7 @@ from evsim.network import Network
 from evsim.observers import Observer
 from evsim.quantized import WEIGHTS, Precision, chosen_precision
 from evsim.reach import reaches
-from evsim.spikes import Packet, RealMap
+from evsim.spikes import Packet, RealMap, SpikeMap
 from evsim.timeline import Timeline
 
 Schedule = Literal["time", "layer"]
@@ -58,11 +58,13 @@ class EventQueue:
         self._heap: list[Event] = []
         self._number = 0
 
-    def push(self, rank: int, port: int, packet: Packet) -> None:
-        """Address a packet to an input of a stage."""
-        major, minor = (packet.start, rank) if self._by_time else (rank, packet.start)
-        heapq.heappush(self._heap, Event(major, minor, self._number, rank, port, packet))
-        self._number += 1
+    def send(self, readers: Sequence[tuple[int, int]], packet: Packet) -> None:
+        """Address a packet to inputs of stages, by rank and port."""
+        start = packet.start
+        for rank, port in readers:
+            major, minor = (start, rank) if self._by_time else (rank, start)
+            heapq.heappush(self._heap, Event(major, minor, self._number, rank, port, packet))
+            self._number += 1
 
     def pop(self) -> Event:
         """Return the next event."""
@@ -180,7 +182,7 @@ class Simulator:
         if source.ndim == 4 and self.network.spec.kind == "image":
             check_needs(self.network, self.timesteps, self.precision, self.schedule, self.threads, static=False)
         # values that could overflow are looked at; of several threads that run samples here, one at a time does
-        with np.errstate(over="ignore", invalid="ignore"), self._context.workers.turn():
+        with np.errstate(over="ignore", invalid="ignore"), self._context.workers.later():
             return self._run(source, observers, timeline)
 
     def _run(
@@ -191,29 +193,38 @@ class Simulator:
         logits: NDArray[np.floating] | None = None
         packets = list(self._intake.packets(source))
         watched = self._watches(source)
-        for stage in self.stages:
-            stage.layer.reset()
+        finish, held = self._context.workers.finish, 0
+        looks = watched or timeline is not None or not all(getattr(each, "later", False) for each in observers)
+        steps = [(stage, len(stage.sources), stage.defers, self._readers[stage.name]) for stage in self.stages]
         for packet in packets:
-            self._send(queue, self.network.input.name, packet)
+            queue.send(self._readers[self.network.input.name], packet)
         packets.clear()
         for stage in self.stages:
+            stage.layer.reset()
             if isinstance(stage.layer, Delaying):
                 for packet in stage.layer.beginnings():
-                    self._send(queue, stage.name, packet)
+                    queue.send(self._readers[stage.name], packet)
         while queue:
             _, _, _, rank, port, packet = queue.pop()
-            stage = self.stages[rank]
+            stage, ports, defers, readers = steps[rank]
             inputs: tuple[Packet, ...] = (packet,)
-            if len(stage.sources) > 1:
-                ports = waiting.setdefault((rank, packet.start), {})
-                ports[port] = packet
-                if len(ports) < len(stage.sources):
+            if ports > 1:
+                arrived = waiting.setdefault((rank, packet.start), {})
+                arrived[port] = packet
+                if len(arrived) < ports:
                     continue
-                inputs = tuple(ports[port] for port in range(len(ports)))
-                del waiting[rank, packet.start], ports
+                inputs = tuple(arrived[port] for port in range(ports))
+                del waiting[rank, packet.start], arrived
             if timeline is not None:
                 timeline.begin()
+            if held > MOST_WAITING or not defers:
+                finish()
+                held = 0
             output = stage.step(inputs, self._context)
+            if output is not None:
+                held += (output.words if isinstance(output, SpikeMap) else output.values).nbytes
+            if looks:
+                finish()
             if timeline is not None:
                 timeline.end(stage, inputs, output)
             if watched and (fault := find_fault(output)):
@@ -225,10 +236,11 @@ class Simulator:
                 observer.observe(stage, inputs, output)
             if output is None:
                 continue
-            if rank == len(self.stages) - 1:
+            if rank == len(steps) - 1:
                 assert isinstance(output, RealMap)
+                finish()
                 logits = self._read(output.values[0, 0, : output.channels])
-            self._send(queue, stage.name, output)
+            queue.send(readers, output)
         assert logits is not None
         return logits
 
@@ -269,7 +281,3 @@ class Simulator:
             for port, name in enumerate(stage.sources):
                 readers[name].append((rank, port))
         return readers
-
-    def _send(self, queue: EventQueue, name: str, packet: Packet) -> None:
-        for rank, port in self._readers[name]:
-            queue.push(rank, port, packet)

@@ -24,8 +24,7 @@ class Segments:
 
     Segment s = (k * T + t) * P + p holds, for tile k, timestep t and position p, the channels
     ``index[starts[s] : starts[s + 1]] + k * tile``. Where there is one tile, lists may be *joined*: entries are
-    ``x % 3 * channels + c`` at column x of the map, so that those of three neighbours make one list. Lists of *quads*
-    have another order of segments, see `evsim.kernels.quads`.
+    ``x % 3 * channels + c`` at column x of the map, so that those of three neighbours make one list.
 
     Attributes
     ----------
@@ -101,7 +100,7 @@ class IntegerMap:
     unit
         What 1 stands for, for those who read them as real numbers.
     counted
-        Empty, or how many values of each position are not 0, and their sums, once somebody has counted.
+        Empty, or the sum of each timestep's values, once somebody has counted.
     """
 
     start: int

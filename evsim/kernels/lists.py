@@ -1,6 +1,7 @@
 """From bits to lists: the active channels of each position, cut into tiles.
 
-A kernel that adds one weight row per spike wants the spikes' numbers, not their bits. Two passes: count the bits of
+Where next to nothing fires most words are 0, and a kernel that adds one weight row per spike wants the spikes' numbers,
+not their bits. Two passes: count the bits of
 every (tile, timestep, position), whose running sum says where each segment starts; then fill, without a branch that
 the processor could guess wrong. A CPU that can compress a vector by a mask does a word in two steps. On others, of a
 word of few spikes the five lowest bits' numbers are written, whether there are five or not; a word of more is taken

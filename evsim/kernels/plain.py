@@ -44,23 +44,74 @@ def add_quad(
     fresh: bool,
     rows: Reals,
     base: int,
-    index: NDArray[np.unsignedinteger],
-    starts: NDArray[np.int64],
+    words: NDArray[np.uint64],
     s: int,
     lanes: int,
 ) -> None:
     """Add the rows of a quad's seven lists to the sums of positions ``low .. high - 1``; shared ones come first."""
-    edges = [int(edge) for edge in starts[s : s + 8]]
-    every = np.empty(lanes, sums.dtype)
-    add_rows(every, 0, True, rows, base, index, None, edges[0], edges[1], lanes)
+
+    def add(total: Reals, i: int) -> None:
+        for j in (0, 1):
+            add_rows_of_bits(total, 0, rows, base + 64 * j * lanes, words[s + 2 * i + j], lanes)
+
+    every = np.zeros(lanes, sums.dtype)
+    add(every, 0)
     for position in range(low, high):
-        pair = 1 + position // 2
         total = every.copy()
-        add_rows(total, 0, False, rows, base, index, None, edges[pair], edges[pair + 1], lanes)
+        add(total, 1 + position // 2)
         place = at + position * lanes
         target = _whole(sums[place : place + lanes], lanes)
         target[:] = total if fresh else target + total
-        add_rows(target, 0, False, rows, base, index, None, edges[3 + position], edges[4 + position], lanes)
+        add(target, 3 + position)
+
+
+def add_quads(
+    sums: Reals, at: int, count: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], s: int, room: int,
+    _both: bool, lanes: int, _ahead: int, _pace: int,
+) -> None:  # fmt: skip
+    """Add the rows of quads that follow each other to the sums of all their positions."""
+    for i in range(count):
+        add_quad(sums, at + 4 * i * lanes, 0, 4, fresh, rows, base, words, s + i * room, lanes)
+
+
+def add_positions(
+    sums: Reals, at: int, count: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], p: int, step: int,
+    both: bool, lanes: int, _ahead: int, _pace: int,
+) -> None:  # fmt: skip
+    """Add the rows that the words of positions name to their sums."""
+    for i in range(count):
+        total = _whole(sums[at + i * lanes : at + (i + 1) * lanes], lanes)
+        if fresh:
+            total[:] = 0.0
+        for j in range(1 + both):
+            add_rows_of_bits(total, 0, rows, base + 64 * j * lanes, words[p + i * step + j], lanes)
+
+
+def add_window(
+    sums: Reals, at: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], p: int, channels: int,
+    before: bool, behind: bool, lanes: int,
+) -> None:  # fmt: skip
+    """Add the rows that the words of a position and its neighbours name."""
+    total = _whole(sums[at : at + lanes], lanes)
+    if fresh:
+        total[:] = 0.0
+    for step, there in ((-1, before), (0, True), (1, behind)):
+        if there:
+            add_rows_of_bits(total, 0, rows, base + (step + 1) * channels * lanes, words[p + step], lanes)
+
+
+def add_windows(
+    sums: Reals, at: int, count: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], p: int,
+    channels: int, lanes: int,
+) -> None:  # fmt: skip
+    """Add the rows that the words of positions side by side, and of their neighbours, name."""
+    for i in range(count):
+        add_window(sums, at + i * lanes, fresh, rows, base, words, p + i, channels, True, True, lanes)
+
+
+def add_scaled(sums: Reals, at: int, rows: Reals, base: int, values: NDArray[np.int32], i: int, lanes: int) -> None:
+    """Add a row times an integer."""
+    _whole(sums[at : at + lanes], lanes)[:] += sums.dtype.type(values[i]) * _whole(rows[base : base + lanes], lanes)
 
 
 def add_rows_of_bits(sums: Reals, at: int, rows: Reals, base: int, word: np.uint64, lanes: int) -> None:
@@ -146,34 +197,54 @@ def bits_at(values: NDArray[np.int32], at: int, bit: int) -> np.uint64:
     return np.uint64(int.from_bytes(np.packbits(having != 0, bitorder="little").tobytes(), "little"))
 
 
+def nonzero_at(values: NDArray[np.int32], at: int) -> np.uint64:
+    """Return as a word which of 64 integers are not 0."""
+    return np.uint64(int.from_bytes(np.packbits(values[at : at + 64] != 0, bitorder="little").tobytes(), "little"))
+
+
 def add_bits(values: NDArray[np.int32], at: int, word: np.uint64) -> None:
     """Add 1 to those of 64 integers whose bit of a word is set."""
     for bit in _bits(word):
         values[at + bit] += 1
 
 
-def lif_step(
+def transpose_words(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> None:
+    """Transpose 64 x 64 bits."""
+    bits = (rows[:64, np.newaxis] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
+    columns[:64] = (bits.T << np.arange(64, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+
+
+def lif_steps(
     current: Reals,
     at: int,
+    along: int,
     shift: Reals,
     shift_at: int,
     potential: Reals,
     potential_at: int,
+    potential_along: int,
     rest: bool,
     leak: np.floating,
     divide: bool,
     threshold: np.floating,
+    words: NDArray[np.uint32],
+    word: int,
+    word_along: int,
+    count: int,
     lanes: int,
-) -> np.uint64:
-    """Advance `lanes` LIF neurons by one timestep and return their spikes as bits."""
-    v = _whole(potential[potential_at : potential_at + lanes], lanes)
-    if rest:
-        v[:] = 0.0
-    drive = (current[at : at + lanes] + shift[shift_at : shift_at + lanes]) - v
-    v += drive / leak if divide else drive * leak
-    fired = v >= threshold
-    v[fired] = 0.0
-    return np.uint64(int.from_bytes(np.packbits(fired, bitorder="little").tobytes(), "little"))
+) -> None:
+    """Advance `lanes` LIF neurons of each of some positions by one timestep and write their spikes as half words."""
+    for i in range(count):
+        here, own, to = at + i * along, potential_at + i * potential_along, word + i * word_along
+        v = _whole(potential[own : own + lanes], lanes)
+        if rest:
+            v[:] = 0.0
+        drive = (_whole(current[here : here + lanes], lanes) + shift[shift_at : shift_at + lanes]) - v
+        v += drive / leak if divide else drive * leak
+        fired = v >= threshold
+        v[fired] = 0.0
+        halves = np.packbits(fired.reshape(-1, 32), axis=1, bitorder="little").view("<u4")
+        words[to : to + lanes // 32] = halves.reshape(-1)
 
 
 def neuron_step(
@@ -224,6 +295,10 @@ def add_maps(
 
 def prefetch(array: Reals, at: int) -> None:
     """Do nothing: a hint to the cache has no meaning here."""
+
+
+def ask_ahead(rows: Reals, ahead: int, pace: int) -> None:
+    """Do nothing, as `prefetch`."""
 
 
 def put_bits(index: NDArray[np.uint16], at: int, table: NDArray[np.uint16], word: np.uint64, offset: int) -> int:

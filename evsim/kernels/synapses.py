@@ -1,5 +1,6 @@
 """Convolution and linear layers: for every active input, add its row of weights to the outputs it reaches.
 
+Here lists name the active inputs; in `evsim.kernels.quads` and `evsim.kernels.words` it is the bits of words.
 The idea is to *gather*: an output position collects the weight rows of the active inputs that reach it while its sums
 (a block of 64 float32 or 32 float64 output channels, 256 bytes) stay in registers. Scattering each input's row to all
 its outputs would load and store the sums once per spike and end at a third of the speed.
@@ -8,9 +9,9 @@ Weights are packed ``[block][tap * C_in][lanes]``, so one row is one run of 256 
 block -> band of output positions -> tap -> tile of input channels -> timestep -> position. A tile of weights (128
 channels, 32 KB) stays in the L1 cache while all positions and timesteps of the band use it; the band's partial sums
 (about 250 KB) wait in the L2 cache. The lists of active channels are those of the input positions: a tap reads its
-neighbour's list, no patch is ever copied, and taps outside the map are loop bounds. Where a whole row of a 3 x 3
-window fits into the L1 cache (few input channels), its three taps are *joined*: the lists of neighbouring positions
-lie side by side, so one run of entries ``x % 3 * C_in + c`` serves all three, against weight rows turned to match.
+neighbour's list, no patch is ever copied, and taps outside the map are loop bounds. Of few input channels the three
+taps of a window row are *joined*: the lists of neighbouring positions lie side by side, so one run of entries
+``x % 3 * C_in + c`` serves all three, against weight rows turned to match.
 
 What a layer does with its finished sums is its *sink*: store them as real values (plus the residual stream), or drive
 LIF neurons at once, so that the membrane currents never leave the cache. The sums of the first tile begin in
@@ -27,11 +28,8 @@ from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.neuron import Neurons, Unit, fire
-from evsim.kernels.vector import add_maps, add_rows, add_scaled_run, prefetch
+from evsim.kernels.vector import LINE, add_maps, add_rows, add_scaled_run, prefetch
 from evsim.kernels.windows import add_scaled_runs
-
-LINE = 64
-"""Bytes from one prefetch to the next: a cache line."""
 
 
 class Size(NamedTuple):
@@ -39,7 +37,8 @@ class Size(NamedTuple):
 
     `steps` timesteps come in; where neurons are driven, each stands for `repeats` (a static image for all of them).
     `in_channels` are those of one of `groups`, each of which makes as many output channels, whole blocks of them.
-    Integers come as `planes` of bits, see `evsim.kernels.quads`.
+    Integers come as `planes` of bits, see `evsim.kernels.quads`. Units go block by block or, where `by_bands`, through
+    all blocks of a band before the next: what a band reads is then read again while a processor still foresees it.
     """
 
     steps: int
@@ -65,6 +64,7 @@ class Size(NamedTuple):
     joined: bool
     groups: int
     planes: int
+    by_bands: bool = False
 
 
 class Sink(NamedTuple):
@@ -116,8 +116,7 @@ def gather(size: Size, lists: Lists, scratch: NDArray[np.generic], unit: Unit) -
     if size.joined:
         _gather_joined(size, lists, scratch, unit)
         return
-    in_positions = size.in_height * size.in_width
-    taps = size.kernel_height * size.kernel_width
+    in_positions, taps = size.in_height * size.in_width, size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     _, lanes, begin, end, _ = unit
     span = (end - begin) * lanes
@@ -188,7 +187,7 @@ def _gather_joined(size: Size, lists: Lists, scratch: NDArray[np.floating], unit
     """Gather a unit of a convolution of width 3, stride 1 and padding 1, a row of the window at a time.
 
     Weights are packed ``[block][ky][5 * C_in][lanes]`` with the taps 0 1 2 0 1 of each row: wherever an output lies,
-    some three of them follow each other in the order in which the entries of its neighbours are numbered.
+    three of them follow each other in the order in which the entries of its neighbours are numbered.
     """
     index, starts, values, weights = lists
     channel, lanes, begin, end, _ = unit
@@ -303,22 +302,24 @@ def multiply(
 @inner
 def scratch_of(size: Size, scratch: NDArray[Any], seat: int) -> NDArray[Any]:
     """Return the working memory of a seat."""
-    length = size.steps * size.band * size.block
-    return scratch[seat * length : (seat + 1) * length]
+    return scratch[seat * size.steps * size.band * size.block :][: size.steps * size.band * size.block]
 
 
 @inner
 def unit_of(size: Size, i: int, last: int, seat: int) -> Unit:
-    """Return what is worked on at once from unit i of a call on: of its block a band, if there are as many units.
-
-    Grains of a block follow each other. The larger the band, the more use is made of a tile of weights.
-    """
+    """Return what is worked on at once from unit i of a call on: of its block a band, if there are as many units."""
     positions = size.out_height * size.out_width
     grains = -(-positions // size.grain)
-    channel = i // grains * size.block
-    begin = i % grains * size.grain
-    end = min(begin + size.band, begin + (last - i) * size.grain, positions)
-    return Unit(channel, min(size.block, size.out_channels - channel), begin, end, seat)
+    block, first, stop = i // grains, i % grains * size.grain, positions
+    if size.by_bands:
+        most = size.band // size.grain
+        row = most * -(-size.out_channels // size.block)
+        band = i // row
+        most = min(most, grains - band * most)  # the last band may be shorter
+        block, first = i % row // most, band * size.band + i % row % most * size.grain
+        stop = min(positions, (band + 1) * size.band)
+    channel, end = block * size.block, min(first + size.band, first + (last - i) * size.grain, stop)
+    return Unit(channel, min(size.block, size.out_channels - channel), first, end, seat)
 
 
 @inner

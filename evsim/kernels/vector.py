@@ -44,6 +44,10 @@ def padded(channels: int) -> int:
     return -(-channels // LANES) * LANES
 
 
+LINE = 64
+"""Bytes from one prefetch to the next: a cache line."""
+
+
 def has(feature):
     """Return whether the CPU for which Numba compiles has a feature, named as LLVM does."""
     if config.CPU_FEATURES is not None:
@@ -77,42 +81,6 @@ def add_rows(builder, sums, at, fresh, rows, base, index, values, start, stop, l
 
         first = choose(builder, fresh, lambda: sums.zeros(width), lambda: sums.load(at, width))
         sums.store(at, over_range(builder, first, start, stop, with_row))
-
-    sums.by_lanes(lanes, block)
-
-
-@instructions()
-def add_quad(builder, sums, at, low, high, fresh, rows, base, index, starts, s, lanes):
-    """Add rows to positions ``low .. high - 1`` of a quad, whose sums follow each other from `at` on.
-
-    Lists ``s .. s + 6`` of `starts` name the rows of all four positions, of the first pair, of the second pair, and of
-    each: what positions share is summed up first, from zero, in registers. Otherwise as `add_rows`.
-    """
-
-    def block(width):
-        edges = [starts.number(builder.add(s, s.type(i))) for i in range(8)]
-
-        def with_row(i, total):
-            return plus(builder, total, row_of(builder, sums, rows, base, width, index.number(i)))
-
-        def with_list(first, i):
-            return over_range(builder, first, edges[i], edges[i + 1], with_row, unroll=False)
-
-        def add_to(position, shared):
-            inside = builder.and_(
-                builder.icmp_signed("<=", low, low.type(position)), builder.icmp_signed(">", high, high.type(position))
-            )
-            with builder.if_then(inside):
-                target = sums.pointer(builder.add(at, builder.mul(lanes, lanes.type(position))), width)
-                both = lambda: plus(builder, sums.read(target), shared)  # noqa: E731 - computed where needed
-                first = choose(builder, fresh, lambda: shared, both)
-                sums.write(target, with_list(first, 3 + position))
-
-        every = with_list(sums.zeros(width), 0)
-        for pair in (0, 1):
-            shared = with_list(every, 1 + pair)
-            add_to(2 * pair, shared)
-            add_to(2 * pair + 1, shared)
 
     sums.by_lanes(lanes, block)
 
@@ -175,6 +143,27 @@ def count_common(builder, counts, words, base, others, at, spans):
 
 
 @instructions()
+def transpose_words(builder, rows, columns):
+    """Write word c of `columns` [64]: its bit r is bit c of ``rows[r]`` [64].
+
+    Quadrants of bits swap, then those of each quadrant: all words at once, in six steps.
+    """
+    many = ir.VectorType(LONG, 64)
+    places = ir.VectorType(ir.IntType(32), 64)
+    words = rows.load(LONG(0), 64)
+    for step in (32, 16, 8, 4, 2, 1):
+        low = sum(1 << bit for bit in range(64) if not bit & step)
+        high = low << step
+        kept = [high if r & step else low for r in range(64)]
+        across = builder.shuffle_vector(words, words, ir.Constant(places, [r ^ step for r in range(64)]))
+        up = builder.shl(across, ir.Constant(many, [0 if r & step else step for r in range(64)]))
+        moved = builder.lshr(up, ir.Constant(many, [step if r & step else 0 for r in range(64)]))
+        other = ir.Constant(many, [low if r & step else high for r in range(64)])
+        words = builder.or_(builder.and_(words, ir.Constant(many, kept)), builder.and_(moved, other))
+    columns.store(LONG(0), words)
+
+
+@instructions()
 def tally_bits(builder, counts, at, words, base, word):
     """For every set bit n of `word`: ``counts[at + j] += bit j of words[base + n]``, j < 64.
 
@@ -202,39 +191,57 @@ def add_scaled_run(builder, sums, at, rows, base, values, start, stop, lanes):
     sums.by_lanes(lanes, block)
 
 
-@instructions(types.uint64, leak=LANE, threshold=LANE)
-def lif_step(builder, current, at, shift, shift_at, potential, potential_at, rest, leak, divide, threshold, lanes):
-    """One timestep of `lanes` LIF neurons; returns their spikes as bits of a uint64, lane 0 in bit 0.
+@instructions(leak=LANE, threshold=LANE)
+def lif_steps(
+    builder, current, at, along, shift, shift_at, potential, potential_at, potential_along, rest, leak, divide,
+    threshold, words, word, word_along, count, lanes,
+):  # fmt: skip
+    """One timestep of `lanes` LIF neurons of each of `count` positions; their spikes become half words, uint32.
 
     ``x = current + shift; v += (x - v) / leak`` where `divide`, else ``v += (x - v) * leak``; a spike where
     ``v >= threshold``; ``v = 0`` there. Where `rest`, v was 0 whatever stands in memory. `current`, `shift`,
-    `potential` 1-d of one float type; offsets in elements.
+    `potential` 1-d of one float type; offsets in elements, which for the next position are `along` larger; lane 0 is
+    bit 0 of ``words[word]``. No branch stands within the loop over positions.
     """
     piece = 64 // current.item  # lanes of 64 bytes: few enough for all that a step needs to stay in registers
-    bits = cgutils.alloca_once_value(builder, LONG(0))
     zeros, leak, threshold = current.zeros(piece), splat(builder, leak, piece), splat(builder, threshold, piece)
 
     def block(width):
-        def step(change):
-            spikes = LONG(0)
-            for i in range(width // piece):
-                x = builder.fadd(current.load(at, piece, LONG(i)), shift.load(shift_at, piece, LONG(i)))
-                v = builder.select(rest, zeros, potential.load(potential_at, piece, LONG(i)))
-                v = builder.fadd(v, change(builder.fsub(x, v), leak))
-                fires = builder.fcmp_ordered(">=", v, threshold)
-                potential.store(potential_at, builder.select(fires, zeros, v), LONG(i))
-                word = builder.zext(builder.bitcast(fires, ir.IntType(piece)), LONG)
-                spikes = builder.or_(spikes, builder.shl(word, LONG(i * piece)))
-            builder.store(spikes, bits)
+        def step(change, before):
+            def at_position(i, carried):
+                here = builder.add(at, builder.mul(i, along))
+                own = builder.add(potential_at, builder.mul(i, potential_along))
+                spikes = LONG(0)
+                for j in range(width // piece):
+                    x = builder.fadd(current.load(here, piece, LONG(j)), shift.load(shift_at, piece, LONG(j)))
+                    v = before(own, j)
+                    v = builder.fadd(v, change(builder.fsub(x, v), leak))
+                    fires = builder.fcmp_ordered(">=", v, threshold)
+                    potential.store(own, builder.select(fires, zeros, v), LONG(j))
+                    bits = builder.zext(builder.bitcast(fires, ir.IntType(piece)), LONG)
+                    spikes = builder.or_(spikes, builder.shl(bits, LONG(j * piece)))
+                to = builder.add(word, builder.mul(i, word_along))
+                for half in range(width // LANES):
+                    bits = builder.trunc(builder.lshr(spikes, LONG(half * LANES)), words.lane)
+                    builder.store(bits, words.place(builder.add(to, LONG(half))))
+                return carried
+
+            over_range(builder, LONG(0), LONG(0), count, at_position, unroll=False)
+
+        def either(change):
+            with builder.if_else(rest) as (resting, charged):
+                with resting:
+                    step(change, lambda _own, _j: zeros)
+                with charged:
+                    step(change, lambda own, j: potential.load(own, piece, LONG(j)))
 
         with builder.if_else(divide) as (by_division, by_product):
             with by_division:
-                step(builder.fdiv)
+                either(builder.fdiv)
             with by_product:
-                step(builder.fmul)
+                either(builder.fmul)
 
     current.by_lanes(lanes, block)
-    return builder.load(bits)
 
 
 @instructions(types.uint64, leak=LANE)
@@ -242,7 +249,7 @@ def neuron_step(
     builder, current, at, shift, shift_at, potential, potential_at, rest, leak, decays, divide, threshold, reset, soft,
     lanes,
 ):  # fmt: skip
-    """One timestep of `lanes` neurons of other kinds than `lif_step` knows; returns their spikes as its bits.
+    """One timestep of `lanes` neurons of other kinds than `lif_steps` knows; returns their spikes as its bits.
 
     ``x = current + shift``; where `decays`, ``v = v * leak + x``; else v as there. A spike where ``v >= threshold``, of
     each channel its own, as is `reset`: ``v -= reset`` there where `soft`, else ``v = 0``. `threshold` and `reset` lie
@@ -295,6 +302,11 @@ def add_maps(builder, out, out_at, sums, at, shift, shift_at, stream, stream_at,
 @instructions()
 def prefetch(builder, array, at):
     """Ask for the cache line that holds ``array[at]`` to be brought into the L2 cache; nothing is read or checked."""
+    ask_for(builder, array, at)
+
+
+def ask_for(builder, array, at):
+    """Emit a `prefetch`."""
     octet, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     hint = ir.FunctionType(ir.VoidType(), [octet, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
@@ -358,12 +370,11 @@ def lowest_bit(builder, word):
 if config.DISABLE_JIT:
     from evsim.kernels.plain import (  # noqa: F401 - they take the place of the intrinsics above
         add_maps,
-        add_quad,
         add_rows,
         add_rows_of_bits,
         add_scaled_run,
         count_common,
-        lif_step,
+        lif_steps,
         lowest_bit,
         neuron_step,
         popcount,
@@ -372,5 +383,6 @@ if config.DISABLE_JIT:
         put_few_bits,
         put_rows_of_bits,
         tally_bits,
+        transpose_words,
         write_counts,
     )

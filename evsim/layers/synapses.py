@@ -5,27 +5,40 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
+from evsim.kernels.frames import Events, synapses_of_events
 from evsim.kernels.lists import TILE_WORDS
-from evsim.kernels.quads import synapses_of_quads
+from evsim.kernels.quads import Quads, synapses_of_quads
 from evsim.kernels.synapses import Lists, Sink, Size, synapses, synapses_of_reals, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
+from evsim.kernels.words import MOST_CHANNELS, WINDOW, Words, synapses_of_windows, synapses_of_words
 from evsim.layers.context import Context, remedy
-from evsim.layers.neurons import Membrane, silent, working
+from evsim.layers.neurons import Membrane, silent
 from evsim.layers.reals import as_real, total
-from evsim.layers.segments import Layout, segments
+from evsim.layers.segments import Layout, by_group, events, quads, segments
 from evsim.primitives import LIF, Conv2d, Linear, Shape
-from evsim.spikes import WORD, Packet, RealMap
+from evsim.spikes import WORD, IntegerMap, Packet, RealMap, SpikeMap
 
 SUMS_BYTES = 250_000
 """Partial sums of one band: they wait in the L2 cache (512 KB and more) beside the lists and the weights."""
 
+FEW_SUMS_BYTES = 120_000
+"""The same where taps and blocks read the quads of a band again and again, whose ends of lists are to be foreseen."""
+
+NEAR_BYTES = 2_000_000
+"""Weights of a convolution up to which they may come again for each band, from the L2 cache or the one behind it."""
+
+LINE_BYTES = 600_000
+"""Partial sums of a line of the map up to which bands are whole lines: only its ends are cut apart then."""
+
+FEW_EVENTS = 0.2
+"""Share of integers that are not 0 up to which they are taken one by one."""
 
 GRAINS = 2
 """Units per thread, at least. More of them end at the same time, but each brings its tiles of weights anew."""
@@ -67,6 +80,8 @@ class Synapses:
     NetworkError
         If weights are not finite, or beyond the precision with the scale of BatchNorm.
     """
+
+    defers = True
 
     def __init__(
         self,
@@ -115,11 +130,16 @@ class Synapses:
             return spikes
         if isinstance(packet, RealMap):
             sums = self._of_reals(packet)
-            return total(sums, as_real(streams[0], self.context)) if streams else sums
+            if not streams:
+                return sums
+            stream = as_real(streams[0], self.context)
+            self.context.workers.finish()
+            return total(sums, stream)
         added = self._empty
         if streams:  # a static stream stands for each of its timesteps
             values = as_real(streams[0], self.context).values
             if len(values) < packet.steps:
+                self.context.workers.finish()
                 values = np.broadcast_to(values, (packet.steps, *values.shape[1:]))
             added = values.reshape(-1)
         return self._real(packet, packet.steps, added)
@@ -141,18 +161,46 @@ class Synapses:
         if isinstance(packet, RealMap):
             self._run_on_reals(packet, sink)
             return
-        context = self.context
-        quads = self.layout in ("quads", "flat quads")
-        node, stride = self.node, self.node.window[1][1]
-        lists = segments(packet, context, self.layout, node.groups, stride if quads else 1)
+        node, context, layout = self.node, self.context, self.layout
+        taps = math.prod(node.window[0])
+        if layout == "quads" or layout == "flat quads":  # noqa: PLR1714 - the type checker narrows by this alone
+            flat, stride = layout == "flat quads", node.window[1][1]
+            shared = quads(packet, context, flat=flat, groups=node.groups, stride=stride)
+            size = self._size(packet.steps, 1, planes=shared.planes)
+            arrays: Quads | Lists = Quads(shared.parts, self.weights)
+            rows = len(shared.parts) * taps // node.groups  # as many as words, about
+            self._share(synapses_of_quads, size, (arrays,), sink, rows)
+            return
+        if layout == "windows" or layout == "words":  # noqa: PLR1714 - as above
+            assert isinstance(packet, SpikeMap)
+            if node.groups > 1:
+                context.workers.finish()
+            words = by_group(packet.words, node.groups).reshape(-1)
+            kernel = synapses_of_windows if layout == "windows" else synapses_of_words
+            self._share(kernel, self._size(packet.steps, 1), (Words(words, self.weights),), sink, len(words) * taps)
+            return
+        if layout == "joined" and isinstance(packet, IntegerMap) and self._run_on_events(packet, sink):
+            return
+        lists = segments(packet, context, layout, node.groups)
         size = self._size(packet.steps, 1, lists.tile, lists.planes)
         arrays = Lists(lists.index, lists.starts, lists.values, self.weights)
-        taps = 1 if size.joined else size.kernel_height * size.kernel_width
-        rows = len(lists.index) * taps // node.groups
-        self._share(synapses_of_quads if quads else synapses, size, (arrays,), sink, rows)
+        rows = len(lists.index) * (1 if size.joined else taps) // node.groups
+        self._share(synapses, size, (arrays,), sink, rows)
+
+    def _run_on_events(self, packet: IntegerMap, sink: Sink) -> bool:
+        """Run on integers one by one if few of them are not 0; return whether that is so."""
+        words = events(packet, self.context)
+        count = int(np.bitwise_count(words).sum())
+        if count > FEW_EVENTS * packet.values.size:
+            return False
+        size = self._size(packet.steps, 1)
+        reads = Events(packet.values.reshape(-1), words, self.weights)
+        self._share(synapses_of_events, size, (reads,), sink, count * size.kernel_height * size.kernel_width)
+        return True
 
     def _run_on_reals(self, packet: RealMap, sink: Sink) -> None:
         steps = packet.values.shape[0]
+        self.context.workers.finish()
         size = self._size(steps, packet.steps // steps)
         values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         rows = values.size * size.kernel_height * size.kernel_width
@@ -162,8 +210,7 @@ class Synapses:
         """Share a call's units among the threads, each with memory of its own; about `rows` weight rows are added."""
         context = self.context
         scratch = context.workers.room("sums", size.steps * size.band * size.block, context.dtype)
-        sink = Sink(sink.shift, sink.residual, sink.real, working(sink.neurons, context))
-        context.workers.share(kernel, units(size), (size, *reads, scratch, sink), rows * size.out_channels)
+        context.workers.post(kernel, units(size), (size, *reads, scratch, sink), rows * size.out_channels)
 
     def _size(self, steps: int, repeats: int, tile: int = TILE_WORDS * 64, planes: int = 1) -> Size:
         """Return the geometry of a call, worked out once for each number of timesteps, tile and number of planes."""
@@ -173,11 +220,19 @@ class Synapses:
         node, source, target, block = self.node, self.source, self.target, self.context.block
         kernel, stride, padding = node.window
         flat = is_flat(node)  # positions do not mix: one long row
-        wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
-        bands = -(-target.positions // max(1, wanted))
-        blocks = -(-node.out_channels // block)
-        grains = max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands)))
-        grain = -(-target.positions // (bands * grains))
+        bytes_of_one = block * self.context.dtype.itemsize * steps
+        by_bands = self.layout == "quads" and self.weights.nbytes <= NEAR_BYTES
+        in_lines = by_bands or self.layout in ("windows", "joined")
+        in_lines = in_lines and target.width * bytes_of_one <= LINE_BYTES
+        by_bands = by_bands and in_lines
+        run = target.width if in_lines else 1  # what bands are whole multiples of
+        wanted = (FEW_SUMS_BYTES if by_bands else SUMS_BYTES) // (bytes_of_one * run)
+        runs = target.positions // run
+        bands = -(-runs // max(1, wanted))
+        blocks, most = -(-node.out_channels // block), -(-runs // bands)
+        grains = min(most, max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands))))
+        grain = -(-most // grains)
+        grains = -(-most // grain)
         size = self._sizes[key] = Size(
             steps,
             repeats,
@@ -191,11 +246,12 @@ class Synapses:
             *node.dilation,
             tile=tile,
             block=block,
-            band=grain * grains,
-            grain=grain,
+            band=run * grain * grains,
+            grain=run * grain,
             joined=self.layout == "joined",
             groups=node.groups,
             planes=planes,
+            by_bands=by_bands,
         )
         return size
 
@@ -221,22 +277,26 @@ def is_flat(node: Conv2d | Linear) -> bool:
     return node.window == ((1, 1), (1, 1), (0, 0)) and node.padding_after in ((), (0, 0))
 
 
-def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Context) -> Layout:
+def _layout(
+    node: Conv2d | Linear, source: Shape, target: Shape, context: Context
+) -> Layout | Literal["quads", "flat quads", "windows", "words"]:
     """How the layer wants its input listed. It follows from the layer alone, never from data: results depend on it."""
     kernel, stride, padding = node.window
     if (
         source.kind != "real"
         and node.in_channels <= JOINED_CHANNELS
-        and (kernel[1], stride[1], padding[1]) == (3, 1, 1)
+        and (kernel[1], stride[1], padding[1]) == (WINDOW, 1, 1)
         and (node.dilation, node.padding_after) == ((1, 1), ())
     ):
-        return "joined"
+        return "windows" if source.kind == "spikes" and node.in_channels <= MOST_CHANNELS else "joined"
     few = source.kind == "integers" and node.in_channels <= JOINED_CHANNELS
     shares = (
         source.kind != "real" and not few and context.dtype == np.float32 and stride[1] <= 2 and target.positions > 1
     )
-    if not shares or node.in_channels // node.groups > SHARED_CHANNELS:
+    if node.in_channels // node.groups > SHARED_CHANNELS:
         return "tiles"
+    if not shares:
+        return "words" if source.kind == "spikes" else "tiles"
     return "flat quads" if is_flat(node) else "quads"
 
 
