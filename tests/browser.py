@@ -52,7 +52,8 @@ class Browser:
         home["TMPDIR"] = "."  # a socket lies there, whose path may have 107 bytes, fewer than pytest's folders can have
         home |= {"XDG_CACHE_HOME": str(folder)}
         with (folder / "browser.log").open("wb") as log:
-            self._process = subprocess.Popen(line, pass_fds=(commands, answers), stdout=log, stderr=log, env=home, cwd=folder)
+            ends = (commands, answers)
+            self._process = subprocess.Popen(line, pass_fds=ends, stdout=log, stderr=log, env=home, cwd=folder)
         os.close(commands)
         os.close(answers)
         self._number, self._rest, self.session, self.errors = 0, b"", None, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def pytest_report_header() -> list[str]:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Watch what the session leaves, from before the tests are imported."""
+    for size in ("COLUMNS", "LINES"):  # of the terminal that started the tests; pytest-xdist makes one up
+        os.environ.pop(size, None)
     session.config.stash[strays] = Strays(ROOT, session.config._tmp_path_factory.getbasetemp())
 
 
