@@ -103,8 +103,9 @@ def test_a_name_beyond_the_code_page_is_one_line(tmp_path):
 def test_a_closed_standard_output_loses_nothing_that_lies_in_a_file(tmp_path):
     """With an output file the command does its work and exits with 0; where all would be lost, one line says so."""
     run = 'exec "$0" run "$1" --input "$2" --json "$3" >&-'
-    assert shell(run, MODEL, RECORDING, tmp_path / "run.json") == (0, b"", b"")
-    assert (tmp_path / "run.json").read_text().startswith("{")
+    file = tmp_path / "run.json"
+    assert shell(run, MODEL, RECORDING, file) == (0, b"", f"wrote {file}\n".encode())
+    assert file.read_text().startswith("{")
     for line in ('exec "$0" info "$1" >&-', 'exec "$0" run "$1" --input "$2" --json - >&-', 'exec "$0" --version >&-'):
         code, out, err = shell(line, MODEL, RECORDING)
         assert (code, out) == (2, b"")
