@@ -31,7 +31,7 @@ SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".bin", ".safetensors", ".pkl")
 """How checkpoints are named; what is in them decides, but these are never a model.h5."""
 
 READ = {
-    "zip": "PyTorch's format since 1.6 (`.pth`, `.pth.tar`, `.pt`, `.ckpt`, `.bin`)",
+    "zip": "PyTorch's format since version 1.6 (`.pth`, `.pth.tar`, `.pt`, `.ckpt`, `.bin`)",
     "pickle": "a plain pickle of NumPy arrays (`.pkl`)",
     "safetensors": "safetensors (`.safetensors`)",
     "hdf5": "HDF5 with one dataset per key (`.h5`)",
