@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import fixed_twin
 import naive
 import numpy as np
@@ -228,6 +230,48 @@ def test_the_convolution_of_an_image(seed, rows, columns, stride, padding, count
         v += (wanted - v) >> 1
         assert np.array_equal(out[t] != 0, v >= 8 << 12), t
         v[v >= 8 << 12] = 0
+
+
+def _inputs_of(rng, source, steps, most, rate):
+    values = rng.integers(1, most + 1, (steps, source.positions, source.channels))
+    return values * (rng.random(values.shape) < rate)
+
+
+def _packet_of(values, source, start):
+    if source.kind == "spikes":
+        return SpikeMap.from_dense(values > 0, source.height, source.width, start)
+    return IntegerMap(start, values.astype(np.int32), source.height, source.width)
+
+
+@many
+@given(st.data(), seeds, st.booleans(), st.sampled_from([1, 3]), st.sampled_from([1.0, 1.5, 2.0]), st.booleans())
+def test_windows_of_few_inputs(data, seed, streaming, count, tau, spikes):
+    """Counts of events, and spikes of few channels, drive neurons as plain NumPy does, however many are not 0."""
+    rng = np.random.default_rng(seed)
+    channels = data.draw(st.sampled_from([16, 32, 48])) if spikes else data.draw(st.integers(1, 5))
+    outputs, steps = data.draw(st.integers(1, 64 if spikes else 200)), data.draw(st.integers(1, 4))
+    kernel, stride = (data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))), data.draw(st.integers(1, 3))
+    padding = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))
+    node = Conv2d("layer", ("x",), channels, outputs, kernel, (stride, stride), padding, True, False)
+    weight = rng.integers(-127, 128, (*kernel, channels, outputs)).astype(np.int8)
+    layer = IntegerLayer(weight, rng.integers(1, 9, outputs).astype(np.int32), _offsets(rng, outputs))
+    size = data.draw(st.integers(4, 9)), data.draw(st.integers(8, 40))
+    source = Shape("spikes" if spikes else "integers", channels, *size)
+    neurons = LIF("lif", ("layer",), tau=tau, v_threshold=4.0)
+    form = layer_of(node, layer, source, Workers(count), streaming=streaming, neurons=neurons)
+    if form is None:
+        return
+    most = 1 if spikes else data.draw(st.sampled_from([1, 3, 255, 256]))  # beyond a byte they are listed
+    values = _inputs_of(rng, source, steps, most, data.draw(st.sampled_from([0.0, 0.02, 0.2, 0.5])))
+    wanted = currents(node, layer, values.reshape(steps, *size, channels))
+    apart = steps if streaming else 1
+    outs = [form.step(_packet_of(part, source, t)) for t, part in enumerate(np.split(values, apart))]
+    fired = np.concatenate([numbers(out) for out in outs])
+    rate, v = math.ceil(2**15 / tau), np.zeros(wanted.shape[1:], np.int64)
+    for t in range(steps):
+        v += (wanted[t] - v) * rate >> 15
+        assert np.array_equal(fired[t] != 0, v >= 4 << 12), t
+        v[v >= 4 << 12] = 0
 
 
 @given(seeds)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.fixed import (
-    HALVES,
+    ALIKE,
     PIECE,
-    halve_pairs,
-    halve_static,
+    fire_pairs,
+    fire_static,
     integer_step,
     multiply_window,
     put_currents,
@@ -41,10 +41,9 @@ TOGETHER = 4
 class IntegerNeurons(NamedTuple):
     """Neurons of a map, and where their spikes go. Without neurons `words` has size 0.
 
-    words [T * P * W * 2] uint32: the two halves of each word of a spike map; halves
-    uint16: the same memory. potential int32: [P * C] where `kept` over
-    calls, else [16 * block], working memory of each thread, and each call begins at rest; C padded to 64. `kind` and
-    `rate` as `evsim.kernels.fixed` has them; thresholds, resets [C] int32, `soft`: reset by subtraction.
+    words [T * P * W * 2] uint32: the two halves of each word of a spike map; halves uint16: the same memory. potential
+    int32: [P * C] where `kept` over calls, else working memory of each thread, and each call begins at rest; C padded
+    to 64. `kind`, `rate` as in `evsim.kernels.fixed`; thresholds, resets [C] int32, `soft`: reset by subtraction.
     """
 
     words: NDArray[np.uint32]
@@ -237,18 +236,17 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
             rest = t == 0 and not neurons.kept
             for p in range(start, min(start + GROUP, end)):
                 at = (t * (end - begin) + p - begin) * lanes
-                if neurons.kind == HALVES:
-                    own = p * wide + channel if neurons.kept else working + (p - start) * lanes
+                n = bias * reach[counted + t * positions + p]
+                own = p * wide + channel if neurons.kept else working + (p - start) * lanes
+                if neurons.kind <= ALIKE:
                     word = ((t * positions + p) * wide + channel) // PIECE
-                    halve_pairs(
-                        scratch, at, bias * reach[counted + t * positions + p], factor, offset, channel, potential, own,
-                        rest, threshold, halves, word, lanes,
+                    fire_pairs(
+                        scratch, at, n, factor, offset, channel, potential, own, rest, neurons.kind, neurons.rate,
+                        threshold, halves, word, lanes,
                     )  # fmt: skip
                     continue
-                n = bias * reach[counted + t * positions + p]
                 put_currents(current, 0, scratch, at, n, factor, offset, channel, residual, 0, False, lanes)
-                own = p * size.out_channels + channel if neurons.kept else working + (p - start) * lanes
-                fire_block(neurons, words, potential, current, 0, t, own, size.out_channels, unit, t * positions + p)
+                fire_block(neurons, words, potential, current, 0, t, own, wide, unit, t * positions + p)
 
 
 @inner
@@ -271,7 +269,7 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
     words, potential, halves, threshold = neurons.words, neurons.potential, neurons.halves, neurons.thresholds[0]
     wide = size.out_channels
     working = seat * GROUP * size.block
-    still = neurons.kind == HALVES and size.steps == 1 and not neurons.kept
+    still = neurons.kind <= ALIKE and size.steps == 1 and not neurons.kept
     step = positions * wide // PIECE
     for start in range(begin, end, GROUP):
         stop = min(start + GROUP, end)
@@ -282,7 +280,10 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
                 put_products(current, own_current, scratch, at, fraction, factor, offset, channel, lanes)
                 for i in range(0, lanes if still else 0, WORD):
                     word = (p * wide + channel + i) // PIECE
-                    halve_static(current, own_current + i, np.int64(threshold), halves, word, step, size.repeats)
+                    fire_static(
+                        current, own_current + i, neurons.kind, neurons.rate, np.int64(threshold), halves, word, step,
+                        size.repeats,
+                    )  # fmt: skip
             for repeat in range(0 if still else size.repeats):
                 for p in range(start, stop):
                     own = p * wide + channel if neurons.kept else working + (p - start) * lanes

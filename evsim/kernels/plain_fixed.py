@@ -51,16 +51,16 @@ def put_currents(
     out[out_at : out_at + lanes] = x.astype(np.int32)
 
 
-def halve_pairs(
+def fire_pairs(
     sums: Ints, at: int, bias: int, factor: Ints, offset: Ints, channel: int, potential: Ints, own: int, rest: bool,
-    threshold: int, words: NDArray[np.uint16], word: int, lanes: int,
+    kind: int, rate: int, threshold: int, words: NDArray[np.uint16], word: int, lanes: int,
 ) -> None:  # fmt: skip
-    """Advance a block's neurons of tau = 2 on sums of pairs, and store their spikes, 16 at a time."""
+    """Advance a block's neurons of one threshold on sums of pairs, and store their spikes, 16 at a time."""
     current = np.empty(lanes, np.int32)
     put_currents(current, 0, sums, at, bias, factor, offset, channel, current, 0, False, lanes)
     thresholds = np.full(64, threshold, np.int32)
     for i in range(0, lanes, 64):
-        bits = integer_step(current, i, potential, own + i, rest, 0, 0, thresholds, thresholds, 0, False)
+        bits = integer_step(current, i, potential, own + i, rest, kind, rate, thresholds, thresholds, 0, False)
         for k in range(4):
             words[word + i // 16 + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
 
@@ -78,13 +78,21 @@ def multiply_window(
         sums[at + 64 * i : at + 64 * i + 64] = total
 
 
-def halve_static(
-    current: Ints, at: int, threshold: int, words: NDArray[np.uint16], word: int, step: int, steps: int
+def fire_static(
+    current: Ints,
+    at: int,
+    kind: int,
+    rate: int,
+    threshold: int,
+    words: NDArray[np.uint16],
+    word: int,
+    step: int,
+    steps: int,
 ) -> None:
-    """Advance 64 neurons of tau = 2 by all timesteps of a current that stays the same."""
+    """Advance 64 neurons of one threshold by all timesteps of a current that stays the same."""
     potential, thresholds = np.zeros(64, np.int32), np.full(64, threshold, np.int32)
     for t in range(steps):
-        bits = integer_step(current, at, potential, 0, t == 0, 0, 0, thresholds, thresholds, 0, False)
+        bits = integer_step(current, at, potential, 0, t == 0, kind, rate, thresholds, thresholds, 0, False)
         for k in range(4):
             words[word + t * step + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
 
@@ -114,7 +122,7 @@ def integer_step(
     x = current[at : at + 64].astype(np.int64)
     if kind == 0:
         v = v + ((x - v) >> 1)
-    elif kind == 1:
+    elif kind < 3:
         v = v + ((x - v) * int(rate) >> 15)
     else:
         v = (v * int(rate) >> 15) + x
@@ -122,3 +130,32 @@ def integer_step(
     v[fired] = (v - resets[channel : channel + 64])[fired] if soft else 0
     potential[own : own + 64] = v.astype(np.int32)
     return np.uint64(int.from_bytes(np.packbits(fired, bitorder="little").tobytes(), "little"))
+
+
+def fire_windows(
+    inputs: NDArray[np.uint8], start: int, line: int, step: int, rows: int, quads: int, weights: Ints, base: int,
+    factor: Ints, offset: Ints, channel: int, potential: Ints, own: int, apart: int, rest: bool, kind: int, rate: int,
+    threshold: int, words: NDArray[np.uint16], word: int, further: int, skip: int,
+) -> None:  # fmt: skip
+    """Advance 32 neurons of one threshold at each of eight positions by the sums of their windows."""
+    thresholds = np.full(64, threshold, np.int32)
+    for i in range(skip, 8):
+        total = np.zeros(32, np.int64)
+        for r in range(rows):
+            for k in range(4 * quads):
+                here = base + (r * quads + k // 4) * 128 + k % 4
+                total += int(inputs[start + i * step + r * line + k]) * weights[here : here + 128 : 4].astype(np.int64)
+        current, v = np.zeros(64, np.int32), np.zeros(64, np.int32)
+        current[:32] = (total * factor[channel : channel + 32] + offset[channel : channel + 32]).astype(np.int32)
+        place = own + i * apart
+        v[:32] = potential[place : place + 32]
+        bits = integer_step(current, 0, v, 0, rest, kind, rate, thresholds, thresholds, 0, False)
+        potential[place : place + 32] = v[:32]
+        for k in range(2):
+            words[word + i * further + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
+
+
+def put_bytes(out: NDArray[np.uint8], at: int, word: np.uint64, offset: int) -> None:
+    """Write 16 bits of a word as bytes."""
+    for k in range(16):
+        out[at + k] = int(word) >> offset + k & 1

@@ -30,6 +30,7 @@ from evsim.kernels.vector import padded
 from evsim.layers import packing
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
+from evsim.layers.integer_windows import bordered, byte_windows
 from evsim.layers.octets import WORDS, octets
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, counted, segments
@@ -98,6 +99,7 @@ class IntegerSynapses:
         self.lane = np.dtype(packing.lane_of(source, weight.dtype, self._largest, of_image))
         same = node.dilation == (1, 1) and not node.padding_after
         self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
+        self._windows = byte_windows(node, source, target, weight)
         self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}
         self._inputs: int | None = None
         self._cuts: tuple[int, ...] | None = None
@@ -235,6 +237,9 @@ class IntegerSynapses:
             return
         assert not isinstance(packet, RealMap)
         self._check(packet)
+        if self._windows and self._windows.takes(packet, neurons, self.context):
+            self._windows.run(packet, self._size(packet.steps, 1, self.lane), sink, self.context)
+            return
         node = self.node
         counts = counted(packet, self.context, node.groups)
         reach = counts if is_flat(node) else self._reached(packet.steps, counts, (ALL, ALL))
@@ -317,25 +322,13 @@ class IntegerSynapses:
         weights = self._packed[self.lane][1]
         rows = packet.values.size * size.kernel_height * size.kernel_width
         if self._of_image:
-            image, line = self._bordered(packet)
+            image, line = bordered(packet, self.node, self.source)
             self._share(integer_synapses_of_image, size, (image, line, weights), self.lane, sink, rows)
             return
         values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         if self.lane.itemsize == 8:
             values = values.astype(np.int64)
         self._share(integer_synapses_of_reals, size, (values, weights), self.lane, sink, rows)
-
-    def _bordered(self, packet: RealMap) -> tuple[NDArray[np.int16], int]:
-        """Return an image with the layer's padding around it, as one row of numbers; and how many make a line."""
-        node, (steps, channels) = self.node, (len(packet.values), self.source.channels)
-        (height, width), (rows, columns) = (self.source.height, self.source.width), node.window[2]
-        line = (width + 2 * columns) * channels
-        whole = steps * (height + 2 * rows) * line
-        numbers = np.zeros(whole + 1, np.int16)  # of an odd number of inputs, the last pair takes in one more
-        image = numbers[:whole].reshape(steps, height + 2 * rows, width + 2 * columns, channels)
-        inside = packet.values[..., :channels].reshape(steps, height, width, channels)
-        image[:, rows : rows + height, columns : columns + width] = inside
-        return numbers, line
 
     def _share(
         self,
