@@ -29,7 +29,7 @@ from evsim.kernels.fixed import (
     widen_pairs,
 )
 from evsim.kernels.neuron import GROUP, Unit, put_spikes
-from evsim.kernels.octets import Octets, gather_octets
+from evsim.kernels.octets import Octets, ask_for, gather_octets
 from evsim.kernels.synapses import Lists, Size, after, gather, group_of, multiply, scratch_of, unit_of
 
 WORD = 64
@@ -81,9 +81,15 @@ def integer_synapses(
 ) -> None:
     """Run units ``first .. last - 1`` on lists of active channels, as `evsim.kernels.synapses.synapses`."""
     scratch = scratch_of(size, scratch, seat)
+    taps, before = size.kernel_height * size.kernel_width, -2 * size.block
     while first < last:
         unit = unit_of(size, first, last, seat)
         first = after(size, first, unit)
+        if not size.joined and unit.channel != before and unit.channel != before + size.block:
+            ask_for(
+                lists.weights, unit.channel * taps * size.in_channels, unit.lanes * min(size.tile, size.in_channels)
+            )
+        before = unit.channel
         gather(size, lists, scratch, unit)
         drain_pairs(size, sink, scratch, unit)
 
@@ -107,20 +113,21 @@ def integer_synapses_of_octets(
     the sink for each part. The parts add up in `wide` then, as large as `scratch`, else of size 0.
     """
     scratch = scratch_of(size, scratch, seat)
-    parts = cuts.size - 1
+    parts, before = cuts.size - 1, -2 * size.block
     if parts > 1:
         wide = scratch_of(size, wide, seat)
     while first < last:
         unit = unit_of(size, first, last, seat)
         first = after(size, first, unit)
         for part in range(parts):
-            gather_octets(size, lists, weights, scratch, unit, cuts[part], cuts[part + 1])
+            gather_octets(size, lists, weights, scratch, unit, before, cuts[part], cuts[part + 1])
             if parts > 1:
                 _widen(size, sink.reach, scratch, wide, unit, part)
         if parts > 1:
             drain_products(size, sink, wide, unit)
         else:
             drain_pairs(size, sink, scratch, unit)
+        before = unit.channel
 
 
 @inner
@@ -361,41 +368,3 @@ def fire_integers(
                         channel, neurons.soft,
                     )  # fmt: skip
                     put_spikes(words, word + channel // 32, bits, WORD)
-
-
-@kernel
-def reach_of(
-    first: int,
-    last: int,
-    size: Size,
-    counts: NDArray[np.int64],
-    reach: NDArray[np.int64],
-    rows: tuple[int, int],
-    columns: tuple[int, int],
-) -> None:
-    """Add up over each output's window what its inputs count: counts [groups * T, P], reach [groups * T, P'].
-
-    Lines ``first .. last - 1`` of all maps; of the window, those `rows` and `columns`, from the first to before the
-    last.
-    """
-    count = columns[1] - columns[0]
-    for line in range(first, last):
-        y = line % size.out_height
-        own, sums = counts[line // size.out_height], reach[line // size.out_height]
-        to = y * size.out_width
-        sums[to : to + size.out_width] = 0
-        for tap in range((rows[1] - rows[0]) * count):
-            down = (rows[0] + tap // count) * size.dilation_height
-            row = y * size.stride_height - size.pad_height + down
-            if row < 0 or row >= size.in_height:
-                continue
-            shift = (columns[0] + tap % count) * size.dilation_width - size.pad_width
-            left = max(0, -(shift // size.stride_width))
-            right = min(size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
-            source = row * size.in_width + shift
-            if size.stride_width == 1:  # vectors
-                for x in range(left, right):
-                    sums[to + x] += own[source + x]
-                continue
-            for x in range(left, right):
-                sums[to + x] += own[source + x * size.stride_width]

@@ -114,5 +114,5 @@ class IntegerNeuronLayer:
         group = max(1, AT_ONCE // wide)
         own = working(neurons, group * wide, self.context)
         arguments = own, flat, currents.static, channels, currents.steps, positions, group
-        self.context.workers.share(fire_integers, positions, arguments, 5 * currents.steps * positions * channels)
+        self.context.workers.share(fire_integers, positions, arguments, 2 * currents.steps * positions * channels)
         return spikes

@@ -19,7 +19,6 @@ from evsim.kernels.integer_synapses import (
     integer_synapses_of_image,
     integer_synapses_of_octets,
     integer_synapses_of_reals,
-    reach_of,
 )
 from evsim.kernels.lists import TILE_WORDS
 from evsim.kernels.neuron import GROUP
@@ -27,6 +26,7 @@ from evsim.kernels.octets import JOINED, OCTET
 from evsim.kernels.synapses import Lists, Size, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
+from evsim.kernels.window_sums import reach_of
 from evsim.layers import packing
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
