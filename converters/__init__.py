@@ -20,6 +20,7 @@ from evsim.errors import CheckpointError, NetworkError, OptionError, PluginError
 from evsim.files import check_input
 from evsim.modelfile import ForeignFileError, is_model, load
 from evsim.network import Network, Origin
+from evsim.sizes import parsed_size
 
 NEAR = 0.5
 """Share of a family's layers from which on a checkpoint is called one of this family that lacks the others."""
@@ -120,8 +121,6 @@ def load_model(path: str | Path, allow_memory: int | str | None = None) -> Conve
     """
     if allow_memory is None:
         return _load(Path(path))
-    from evsim.needs import parsed_size  # which loads all kernels
-
     size = parsed_size(allow_memory)
     loaded = _load(Path(path))
     origin = Origin(str(path), Path(path).stat().st_size, size)

@@ -137,8 +137,9 @@ def _operations(work: Work, row: Row, packet: Packet, workers: Workers) -> tuple
         return 0, 0
     when = slice(packet.start, steps)
     if isinstance(packet, SpikeMap):
-        spikes = np.bitwise_count(packet.words).sum(axis=2, dtype=np.int64)
-        tally.gather(when, spikes if tally.by_position else spikes.sum(axis=1))
+        spikes = np.bitwise_count(packet.words).reshape(packet.steps, -1).astype(np.int64)
+        reach, total = tally.reach(packet.words.shape[2]), spikes.sum(axis=1)
+        tally.gather(when, total, spikes @ reach if reach.size else total * row.geometry.row)
     else:
         tally.multiply(when, packet, workers)
     zeros = np.zeros(steps, np.int64)

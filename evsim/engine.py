@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError, OptionError
 from evsim.intake import Intake, check_timesteps
-from evsim.kernels.threads import Workers, check_threads
+from evsim.kernels.threads import MOST_WAITING, Workers, check_threads
 from evsim.layers.context import Context, remedy
 from evsim.layers.plan import plan
 from evsim.layers.ranges import could_overflow, find_fault
@@ -33,7 +33,7 @@ from evsim.network import Network
 from evsim.observers import Observer
 from evsim.quantized import WEIGHTS, Precision, chosen_precision
 from evsim.reach import reaches
-from evsim.spikes import Packet, RealMap
+from evsim.spikes import Packet, RealMap, SpikeMap
 from evsim.timeline import Timeline
 
 Schedule = Literal["time", "layer"]
@@ -180,7 +180,7 @@ class Simulator:
         if source.ndim == 4 and self.network.spec.kind == "image":
             check_needs(self.network, self.timesteps, self.precision, self.schedule, self.threads, static=False)
         # values that could overflow are looked at; of several threads that run samples here, one at a time does
-        with np.errstate(over="ignore", invalid="ignore"), self._context.workers.turn():
+        with np.errstate(over="ignore", invalid="ignore"), self._context.workers.later():
             return self._run(source, observers, timeline)
 
     def _run(
@@ -191,6 +191,8 @@ class Simulator:
         logits: NDArray[np.floating] | None = None
         packets = list(self._intake.packets(source))
         watched = self._watches(source)
+        finish, held = self._context.workers.finish, 0
+        looks = watched or timeline is not None or not all(getattr(each, "later", False) for each in observers)
         for stage in self.stages:
             stage.layer.reset()
         for packet in packets:
@@ -213,7 +215,14 @@ class Simulator:
                 del waiting[rank, packet.start], ports
             if timeline is not None:
                 timeline.begin()
+            if held > MOST_WAITING or not stage.defers:
+                finish()
+                held = 0
             output = stage.step(inputs, self._context)
+            if output is not None:
+                held += (output.words if isinstance(output, SpikeMap) else output.values).nbytes
+            if looks:
+                finish()
             if timeline is not None:
                 timeline.end(stage, inputs, output)
             if watched and (fault := find_fault(output)):
@@ -227,6 +236,7 @@ class Simulator:
                 continue
             if rank == len(self.stages) - 1:
                 assert isinstance(output, RealMap)
+                finish()
                 logits = self._read(output.values[0, 0, : output.channels])
             self._send(queue, stage.name, output)
         assert logits is not None

@@ -9,7 +9,6 @@ Python what the machine has.
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -17,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evsim.errors import NetworkError, OptionError
+from evsim.errors import NetworkError
 from evsim.kernels.lists import TILE_WORDS
-from evsim.kernels.quads import LISTS, QUAD
+from evsim.kernels.quads import QUAD, ROOM
+from evsim.kernels.threads import MOST_WAITING
+from evsim.kernels.together import PAGES
 from evsim.kernels.vector import BLOCK, padded
 from evsim.layers.plan import Group, groups
 from evsim.layers.synapses import JOINED_CHANNELS, SUMS_BYTES
@@ -45,6 +46,7 @@ from evsim.primitives import (
     TimeMean,
     TimeReduction,
 )
+from evsim.sizes import shown_size
 from evsim.tallies import COLUMNS
 from evsim.workload import rows
 
@@ -54,8 +56,6 @@ JUSTIFIED = 300_000_000
 FACTOR, STANDS = 4, {"int8": 4, "int16": 2}
 """Times its size that a file may need; of an integer network, its size with a float of 32 bits for each weight."""
 
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Z]*)\s*")
 CHANGING = (LIF, MultiSpike, Neuron, Delay, TimeMean, TimeReduction)
 """What does not emit the same at each timestep, though it reads the same."""
 
@@ -171,31 +171,11 @@ def check_needs(
     if need.total <= limit:
         return
     where = file.path if file else network.name
-    remedy = f"; if you trust it, give `allow_memory={_shown(need.total)}`" if file else "; use smaller maps or T"
+    remedy = f"; if you trust it, give `allow_memory={shown_size(need.total)}`" if file else "; use smaller maps or T"
     raise NetworkError(
         f"{where}: a run needs up to {need.total} bytes (weights {need.weights}, maps {need.maps} at {need.at}, "
         f"counters {need.counters}), more {why} ({limit}){remedy}"
     )
-
-
-def parsed_size(value: int | str | None) -> int | None:
-    """Return a size in bytes: a number, or a text such as "32GB" or "500 MB" (powers of 1000).
-
-    Raises
-    ------
-    OptionError
-        If it is none.
-    """
-    if value is None or isinstance(value, int):
-        size = value
-    else:
-        match = SIZE.fullmatch(value)
-        if not match or match[2].upper() not in UNITS:
-            raise OptionError(f"`allow_memory` must be a size such as 500MB or 32GB, got {value}")
-        size = int(float(match[1]) * UNITS[match[2].upper()])
-    if size is not None and size < 1:
-        raise OptionError(f"`allow_memory` must be a size such as 500MB or 32GB, got {value}")
-    return size
 
 
 def machine_memory() -> int:
@@ -206,13 +186,6 @@ def machine_memory() -> int:
     with suppress(OSError, ValueError):  # no container, or one without a limit: "max"
         sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
     return min(size for size in sizes if size > 0)
-
-
-def _shown(size: int) -> str:
-    """Return a size, rounded up to a tenth of the unit that suits it, as `parsed_size` takes it."""
-    unit = next((unit for unit in ("TB", "GB") if size >= UNITS[unit]), "MB")
-    tenths = -(-size * 10 // UNITS[unit])
-    return f"{tenths // 10}.{tenths % 10}{unit}" if tenths % 10 else f"{tenths // 10}{unit}"
 
 
 @dataclass(frozen=True)
@@ -263,30 +236,50 @@ class _Measure:
         ends[last_read.get(source, 0)] = alive
         kept = sum(self._kept(group, static) for group in planned)
         most, at = 0, source
+        last = [last_read.get(group.nodes[-1].name, rank) for rank, group in enumerate(planned)]
+        outputs = [self._output(group, static, planes, end) for group, end in zip(planned, last, strict=True)]
         for rank, group in enumerate(planned):
-            name = group.nodes[-1].name
-            steps = 1 if self.streaming or name in static or group.nodes[-1].once else self.timesteps
-            output = self._map(self.network.shapes[name], steps, planes.get(name, 1))
+            _, output, end = outputs[rank]
             alive += output
-            here = alive + self._working(group, static)
+            here = alive + self._working(group, static) + self._waiting(outputs, rank)
             if here > most:
-                most, at = here, name
-            end = last_read.get(name, rank)
+                most, at = here, group.nodes[-1].name
             ends[end] = ends.get(end, 0) + output
             alive -= ends.pop(rank, 0)
         return most + kept, at
 
+    def _output(self, group: Group, static: set[str], planes: dict[str, int], end: int) -> tuple[int, int, int]:
+        """Return the bytes of a stage's output, of its values and of all of it, and the rank of its last reader."""
+        name, shape = group.nodes[-1].name, self.network.shapes[group.nodes[-1].name]
+        steps = 1 if self.streaming or name in static or group.nodes[-1].once else self.timesteps
+        return steps * self._bytes(shape), self._map(shape, steps, planes.get(name, 1)), end
+
+    def _waiting(self, outputs: list[tuple[int, int, int]], rank: int) -> int:
+        """Return the bytes of packets that nobody reads any more, but that are kept at a stage as calls wait."""
+        before = [(values, whole if end < rank else 0) for values, whole, end in outputs[:rank]]
+        if self.streaming:  # those of the timesteps before
+            before = [each[:2] for each in outputs] * min(self.timesteps - 1, PAGES) + before
+        total = held = 0
+        for values, whole in before[: -PAGES - 1 : -1]:
+            held += whole
+            total += values
+            if total > MOST_WAITING:
+                break
+        return held
+
     def counters(self) -> int:
         """Numbers per row and timestep, spikes that wait to be counted, and what counting works in."""
         total, spikes = 0, []
-        for _, row in rows(self.network):
+        for work, row in rows(self.network):
             size = row.geometry
             total += 8 * self.timesteps * (3 * COLUMNS + 8 * size.heads + len(row.operations))
             if row.kind == "attention":
                 total += 8 * (size.head_dim // 64 + 1) * (3 * size.tokens + size.head_dim)
             if row.kind in ("conv", "linear"):
                 reached = max(size.out_height * size.kernel[0], size.out_width * size.kernel[1])
-                total += 8 * (size.tokens + 2 * reached)
+                shape = self.network.shapes[self.network.node(work.name).inputs[0]]
+                numbers = _words(shape) if shape.kind == "spikes" else padded(shape.channels)
+                total += 8 * (size.tokens * (1 + numbers) + 2 * reached)
         for node in self.network.nodes:
             shape = self.network.shapes[node.name]
             if shape.kind == "spikes":
@@ -378,13 +371,19 @@ class _Measure:
                 bounds[node.name] = min(node.largest(sources, shapes) if sources else MOST, MOST)
         return {name: bound.bit_length() for name, bound in bounds.items()}
 
+    def _bytes(self, shape: Shape) -> int:
+        """Return the bytes of a timestep's values, lists aside."""
+        if shape.kind == "real":
+            return self._real(shape, 1)
+        return shape.positions * (8 * _words(shape) if shape.kind == "spikes" else 4 * shape.channels)
+
     def _map(self, shape: Shape, steps: int, planes: int = 1) -> int:
         """Return the bytes of a map of `steps` timesteps, with its lists where layers may ask for some."""
         places = steps * shape.positions
         if shape.kind == "real":
             return self._real(shape, steps)
         tiles = -(-_words(shape) // TILE_WORDS)
-        starts = tiles * (places + LISTS * (places // QUAD + steps * shape.height))
+        starts = tiles * (places + ROOM * (places // QUAD + steps * shape.height))
         lists = INDEX * places * shape.channels + START * starts
         if shape.kind == "spikes":
             return 8 * places * _words(shape) + lists

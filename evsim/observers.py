@@ -11,20 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.counters import Counts, Ints
-from evsim.kernels.counting import spikes_per_position, spikes_per_step
+from evsim.kernels.counting import weigh_spikes
 from evsim.kernels.threads import Workers
 from evsim.layers.plan import Stage
 from evsim.network import Network
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 from evsim.tallies import (
+    ALIKE,
     COLUMNS,
+    NONZEROS,
+    SOPS,
+    SPIKES,
     AttentionTally,
     IntegersTally,
     NeuronsTally,
     RowsTally,
     SumsTally,
     SynapsesTally,
-    by_position,
+    summed,
     tally_of,
 )
 from evsim.workload import UNROWED, Row, rows, workload
@@ -37,7 +41,11 @@ TOGETHER = 128
 
 
 class Observer(Protocol):
-    """Whoever wants to see the packets of a run."""
+    """Whoever wants to see the packets of a run.
+
+    One with an attribute `later` that is true looks at no value of a packet before the run is over, or calls
+    ``stage.workers.finish()`` first: what it is shown may still be waited for.
+    """
 
     def observe(self, stage: Stage, inputs: tuple[Packet, ...], output: Packet | None) -> None:
         """Take note of one step; `output` is None while a stage still gathers."""
@@ -54,18 +62,19 @@ class Counter:
         T of the run.
     """
 
+    later = True
+
     def __init__(self, network: Network, timesteps: int) -> None:
         self.network, self.timesteps = network, timesteps
         self._works, entries = workload(network), rows(network)
         fixed = [(row.input_size, row.bias_adds, row.neuron_updates) for _, row in entries]
         self._fixed = np.array(fixed, np.int64).reshape(-1, 3, 1)
         self._seen = np.zeros((len(entries), timesteps), np.bool_)
-        values = np.zeros((len(entries), COLUMNS, timesteps), np.int64)
-        parts = zip(entries, values, self._seen, strict=True)
+        self._values = np.zeros((len(entries), COLUMNS, timesteps), np.int64)
+        self._places = {each.name: place for place, (each, _) in enumerate(entries)}
+        parts = zip(entries, self._values, self._seen, strict=True)
         self._tallies = {each.name: tally_of(each, row, own, seen) for (each, row), own, seen in parts}
-        self._pending: list[tuple[slice, Stage, list[SpikeMap], slice | None]] = []
-        self._kept: dict[int, SpikeMap] = {}
-        self._known: dict[tuple[int, bool], Ints] = {}
+        self._pending: list[tuple[slice, Stage, list[NDArray[np.uint64]], slice | None]] = []
         self._watched: dict[str, list[Ints]] = {}
         for each, row in entries:
             tally = self._tallies[each.name]
@@ -82,10 +91,13 @@ class Counter:
             case SynapsesTally() as synapses if not isinstance(inputs[0], SpikeMap):
                 synapses.multiply(when, inputs[0], stage.workers)
             case IntegersTally() as attention:
+                stage.workers.finish()
                 attention.multiply(when, inputs, stage.workers)
             case SumsTally() as sums if isinstance(output, IntegerMap):
+                stage.workers.finish()
                 sums.add(when, output)
             case RowsTally() as named if isinstance(inputs[0], SpikeMap):
+                stage.workers.finish()
                 named.add(when, inputs[0])
             case NeuronsTally() as neurons if isinstance(output, IntegerMap):
                 neurons.emit(when, output, stage.workers)
@@ -93,62 +105,59 @@ class Counter:
                 neurons.seen[when] = True  # potentials: nothing was fired
         if isinstance(output, IntegerMap):
             for counted in self._watched.get(stage.name, ()):
-                counted[_when(output)] += by_position(output, stage.workers)[1].sum(axis=1)
-        spikes = [self._keep(p) for p in (*inputs, output) if isinstance(p, SpikeMap)]
+                counted[_when(output)] += summed(output, stage.workers)
+        spikes = [packet.words for packet in (*inputs, output) if isinstance(packet, SpikeMap)]
         self._pending.append((when, stage, spikes, _when(output) if isinstance(output, SpikeMap) else None))
         if len(self._pending) == TOGETHER:
             self._flush()
 
-    def _keep(self, packet: SpikeMap) -> SpikeMap:
-        """Return the packet's bits without its lists, one and the same for its maker and all its readers."""
-        key = id(packet.words)
-        if key not in self._kept:
-            self._kept[key] = SpikeMap(packet.start, packet.words, packet.channels, packet.height, packet.width)
-        return self._kept[key]
-
     def _flush(self) -> None:
         """Count the steps seen since the last time: many at once, while the code that counts is in the cache."""
-        for when, stage, spikes, fired in self._pending:
-            for counted in self._watched.get(stage.name, ()) if fired else ():
-                counted[fired] += self._spikes(spikes[-1], stage.workers)
-            for node in stage.nodes:
-                match self._tallies.get(node.name):
-                    case SynapsesTally() as synapses:
-                        if synapses.work.input_kind == "spikes":
-                            synapses.gather(
-                                when, self._spikes(spikes[0], stage.workers, by_position=synapses.by_position)
-                            )
-                    case AttentionTally() as attention:
-                        by_step = [self._spikes(packet, stage.workers) for packet in spikes]
-                        attention.multiply(when, spikes, by_step, stage.workers)
-                    case NeuronsTally() as neurons:
-                        if fired:
-                            neurons.fire(when, self._spikes(spikes[-1], stage.workers))
-                    case IntegersTally() | SumsTally() | RowsTally():
-                        pass  # counted as they came by
-                    case None:
-                        for key, amount in self._works[node.name].other.items():
-                            self._other[key][when] += amount
-                    case other:
-                        assert_never(other)
+        if not self._pending:
+            return
+        workers = self._pending[0][1].workers
+        sums: dict[tuple[int, int], Sums] = {}
+        with workers.later():
+            for when, stage, spikes, fired in self._pending:
+                own = self._sums(sums, when)
+                if fired and stage.name in self._watched:
+                    late = self._sums(sums, fired)
+                    late.watched.extend(
+                        (each, late.of(spikes[-1], ALIKE, workers)) for each in self._watched[stage.name]
+                    )
+                for node in stage.nodes:
+                    match self._tallies.get(node.name):
+                        case SynapsesTally() as synapses:
+                            if synapses.work.input_kind == "spikes":
+                                reach = synapses.reach(spikes[0].shape[2])
+                                factor = 0 if reach.size else synapses.geometry.row
+                                own.gathered.append(
+                                    (self._places[node.name], own.of(spikes[0], reach, workers), factor)
+                                )
+                        case AttentionTally() as attention:
+                            attention.multiply(when, spikes, workers)
+                            counts = [own.of(words, ALIKE, workers) for words in spikes]
+                            own.watched.extend(zip(attention.operands, counts, strict=True))
+                        case NeuronsTally():
+                            if fired:
+                                own.fired.append((self._places[node.name], own.of(spikes[-1], ALIKE, workers)))
+                        case IntegersTally() | SumsTally() | RowsTally():
+                            pass  # counted as they came by
+                        case None:
+                            for key, amount in self._works[node.name].other.items():
+                                self._other[key][when] += amount
+                        case other:
+                            assert_never(other)
+        for each in sums.values():
+            each.add_to(self._values, self._seen)
         self._pending.clear()
-        self._kept.clear()
-        self._known.clear()
 
-    def _spikes(self, packet: SpikeMap, workers: Workers, *, by_position: bool = False) -> Ints:
-        """Return the spikes of each timestep [T], or of each position [T, P]."""
-        key = id(packet.words), by_position
-        if key not in self._known:
-            steps, positions, width = packet.words.shape
-            if by_position:
-                self._known[key] = np.empty((steps, positions), np.int64)
-                arguments = packet.words.reshape(-1, width), self._known[key].reshape(-1)
-                workers.share(spikes_per_position, steps * positions, arguments, 20 * packet.words.size)
-            else:
-                self._known[key] = np.empty(steps, np.int64)
-                arguments = packet.words.reshape(steps, -1), self._known[key]
-                workers.share(spikes_per_step, steps, arguments, 5 * packet.words.size)
-        return self._known[key]
+    def _sums(self, sums: dict[tuple[int, int], Sums], when: slice) -> Sums:
+        """Return the counts of some timesteps."""
+        key = when.start, when.stop
+        if key not in sums:
+            sums[key] = Sums(when, 4 * len(self._pending))
+        return sums[key]
 
     def counts(self) -> Counts:
         """Return what was counted, once the run is over."""
@@ -156,6 +165,54 @@ class Counter:
         fixed = self._fixed * self._seen[:, np.newaxis]
         counted = tuple(tally.counts(*each) for tally, each in zip(self._tallies.values(), fixed, strict=True))
         return Counts(self.timesteps, counted, dict(self._other))
+
+
+class Sums:
+    """Spikes that are counted at the same timesteps, each map of them once, and who wants to know.
+
+    Attributes
+    ----------
+    gathered
+        Rows of synapses: their place, that of their counts, and the outputs that each spike reaches, 0 if they differ.
+    fired
+        Rows of neurons, and the place of their counts.
+    watched
+        Other running counts [T of the run], and the place of theirs.
+    """
+
+    def __init__(self, when: slice, most: int) -> None:
+        self.when = when
+        self._counts = np.empty((most, when.stop - when.start, 2), np.int64)
+        self._known: dict[tuple[int, int], tuple[int, Ints]] = {}
+        self.gathered: list[tuple[int, int, int]] = []
+        self.fired: list[tuple[int, int]] = []
+        self.watched: list[tuple[Ints, int]] = []
+
+    def of(self, words: NDArray[np.uint64], reach: Ints, workers: Workers) -> int:
+        """Return the place of the counts of words [T, P, W], each of which reaches as much as told, if it is told."""
+        key = id(words), id(reach)
+        if key not in self._known:
+            place = len(self._known)
+            self._known[key] = place, reach
+            steps = len(words)
+            arguments = words.reshape(steps, -1), reach, self._counts[place]
+            workers.post(weigh_spikes, steps, arguments, 5 * words.size)
+        return self._known[key][0]
+
+    def add_to(self, values: Ints, seen: NDArray[np.bool_]) -> None:
+        """Add what was counted to the running counts of rows, [rows, COLUMNS, T], and say that they were seen."""
+        when, spikes, reached = self.when, self._counts[..., 0], self._counts[..., 1]
+        if self.gathered:
+            rows, places, factors = np.array(self.gathered).T
+            values[rows, NONZEROS, when] += spikes[places]
+            values[rows, SOPS, when] += reached[places] + spikes[places] * factors[:, np.newaxis]
+            seen[rows, when] = True
+        if self.fired:
+            rows, places = np.array(self.fired).T
+            values[rows, SPIKES, when] += spikes[places]
+            seen[rows, when] = True
+        for counts, place in self.watched:
+            counts[when] += spikes[place]
 
 
 class SpikeRecorder:
@@ -168,6 +225,8 @@ class SpikeRecorder:
         shape without batch, [T, C, H, W], [T, C, N] or [T, N, C], or [T, ...] of the layer's `view`. Integer neurons
         are unrolled: [T x D, ...], step d of a timestep set where the value exceeds d.
     """
+
+    later = True
 
     def __init__(self, network: Network) -> None:
         self._rows = {work.name: row for work, row in rows(network) if row.kind == "lif"}

@@ -101,7 +101,7 @@ class IntegerMap:
     unit
         What 1 stands for, for those who read them as real numbers.
     counted
-        Empty, or how many values of each position are not 0, and their sums, once somebody has counted.
+        Empty, or the sum of each timestep's values, once somebody has counted.
     """
 
     start: int

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeAlias, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.counters import AttentionCounts, Ints, NeuronCounts, SynapseCounts, SynapseKind
-from evsim.kernels.counting import attention_operations, count_values, spikes_per_head, sum_integers
+from evsim.kernels.counting import attention_operations, spikes_per_head, weigh_integers, weigh_values
 from evsim.kernels.threads import Workers
 from evsim.spikes import IntegerMap, Packet, RealMap, SpikeMap
 from evsim.workload import Geometry, Row, Work, fan_out
@@ -17,6 +19,12 @@ from evsim.workload import Geometry, Row, Work, fan_out
 COLUMNS = 6
 NONZEROS, SUM, SOPS, MACS, ACS, SPIKES = range(COLUMNS)
 """Columns of a row's running counts."""
+
+PARTS = 8
+"""Into how many parts the maps of few timesteps are cut, so that threads can share them."""
+
+ALIKE = np.empty(0, np.int64)
+"""Stands for weights that are all the same."""
 
 
 class SynapsesTally:
@@ -26,21 +34,18 @@ class SynapsesTally:
         self.work, self.geometry, self.kind, self.values, self.seen = work, row.geometry, kind, values, seen
         self.binary = True
 
-    @property
-    def by_position(self) -> bool:
-        """Whether positions reach outputs in different numbers, so that spikes must be counted by position."""
+    def reach(self, width: int) -> Ints:
+        """Return how many outputs each number reaches, of `width` at each position of a map; `ALIKE` if all as many."""
         size = self.geometry
-        return not (size.kernel == size.stride == (1, 1) and size.padding == (0, 0))
+        if size.kernel == size.stride == (1, 1) and size.padding == (0, 0):
+            return ALIKE
+        return wide_reach(size, width)
 
-    def gather(self, when: slice, spikes: Ints) -> None:
-        """Count by input spikes, [T, P] where `by_position`, else [T], and the outputs that each reaches."""
+    def gather(self, when: slice, spikes: Ints, reached: Ints) -> None:
+        """Count input spikes [T], and the outputs that they reach in all."""
         self.seen[when] = True
-        if spikes.ndim == 1:
-            self.values[NONZEROS, when] += spikes
-            self.values[SOPS, when] += spikes * self.geometry.row
-        else:
-            self.values[NONZEROS, when] += spikes.sum(axis=1)
-            self.values[SOPS, when] += spikes @ fan_out(self.geometry)
+        self.values[NONZEROS, when] += spikes
+        self.values[SOPS, when] += reached
 
     def multiply(self, when: slice, packet: IntegerMap | RealMap, workers: Workers) -> None:
         """Count by real or integer input: nonzeros, and the outputs that each reaches.
@@ -52,17 +57,17 @@ class SynapsesTally:
                 return
             when = slice(0, 1)
         self.seen[when] = True
-        reach = fan_out(self.geometry)
+        reach = self.reach(packet.values.shape[2])
+        nonzeros, reached, others = _weighed(weigh_values, packet, reach, workers, 3).T
+        if not reach.size:
+            reached = nonzeros * self.geometry.row
+        self.binary &= not others.any()
+        self.values[NONZEROS, when] += nonzeros
+        self.values[MACS, when] += reached
         if isinstance(packet, IntegerMap):
-            nonzeros, sums = by_position(packet, workers)
-            self.values[SUM, when] += sums.sum(axis=1)
-            self.values[ACS, when] += sums @ reach
-            self.binary &= bool((sums == nonzeros).all())
-        else:
-            nonzeros, binary = _nonzeros_of(packet, workers)
-            self.binary &= binary
-        self.values[NONZEROS, when] += nonzeros.sum(axis=1)
-        self.values[MACS, when] += nonzeros @ reach
+            sums, reached = _weighed(weigh_integers, packet, reach, workers, 2).T
+            self.values[SUM, when] += sums
+            self.values[ACS, when] += reached if reach.size else sums * self.geometry.row
 
     def counts(self, input_size: Ints, bias_adds: Ints, _updates: Ints) -> SynapseCounts:
         """Return the counts in their final form."""
@@ -94,18 +99,16 @@ class AttentionTally:
         self.kv, self.qk = np.zeros((2, values.shape[1], row.geometry.heads), np.int64)
         self.operands = np.zeros((3, values.shape[1]), np.int64)
 
-    def multiply(self, when: slice, packets: list[SpikeMap], by_step: list[Ints], workers: Workers) -> None:
-        """Count both orders, per head."""
+    def multiply(self, when: slice, words: list[NDArray[np.uint64]], workers: Workers) -> None:
+        """Count both orders, per head; the counts are there once posted calls are done."""
         size = self.geometry
         self.seen[when] = True
-        words = [packet.words for packet in packets]
-        workers.share(
+        workers.post(
             attention_operations,
             len(words[0]) * size.heads,
             (size.heads, size.head_dim, size.head_dim, *words, self.kv[when], self.qk[when]),
             600 * words[0].size,
         )
-        self.operands[:, when] += by_step
 
     def counts(self, input_size: Ints, _bias_adds: Ints, _updates: Ints) -> AttentionCounts:
         """Return the counts in their final form."""
@@ -123,14 +126,8 @@ class NeuronsTally:
     def emit(self, when: slice, output: IntegerMap, workers: Workers) -> None:
         """Count what integer neurons emitted: k is k spikes."""
         self.seen[when] = True
-        nonzeros, sums = by_position(output, workers)
-        self.spikes[when] += sums.sum(axis=1)
-        self.nonzeros[when] += nonzeros.sum(axis=1)
-
-    def fire(self, when: slice, by_step: Ints) -> None:
-        """Count spikes."""
-        self.seen[when] = True
-        self.spikes[when] += by_step
+        self.spikes[when] += summed(output, workers)
+        self.nonzeros[when] += _weighed(weigh_values, output, ALIKE, workers, 3)[:, 0]
 
     def counts(self, input_size: Ints, _bias_adds: Ints, updates: Ints) -> NeuronCounts:
         """Return the counts in their final form."""
@@ -242,25 +239,29 @@ class RowsTally:
         return replace(counts, operations={"accumulates": self.sops})
 
 
-def by_position(packet: IntegerMap, workers: Workers) -> tuple[Ints, Ints]:
-    """Return how many values of each position are not 0, and their sums, [T, P] each; counted once for all readers."""
+def summed(packet: IntegerMap, workers: Workers) -> Ints:
+    """Return the sum of each timestep's values [T]; it is worked out once for all who ask."""
     if not packet.counted:
-        nonzeros, _ = _nonzeros_of(packet, workers)
-        sums = np.empty_like(nonzeros)
-        values = packet.values.reshape(sums.size, -1)
-        workers.share(sum_integers, sums.size, (values, sums.reshape(-1)), 20 * values.size)
-        packet.counted.extend((nonzeros, sums))
-    nonzeros, sums = packet.counted
-    return nonzeros, sums
+        packet.counted.append(_weighed(weigh_integers, packet, ALIKE, workers, 2)[:, 0])
+    return packet.counted[0]
 
 
-def _nonzeros_of(packet: IntegerMap | RealMap, workers: Workers) -> tuple[Ints, bool]:
-    """Return how many values of each position are not 0, [T, P], and whether all are 0 or 1."""
-    nonzeros, others = np.empty(packet.values.shape[:2], np.int64), np.zeros(1, np.int64)
-    values = packet.values.reshape(nonzeros.size, -1)
-    arguments = values, packet.channels, nonzeros.reshape(-1), others
-    workers.share(count_values, nonzeros.size, arguments, 20 * values.size)
-    return nonzeros, others[0] == 0
+def _weighed(
+    kernel: Callable[..., None], packet: IntegerMap | RealMap, reach: Ints, workers: Workers, columns: int
+) -> Ints:
+    """Return the sums of a kernel that weighs values, [T, columns]; a map has zeros in its padding."""
+    values = packet.values.reshape(len(packet.values), -1)
+    steps, parts = len(values), max(1, PARTS // len(values))
+    sums = np.empty((steps * parts, columns), np.int64)
+    workers.share(kernel, steps * parts, (parts, values, reach, sums), 2 * values.size)
+    whole: Ints = sums.reshape(steps, parts, columns).sum(axis=1)
+    return whole
+
+
+@lru_cache(maxsize=64)
+def wide_reach(size: Geometry, width: int) -> Ints:
+    """Return how many outputs each number of a map reaches, of `width` at each position; int64 [P * width]."""
+    return np.repeat(fan_out(size), width)
 
 
 def _by_order(size: Geometry, kv: Ints, qk: Ints) -> tuple[Ints, Ints]:

@@ -38,7 +38,9 @@ from evsim.kernels.vector import *
 from evsim.kernels.windows import *
 
 def reals(size): return np.ones(size, np.float32)
-index, starts = np.zeros(8, np.uint16), np.zeros(8, np.int64)
+index, quiet = np.zeros(8, np.uint16), np.zeros(14, np.uint64)
+first, second = quiet.copy(), quiet.copy()
+first[0], second[0] = 1, 2
 word, counts, words = np.uint64(1), np.zeros(64, np.uint16), np.ones(64, np.uint64)
 half = np.float32(0.5)
 
@@ -46,8 +48,11 @@ half = np.float32(0.5)
 def rows(sums, at, weights, base, index, stop):
     add_rows(sums, at, False, weights, base, index, None, 0, stop, 64)
 @kernel
-def quad(sums, at, weights, base, index, starts, s):
-    add_quad(sums, at, 0, 4, True, weights, base, index, starts, s, 64)
+def quad(sums, at, weights, base, words, s):
+    add_quad(sums, at, 0, 4, True, weights, base, words, s, 64)
+@kernel
+def quads(sums, at, weights, base, words, s):
+    add_quads(sums, at, 2, False, weights, base, words, s, 14, 64, 100_000, 3)
 @kernel
 def bits(sums, at, weights, base, word):
     add_rows_of_bits(sums, at, weights, base, word, 64)
@@ -95,7 +100,8 @@ a, b = reals(256), reals(256)
 out, masks, taps, whole = reals(128), np.ones(10, np.uint16), reals(48), np.zeros(64, np.int32)
 room = np.zeros(64, np.uint16)
 RIGHT = [
-    (rows, a, 192, b, 192, index, 8), (quad, a, 0, b, 192, index, starts, 0), (bits, a, 192, b, 192, word),
+    (rows, a, 192, b, 192, index, 8), (quad, a, 0, b, 192, first, 0),
+    (quads, reals(512), 0, b, 192, np.tile(first, 2), 0), (bits, a, 192, b, 192, word),
     (put, a, 192, b, 192, word), (numbers, a, 224, counts, 32), (tally, counts, 0, words, 63),
     (scaled, a, 192, b, 192, reals(8), 7, 8), (lif, a, 192, reals(64), 0, reals(64), 0),
     (maps, a, 192, b, 192, reals(64), 0, reals(64), 0, True), (maps, a, 192, b, 192, reals(64), 0, reals(0), 0, False),
@@ -106,8 +112,9 @@ RIGHT = [
 WRONG = [
     (rows, a, 193, b, 192, index, 8), (rows, a, 192, b, 193, index, 8), (rows, a, -1, b, 0, index, 8),
     (rows, a, 192, b, 192, index, 9), (rows, a, 0, b, 0, np.full(8, 4, np.uint16), 8),
-    (quad, a, 1, b, 192, index, starts, 0), (quad, a, 0, b, 0, index, starts, 1),
-    (quad, a, 0, b, 193, index, np.arange(8), 0), (quad, a, 0, b, 0, index, np.arange(3, 11), 0),
+    (quad, a, 1, b, 0, quiet, 0), (quad, a, 0, b, 0, quiet, 1), (quad, a, 0, b, 193, first, 0),
+    (quad, a, 0, b, 192, second, 0), (quads, reals(511), 0, b, 0, np.tile(quiet, 2), 0),
+    (quads, reals(512), 0, b, 0, np.tile(quiet, 2)[:-1], 0), (quads, reals(512), 0, b, 192, np.tile(second, 2), 0),
     (bits, a, 193, b, 192, word), (bits, a, 192, b, 193, word), (bits, a, 0, b, 0, np.uint64(16)),
     (put, a, 193, b, 192, word), (put, a, 192, b, 193, word), (numbers, a, 225, counts, 0), (numbers, a, 0, counts, 33),
     (tally, counts, 1, words, 0), (tally, counts, 0, words, 64), (scaled, a, 193, b, 0, reals(8), 0, 1),
@@ -135,7 +142,7 @@ for function, *arguments in WRONG:
 
 def test_every_intrinsic_is_checked(tmp_path):
     """At the last place of its arrays each intrinsic works; one element further, or before, it raises."""
-    assert run(INTRINSICS, tmp_path) == ["40"]
+    assert run(INTRINSICS, tmp_path) == ["43"]
 
 
 FIRING = """

@@ -15,9 +15,17 @@ from strategies import channels, precisions, rates, seeds, spike_maps, windows
 from evsim.kernels.attention import transpose_bits
 from evsim.kernels.counting import attention_operations, spikes_per_position
 from evsim.kernels.lists import TILE_WORDS, add_up, count_segments, fill_segments
-from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
+from evsim.kernels.quads import ANY, ROOM, cut_quads, quads_of
 from evsim.kernels.threads import Workers
-from evsim.kernels.vector import add_maps, add_quad, add_rows, add_rows_of_bits, add_scaled_run, put_rows_of_bits
+from evsim.kernels.vector import (
+    add_maps,
+    add_quad,
+    add_quads,
+    add_rows,
+    add_rows_of_bits,
+    add_scaled_run,
+    put_rows_of_bits,
+)
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context
 from evsim.layers.neurons import NeuronLayer
@@ -231,21 +239,20 @@ def test_lists_name_every_spike_once(maps, tile_words, cuts):
 @property_test
 @given(spike_maps(), st.integers(1, 5))
 def test_quads_list_what_neighbours_have_in_common(maps, cuts):
-    """Lists of a quad hold the channels of all four, then of each pair, then of each position, whoever fills them."""
+    """Words of a quad hold the channels of all four, then of each pair, then of each position, whoever cuts them."""
     spikes = as_spikes(maps)
     words = spikes.words.reshape(-1, spikes.words.shape[2])
     width, tile = spikes.width, 64 * TILE_WORDS
     rows = len(words) // width
     total = quads_of(rows, width, words.shape[1])
-    starts = np.empty(total * LISTS + 1, np.int64)
+    parts = np.full(total * ROOM, 99, np.uint64)
     edges = np.linspace(0, total, cuts + 1).astype(int)
     for first, last in reversed(list(pairwise(edges))):
-        count_quads(first, last, words, width, starts)
-    add_up(starts)
-    index = np.empty(int(starts[-1]), np.uint16)
-    for first, last in reversed(list(pairwise(edges))):
-        fill_quads(first, last, words, width, starts, index)
-    lists = iter([index[a:b].tolist() for a, b in pairwise(starts)])
+        cut_quads(first, last, words, width, parts)
+    quads = parts.reshape(-1, ROOM)
+    bits = np.unpackbits(quads[:, :ANY].astype("<u8").view(np.uint8), axis=1, bitorder="little")
+    lists = (np.flatnonzero(row).tolist() for row in bits.reshape(-1, tile))
+    assert ((quads[:, ANY] > 0) == bits.any(axis=1)).all()
     dense = spikes.dense().reshape(rows, width, -1)
     for begin in range(0, dense.shape[2], tile):
         for row in dense[..., begin : begin + tile]:
@@ -265,11 +272,13 @@ def test_results_do_not_depend_on_bands(maps, window, out_channels, precision, s
     context = context_of(precision)
     outcomes = []
     with pytest.MonkeyPatch.context() as patch:
-        for band in (10**6, positions):
-            patch.setattr("evsim.layers.synapses.SUMS_BYTES", band * context.block * context.dtype.itemsize * len(maps))
+        for most, band in ((10**6, 10**6), (10**6, positions), (positions, positions)):
+            one = context.block * context.dtype.itemsize * len(maps)
+            patch.setattr("evsim.layers.synapses.SUMS_BYTES", most * one)
+            patch.setattr("evsim.layers.synapses.FEW_SUMS_BYTES", band * one)
             layer, *_ = synapses_of(maps, window, out_channels, np.random.default_rng(seed), context)
             outcomes.append(layer.step(as_spikes(maps)).values)
-    assert (outcomes[0] == outcomes[1]).all()
+    assert all((outcome == outcomes[0]).all() for outcome in outcomes)
 
 
 @property_test
@@ -315,8 +324,8 @@ def test_threshold_itself_fires(precision):
 
 
 @njit(error_model="numpy")
-def add_by_every_intrinsic(sums, rows, index, values, starts, word, scale, lanes):
-    """Add rows to seven blocks of sums, block by block in another way."""
+def add_by_every_intrinsic(sums, rows, index, values, words, word, scale, lanes):
+    """Add rows to eleven blocks of sums, block by block in another way."""
     end = len(index)
     add_rows(sums, 0, False, rows, 0, index, None, 0, end, lanes)
     add_rows(sums, lanes, True, rows, 0, index, values, 0, end, lanes)
@@ -324,7 +333,8 @@ def add_by_every_intrinsic(sums, rows, index, values, starts, word, scale, lanes
     add_rows_of_bits(sums, 3 * lanes, rows, 0, word, lanes)
     put_rows_of_bits(sums, 4 * lanes, rows, 0, word, scale, lanes)
     add_maps(sums, 5 * lanes, rows, 0, rows, lanes, sums, 5 * lanes, True, lanes)
-    add_quad(sums, 6 * lanes, 0, 1, False, rows, 0, index, starts, 0, lanes)
+    add_quad(sums, 6 * lanes, 0, 1, False, rows, 0, words, 0, lanes)
+    add_quads(sums, 7 * lanes, 1, False, rows, 0, words, 0, len(words), lanes, 0, 5)
 
 
 @property_test
@@ -334,12 +344,12 @@ def test_lanes_are_integers_as_well_as_floats(lanes_of, seed):
     dtype, lanes = lanes_of
     rng = np.random.default_rng(seed)
     rows = rng.integers(-99, 99, (12, lanes)).astype(dtype)
-    sums = rng.integers(-99, 99, (7, lanes)).astype(dtype)
+    sums = rng.integers(-99, 99, (11, lanes)).astype(dtype)
     index = rng.integers(0, 12, 12).astype(np.uint16)
     values = rng.integers(-9, 9, 12).astype(dtype)
-    starts = np.array(
-        [0, 2, 4, 4, 12, 12, 12, 12]
-    )  # two rows for all four positions, two for the first pair, eight own
+    lists = rng.integers(0, 2**12, 7)
+    words = np.stack([lists, np.zeros(7, int)], axis=1).astype(np.uint64).reshape(-1)
+    every, first, second, *own = [rows[[i for i in range(12) if part >> i & 1]].sum(axis=0) for part in lists]
     word = np.uint64(rng.integers(0, 2**12))
     named = [i for i in range(12) if int(word) >> i & 1]
     want = np.stack([
@@ -349,9 +359,13 @@ def test_lanes_are_integers_as_well_as_floats(lanes_of, seed):
         sums[3] + rows[named].sum(axis=0),
         rows[named].sum(axis=0) * 3,
         sums[5] + rows[0] + rows[1],
-        sums[6] + rows[index].sum(axis=0),
+        sums[6] + every + first + own[0],
+        sums[7] + every + first + own[0],
+        sums[8] + every + first + own[1],
+        sums[9] + every + second + own[2],
+        sums[10] + every + second + own[3],
     ])  # fmt: skip
     got = sums.reshape(-1)
-    add_by_every_intrinsic(got, rows.reshape(-1), index, values, starts, word, 3, lanes)
+    add_by_every_intrinsic(got, rows.reshape(-1), index, values, words, word, 3, lanes)
     assert got.dtype == dtype
-    assert (got.reshape(7, lanes) == want).all()
+    assert (got.reshape(11, lanes) == want).all()

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from strategies import precisions, rates, seeds
 
 from evsim.errors import NetworkError
-from evsim.kernels.counting import count_values, masks_of_heads, spikes_per_head, sum_integers
+from evsim.kernels.counting import (
+    masks_of_heads,
+    spikes_per_head,
+    sum_integers,
+    weigh_integers,
+    weigh_spikes,
+    weigh_values,
+)
 from evsim.kernels.integers import add_spikes, cut_planes, round_currents, sum_tokens
 from evsim.kernels.threads import Workers
 from evsim.layers.attention import IntegerAttention
@@ -142,13 +149,43 @@ def test_integers_are_bits_and_spikes_add_to_them(channels, greatest, seed):
     tokens = np.zeros(channels, np.int32)
     sum_tokens(words[0], tokens)
     assert (tokens == fired[0].sum(axis=0)).all()
-    nonzeros, totals = np.empty((2, 5), np.int64)
-    others = np.zeros(1, np.int64)
-    count_values(0, 5, values, channels, nonzeros, others)
+    totals = np.empty(5, np.int64)
     sum_integers(0, 5, values, totals)
-    assert (nonzeros == np.count_nonzero(values, axis=1)).all()
     assert (totals == values.sum(axis=1)).all()
-    assert (others[0] == 0) == (values <= 1).all()
+
+
+@some_tests
+@given(
+    channels=st.sampled_from([1, 2, 3, 64, 130]),
+    parts=st.sampled_from([1, 3, 8]),
+    greatest=st.integers(1, 500),
+    seed=seeds,
+)
+def test_maps_are_weighed(channels, parts, greatest, seed):
+    """Nonzeros, values and spikes are summed up by timestep, each as often as it reaches outputs, and once."""
+    rng = np.random.default_rng(seed)
+    values = (rng.integers(0, greatest + 1, (2, 7 * channels)) * (rng.random((2, 7 * channels)) < 0.5)).astype(np.int32)
+    reach = rng.integers(0, 10**6, 7 * channels)
+    nonzeros, sums = np.empty((2 * parts, 3), np.int64), np.empty((2 * parts, 2), np.int64)
+    for weights in (reach, reach[:0]):
+        for first, last in ((0, 1), (1, 2 * parts)):
+            weigh_values(first, last, parts, values, weights, nonzeros)
+            weigh_integers(first, last, parts, values, weights, sums)
+        by = weights if weights.size else np.zeros_like(reach)
+        whole = [(values != 0).sum(axis=1), ((values != 0) * by).sum(axis=1), (values > 1).sum(axis=1)]
+        assert (nonzeros.reshape(2, parts, 3).sum(axis=1) == np.transpose(whole)).all()
+        assert (
+            sums.reshape(2, parts, 2).sum(axis=1) == np.transpose([values.sum(axis=1), (values * by).sum(axis=1)])
+        ).all()
+    fired = rng.random((2, 7, channels)) < 0.4
+    words = SpikeMap.from_dense(fired, 1, 7).words.reshape(2, -1)
+    by_position = rng.integers(0, 10**6, 7)
+    counts = np.empty((2, 2), np.int64)
+    weigh_spikes(0, 2, words, np.repeat(by_position, words.shape[1] // 7), counts)
+    assert (counts[:, 0] == fired.sum(axis=(1, 2))).all()
+    assert (counts[:, 1] == fired.sum(axis=2) @ by_position).all()
+    weigh_spikes(0, 2, words, by_position[:0], counts)
+    assert (counts[:, 0] == fired.sum(axis=(1, 2))).all()
 
 
 @some_tests

@@ -20,7 +20,7 @@ from evsim.errors import NetworkError, OptionError
 from evsim.inputspec import InputSpec
 from evsim.kernels.threads import MOST_THREADS
 from evsim.layers.plan import groups
-from evsim.needs import FACTOR, JUSTIFIED, check_needs, machine_memory, needs, parsed_size
+from evsim.needs import FACTOR, JUSTIFIED, check_needs, machine_memory, needs
 from evsim.network import (
     LIF,
     Add,
@@ -36,6 +36,7 @@ from evsim.network import (
 )
 from evsim.primitives import Concatenate, Delay, Neuron, Scale, Slice, TimeReduction
 from evsim.quantizing import quantize
+from evsim.sizes import parsed_size
 
 GOLDEN = sorted((Path(__file__).parent / "data" / "golden").glob("spikingformer-*"))
 SLACK = 500_000

@@ -31,39 +31,90 @@ def spikes_per_position(first: int, last: int, words: NDArray[np.uint64], counts
 
 
 @kernel
-def spikes_per_step(first: int, last: int, words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
-    """Count the spikes of timesteps ``first .. last - 1``: words [T, P * W], counts [T]."""
+def weigh_spikes(
+    first: int, last: int, words: NDArray[np.uint64], weights: NDArray[np.int64], sums: NDArray[np.int64]
+) -> None:
+    """Count the spikes of timesteps ``first .. last - 1``, and what they reach: sums [T, 2].
+
+    words [T, N]; weights [N]: how many outputs each spike of a word reaches, or of size 0.
+    """
+    weighed = weights.size > 0
     for t in range(first, last):
-        total = np.int64(0)
-        for w in range(words.shape[1]):
-            total += np.int64(popcount(words[t, w]))
-        counts[t] = total
+        own = words[t]
+        spikes = np.int64(0)
+        reached = np.int64(0)
+        if weighed:
+            for i in range(own.size):
+                count = np.int64(popcount(own[i]))
+                spikes += count
+                reached += count * weights[i]
+        else:
+            for i in range(own.size):
+                spikes += np.int64(popcount(own[i]))
+        sums[t, 0], sums[t, 1] = spikes, reached
 
 
 @kernel
-def count_values(
+def weigh_values(
     first: int,
     last: int,
+    parts: int,
     values: NDArray[np.generic],
-    channels: int,
-    nonzeros: NDArray[np.int64],
-    others: NDArray[np.int64],
+    weights: NDArray[np.int64],
+    sums: NDArray[np.int64],
 ) -> None:
-    """Count the nonzeros of positions ``first .. last - 1``: values [R, C], of which the first `channels` count.
+    """Count the nonzeros of units ``first .. last - 1`` of T x `parts`, and what they reach: sums [T * parts, 3].
 
-    nonzeros [R]; others [1] becomes 1 if a value is neither 0 nor 1.
+    values [T, N]; weights [N]: how many outputs a value reaches, or of size 0. The third sum is of the values that are
+    neither 0 nor 1.
     """
-    binary = True
-    for r in range(first, last):
-        some = np.int32(0)
-        ones = np.int32(0)
-        for c in range(channels):  # without a branch: it could be guessed wrong at every event
-            some += np.int32(values[r, c] != 0)
-            ones += np.int32(values[r, c] == 1)
-        binary &= ones == some
-        nonzeros[r] = some
-    if not binary:
-        others[0] = 1
+    weighed = weights.size > 0
+    size = values.shape[1]
+    for unit in range(first, last):
+        begin, end = unit % parts * size // parts, (unit % parts + 1) * size // parts
+        own = values[unit // parts, begin:end]
+        nonzeros = np.int64(0)
+        ones = np.int64(0)
+        reached = np.int64(0)
+        if weighed:
+            by = weights[begin:end]
+            for i in range(own.size):  # without a branch: it could be guessed wrong at every event
+                nonzeros += np.int64(own[i] != 0)
+                ones += np.int64(own[i] == 1)
+                reached += by[i] if own[i] != 0 else np.int64(0)
+        else:
+            for i in range(own.size):
+                nonzeros += np.int64(own[i] != 0)
+                ones += np.int64(own[i] == 1)
+        sums[unit, 0], sums[unit, 1], sums[unit, 2] = nonzeros, reached, nonzeros - ones
+
+
+@kernel
+def weigh_integers(
+    first: int,
+    last: int,
+    parts: int,
+    values: NDArray[np.int32],
+    weights: NDArray[np.int64],
+    sums: NDArray[np.int64],
+) -> None:
+    """Sum up integers as `weigh_values` counts them, and what each reaches as often as it says: sums [T * parts, 2]."""
+    weighed = weights.size > 0
+    size = values.shape[1]
+    for unit in range(first, last):
+        begin, end = unit % parts * size // parts, (unit % parts + 1) * size // parts
+        own = values[unit // parts, begin:end]
+        total = np.int64(0)
+        reached = np.int64(0)
+        if weighed:
+            by = weights[begin:end]
+            for i in range(own.size):
+                total += np.int64(own[i])
+                reached += np.int64(own[i]) * by[i]
+        else:
+            for i in range(own.size):
+                total += np.int64(own[i])
+        sums[unit, 0], sums[unit, 1] = total, reached
 
 
 @kernel

@@ -231,8 +231,7 @@ def over_range(builder, first, start, stop, term, unroll=True):
     LLVM unrolls such a loop, whose end is then guessed wrong twice: bad where lists are short.
     """
     step = start.type(1)
-    if not unroll:  # a step that LLVM does not know is one it cannot multiply
-        step = builder.call(ir.InlineAsm(ir.FunctionType(step.type, [step.type]), "", "=r,0"), [step])
+    step = step if unroll else _unknown(builder, step)
     return _loop(
         builder, first, start, lambda i: builder.icmp_signed("<", i, stop), term, lambda i: builder.add(i, step)
     )
@@ -248,6 +247,69 @@ def over_bits(builder, first, word, term):
         lambda left, total: term(builder.cttz(left, BIT(1)), total),
         lambda left: without_lowest(builder, left),
     )
+
+
+def over_two_words(builder, first, words, places, term):
+    """``for each set bit n of the first word, then of the second: first = term(place of the word, n, first)``.
+
+    Both words are one loop, whose end alone can be guessed wrong: which word is at work is selected, and how often it
+    goes round is counted before. `words` and `places` are pairs; returns the last.
+    """
+    low, high = words
+    one = _unknown(builder, low.type(1))
+    count = builder.add(builder.ctpop(low), builder.ctpop(high))
+    before = builder.block
+    loop, after = builder.append_basic_block("loop"), builder.append_basic_block("loop.end")
+    empty = builder.icmp_unsigned("==", low, low.type(0))
+    begin = builder.select(empty, high, low), builder.select(empty, places[1], places[0])
+    builder.cbranch(builder.icmp_unsigned("!=", count, count.type(0)), loop, after)
+    builder.position_at_end(loop)
+    left, place, still, total = (_phi(builder, (value, before)) for value in (*begin, count, first))
+    total_after = term(place, builder.cttz(left, BIT(1)), total)
+    rest = without_lowest(builder, left)
+    ends = builder.icmp_unsigned("==", rest, rest.type(0))
+    rest, there = _unforeseen(builder, ends, high, rest), _unforeseen(builder, ends, places[1], place)
+    fewer = builder.sub(still, one)
+    for phi, value in ((left, rest), (place, there), (still, fewer), (total, total_after)):
+        phi.add_incoming(value, builder.block)
+    last = builder.block
+    builder.cbranch(builder.icmp_unsigned("!=", fewer, fewer.type(0)), loop, after)
+    builder.position_at_end(after)
+    return _phi(builder, (first, before), (total_after, last))
+
+
+def add_rows_of_words(builder, sums, rows, base, width, words, first):
+    """Add to `first` the rows behind `base` whose numbers are the set bits of a pair of words, in ascending order."""
+    if CHECKED or rows.item != sums.item:
+        return over_two_words(
+            builder,
+            first,
+            words,
+            (LONG(0), LONG(64)),
+            lambda place, n, total: plus(
+                builder, total, row_of(builder, sums, rows, base, width, builder.add(place, n))
+            ),
+        )
+    places = rows.pointer(base, width), rows.pointer(base, width, LONG(64))
+    return over_two_words(
+        builder,
+        first,
+        words,
+        places,
+        lambda place, n, total: plus(builder, total, rows.read(builder.gep(place, [n]))),
+    )
+
+
+def _unknown(builder, step):
+    """Return a number that LLVM does not know: a loop of such steps it cannot unroll."""
+    return builder.call(ir.InlineAsm(ir.FunctionType(step.type, [step.type]), "", "=r,0"), [step])
+
+
+def _unforeseen(builder, condition, yes, no):
+    """Return one of two values without a branch, which LLVM would take for better in a loop."""
+    value = builder.select(condition, yes, no)
+    value.set_metadata("unpredictable", builder.module.add_metadata([]))
+    return value
 
 
 def _loop(builder, first, begin, goes_on, term, following):

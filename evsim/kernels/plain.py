@@ -44,23 +44,34 @@ def add_quad(
     fresh: bool,
     rows: Reals,
     base: int,
-    index: NDArray[np.unsignedinteger],
-    starts: NDArray[np.int64],
+    words: NDArray[np.uint64],
     s: int,
     lanes: int,
 ) -> None:
     """Add the rows of a quad's seven lists to the sums of positions ``low .. high - 1``; shared ones come first."""
-    edges = [int(edge) for edge in starts[s : s + 8]]
-    every = np.empty(lanes, sums.dtype)
-    add_rows(every, 0, True, rows, base, index, None, edges[0], edges[1], lanes)
+
+    def add(total: Reals, i: int) -> None:
+        for j in (0, 1):
+            add_rows_of_bits(total, 0, rows, base + 64 * j * lanes, words[s + 2 * i + j], lanes)
+
+    every = np.zeros(lanes, sums.dtype)
+    add(every, 0)
     for position in range(low, high):
-        pair = 1 + position // 2
         total = every.copy()
-        add_rows(total, 0, False, rows, base, index, None, edges[pair], edges[pair + 1], lanes)
+        add(total, 1 + position // 2)
         place = at + position * lanes
         target = _whole(sums[place : place + lanes], lanes)
         target[:] = total if fresh else target + total
-        add_rows(target, 0, False, rows, base, index, None, edges[3 + position], edges[4 + position], lanes)
+        add(target, 3 + position)
+
+
+def add_quads(
+    sums: Reals, at: int, count: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], s: int, room: int,
+    lanes: int, _ahead: int, _pace: int,
+) -> None:  # fmt: skip
+    """Add the rows of quads that follow each other to the sums of all their positions."""
+    for i in range(count):
+        add_quad(sums, at + 4 * i * lanes, 0, 4, fresh, rows, base, words, s + i * room, lanes)
 
 
 def add_rows_of_bits(sums: Reals, at: int, rows: Reals, base: int, word: np.uint64, lanes: int) -> None:

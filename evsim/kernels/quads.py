@@ -2,7 +2,8 @@
 
 Neighbouring positions of a spike map fire in much the same channels. So positions are taken in *quads*, four side by
 side in a row of the map, and the active channels of a quad are cut into seven lists: those of all four, those of both
-of the first pair, of the second pair, and the rest of each of the four. With `+` over weight rows in ascending
+of the first pair, of the second pair, and the rest of each of the four. No list is written: each is two words of bits,
+whose set ones are taken one after the other while the sums are in registers. With `+` over weight rows in ascending
 channels, an output gets, for each tap and tile of 128 input channels,
 
     sums + ((all four) + (its pair)) + (its rest)
@@ -18,18 +19,23 @@ without bits leaves the sums as they are, so a result does not depend on how man
 
 At stride 2 the outputs side by side read every second input. So a line of the map is cut into its even columns and its
 odd ones, each a line of its own: a tap reads one of them, at stride 1.
+
+What costs more than the additions is where a processor guesses wrong, at the ends of lists. It learns them where the
+same quads come again soon, by the branches that it went through before; each other branch on the way makes that harder.
+So in a run of quads nothing else is decided, and bands are small where taps and blocks of outputs follow each other.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
-from evsim.kernels.lists import ROOM, TILE_WORDS, put_word
+from evsim.kernels.lists import TILE_WORDS
 from evsim.kernels.neuron import Unit
 from evsim.kernels.synapses import (
-    Lists,
     Sink,
     Size,
     after,
@@ -43,15 +49,26 @@ from evsim.kernels.synapses import (
     scratch_of,
     unit_of,
 )
-from evsim.kernels.vector import add_quad, popcount, prefetch
+from evsim.kernels.vector import add_quad, add_quads
 
 QUAD = 4
 """Positions that share."""
 
-LISTS = 7
-"""Lists of a quad: of all four, of the first pair, of the second pair, of each position alone."""
+ROOM = 16
+"""Words of a quad and tile: two of each of the seven lists (of all four, of the first pair, of the second pair, of
+each position alone), one that says whether there are any, and one unused: so a quad lies on cache lines of its own."""
+
+ANY = 14
+"""The word that is 0 where no position of a quad has a spike."""
 
 ZERO = np.uint64(0)
+
+
+class Quads(NamedTuple):
+    """What a layer reads: the words of its input's quads [quads * ROOM], and its packed weights."""
+
+    parts: NDArray[np.uint64]
+    weights: NDArray[Any]
 
 
 def quads_of(rows: int, width: int, words: int) -> int:
@@ -60,69 +77,45 @@ def quads_of(rows: int, width: int, words: int) -> int:
 
 
 @kernel
-def count_quads(first: int, last: int, words: NDArray[np.uint64], width: int, starts: NDArray[np.int64]) -> None:
-    """Write the lengths of the lists of quads ``first .. last - 1``, each behind its place in `starts` [quads * 7 + 1].
+def cut_quads(first: int, last: int, words: NDArray[np.uint64], width: int, parts: NDArray[np.uint64]) -> None:
+    """Cut quads ``first .. last - 1`` into their lists: words [rows * width, W], parts [quads * ROOM].
 
-    words [rows * width, W]. Quad (k * rows + row) * ceil(width / 4) + j holds, of tile k, the positions from 4 j on of
-    a row.
+    Quad (k * rows + row) * ceil(width / 4) + j holds, of tile k, the positions from 4 j on of a row.
     """
     quads = -(-width // QUAD)
     rows = words.shape[0] // width
-    parts = np.zeros(LISTS * TILE_WORDS, np.uint64)
-    quad = first
-    while quad < last:
-        row, begin = quad // quads, quad % quads
-        tile = row // rows * TILE_WORDS
-        if tile + 1 == words.shape[1]:
-            parts[:] = ZERO  # the last tile has one word
-        for place in range(begin, min(quads, begin + last - quad)):
-            _cut(words, row % rows * width + place * QUAD, width - place * QUAD, tile, parts)
-            s = quad * LISTS
-            quad += 1
-            for i in range(LISTS):
-                starts[s + i + 1] = np.int64(popcount(parts[2 * i]) + popcount(parts[2 * i + 1]))
-
-
-@kernel
-def fill_quads(
-    first: int, last: int, words: NDArray[np.uint64], width: int, starts: NDArray[np.int64], index: NDArray[np.uint16]
-) -> None:
-    """Write the channel numbers of quads ``first .. last - 1``: words [rows * width, W]; index [entries] uint16."""
-    quads = -(-width // QUAD)
-    rows = words.shape[0] // width
-    room = starts[last * LISTS] - ROOM  # what is written too much must not reach into what another thread fills
-    parts = np.zeros(LISTS * TILE_WORDS, np.uint64)
     quad = first
     while quad < last:  # row by row of the map, so that nothing is divided per quad
         row, begin = quad // quads, quad % quads
         tile = row // rows * TILE_WORDS
-        step = 1 if tile + 1 < words.shape[1] else 2
+        count = min(TILE_WORDS, words.shape[1] - tile)
         for place in range(begin, min(quads, begin + last - quad)):
-            _cut(words, row % rows * width + place * QUAD, width - place * QUAD, tile, parts)
-            at = starts[np.uint64(quad * LISTS)]
+            position, s = row % rows * width + place * QUAD, quad * ROOM
+            if count < TILE_WORDS:  # the last tile has one word
+                parts[s : s + ROOM] = ZERO
+            parts[s + ANY] = ZERO
+            for w in range(count):
+                _cut(words, position, width - place * QUAD, tile + w, parts, s + w)
             quad += 1
-            roomy = starts[np.uint64(quad * LISTS)] <= room
-            for i in range(0, LISTS * TILE_WORDS, step):
-                at += put_word(index, at, roomy, parts[i], i % 2 * 64)
 
 
 @inner
-def _cut(words: NDArray[np.uint64], position: int, count: int, tile: int, parts: NDArray[np.uint64]) -> None:
-    """Cut the words of the quad at `position` into those of its lists, [7 * 2]; a row has `count` more positions."""
-    for w in range(min(TILE_WORDS, words.shape[1] - tile)):
-        a = words[position, tile + w]
-        b = words[position + 1, tile + w] if count > 1 else ZERO
-        c = words[position + 2, tile + w] if count > 2 else ZERO
-        d = words[position + 3, tile + w] if count > 3 else ZERO
-        left, right = a & b, c & d
-        every = left & right
-        parts[w], parts[2 + w], parts[4 + w] = every, left & ~every, right & ~every
-        parts[6 + w], parts[8 + w], parts[10 + w], parts[12 + w] = a & ~left, b & ~left, c & ~right, d & ~right
+def _cut(words: NDArray[np.uint64], position: int, count: int, word: int, parts: NDArray[np.uint64], s: int) -> None:
+    """Cut a word of the quad at `position` into those of its lists, from s on; a row has `count` more positions."""
+    a = words[position, word]
+    b = words[position + 1, word] if count > 1 else ZERO
+    c = words[position + 2, word] if count > 2 else ZERO
+    d = words[position + 3, word] if count > 3 else ZERO
+    left, right = a & b, c & d
+    every = left & right
+    parts[s], parts[s + 2], parts[s + 4] = every, left & ~every, right & ~every
+    parts[s + 6], parts[s + 8], parts[s + 10], parts[s + 12] = a & ~left, b & ~left, c & ~right, d & ~right
+    parts[s - s % TILE_WORDS + ANY] |= a | b | c | d
 
 
 @kernel
 def synapses_of_quads(
-    first: int, last: int, seat: int, size: Size, lists: Lists, scratch: NDArray[np.floating], sink: Sink
+    first: int, last: int, seat: int, size: Size, lists: Quads, scratch: NDArray[np.floating], sink: Sink
 ) -> None:
     """Run units ``first .. last - 1`` of a layer on lists of quads; scratch [threads * steps * band * block].
 
@@ -137,13 +130,13 @@ def synapses_of_quads(
 
 
 @inner
-def gather_quads(size: Size, lists: Lists, scratch: NDArray[np.generic], unit: Unit) -> None:
+def gather_quads(size: Size, lists: Quads, scratch: NDArray[np.generic], unit: Unit) -> None:
     """Sum up a unit [steps, end - begin, lanes] from lists of quads."""
-    entries, starts, _, weights = lists  # taken out once: reference counts stay out of the loop
+    parts, weights = lists  # taken out once: reference counts stay out of the loop
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     stride = size.stride_width
-    may_skip = size.planes > 1  # high bits are rare
+    sparse = size.planes > 1  # high bits are rare
     quads = -(-size.in_width // (QUAD * stride))
     _, lanes, begin, end, _ = unit
     span = (end - begin) * lanes
@@ -168,18 +161,76 @@ def gather_quads(size: Size, lists: Lists, scratch: NDArray[np.generic], unit: U
                         clear(size, scratch, unit, y, left, right)
                     if left == right:
                         continue
+                    line = (maps * size.in_height + source // size.in_width) * stride + turn
+                    first, last = (left + shift) // QUAD, (right - 1 + shift) // QUAD
+                    at = (y * size.out_width + first * QUAD - shift - begin) * lanes
+                    low, high = left + shift - first * QUAD, right + shift - last * QUAD
                     for t in range(size.steps):
-                        line = ((maps + t) * size.in_height + source // size.in_width) * stride + turn
-                        for quad in range((left + shift) // QUAD, (right - 1 + shift) // QUAD + 1):
-                            for _ in range(pace):
-                                prefetch(weights, ahead)
-                                ahead += line_size
-                            x = quad * QUAD - shift
-                            at = t * span + (y * size.out_width + x - begin) * lanes
-                            s = (line * quads + quad) * LISTS
-                            if may_skip and not fresh and starts[np.uint64(s)] == starts[np.uint64(s + LISTS)]:
-                                continue
-                            add_quad(
-                                scratch, at, max(0, left - x), min(QUAD, right - x), fresh,
-                                weights, row, entries, starts, s, lanes,
-                            )  # fmt: skip
+                        s = ((line + t * size.in_height * stride) * quads + first) * ROOM
+                        run = Run(at + t * span, s, last - first, low, high)
+                        if sparse:
+                            _add_some(parts, weights, scratch, run, fresh, row, lanes)
+                        else:
+                            _add_run(parts, weights, scratch, run, fresh, row, lanes, ahead, pace)
+                            ahead += (last - first + 1) * pace * line_size
+
+
+class Run(NamedTuple):
+    """Quads side by side in a row: where the first one's sums and words lie, and how many follow it.
+
+    Of the first one, positions from `low` on count; of the last one, those before `high`.
+    """
+
+    at: int
+    s: int
+    more: int
+    low: int
+    high: int
+
+
+@inner
+def _add_run(
+    parts: NDArray[np.uint64],
+    weights: NDArray[Any],
+    sums: NDArray[Any],
+    run: Run,
+    fresh: bool,
+    row: int,
+    lanes: int,
+    ahead: int,
+    pace: int,
+) -> None:
+    """Add up a run of quads, those of which all positions count without a further decision."""
+    at, s, more, low, high = run
+    if more == 0 and high - low < QUAD:
+        add_quad(sums, at, low, high, fresh, weights, row, parts, s, lanes)
+        return
+    first, last = int(low > 0), more + int(high == QUAD)
+    if first > 0:
+        add_quad(sums, at, low, QUAD, fresh, weights, row, parts, s, lanes)
+    step = QUAD * lanes
+    if last > first:
+        begin = s + first * ROOM
+        add_quads(sums, at + first * step, last - first, fresh, weights, row, parts, begin, ROOM, lanes, ahead, pace)
+    if last <= more:
+        add_quad(sums, at + more * step, 0, high, fresh, weights, row, parts, s + more * ROOM, lanes)
+
+
+@inner
+def _add_some(
+    parts: NDArray[np.uint64],
+    weights: NDArray[Any],
+    sums: NDArray[Any],
+    run: Run,
+    fresh: bool,
+    row: int,
+    lanes: int,
+) -> None:
+    """Add up those quads of a run that have any spike."""
+    at, s, more, low, high = run
+    for i in range(more + 1):
+        if fresh or parts[np.uint64(s + ANY)] != ZERO:
+            end = high if i == more else QUAD
+            add_quad(sums, at, low if i == 0 else 0, end, fresh, weights, row, parts, s, lanes)
+        at += QUAD * lanes
+        s += ROOM

@@ -27,11 +27,8 @@ from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.neuron import Neurons, Unit, fire
-from evsim.kernels.vector import add_maps, add_rows, add_scaled_run, prefetch
+from evsim.kernels.vector import LINE, add_maps, add_rows, add_scaled_run, prefetch
 from evsim.kernels.windows import add_scaled_runs
-
-LINE = 64
-"""Bytes from one prefetch to the next: a cache line."""
 
 
 class Size(NamedTuple):
@@ -39,7 +36,9 @@ class Size(NamedTuple):
 
     `steps` timesteps come in; where neurons are driven, each stands for `repeats` (a static image for all of them).
     `in_channels` are those of one of `groups`, each of which makes as many output channels, whole blocks of them.
-    Integers come as `planes` of bits, see `evsim.kernels.quads`.
+    Integers come as `planes` of bits, see `evsim.kernels.quads`. Units follow each other block by block, or, where
+    `by_bands`, all blocks of a band before the next band: then lists are read again while a processor still foresees
+    where they end, and weights come from further away.
     """
 
     steps: int
@@ -65,6 +64,7 @@ class Size(NamedTuple):
     joined: bool
     groups: int
     planes: int
+    by_bands: bool = False
 
 
 class Sink(NamedTuple):
@@ -311,14 +311,21 @@ def scratch_of(size: Size, scratch: NDArray[Any], seat: int) -> NDArray[Any]:
 def unit_of(size: Size, i: int, last: int, seat: int) -> Unit:
     """Return what is worked on at once from unit i of a call on: of its block a band, if there are as many units.
 
-    Grains of a block follow each other. The larger the band, the more use is made of a tile of weights.
+    Grains of a band follow each other. The larger the band, the more use is made of a tile of weights.
     """
     positions = size.out_height * size.out_width
     grains = -(-positions // size.grain)
-    channel = i // grains * size.block
-    begin = i % grains * size.grain
-    end = min(begin + size.band, begin + (last - i) * size.grain, positions)
-    return Unit(channel, min(size.block, size.out_channels - channel), begin, end, seat)
+    block, first, stop = i // grains, i % grains * size.grain, positions
+    if size.by_bands:
+        most = size.band // size.grain
+        row = most * -(-size.out_channels // size.block)
+        band = i // row
+        most = min(most, grains - band * most)  # the last band may be shorter
+        block, first = i % row // most, band * size.band + i % row % most * size.grain
+        stop = min(positions, (band + 1) * size.band)
+    channel = block * size.block
+    end = min(first + size.band, first + (last - i) * size.grain, stop)
+    return Unit(channel, min(size.block, size.out_channels - channel), first, end, seat)
 
 
 @inner

@@ -6,7 +6,8 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numba import config
 from numpy.typing import DTypeLike, NDArray
 
 from evsim.errors import OptionError
-from evsim.kernels.together import PLACES, STOP, stand_by, takes_seat, way_in
+from evsim.kernels.together import PAGES, PLACES, STOP, finish, stand_by, takes_seat, way_in
 
 CACHE_LINE = 64
 PARTS = 1
@@ -25,6 +26,9 @@ MOST_THREADS = 1024
 
 SMALL = 200_000
 """Additions (about 4 us) below which handing units out costs more than it brings."""
+
+MOST_WAITING = 16_000_000
+"""Bytes of packets, their lists aside, whose calls may wait: what nobody reads any more is kept until they are done."""
 
 LOOKS = 8_000
 """Looks at the board (some 0.2 ms) after which a thread that nobody needs goes to sleep.
@@ -59,6 +63,8 @@ class Workers:
         self._board = aligned((PLACES,), np.int64)
         self._board[:] = 0
         self._helpers: list[Helper] = []
+        self._defers = False
+        self._waiting: list[tuple[Any, ...]] = []  # arguments of what stands on the board: it counts no references
 
     def share(
         self, kernel: Callable[..., Any], total: int, arguments: tuple[Any, ...], effort: float = math.inf
@@ -66,17 +72,58 @@ class Workers:
         """Call ``kernel(first, last, *arguments)`` for ranges that cover 0 .. total - 1; return when all are done.
 
         A kernel whose third parameter is `seat` gets there which thread it runs in, 0 .. `threads` - 1. `effort` is
-        about how many additions it is: below `small` one thread does all of it.
+        about how many additions it is: below `small` one thread does all of it. What was posted before is done before.
         """
+        with self.turn():
+            self._write(kernel, total, arguments, effort)
+            self.finish()
+
+    def post(
+        self, kernel: Callable[..., Any], total: int, arguments: tuple[Any, ...], effort: float = math.inf
+    ) -> None:
+        """Have a call done as `share` does; within `later`, return at once: what it writes is there after `finish`.
+
+        Calls are done in the order in which they were posted. Threads that stand by begin at once, while Python goes
+        on; a thread alone does all of them in `finish`, and finds Python's own code in the caches until then.
+        """
+        if not self._defers:
+            self.share(kernel, total, arguments, effort)
+        else:
+            self._write(kernel, total, arguments, effort)
+
+    @contextmanager
+    def later(self) -> Iterator[None]:
+        """Let calls that are posted wait while this context is open; nobody else gets a turn."""
+        with self.turn():
+            before, self._defers = self._defers, True
+            try:
+                yield
+            finally:
+                self._defers = before
+                self.finish()
+
+    def _write(self, kernel: Callable[..., Any], total: int, arguments: tuple[Any, ...], effort: float) -> None:
+        if total < 1:
+            return
         if config.DISABLE_JIT:
             kernel(0, total, *((0,) if takes_seat(kernel) else ()), *arguments)
             return
-        with self.turn():
-            shares = 1
-            if self.threads > 1 and total > 1 and effort >= self.small:
-                shares = PARTS * self.threads
-                self._call_all()
-            way_in(kernel)(self._board, total, shares, *arguments)
+        shares = 1
+        if self.threads > 1 and total > 1 and effort >= self.small:
+            shares = PARTS * self.threads
+            self._call_all()
+        if len(self._waiting) == PAGES:
+            self.finish()
+        way_in(kernel)(self._board, total, shares, *arguments)
+        self._waiting.append(arguments)
+
+    def finish(self) -> None:
+        """Return when all that was posted is done."""
+        if self._waiting:
+            try:
+                finish(self._board)
+            finally:
+                self._waiting.clear()
 
     def turn(self) -> threading.RLock:
         """Return what whoever uses these threads and their memory holds: callers from several threads take turns."""
@@ -87,7 +134,7 @@ class Workers:
     def _call_all(self) -> None:
         if not self._helpers:
             self._helpers = [Helper(self._board, seat) for seat in range(1, self.threads)]
-            weakref.finalize(self, dismiss, self._board, self._helpers)
+            weakref.finalize(self, dismiss, self._board, self._helpers, self._waiting)
         for helper in self._helpers:
             if helper.sleeps:
                 helper.wake()
@@ -121,9 +168,8 @@ class Helper:
         self.thread.start()
 
     def _help(self, board: NDArray[np.int64], seat: int) -> None:
-        last = 0
         while not board[STOP]:
-            last = stand_by(board, seat, last, LOOKS)
+            stand_by(board, seat, LOOKS)
             if board[STOP]:
                 return
             self.sleeps = True
@@ -137,8 +183,8 @@ class Helper:
         self._bell.release()
 
 
-def dismiss(board: NDArray[np.int64], helpers: list[Helper]) -> None:
-    """End the threads at a board."""
+def dismiss(board: NDArray[np.int64], helpers: list[Helper], waiting: list[tuple[Any, ...]]) -> None:
+    """End the threads at a board; what they still work on is kept until then."""
     board[STOP] = 1
     for helper in helpers:
         if helper.sleeps:
@@ -146,6 +192,7 @@ def dismiss(board: NDArray[np.int64], helpers: list[Helper]) -> None:
     for helper in helpers:
         if helper.thread is not threading.current_thread():
             helper.thread.join()
+    waiting.clear()
 
 
 def available() -> int:

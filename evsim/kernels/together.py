@@ -1,14 +1,16 @@
 """A kernel's units shared among threads that stand by in machine code: handing them out costs about a microsecond.
 
-The threads look at a *board*, a few words of memory. Whoever has units to share writes there what is to be called and
-with which arguments, and opens the board; then all, the one who shares too, take ranges of units until none is left:
-long ones first, shorter ones towards the end, so that all end at about the same time. No thread has to come: one that
-sleeps, or that the system does not let run, is not waited for. The board is closed first and those who are inside are
-waited for then, so none sees arguments that are gone.
+The threads look at a *board*, a few words of memory, on which pages lie. Whoever has units to share writes on the next
+page what is to be called with which arguments, and goes on. All threads work off the pages, one after the other: of
+each they take ranges of its units until none is left, long ones first, shorter ones towards the end, so that all end at
+about the same time; who does the last unit turns the page. Whoever wants to see a result helps until no page is left.
+No thread has to come: one that sleeps, or that the system does not let run, is not waited for. The board is closed
+first and those who are inside are waited for then, so none sees pages that are written anew.
 
-Nothing of it touches Python: the interpreter's lock is not taken, and arguments are unpacked once. A kernel that can be
-shared takes ``first, last`` and does units ``first .. last - 1``; one whose third parameter is `seat` is told which of
-the threads runs it, from 0 on, to choose its part of working memory by.
+Nothing of it touches Python: the interpreter's lock is not taken, and arguments are unpacked once. Those on a page hold
+their arrays' memory without counting references: whoever wrote it keeps the arrays until it is done. A kernel that can
+be shared takes ``first, last`` and does units ``first .. last - 1``; one whose third parameter is `seat` is told which
+of the threads runs it, from 0 on, to choose its part of working memory by.
 """
 
 from __future__ import annotations
@@ -27,17 +29,21 @@ from numba.extending import intrinsic
 from evsim.kernels.compiling import MachineCode, inner, kernel
 from evsim.kernels.emit import LONG, instructions
 
-OPEN, TASK, ARGUMENTS, TOTAL, SHARES = range(5)
-"""Words of a board: the number of the job it is open for or 0, what is called with what, how many units there are, and
-into how many parts what is left of them is cut."""
+OPEN, POSTED, STOP = range(3)
+"""Words of a board: whether there are pages; how many; whether to stop standing by. One thread alone writes them."""
 
-NEXT, INSIDE = 16, 32
-"""The next unit; how many threads are inside: on cache lines of their own, as all threads write there."""
+CURRENT, INSIDE, CODE, FAULT = 8, 16, 24, 25
+"""The page that is worked off; how many threads are inside, on cache lines of their own, as all threads write there;
+what went wrong."""
 
-CODE, FAULT, STOP, NUMBER = 33, 34, 48, 49
-"""What went wrong; whether to stop standing by; the number of the last job."""
+TASK, TOTAL, SHARES, NEXT, FINISHED, ARGUMENTS = 0, 1, 2, 8, 9, 16
+"""Words of a page: what is called, how many units there are, into how many parts what is left of them is cut; the next
+unit, how many are finished; the arguments."""
 
-PLACES = 64
+FIRST, PAGE, PAGES = 32, 256, 4
+"""Where the pages begin, the words of each, and how many there are."""
+
+PLACES = FIRST + PAGES * PAGE
 
 PATIENCE = 256
 """Looks after which a thread that waits lets others run: they may be those that it waits for."""
@@ -83,44 +89,62 @@ def let_others_run(builder):
 
 
 @instructions()
-def run_task(builder, board, seat):
-    """Do what stands on the board, as the thread of that seat."""
-    task = builder.inttoptr(builder.load(board.hint(LONG(TASK))), _task_type().as_pointer())
-    builder.call(task, [board.hint(LONG(0)), seat])
+def run_page(builder, board, number, seat):
+    """Do what is left of a page, as the thread of that seat."""
+    page = builder.add(builder.mul(number, LONG(PAGE)), LONG(FIRST))
+    task = builder.inttoptr(builder.load(board.hint(builder.add(page, LONG(TASK)))), _task_type().as_pointer())
+    builder.call(task, [board.hint(LONG(0)), board.hint(page), seat])
 
 
 @intrinsic
-def share_out(typingctx, board, function, arguments):
-    """Do the units that the board tells of by ``function(first, last, [seat,] *arguments)``, with all who come."""
+def write_page(typingctx, board, function, total, shares, arguments):
+    """Write on the next page that `total` units are to be done by ``function(first, last, [seat,] *arguments)``."""
     takes = passed_to(function.dispatcher, arguments.types)
     function.get_call_type(typingctx, takes, {})
 
     def codegen(context, builder, signature, values):
         start = cgutils.create_struct_proxy(signature.args[0])(context, builder, values[0]).data
-        packed = cgutils.alloca_once_value(builder, values[2])
+        packed = _borrowed(context, builder, arguments, values[4])
+        if context.get_abi_sizeof(packed.type) > 8 * (PAGE - ARGUMENTS):
+            raise NotImplementedError(f"{function.dispatcher.py_func.__name__} takes more than fits on a page")
         task = _task(context, builder, function.dispatcher.overloads[takes], takes, packed.type)
-        place = functools.partial(_place, builder, start)
-        builder.store(builder.ptrtoint(task, LONG), place(TASK))
-        builder.store(builder.ptrtoint(packed, LONG), place(ARGUMENTS))
-        builder.store(LONG(0), place(CODE))
-        builder.store(LONG(0), place(NEXT))
-        number = builder.add(builder.load(place(NUMBER)), LONG(1))
-        builder.store(number, place(NUMBER))
-        _store(builder, number, place(OPEN))
-        builder.call(task, [start, LONG(0)])
-        _store(builder, LONG(0), place(OPEN))
+        number = builder.load(_place(builder, start, POSTED))
+        page = builder.gep(start, [builder.add(builder.mul(number, LONG(PAGE)), LONG(FIRST))])
+        place = functools.partial(_place, builder, page)
+        builder.store(packed, builder.bitcast(place(ARGUMENTS), packed.type.as_pointer())).align = 8
+        words = {TASK: builder.ptrtoint(task, LONG), TOTAL: values[2], SHARES: values[3], NEXT: LONG(0)}
+        for word, value in (words | {FINISHED: LONG(0)}).items():
+            builder.store(value, place(word))
+        _store(builder, builder.add(number, LONG(1)), _place(builder, start, POSTED))
+        _store(builder, LONG(1), _place(builder, start, OPEN))
         return context.get_dummy_value()
 
-    return types.void(board, function, arguments), codegen
+    return types.void(board, function, types.int64, types.int64, arguments), codegen
+
+
+def _borrowed(context, builder, kind, value):
+    """Return arguments whose arrays count no references: those who read them hold none, and none is given back."""
+    if isinstance(kind, types.Array):
+        array = cgutils.create_struct_proxy(kind)(context, builder, value)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        array.parent = cgutils.get_null_value(array.parent.type)
+        return array._getvalue()  # noqa: SLF001 - what Numba's own code calls
+    if isinstance(kind, types.BaseTuple):
+        for i, each in enumerate(kind.types):
+            if isinstance(each, types.Array | types.BaseTuple):
+                bare = _borrowed(context, builder, each, builder.extract_value(value, i))
+                value = builder.insert_value(value, bare, i)
+    return value
 
 
 @intrinsic
 def raise_fault(typingctx, board):
-    """Raise here what a share of some thread raised."""
+    """Raise here what a share of some thread raised, and forget it."""
 
     def codegen(context, builder, signature, values):
         start = cgutils.create_struct_proxy(signature.args[0])(context, builder, values[0]).data
         code = builder.trunc(builder.load(_place(builder, start, CODE)), RESULT)
+        builder.store(LONG(0), _place(builder, start, CODE))
         convention = context.call_conv
         with builder.if_then(builder.icmp_signed("!=", code, RESULT(0)), likely=False):
             kind = convention._get_excinfo_argument(builder.function).type.pointee  # noqa: SLF001 - no public way
@@ -132,23 +156,27 @@ def raise_fault(typingctx, board):
     return types.void(board), codegen
 
 
-def _task(context, builder, compiled, takes, pointer):
-    """Emit what every thread calls: it takes ranges of units and runs them, until none is left.
+def _task(context, builder, compiled, takes, kind):
+    """Emit what every thread calls: it takes ranges of a page's units and runs them, until none is left.
 
-    The kernel is called by name and not linked in, as Numba links what a function calls: to make its machine code twice
-    took a third of the time that a first run spends on compiling. `way_in` has it in memory before.
+    Behind a fault nothing runs any more. The kernel is called by name and not linked in, as Numba links what a function
+    calls: to make its machine code twice took a third of the time that a first run spends on compiling. `way_in` has it
+    in memory before.
     """
     task = ir.Function(builder.module, _task_type(), builder.module.get_unique_name("task"))
     task.linkage = "internal"
     body = ir.IRBuilder(task.append_basic_block("entry"))
-    start, seat = task.args
-    place = functools.partial(_place, body, start)
-    packed = body.load(body.inttoptr(body.load(place(ARGUMENTS)), pointer))
-    values = [body.extract_value(packed, i) for i in range(len(packed.type.elements))]
+    board, page, seat = task.args
+    place = functools.partial(_place, body, page)
+    packed = body.load(body.bitcast(place(ARGUMENTS), kind.as_pointer()))
+    packed.align = 8
+    values = [body.extract_value(packed, i) for i in range(len(kind.elements))]
     total, shares, following = body.load(place(TOTAL)), body.load(place(SHARES)), place(NEXT)
-    fault, code = place(FAULT), place(CODE)
+    finished, current = place(FINISHED), _place(body, board, CURRENT)
+    fault, code = _place(body, board, FAULT), _place(body, board, CODE)
     callee = context.declare_function(builder.module, compiled.fndesc)
-    loop, some, call, failed, end = map(task.append_basic_block, ("loop", "some", "call", "failed", "end"))
+    names = ("loop", "some", "mine", "call", "failed", "over", "turn", "end")
+    loop, some, mine, call, failed, over, turn, end = map(task.append_basic_block, names)
     body.branch(loop)
 
     body.position_at_end(loop)
@@ -158,18 +186,29 @@ def _task(context, builder, compiled, takes, pointer):
 
     body.position_at_end(some)
     last = body.add(first, body.sdiv(body.add(left, body.sub(shares, LONG(1))), shares))
-    mine = body.extract_value(body.cmpxchg(following, first, last, "seq_cst", "seq_cst"), 1)
-    body.cbranch(mine, call, loop)
+    taken = body.extract_value(body.cmpxchg(following, first, last, "seq_cst", "seq_cst"), 1)
+    body.cbranch(taken, mine, loop)
+
+    body.position_at_end(mine)
+    body.cbranch(body.icmp_signed("==", _load(body, code), LONG(0)), call, over)
 
     body.position_at_end(call)
     passed = [first, last, seat][: len(takes) - len(values)] + values
     status, _ = context.call_conv.call_function(body, callee, compiled.fndesc.restype, compiled.fndesc.argtypes, passed)
-    body.cbranch(status.is_error, failed, loop)
+    body.cbranch(status.is_error, failed, over)
 
     body.position_at_end(failed)
     body.store(body.ptrtoint(status.excinfoptr, LONG), fault)
-    body.store(body.sext(status.code, LONG), code)
-    _store(body, total, following)
+    _store(body, body.sext(status.code, LONG), code)
+    body.branch(over)
+
+    body.position_at_end(over)
+    units = body.sub(last, first)
+    before = body.atomic_rmw("add", finished, units, "seq_cst")
+    body.cbranch(body.icmp_signed("==", body.add(before, units), total), turn, loop)
+
+    body.position_at_end(turn)
+    _store(body, body.add(_load(body, current), LONG(1)), current)
     body.branch(end)
 
     body.position_at_end(end)
@@ -183,7 +222,7 @@ def passed_to(part, kinds):
 
 
 def _task_type():
-    return ir.FunctionType(ir.VoidType(), [LONG.as_pointer(), LONG])
+    return ir.FunctionType(ir.VoidType(), [LONG.as_pointer(), LONG.as_pointer(), LONG])
 
 
 def _place(builder, start, place):
@@ -214,43 +253,62 @@ def wait_for_all(board):
             let_others_run()
 
 
+@inner
+def work_off(board, seat):
+    """Help with the pages of a board, one after the other, until all are done."""
+    looks = 0
+    while True:
+        number = look(board, CURRENT)
+        if number >= look(board, POSTED):
+            return
+        run_page(board, number, seat)
+        while look(board, CURRENT) == number:  # others are still at it
+            breathe()
+            looks += 1
+            if looks % PATIENCE == 0:
+                let_others_run()
+
+
 @kernel
-def stand_by(board, seat, last, looks):
-    """Help with whatever comes to a board, but for job `last`; return, after `looks` in vain, the last helped with."""
+def finish(board):
+    """Return when all that stands on a board is done, and clear it."""
+    work_off(board, 0)
+    put(board, OPEN, 0)
+    wait_for_all(board)
+    put(board, CURRENT, 0)
+    put(board, POSTED, 0)
+    raise_fault(board)
+
+
+@kernel
+def stand_by(board, seat, looks):
+    """Help with whatever comes to a board; return after `looks` in vain."""
     idle = 0
     while idle < looks:
-        job = look(board, OPEN)
-        if job not in (0, last):
+        if look(board, OPEN) != 0 and look(board, CURRENT) < look(board, POSTED):
             advance(board, INSIDE, 1)
-            job = look(board, OPEN)
-            if job != 0:
-                run_task(board, seat)
-                last = job
+            if look(board, OPEN) != 0:
+                work_off(board, seat)
                 idle = 0
             advance(board, INSIDE, -1)
         breathe()
         idle += 1
         if idle % PATIENCE == 0:
             if look(board, STOP) != 0:
-                return last
+                return
             let_others_run()
-    return last
 
 
 part = None  # a shared kernel, in the globals of each way in
 
 
 def _way_in(board, total, shares, *arguments):
-    put(board, TOTAL, total)
-    put(board, SHARES, shares)
-    share_out(board, part, arguments)
-    wait_for_all(board)
-    raise_fault(board)
+    write_page(board, part, total, shares, arguments)
 
 
 @functools.cache
 def way_in(part):
-    """Return the way from Python into a shared kernel: ``(board, total, shares, *arguments)``.
+    """Return what writes a call of a shared kernel on a board's next page: ``(board, total, shares, *arguments)``.
 
     The machine code that Numba keeps is found again by the function's name, and not at all if it is a closure.
     """

@@ -12,6 +12,8 @@ plain twins of the same names take their place.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
@@ -24,6 +26,7 @@ from evsim.kernels.emit import (
     LANES,
     LONG,
     SHORT,
+    add_rows_of_words,
     choose,
     instructions,
     over_bits,
@@ -42,6 +45,10 @@ BLOCK = {np.dtype(np.float32): 64, np.dtype(np.float64): 32}
 def padded(channels: int) -> int:
     """Return `channels` rounded up to whole half blocks: the channel axis of every real-valued map in memory."""
     return -(-channels // LANES) * LANES
+
+
+LINE = 64
+"""Bytes from one prefetch to the next: a cache line."""
 
 
 def has(feature):
@@ -82,39 +89,75 @@ def add_rows(builder, sums, at, fresh, rows, base, index, values, start, stop, l
 
 
 @instructions()
-def add_quad(builder, sums, at, low, high, fresh, rows, base, index, starts, s, lanes):
+def add_quad(builder, sums, at, low, high, fresh, rows, base, words, s, lanes):
     """Add rows to positions ``low .. high - 1`` of a quad, whose sums follow each other from `at` on.
 
-    Lists ``s .. s + 6`` of `starts` name the rows of all four positions, of the first pair, of the second pair, and of
-    each: what positions share is summed up first, from zero, in registers. Otherwise as `add_rows`.
+    Of each two words from ``words[s]`` on, the set bits are the numbers of the rows, 0 .. 127, that all four positions
+    have in common, then those of the first pair, of the second pair, and of each: what positions share is summed up
+    first, from zero, in registers. Where `fresh`, the sums start from zero whatever stands in memory.
     """
 
     def block(width):
-        edges = [starts.number(builder.add(s, s.type(i))) for i in range(8)]
+        def within(position):
+            after = builder.icmp_signed("<=", low, low.type(position))
+            return builder.if_then(builder.and_(after, builder.icmp_signed(">", high, high.type(position))))
 
-        def with_row(i, total):
-            return plus(builder, total, row_of(builder, sums, rows, base, width, index.number(i)))
+        def begin(target, shared):
+            return choose(builder, fresh, lambda: shared, lambda: plus(builder, sums.read(target), shared))
 
-        def with_list(first, i):
-            return over_range(builder, first, edges[i], edges[i + 1], with_row, unroll=False)
-
-        def add_to(position, shared):
-            inside = builder.and_(
-                builder.icmp_signed("<=", low, low.type(position)), builder.icmp_signed(">", high, high.type(position))
-            )
-            with builder.if_then(inside):
-                target = sums.pointer(builder.add(at, builder.mul(lanes, lanes.type(position))), width)
-                both = lambda: plus(builder, sums.read(target), shared)  # noqa: E731 - computed where needed
-                first = choose(builder, fresh, lambda: shared, both)
-                sums.write(target, with_list(first, 3 + position))
-
-        every = with_list(sums.zeros(width), 0)
-        for pair in (0, 1):
-            shared = with_list(every, 1 + pair)
-            add_to(2 * pair, shared)
-            add_to(2 * pair + 1, shared)
+        _add_quad(builder, sums, at, rows, base, words, s, lanes, width, within, begin)
 
     sums.by_lanes(lanes, block)
+
+
+@instructions()
+def add_quads(builder, sums, at, count, fresh, rows, base, words, s, room, lanes, ahead, pace):
+    """Add rows to all positions of `count` quads, whose sums follow each other from `at` on, as `add_quad` does.
+
+    The words of one lie `room` words behind those of the one before. With each, ask for about `pace` cache lines of
+    `rows` from `ahead` on. Nothing else is decided within: what a processor has to foresee are the ends of lists alone.
+    """
+    line = LINE // rows.item
+
+    def ask(i, first, last):
+        for k in range(first, last):
+            at = builder.add(builder.mul(builder.mul(i, pace), LONG(line)), builder.add(ahead, LONG(k * line)))
+            ask_for(builder, rows, at)
+
+    def block(width):
+        def run(begin):
+            with cgutils.for_range(builder, count) as loop:
+                i = loop.index
+                for first, last in ((0, 4), (4, 16)):
+                    with builder.if_then(builder.icmp_signed(">", pace, pace.type(first)), likely=False):
+                        ask(i, first, last)
+                here = builder.add(at, builder.mul(i, builder.mul(lanes, lanes.type(4))))
+                own = builder.add(s, builder.mul(i, room))
+                _add_quad(builder, sums, here, rows, base, words, own, lanes, width, lambda _: nullcontext(), begin)
+
+        with builder.if_else(fresh) as (anew, further):
+            with anew:
+                run(lambda _, shared: shared)
+            with further:
+                run(lambda target, shared: plus(builder, sums.read(target), shared))
+
+    sums.by_lanes(lanes, block)
+
+
+def _add_quad(builder, sums, at, rows, base, words, s, lanes, width, within, begin):
+    """Emit the additions of a quad; the sums of a position are ``begin(where they lie, what it shares)`` at first."""
+
+    def with_list(first, i):
+        pair = [words.element(builder.add(s, s.type(2 * i + j))) for j in (0, 1)]
+        return add_rows_of_words(builder, sums, rows, base, width, pair, first)
+
+    every = with_list(sums.zeros(width), 0)
+    for pair in (0, 1):
+        shared = with_list(every, 1 + pair)
+        for position in (2 * pair, 2 * pair + 1):
+            with within(position):
+                target = sums.pointer(builder.add(at, builder.mul(lanes, lanes.type(position))), width)
+                sums.write(target, with_list(begin(target, shared), 3 + position))
 
 
 @instructions()
@@ -295,6 +338,11 @@ def add_maps(builder, out, out_at, sums, at, shift, shift_at, stream, stream_at,
 @instructions()
 def prefetch(builder, array, at):
     """Ask for the cache line that holds ``array[at]`` to be brought into the L2 cache; nothing is read or checked."""
+    ask_for(builder, array, at)
+
+
+def ask_for(builder, array, at):
+    """Emit a `prefetch`."""
     octet, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     hint = ir.FunctionType(ir.VoidType(), [octet, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
@@ -359,6 +407,7 @@ if config.DISABLE_JIT:
     from evsim.kernels.plain import (  # noqa: F401 - they take the place of the intrinsics above
         add_maps,
         add_quad,
+        add_quads,
         add_rows,
         add_rows_of_bits,
         add_scaled_run,

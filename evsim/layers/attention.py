@@ -24,6 +24,8 @@ MOST_TOKENS = 2**16 - 1
 class Attention:
     """Attention on spike maps of q, k and v."""
 
+    defers = True
+
     def __init__(self, node: SpikingSelfAttention, shape: Shape, context: Context) -> None:
         self.node, self.shape, self.context = node, shape, context
         self.head_dim = shape.channels // node.heads
@@ -46,7 +48,7 @@ class Attention:
         scale = context.dtype.type(node.scale)
 
         arguments = node.heads, self.head_dim, q, k, v, scale, context.block, out, context.empty()
-        context.workers.share(attend, steps * node.heads, arguments, 8 * steps * tokens * self.shape.channels)
+        context.workers.post(attend, steps * node.heads, arguments, 8 * steps * tokens * self.shape.channels)
         shape = self.shape
         return RealMap(packets[0].start, steps, out, shape.channels, shape.height, shape.width)
 

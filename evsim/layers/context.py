@@ -57,7 +57,11 @@ def remedy(dtype: np.dtype[np.floating]) -> str:
 
 
 class Layer(Protocol):
-    """The running form of a primitive, or of two that are fused: state, and one step."""
+    """The running form of a primitive, or of two that are fused: state, and one step.
+
+    One with an attribute `defers` that is true posts its calls (`Workers.post`): its step looks at no value of a packet
+    before `Workers.finish`, and what it returns is there only then.
+    """
 
     def reset(self) -> None:
         """Forget all state: the next packet begins a new sample."""

@@ -90,6 +90,8 @@ def working(neurons: IntegerNeurons, size: int, context: Context) -> IntegerNeur
 class IntegerNeuronLayer:
     """LIF neurons that read a map of fixed-point numbers, such as the residual stream."""
 
+    defers = True
+
     def __init__(self, node: LIF, shape: Shape, context: Context, weights: Weights) -> None:
         self.context = context
         self.membrane = IntegerMembrane(node, shape, context, weights)
@@ -114,5 +116,5 @@ class IntegerNeuronLayer:
         group = max(1, AT_ONCE // wide)
         own = working(neurons, group * wide, self.context)
         arguments = own, flat, currents.static, channels, currents.steps, positions, group
-        self.context.workers.share(fire_integers, positions, arguments, 2 * currents.steps * positions * channels)
+        self.context.workers.post(fire_integers, positions, arguments, 2 * currents.steps * positions * channels)
         return spikes

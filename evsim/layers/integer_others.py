@@ -44,6 +44,8 @@ LARGEST, MOST_SHORT = 2**31 - 1, 2**15 - 1
 class IntegerSpikeAttention:
     """Attention on spike maps of q, k and v."""
 
+    defers = True
+
     def __init__(self, node: SpikingSelfAttention, shape: Shape, context: Context) -> None:
         self.node, self.shape, self.context = node, shape, context
         self.head_dim = shape.channels // node.heads
@@ -69,8 +71,9 @@ class IntegerSpikeAttention:
         factor = np.int32(1 if self._shift else self._factor)
 
         arguments = node.heads, self.head_dim, q, k, v, factor, BLOCK, out, self._kind
-        context.workers.share(attend, steps * node.heads, arguments, 8 * steps * tokens * self.shape.channels)
+        context.workers.post(attend, steps * node.heads, arguments, 8 * steps * tokens * self.shape.channels)
         if self._shift:
+            context.workers.finish()
             out = scaled(out, self._factor, self._shift)
         shape = self.shape
         return RealMap(packets[0].start, steps, out, shape.channels, shape.height, shape.width)

@@ -76,6 +76,8 @@ class IntegerSynapses:
         Whether its inputs are the network's own, real numbers of 16 bits.
     """
 
+    defers = True
+
     def __init__(
         self,
         node: Conv2d | Linear,
@@ -205,12 +207,16 @@ class IntegerSynapses:
             return spikes
         if isinstance(packet, RealMap):
             sums = self._of_reals(packet)
+            if self._behind or streams:
+                self.context.workers.finish()
             if self._behind:
                 return self._behind.step(sums)
             return total(sums, as_real(streams[0], self.context)) if streams else sums
         added = _empty()
         if streams:  # a static stream stands for each of its timesteps
             values = as_real(streams[0], self.context).values
+            if len(values) < packet.steps:
+                self.context.workers.finish()
             added = np.broadcast_to(values, (packet.steps, *values.shape[1:])).reshape(-1)
         return self._real(packet, packet.steps, added)
 
@@ -310,6 +316,7 @@ class IntegerSynapses:
         if self.source.kind != "integers":
             return
         assert not isinstance(packet, RealMap)
+        self.context.workers.finish()
         most = int(packet.values.max(initial=0)) if not hasattr(packet, "words") else 1
         if most * self._largest > packing.MOST:
             raise NetworkError(
@@ -318,6 +325,7 @@ class IntegerSynapses:
 
     def _run_on_reals(self, packet: RealMap, sink: IntegerSink) -> None:
         steps = packet.values.shape[0]
+        self.context.workers.finish()
         size = self._size(steps, packet.steps // steps, self.lane)
         weights = self._packed[self.lane][1]
         rows = packet.values.size * size.kernel_height * size.kernel_width
@@ -343,7 +351,7 @@ class IntegerSynapses:
         workers = self.context.workers
         scratch = workers.room("sums", size.steps * size.band * size.block, lane)
         own = sink._replace(neurons=working(sink.neurons, GROUP * size.block, self.context))
-        workers.share(kernel, units(size), (size, *arrays, scratch, own), rows * size.out_channels // 4)
+        workers.post(kernel, units(size), (size, *arrays, scratch, own), rows * size.out_channels // 4)
 
     def _size(self, steps: int, repeats: int, lane: np.dtype[Any]) -> Size:
         """Return the geometry of a call, worked out once for each number of timesteps and type of sums."""

@@ -141,6 +141,8 @@ def working(neurons: Neurons, context: Context) -> Neurons:
 class NeuronLayer:
     """LIF neurons that read a map of real values, such as the residual stream."""
 
+    defers = True
+
     def __init__(self, node: LIF, shape: Shape, context: Context, weights: Weights | None = None) -> None:
         self.context = context
         self.membrane = Membrane(node, shape, context, weights)
@@ -163,7 +165,7 @@ class NeuronLayer:
         spikes, neurons = self.membrane.neurons(currents.start, currents.steps)
         flat = currents.values.reshape(-1)
 
-        context.workers.share(
+        context.workers.post(
             fire_map,
             positions,
             (

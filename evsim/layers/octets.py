@@ -52,6 +52,7 @@ def octets(
 def _made(
     packet: SpikeMap | IntegerMap, context: Context, flat: bool, groups: int, stride: int, joined: bool, tile: int
 ) -> Octets:
+    context.workers.finish()
     planes = planes_of(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
     count, steps, positions, width = planes.shape
     rows, line = (1, positions) if flat else (packet.height, packet.width)
@@ -70,5 +71,5 @@ def _made(
     entries = np.empty((int(bases[-1]) + ROOM,), np.uint8)
     starts = np.empty((units * (rows + 1) * LINE,), np.uint32)
     arguments = lines, rows, tile, joined, bases, starts, entries
-    context.workers.share(fill_octets, units, arguments, 200 * lines.size)
+    context.workers.post(fill_octets, units, arguments, 200 * lines.size)
     return Octets(entries, starts, 64 * tile, line, count, joined)

@@ -48,6 +48,11 @@ class Stage:
         """Name of the node whose output this stage emits."""
         return self.nodes[-1].name
 
+    @property
+    def defers(self) -> bool:
+        """Whether it steps without a look at the values that it takes, which may still be waited for."""
+        return getattr(self.layer, "defers", False) and not any(self.shifts)
+
     def step(self, packets: tuple[Packet, ...], context: Context) -> Packet | None:
         """Take one packet per input, which are held against what was planned, and return the output, if any.
 

@@ -19,6 +19,7 @@ class Pool:
 
     def __init__(self, node: MaxPool, target: Shape, context: Context) -> None:
         self.node, self.target, self.context = node, target, context
+        self.defers = not node.heads
 
     def reset(self) -> None:
         """Pooling has no state."""
@@ -45,6 +46,7 @@ class Pool:
         planes = values[..., :channels].reshape(steps, tokens, heads, size).transpose(0, 2, 1, 3)
         source = np.ascontiguousarray(planes).reshape(steps * heads, tokens, size, 1)
         pooled = self._pooled(pool_numbers, source, tokens, size).reshape(steps, heads, tokens, size)
+        self.context.workers.finish()
         flat = pooled.transpose(0, 2, 1, 3).reshape(steps, tokens, channels)
         if isinstance(packet, SpikeMap):
             return SpikeMap.from_dense(flat != 0, packet.height, packet.width).words
@@ -57,7 +59,7 @@ class Pool:
     ) -> NDArray[np.generic]:
         rows, columns = self.node.axes
         target = np.empty((source.shape[0], height, width, source.shape[-1]), source.dtype)
-        self.context.workers.share(
+        self.context.workers.post(
             kernel,
             source.shape[0] * height,
             (source, target, rows, columns),

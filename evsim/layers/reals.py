@@ -17,6 +17,7 @@ def as_real(packet: Packet, context: Context) -> RealMap:
     """Return the packet's values as real numbers, channels padded to whole blocks."""
     if isinstance(packet, RealMap) and packet.values.shape[-1] == padded(packet.channels):
         return packet
+    context.workers.finish()
     dense = packet.dense() if isinstance(packet, SpikeMap) else packet.values
     values = np.zeros((*dense.shape[:2], padded(packet.channels)), context.dtype)
     values[..., : packet.channels] = dense

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from evsim.kernels.counting import spikes_per_position, sum_integers
 from evsim.kernels.integers import cut_planes
 from evsim.kernels.lists import TILE_WORDS, add_up, count_graded, count_segments, fill_graded, fill_segments
-from evsim.kernels.quads import LISTS, count_quads, fill_quads, quads_of
+from evsim.kernels.quads import ROOM, cut_quads, quads_of
 from evsim.kernels.threads import aligned
 from evsim.layers.context import Context
 from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
@@ -18,17 +19,27 @@ from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
 SPARSE = 0.06
 """Rate below which a tile is twice as long: its segments would be all but empty. Below half of it, four times."""
 
-Layout = Literal["tiles", "whole", "joined", "quads", "flat quads"]
-"""How active channels are listed: by position and tile, with one tile for all channels, joined (see `Segments`), or
-by quad (`evsim.kernels.quads`).
-
-Flat quads take the map as one row, for layers in which positions do not mix: they reach over the ends of its rows.
-"""
+Layout = Literal["tiles", "whole", "joined"]
+"""How active channels are listed: by position and tile, with one tile for all channels, or joined (see `Segments`)."""
 
 
-def segments(
-    packet: SpikeMap | IntegerMap, context: Context, layout: Layout = "tiles", groups: int = 1, stride: int = 1
-) -> Segments:
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What the positions of each quad have in common (`evsim.kernels.quads`).
+
+    Attributes
+    ----------
+    parts
+        uint64 [quads * ROOM].
+    planes
+        Of bits, one for spikes.
+    """
+
+    parts: NDArray[np.uint64]
+    planes: int
+
+
+def segments(packet: SpikeMap | IntegerMap, context: Context, layout: Layout = "tiles", groups: int = 1) -> Segments:
     """Return the packet's lists of active channels, made at first use and shared by all layers that read it alike.
 
     Parameters
@@ -36,18 +47,13 @@ def segments(
     packet, context
         Spikes or integers, of any size.
     layout
-        How they are listed; integers by quad as spikes, in planes of bits.
+        How they are listed.
     groups
         Into how many the channels are cut, whole words of them; each has lists of its own.
-    stride
-        In quads, by how much the inputs of neighbouring outputs lie apart.
     """
-    key = (context.dtype.char, f"{layout} {groups} {stride}")
+    key = (context.dtype.char, f"{layout} {groups}")
     if key not in packet.lists:
-        if layout in ("quads", "flat quads"):
-            planes = planes_of(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
-            packet.lists[key] = _quads(packet, planes, context, layout == "flat quads", groups, stride)
-        elif isinstance(packet, IntegerMap):
+        if isinstance(packet, IntegerMap):
             packet.lists[key] = _graded(packet, context, layout == "joined")
         else:
             packet.lists[key] = _spike_segments(packet, context, layout, groups)
@@ -55,10 +61,35 @@ def segments(
     return lists
 
 
+def quads(
+    packet: SpikeMap | IntegerMap, context: Context, *, flat: bool = False, groups: int = 1, stride: int = 1
+) -> Shared:
+    """Return what the positions of the packet's quads have in common, of integers in planes of bits; kept with it.
+
+    Parameters
+    ----------
+    packet, context
+        As in `segments`.
+    flat
+        Whether the map is taken as one row, for layers in which positions do not mix: quads reach over its rows' ends.
+    groups
+        As in `segments`.
+    stride
+        By how much the inputs of neighbouring outputs lie apart.
+    """
+    key = ("quads", f"{flat} {groups} {stride}")
+    if key not in packet.lists:
+        planes = planes_of(packet, context) if isinstance(packet, IntegerMap) else packet.words[np.newaxis]
+        packet.lists[key] = _quads(packet, planes, context, flat, groups, stride)
+    shared: Shared = packet.lists[key]
+    return shared
+
+
 def counted(packet: SpikeMap | IntegerMap, context: Context, groups: int = 1) -> NDArray[np.int64]:
     """Return the sum of each position's values [groups, T, P], of spikes their number; kept with the packet."""
     key = ("counts", str(groups))
     if key not in packet.lists:
+        context.workers.finish()
         if isinstance(packet, SpikeMap):
             words = by_group(packet.words, groups)
             sums = np.empty(len(words), np.int64)
@@ -80,9 +111,11 @@ def _quads(
     flat: bool,
     groups: int,
     stride: int,
-) -> Segments:
+) -> Shared:
     count, steps, positions, width = planes.shape
     line = positions if flat else packet.width
+    if groups > 1 or stride > 1:
+        context.workers.finish()
     words = by_group(planes.reshape(count * steps, -1, width), groups, count)
     if stride > 1:
         rows = words.reshape(-1, line, words.shape[1])
@@ -90,18 +123,16 @@ def _quads(
         line = rows.shape[1] // stride
         words = np.ascontiguousarray(rows.reshape(len(rows), line, stride, -1).transpose(0, 2, 1, 3))
     words = words.reshape(-1, width // groups)
-    quads = quads_of(len(words) // line, line, words.shape[1])
-    starts = np.empty(quads * LISTS + 1, np.int64)
-    context.workers.share(count_quads, quads, (words, line, starts), 400 * quads)
-    add_up(starts)
-    index = np.empty(int(starts[-1]), np.uint16)
-    context.workers.share(fill_quads, quads, (words, line, starts, index), 800 * quads)
-    return Segments(index, starts, TILE_WORDS * 64, planes=count)
+    total = quads_of(len(words) // line, line, words.shape[1])
+    parts = aligned((total * ROOM,), np.uint64)
+    context.workers.post(cut_quads, total, (words, line, parts), 200 * total)
+    return Shared(parts, count)
 
 
 def planes_of(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
     """Return the bits of the values, those of greatest weight first: words [planes, T, P, ceil(channels / 64)]."""
     steps, positions, channels = packet.values.shape
+    context.workers.finish()
     count = max(1, int(packet.values.max(initial=0)).bit_length())
     planes = np.empty((count, steps * positions, -(-channels // WORD)), np.uint64)
     values = packet.values.reshape(-1)
@@ -120,6 +151,7 @@ def by_group(words: NDArray[np.uint64], groups: int, planes: int = 1) -> NDArray
 
 def _spike_segments(packet: SpikeMap, context: Context, layout: Layout, groups: int) -> Segments:
     joined = layout == "joined"
+    context.workers.finish()
     words = by_group(packet.words, groups)
     width = words.shape[1]
     tile_words = TILE_WORDS if layout == "tiles" else width
@@ -131,7 +163,7 @@ def _spike_segments(packet: SpikeMap, context: Context, layout: Layout, groups: 
         starts = _starts(words, tile_words, context)
     index = np.empty(int(starts[-1]), np.uint16)
     arguments = words, tile_words, starts, index, packet.width, extent
-    context.workers.share(fill_segments, len(starts) - 1, arguments, 200 * words.size)
+    context.workers.post(fill_segments, len(starts) - 1, arguments, 200 * words.size)
     return Segments(index, starts, tile_words * 64)
 
 
@@ -146,6 +178,7 @@ def _starts(words: NDArray[np.uint64], tile_words: int, context: Context) -> NDA
 
 def _graded(packet: IntegerMap, context: Context, joined: bool) -> Segments:
     tile = TILE_WORDS * 64
+    context.workers.finish()
     steps, positions, channels = packet.values.shape
     values = packet.values.reshape(steps * positions, channels)
     lists = -(-channels // tile) * steps * positions
@@ -155,5 +188,5 @@ def _graded(packet: IntegerMap, context: Context, joined: bool) -> Segments:
     index = np.empty(int(starts[-1]), np.uint16)
     amounts = aligned((len(index),), context.dtype)
     arguments = values, tile, starts, index, amounts, packet.width, channels if joined else 0
-    context.workers.share(fill_graded, lists, arguments, 40 * values.size)
+    context.workers.post(fill_graded, lists, arguments, 40 * values.size)
     return Segments(index, starts, tile, amounts)

@@ -5,27 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.lists import TILE_WORDS
-from evsim.kernels.quads import synapses_of_quads
+from evsim.kernels.quads import Quads, synapses_of_quads
 from evsim.kernels.synapses import Lists, Sink, Size, synapses, synapses_of_reals, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context, remedy
 from evsim.layers.neurons import Membrane, silent, working
 from evsim.layers.reals import as_real, total
-from evsim.layers.segments import Layout, segments
+from evsim.layers.segments import Layout, quads, segments
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.spikes import WORD, Packet, RealMap
 
 SUMS_BYTES = 250_000
 """Partial sums of one band: they wait in the L2 cache (512 KB and more) beside the lists and the weights."""
 
+FEW_SUMS_BYTES = 120_000
+"""The same where taps and blocks read the quads of a band again and again, whose ends of lists are to be foreseen."""
+
+NEAR_BYTES = 5_000_000
+"""Weights of a convolution up to which they may come again for each band, from the L2 cache or the one behind it."""
 
 GRAINS = 2
 """Units per thread, at least. More of them end at the same time, but each brings its tiles of weights anew."""
@@ -67,6 +72,8 @@ class Synapses:
     NetworkError
         If weights are not finite, or beyond the precision with the scale of BatchNorm.
     """
+
+    defers = True
 
     def __init__(
         self,
@@ -115,11 +122,16 @@ class Synapses:
             return spikes
         if isinstance(packet, RealMap):
             sums = self._of_reals(packet)
-            return total(sums, as_real(streams[0], self.context)) if streams else sums
+            if not streams:
+                return sums
+            stream = as_real(streams[0], self.context)
+            self.context.workers.finish()
+            return total(sums, stream)
         added = self._empty
         if streams:  # a static stream stands for each of its timesteps
             values = as_real(streams[0], self.context).values
             if len(values) < packet.steps:
+                self.context.workers.finish()
                 values = np.broadcast_to(values, (packet.steps, *values.shape[1:]))
             added = values.reshape(-1)
         return self._real(packet, packet.steps, added)
@@ -141,18 +153,25 @@ class Synapses:
         if isinstance(packet, RealMap):
             self._run_on_reals(packet, sink)
             return
-        context = self.context
-        quads = self.layout in ("quads", "flat quads")
-        node, stride = self.node, self.node.window[1][1]
-        lists = segments(packet, context, self.layout, node.groups, stride if quads else 1)
+        node, context = self.node, self.context
+        taps = math.prod(node.window[0])
+        if self.layout in ("quads", "flat quads"):
+            flat, stride = self.layout == "flat quads", node.window[1][1]
+            shared = quads(packet, context, flat=flat, groups=node.groups, stride=stride)
+            size = self._size(packet.steps, 1, planes=shared.planes)
+            arrays: Quads | Lists = Quads(shared.parts, self.weights)
+            rows = len(shared.parts) * taps // node.groups  # as many as words, about
+            self._share(synapses_of_quads, size, (arrays,), sink, rows)
+            return
+        lists = segments(packet, context, self.layout, node.groups)
         size = self._size(packet.steps, 1, lists.tile, lists.planes)
         arrays = Lists(lists.index, lists.starts, lists.values, self.weights)
-        taps = 1 if size.joined else size.kernel_height * size.kernel_width
-        rows = len(lists.index) * taps // node.groups
-        self._share(synapses_of_quads if quads else synapses, size, (arrays,), sink, rows)
+        rows = len(lists.index) * (1 if size.joined else taps) // node.groups
+        self._share(synapses, size, (arrays,), sink, rows)
 
     def _run_on_reals(self, packet: RealMap, sink: Sink) -> None:
         steps = packet.values.shape[0]
+        self.context.workers.finish()
         size = self._size(steps, packet.steps // steps)
         values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         rows = values.size * size.kernel_height * size.kernel_width
@@ -163,7 +182,7 @@ class Synapses:
         context = self.context
         scratch = context.workers.room("sums", size.steps * size.band * size.block, context.dtype)
         sink = Sink(sink.shift, sink.residual, sink.real, working(sink.neurons, context))
-        context.workers.share(kernel, units(size), (size, *reads, scratch, sink), rows * size.out_channels)
+        context.workers.post(kernel, units(size), (size, *reads, scratch, sink), rows * size.out_channels)
 
     def _size(self, steps: int, repeats: int, tile: int = TILE_WORDS * 64, planes: int = 1) -> Size:
         """Return the geometry of a call, worked out once for each number of timesteps, tile and number of planes."""
@@ -173,11 +192,16 @@ class Synapses:
         node, source, target, block = self.node, self.source, self.target, self.context.block
         kernel, stride, padding = node.window
         flat = is_flat(node)  # positions do not mix: one long row
-        wanted = SUMS_BYTES // (block * self.context.dtype.itemsize * steps)
-        bands = -(-target.positions // max(1, wanted))
+        bytes_of_one = block * self.context.dtype.itemsize * steps
+        near = self.layout == "quads" and self.weights.nbytes <= NEAR_BYTES
+        by_bands = near and target.width * bytes_of_one <= SUMS_BYTES
+        run = target.width if by_bands else 1  # what bands are whole multiples of
+        wanted = (FEW_SUMS_BYTES if by_bands else SUMS_BYTES) // (bytes_of_one * run)
+        runs = target.positions // run
+        bands = -(-runs // max(1, wanted))
         blocks = -(-node.out_channels // block)
         grains = max(1, -(-GRAINS * self.context.workers.threads // (blocks * bands)))
-        grain = -(-target.positions // (bands * grains))
+        grain = run * -(-runs // (bands * grains))
         size = self._sizes[key] = Size(
             steps,
             repeats,
@@ -196,6 +220,7 @@ class Synapses:
             joined=self.layout == "joined",
             groups=node.groups,
             planes=planes,
+            by_bands=by_bands,
         )
         return size
 
@@ -221,7 +246,9 @@ def is_flat(node: Conv2d | Linear) -> bool:
     return node.window == ((1, 1), (1, 1), (0, 0)) and node.padding_after in ((), (0, 0))
 
 
-def _layout(node: Conv2d | Linear, source: Shape, target: Shape, context: Context) -> Layout:
+def _layout(
+    node: Conv2d | Linear, source: Shape, target: Shape, context: Context
+) -> Layout | Literal["quads", "flat quads"]:
     """How the layer wants its input listed. It follows from the layer alone, never from data: results depend on it."""
     kernel, stride, padding = node.window
     if (
