@@ -36,6 +36,7 @@ from evsim.kernels.compiling import kernel
 from evsim.kernels.lists import OCTETS
 from evsim.kernels.vector import *
 from evsim.kernels.windows import *
+from evsim.kernels.word_rows import *
 
 def reals(size): return np.ones(size, np.float32)
 index, quiet = np.zeros(8, np.uint16), np.zeros(14, np.uint64)
@@ -53,6 +54,18 @@ def quad(sums, at, weights, base, words, s):
 @kernel
 def quads(sums, at, weights, base, words, s):
     add_quads(sums, at, 2, False, weights, base, words, s, 14, 64, 100_000, 3)
+@kernel
+def neighbours(sums, at, weights, base, words, p, before, behind):
+    add_window(sums, at, True, weights, base, words, p, 1, before, behind, 64)
+@kernel
+def side(sums, at, weights, base, words, p):
+    add_windows(sums, at, 2, False, weights, base, words, p, 1, 64)
+@kernel
+def times(sums, at, weights, base, values, i):
+    add_scaled(sums, at, weights, base, values, i, 64)
+@kernel
+def others(values, at):
+    return nonzero_at(values, at)
 @kernel
 def bits(sums, at, weights, base, word):
     add_rows_of_bits(sums, at, weights, base, word, 64)
@@ -107,7 +120,9 @@ RIGHT = [
     (maps, a, 192, b, 192, reals(64), 0, reals(64), 0, True), (maps, a, 192, b, 192, reals(64), 0, reals(0), 0, False),
     (some, room, 0), (few, room, 59), (ahead, a, 100_000),
     (window, out, 0, masks, 0, taps, 0, reals(16), 0), (window, out, 0, reals(25), 0, taps, 0, reals(16), 0),
-    (runs, a, 0, b, 192, reals(8), 4), (taken, whole, 0), (given, whole, 0),
+    (runs, a, 0, b, 192, reals(8), 4), (taken, whole, 0), (given, whole, 0), (others, whole, 0),
+    (neighbours, a, 192, b, 128, first, 0, False, True), (neighbours, a, 0, b, 64, first[:2], 1, True, False),
+    (side, a, 128, b, 64, first[:4], 1), (times, a, 192, b, 192, whole, 63),
 ]
 WRONG = [
     (rows, a, 193, b, 192, index, 8), (rows, a, 192, b, 193, index, 8), (rows, a, -1, b, 0, index, 8),
@@ -127,6 +142,13 @@ WRONG = [
     (window, out, 0, masks, 0, taps, 1, reals(16), 0), (window, out, 0, masks, 0, taps, 0, reals(16), 1),
     (window, out, 0, reals(25), 1, taps, 0, reals(16), 0), (runs, a, 1, b, 0, reals(8), 4),
     (runs, a, 0, b, 193, reals(8), 4), (runs, a, 0, b, 0, reals(8), 5), (taken, whole, 1), (given, whole, -1),
+    (others, whole, 1), (neighbours, a, 193, b, 0, first, 0, False, True),
+    (neighbours, a, 0, b, 193, first, 0, False, True),
+    (neighbours, a, 0, b, 0, first, 0, True, True), (neighbours, a, 0, b, 0, first[:2], 1, True, True),
+    (neighbours, a, 0, b, 192, second, 1, True, False), (side, a, 129, b, 0, first, 1),
+    (side, a, 0, b, 0, first[:3], 1),
+    (side, a, 0, b, 256, first, 1), (times, a, 193, b, 0, whole, 0), (times, a, 0, b, 193, whole, 0),
+    (times, a, 0, b, 0, whole, 64),
 ]
 for function, *arguments in RIGHT:
     function(*arguments)
@@ -142,7 +164,7 @@ for function, *arguments in WRONG:
 
 def test_every_intrinsic_is_checked(tmp_path):
     """At the last place of its arrays each intrinsic works; one element further, or before, it raises."""
-    assert run(INTRINSICS, tmp_path) == ["43"]
+    assert run(INTRINSICS, tmp_path) == ["55"]
 
 
 FIRING = """

@@ -17,15 +17,8 @@ from evsim.kernels.counting import attention_operations, spikes_per_position
 from evsim.kernels.lists import TILE_WORDS, add_up, count_segments, fill_segments
 from evsim.kernels.quads import ANY, ROOM, cut_quads, quads_of
 from evsim.kernels.threads import Workers
-from evsim.kernels.vector import (
-    add_maps,
-    add_quad,
-    add_quads,
-    add_rows,
-    add_rows_of_bits,
-    add_scaled_run,
-    put_rows_of_bits,
-)
+from evsim.kernels.vector import add_maps, add_rows, add_rows_of_bits, add_scaled_run, put_rows_of_bits
+from evsim.kernels.word_rows import add_quad, add_quads
 from evsim.layers.attention import Attention
 from evsim.layers.context import Context
 from evsim.layers.neurons import NeuronLayer

@@ -26,6 +26,9 @@ LANES = 32
 
 BIT, SHORT, LONG = ir.IntType(1), ir.IntType(16), ir.IntType(64)
 
+WORD = LONG(64)
+"""The bits of a word."""
+
 LANE = object()
 """The type of the first array's elements."""
 
@@ -278,19 +281,22 @@ def over_two_words(builder, first, words, places, term):
     return _phi(builder, (first, before), (total_after, last))
 
 
-def add_rows_of_words(builder, sums, rows, base, width, words, first):
-    """Add to `first` the rows behind `base` whose numbers are the set bits of a pair of words, in ascending order."""
+def add_rows_of_words(builder, sums, rows, base, width, words, first, second=WORD):
+    """Add to `first` the rows behind `base` whose numbers are the set bits of a pair of words, in ascending order.
+
+    Those of the second word count from row `second` on.
+    """
     if CHECKED or rows.item != sums.item:
         return over_two_words(
             builder,
             first,
             words,
-            (LONG(0), LONG(64)),
+            (LONG(0), second),
             lambda place, n, total: plus(
                 builder, total, row_of(builder, sums, rows, base, width, builder.add(place, n))
             ),
         )
-    places = rows.pointer(base, width), rows.pointer(base, width, LONG(64))
+    places = rows.pointer(base, width), rows.pointer(base, width, second)
     return over_two_words(
         builder,
         first,

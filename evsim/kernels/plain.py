@@ -74,6 +74,33 @@ def add_quads(
         add_quad(sums, at + 4 * i * lanes, 0, 4, fresh, rows, base, words, s + i * room, lanes)
 
 
+def add_window(
+    sums: Reals, at: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], p: int, channels: int,
+    before: bool, behind: bool, lanes: int,
+) -> None:  # fmt: skip
+    """Add the rows that the words of a position and its neighbours name."""
+    total = _whole(sums[at : at + lanes], lanes)
+    if fresh:
+        total[:] = 0.0
+    for step, there in ((-1, before), (0, True), (1, behind)):
+        if there:
+            add_rows_of_bits(total, 0, rows, base + (step + 1) * channels * lanes, words[p + step], lanes)
+
+
+def add_windows(
+    sums: Reals, at: int, count: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], p: int,
+    channels: int, lanes: int,
+) -> None:  # fmt: skip
+    """Add the rows that the words of positions side by side, and of their neighbours, name."""
+    for i in range(count):
+        add_window(sums, at + i * lanes, fresh, rows, base, words, p + i, channels, True, True, lanes)
+
+
+def add_scaled(sums: Reals, at: int, rows: Reals, base: int, values: NDArray[np.int32], i: int, lanes: int) -> None:
+    """Add a row times an integer."""
+    _whole(sums[at : at + lanes], lanes)[:] += sums.dtype.type(values[i]) * _whole(rows[base : base + lanes], lanes)
+
+
 def add_rows_of_bits(sums: Reals, at: int, rows: Reals, base: int, word: np.uint64, lanes: int) -> None:
     """Add the rows whose numbers are the set bits of a word."""
     for bit in _bits(word):
@@ -155,6 +182,11 @@ def bits_at(values: NDArray[np.int32], at: int, bit: int) -> np.uint64:
     """Return as a word which of 64 integers have a bit set."""
     having = (values[at : at + 64] >> bit) & 1
     return np.uint64(int.from_bytes(np.packbits(having != 0, bitorder="little").tobytes(), "little"))
+
+
+def nonzero_at(values: NDArray[np.int32], at: int) -> np.uint64:
+    """Return as a word which of 64 integers are not 0."""
+    return np.uint64(int.from_bytes(np.packbits(values[at : at + 64] != 0, bitorder="little").tobytes(), "little"))
 
 
 def add_bits(values: NDArray[np.int32], at: int, word: np.uint64) -> None:

@@ -49,7 +49,7 @@ from evsim.kernels.synapses import (
     scratch_of,
     unit_of,
 )
-from evsim.kernels.vector import add_quad, add_quads
+from evsim.kernels.word_rows import add_quad, add_quads
 
 QUAD = 4
 """Positions that share."""
@@ -83,34 +83,47 @@ def cut_quads(first: int, last: int, words: NDArray[np.uint64], width: int, part
     Quad (k * rows + row) * ceil(width / 4) + j holds, of tile k, the positions from 4 j on of a row.
     """
     quads = -(-width // QUAD)
-    rows = words.shape[0] // width
+    rows, step = words.shape[0] // width, words.shape[1]
+    flat = words.reshape(-1)
     quad = first
     while quad < last:  # row by row of the map, so that nothing is divided per quad
         row, begin = quad // quads, quad % quads
         tile = row // rows * TILE_WORDS
-        count = min(TILE_WORDS, words.shape[1] - tile)
+        count = min(TILE_WORDS, step - tile)
+        at = (row % rows * width + begin * QUAD) * step + tile
         for place in range(begin, min(quads, begin + last - quad)):
-            position, s = row % rows * width + place * QUAD, quad * ROOM
+            s = np.uint64(quad * ROOM)
             if count < TILE_WORDS:  # the last tile has one word
-                parts[s : s + ROOM] = ZERO
-            parts[s + ANY] = ZERO
+                parts[s : s + np.uint64(ROOM)] = ZERO
+            whole = place * QUAD + QUAD <= width
+            some = ZERO
             for w in range(count):
-                _cut(words, position, width - place * QUAD, tile + w, parts, s + w)
+                p, o = np.uint64(at + w), np.uint64(step)
+                a, b, c, d = flat[p], ZERO, ZERO, ZERO
+                if whole:
+                    b, c, d = flat[p + o], flat[p + o + o], flat[p + o + o + o]
+                else:
+                    if place * QUAD + 1 < width:
+                        b = flat[p + o]
+                    if place * QUAD + 2 < width:
+                        c = flat[p + o + o]
+                some |= a | b | c | d
+                _cut(a, b, c, d, parts, s + np.uint64(w))
+            parts[s + np.uint64(ANY)] = some
+            at += QUAD * step
             quad += 1
 
 
 @inner
-def _cut(words: NDArray[np.uint64], position: int, count: int, word: int, parts: NDArray[np.uint64], s: int) -> None:
-    """Cut a word of the quad at `position` into those of its lists, from s on; a row has `count` more positions."""
-    a = words[position, word]
-    b = words[position + 1, word] if count > 1 else ZERO
-    c = words[position + 2, word] if count > 2 else ZERO
-    d = words[position + 3, word] if count > 3 else ZERO
+def _cut(
+    a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, parts: NDArray[np.uint64], s: np.uint64
+) -> None:
+    """Cut a word of four positions into those of their lists: every second word of `parts` from s on."""
     left, right = a & b, c & d
     every = left & right
-    parts[s], parts[s + 2], parts[s + 4] = every, left & ~every, right & ~every
-    parts[s + 6], parts[s + 8], parts[s + 10], parts[s + 12] = a & ~left, b & ~left, c & ~right, d & ~right
-    parts[s - s % TILE_WORDS + ANY] |= a | b | c | d
+    lists = every, left & ~every, right & ~every, a & ~left, b & ~left, c & ~right, d & ~right
+    for i in range(len(lists)):
+        parts[s + np.uint64(TILE_WORDS * i)] = lists[i]
 
 
 @kernel

@@ -36,9 +36,8 @@ class Size(NamedTuple):
 
     `steps` timesteps come in; where neurons are driven, each stands for `repeats` (a static image for all of them).
     `in_channels` are those of one of `groups`, each of which makes as many output channels, whole blocks of them.
-    Integers come as `planes` of bits, see `evsim.kernels.quads`. Units follow each other block by block, or, where
-    `by_bands`, all blocks of a band before the next band: then lists are read again while a processor still foresees
-    where they end, and weights come from further away.
+    Integers come as `planes` of bits, see `evsim.kernels.quads`. Units go block by block or, where `by_bands`, through
+    all blocks of a band before the next: what a band reads is then read again while a processor still foresees it.
     """
 
     steps: int
@@ -303,16 +302,12 @@ def multiply(
 @inner
 def scratch_of(size: Size, scratch: NDArray[Any], seat: int) -> NDArray[Any]:
     """Return the working memory of a seat."""
-    length = size.steps * size.band * size.block
-    return scratch[seat * length : (seat + 1) * length]
+    return scratch[seat * size.steps * size.band * size.block :][: size.steps * size.band * size.block]
 
 
 @inner
 def unit_of(size: Size, i: int, last: int, seat: int) -> Unit:
-    """Return what is worked on at once from unit i of a call on: of its block a band, if there are as many units.
-
-    Grains of a band follow each other. The larger the band, the more use is made of a tile of weights.
-    """
+    """Return what is worked on at once from unit i of a call on: of its block a band, if there are as many units."""
     positions = size.out_height * size.out_width
     grains = -(-positions // size.grain)
     block, first, stop = i // grains, i % grains * size.grain, positions
@@ -323,8 +318,7 @@ def unit_of(size: Size, i: int, last: int, seat: int) -> Unit:
         most = min(most, grains - band * most)  # the last band may be shorter
         block, first = i % row // most, band * size.band + i % row % most * size.grain
         stop = min(positions, (band + 1) * size.band)
-    channel = block * size.block
-    end = min(first + size.band, first + (last - i) * size.grain, stop)
+    channel, end = block * size.block, min(first + size.band, first + (last - i) * size.grain, stop)
     return Unit(channel, min(size.block, size.out_channels - channel), first, end, seat)
 
 

@@ -12,8 +12,6 @@ plain twins of the same names take their place.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
@@ -26,7 +24,6 @@ from evsim.kernels.emit import (
     LANES,
     LONG,
     SHORT,
-    add_rows_of_words,
     choose,
     instructions,
     over_bits,
@@ -86,78 +83,6 @@ def add_rows(builder, sums, at, fresh, rows, base, index, values, start, stop, l
         sums.store(at, over_range(builder, first, start, stop, with_row))
 
     sums.by_lanes(lanes, block)
-
-
-@instructions()
-def add_quad(builder, sums, at, low, high, fresh, rows, base, words, s, lanes):
-    """Add rows to positions ``low .. high - 1`` of a quad, whose sums follow each other from `at` on.
-
-    Of each two words from ``words[s]`` on, the set bits are the numbers of the rows, 0 .. 127, that all four positions
-    have in common, then those of the first pair, of the second pair, and of each: what positions share is summed up
-    first, from zero, in registers. Where `fresh`, the sums start from zero whatever stands in memory.
-    """
-
-    def block(width):
-        def within(position):
-            after = builder.icmp_signed("<=", low, low.type(position))
-            return builder.if_then(builder.and_(after, builder.icmp_signed(">", high, high.type(position))))
-
-        def begin(target, shared):
-            return choose(builder, fresh, lambda: shared, lambda: plus(builder, sums.read(target), shared))
-
-        _add_quad(builder, sums, at, rows, base, words, s, lanes, width, within, begin)
-
-    sums.by_lanes(lanes, block)
-
-
-@instructions()
-def add_quads(builder, sums, at, count, fresh, rows, base, words, s, room, lanes, ahead, pace):
-    """Add rows to all positions of `count` quads, whose sums follow each other from `at` on, as `add_quad` does.
-
-    The words of one lie `room` words behind those of the one before. With each, ask for about `pace` cache lines of
-    `rows` from `ahead` on. Nothing else is decided within: what a processor has to foresee are the ends of lists alone.
-    """
-    line = LINE // rows.item
-
-    def ask(i, first, last):
-        for k in range(first, last):
-            at = builder.add(builder.mul(builder.mul(i, pace), LONG(line)), builder.add(ahead, LONG(k * line)))
-            ask_for(builder, rows, at)
-
-    def block(width):
-        def run(begin):
-            with cgutils.for_range(builder, count) as loop:
-                i = loop.index
-                for first, last in ((0, 4), (4, 16)):
-                    with builder.if_then(builder.icmp_signed(">", pace, pace.type(first)), likely=False):
-                        ask(i, first, last)
-                here = builder.add(at, builder.mul(i, builder.mul(lanes, lanes.type(4))))
-                own = builder.add(s, builder.mul(i, room))
-                _add_quad(builder, sums, here, rows, base, words, own, lanes, width, lambda _: nullcontext(), begin)
-
-        with builder.if_else(fresh) as (anew, further):
-            with anew:
-                run(lambda _, shared: shared)
-            with further:
-                run(lambda target, shared: plus(builder, sums.read(target), shared))
-
-    sums.by_lanes(lanes, block)
-
-
-def _add_quad(builder, sums, at, rows, base, words, s, lanes, width, within, begin):
-    """Emit the additions of a quad; the sums of a position are ``begin(where they lie, what it shares)`` at first."""
-
-    def with_list(first, i):
-        pair = [words.element(builder.add(s, s.type(2 * i + j))) for j in (0, 1)]
-        return add_rows_of_words(builder, sums, rows, base, width, pair, first)
-
-    every = with_list(sums.zeros(width), 0)
-    for pair in (0, 1):
-        shared = with_list(every, 1 + pair)
-        for position in (2 * pair, 2 * pair + 1):
-            with within(position):
-                target = sums.pointer(builder.add(at, builder.mul(lanes, lanes.type(position))), width)
-                sums.write(target, with_list(begin(target, shared), 3 + position))
 
 
 @instructions()
@@ -406,8 +331,6 @@ def lowest_bit(builder, word):
 if config.DISABLE_JIT:
     from evsim.kernels.plain import (  # noqa: F401 - they take the place of the intrinsics above
         add_maps,
-        add_quad,
-        add_quads,
         add_rows,
         add_rows_of_bits,
         add_scaled_run,

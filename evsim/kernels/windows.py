@@ -105,6 +105,12 @@ def bits_at(builder, values, at, bit):
     return builder.bitcast(builder.icmp_unsigned("!=", having, values.zeros(64)), LONG)
 
 
+@instructions(types.uint64)
+def nonzero_at(builder, values, at):
+    """Return as a word which of the 64 int32 from `at` on are not 0."""
+    return builder.bitcast(builder.icmp_unsigned("!=", values.load(at, 64), values.zeros(64)), LONG)
+
+
 @instructions(word=types.uint64)
 def add_bits(builder, values, at, word):
     """Add 1 to those of the 64 int32 from `at` on whose bit of a word is set."""
@@ -113,4 +119,4 @@ def add_bits(builder, values, at, word):
 
 
 if config.DISABLE_JIT:
-    from evsim.kernels.plain import add_bits, add_scaled_runs, bits_at, gather_window  # noqa: F401
+    from evsim.kernels.plain import add_bits, add_scaled_runs, bits_at, gather_window, nonzero_at  # noqa: F401

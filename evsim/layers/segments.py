@@ -11,13 +11,19 @@ from numpy.typing import NDArray
 from evsim.kernels.counting import spikes_per_position, sum_integers
 from evsim.kernels.integers import cut_planes
 from evsim.kernels.lists import TILE_WORDS, add_up, count_graded, count_segments, fill_graded, fill_segments
+from evsim.kernels.narrow import mark_events
 from evsim.kernels.quads import ROOM, cut_quads, quads_of
 from evsim.kernels.threads import aligned
 from evsim.layers.context import Context
 from evsim.spikes import WORD, IntegerMap, Segments, SpikeMap
 
 SPARSE = 0.06
-"""Rate below which a tile is twice as long: its segments would be all but empty. Below half of it, four times."""
+"""Rate below which a tile is twice as long: its segments would be all but empty. Below half of it, `SPARSEST` times."""
+
+SPARSEST = 4
+
+EVENTS = "events", ""
+"""Under which the bits of `events` are kept."""
 
 Layout = Literal["tiles", "whole", "joined"]
 """How active channels are listed: by position and tile, with one tile for all channels, or joined (see `Segments`)."""
@@ -83,6 +89,17 @@ def quads(
         packet.lists[key] = _quads(packet, planes, context, flat, groups, stride)
     shared: Shared = packet.lists[key]
     return shared
+
+
+def events(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
+    """Return as bits which of the packet's values are not 0: words [ceil(N / 64)]; kept with it."""
+    if EVENTS not in packet.lists:
+        values = packet.values.reshape(-1)
+        words = np.empty(-(-values.size // WORD), np.uint64)
+        context.workers.share(mark_events, len(words), (values, words), 8 * len(words))
+        packet.lists[EVENTS] = words
+    words: NDArray[np.uint64] = packet.lists[EVENTS]
+    return words
 
 
 def counted(packet: SpikeMap | IntegerMap, context: Context, groups: int = 1) -> NDArray[np.int64]:
@@ -154,12 +171,12 @@ def _spike_segments(packet: SpikeMap, context: Context, layout: Layout, groups: 
     context.workers.finish()
     words = by_group(packet.words, groups)
     width = words.shape[1]
-    tile_words = TILE_WORDS if layout == "tiles" else width
+    tile_words = SPARSEST * TILE_WORDS if layout == "tiles" else width
     extent = packet.channels if joined else 0
     starts = _starts(words, tile_words, context)
     rate = int(starts[-1]) * groups / (len(words) * packet.channels)
-    if layout == "tiles" and rate < SPARSE:
-        tile_words *= 2 if rate > SPARSE / 2 else 4
+    if layout == "tiles" and rate >= SPARSE / 2:
+        tile_words = TILE_WORDS if rate >= SPARSE else 2 * TILE_WORDS
         starts = _starts(words, tile_words, context)
     index = np.empty(int(starts[-1]), np.uint16)
     arguments = words, tile_words, starts, index, packet.width, extent

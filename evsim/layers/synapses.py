@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
 from evsim.kernels.lists import TILE_WORDS
+from evsim.kernels.narrow import (
+    MOST_CHANNELS,
+    WINDOW,
+    Events,
+    Words,
+    synapses_of_events,
+    synapses_of_windows,
+)
 from evsim.kernels.quads import Quads, synapses_of_quads
 from evsim.kernels.synapses import Lists, Sink, Size, synapses, synapses_of_reals, units
 from evsim.kernels.threads import aligned
@@ -19,9 +27,9 @@ from evsim.kernels.vector import padded
 from evsim.layers.context import Context, remedy
 from evsim.layers.neurons import Membrane, silent, working
 from evsim.layers.reals import as_real, total
-from evsim.layers.segments import Layout, quads, segments
+from evsim.layers.segments import Layout, events, quads, segments
 from evsim.primitives import LIF, Conv2d, Linear, Shape
-from evsim.spikes import WORD, Packet, RealMap
+from evsim.spikes import WORD, IntegerMap, Packet, RealMap, SpikeMap
 
 SUMS_BYTES = 250_000
 """Partial sums of one band: they wait in the L2 cache (512 KB and more) beside the lists and the weights."""
@@ -31,6 +39,12 @@ FEW_SUMS_BYTES = 120_000
 
 NEAR_BYTES = 5_000_000
 """Weights of a convolution up to which they may come again for each band, from the L2 cache or the one behind it."""
+
+LINE_BYTES = 600_000
+"""Partial sums of a line of the map up to which bands are whole lines: only its ends are cut apart then."""
+
+FEW_EVENTS = 0.2
+"""Share of integers that are not 0 up to which they are taken one by one."""
 
 GRAINS = 2
 """Units per thread, at least. More of them end at the same time, but each brings its tiles of weights anew."""
@@ -163,11 +177,30 @@ class Synapses:
             rows = len(shared.parts) * taps // node.groups  # as many as words, about
             self._share(synapses_of_quads, size, (arrays,), sink, rows)
             return
+        if self.layout == "windows":
+            assert isinstance(packet, SpikeMap)
+            words = packet.words.reshape(-1)
+            size = self._size(packet.steps, 1)
+            self._share(synapses_of_windows, size, (Words(words, self.weights),), sink, len(words) * taps)
+            return
+        if self.layout == "joined" and isinstance(packet, IntegerMap) and self._run_on_events(packet, sink):
+            return
         lists = segments(packet, context, self.layout, node.groups)
         size = self._size(packet.steps, 1, lists.tile, lists.planes)
         arrays = Lists(lists.index, lists.starts, lists.values, self.weights)
         rows = len(lists.index) * (1 if size.joined else taps) // node.groups
         self._share(synapses, size, (arrays,), sink, rows)
+
+    def _run_on_events(self, packet: IntegerMap, sink: Sink) -> bool:
+        """Run on integers one by one if few of them are not 0; return whether that is so."""
+        words = events(packet, self.context)
+        count = int(np.bitwise_count(words).sum())
+        if count > FEW_EVENTS * packet.values.size:
+            return False
+        size = self._size(packet.steps, 1)
+        reads = Events(packet.values.reshape(-1), words, self.weights)
+        self._share(synapses_of_events, size, (reads,), sink, count * size.kernel_height * size.kernel_width)
+        return True
 
     def _run_on_reals(self, packet: RealMap, sink: Sink) -> None:
         steps = packet.values.shape[0]
@@ -193,9 +226,11 @@ class Synapses:
         kernel, stride, padding = node.window
         flat = is_flat(node)  # positions do not mix: one long row
         bytes_of_one = block * self.context.dtype.itemsize * steps
-        near = self.layout == "quads" and self.weights.nbytes <= NEAR_BYTES
-        by_bands = near and target.width * bytes_of_one <= SUMS_BYTES
-        run = target.width if by_bands else 1  # what bands are whole multiples of
+        by_bands = self.layout == "quads" and self.weights.nbytes <= NEAR_BYTES
+        in_lines = by_bands or self.layout in ("windows", "joined")
+        in_lines = in_lines and target.width * bytes_of_one <= LINE_BYTES
+        by_bands = by_bands and in_lines
+        run = target.width if in_lines else 1  # what bands are whole multiples of
         wanted = (FEW_SUMS_BYTES if by_bands else SUMS_BYTES) // (bytes_of_one * run)
         runs = target.positions // run
         bands = -(-runs // max(1, wanted))
@@ -248,16 +283,16 @@ def is_flat(node: Conv2d | Linear) -> bool:
 
 def _layout(
     node: Conv2d | Linear, source: Shape, target: Shape, context: Context
-) -> Layout | Literal["quads", "flat quads"]:
+) -> Layout | Literal["quads", "flat quads", "windows"]:
     """How the layer wants its input listed. It follows from the layer alone, never from data: results depend on it."""
     kernel, stride, padding = node.window
     if (
         source.kind != "real"
         and node.in_channels <= JOINED_CHANNELS
-        and (kernel[1], stride[1], padding[1]) == (3, 1, 1)
+        and (kernel[1], stride[1], padding[1]) == (WINDOW, 1, 1)
         and (node.dilation, node.padding_after) == ((1, 1), ())
     ):
-        return "joined"
+        return "windows" if source.kind == "spikes" and node.in_channels <= MOST_CHANNELS else "joined"
     few = source.kind == "integers" and node.in_channels <= JOINED_CHANNELS
     shares = (
         source.kind != "real" and not few and context.dtype == np.float32 and stride[1] <= 2 and target.positions > 1
