@@ -48,11 +48,11 @@ JOINED_INPUTS = 64
 ALL = (0, 0)
 """All rows of a window, or all columns."""
 
-INTEGER_SUMS_BYTES = 420_000
-"""Partial sums of one band, which wait in the L2 cache."""
+INTEGER_SUMS_BYTES = 230_000
+"""Partial sums of one band, which wait in the L2 cache; less of them, and tiles of weights are of too little use."""
 
-SPARSE = 0.05
-"""Rate below which neighbours have next to nothing in common."""
+SPARSE, HIDDEN = 0.05, 1024
+"""Rate below which neighbours have next to nothing in common; inputs from which on, as in MLPs, that is looked at."""
 
 
 class IntegerSynapses:
@@ -138,6 +138,7 @@ class IntegerSynapses:
         """
         if self.lane.itemsize > 2 or self._largest <= packing.MOST_SHORT:
             return self.lane
+        self.context.workers.finish()
         reached = int(reach.max(initial=0))
         if reached * self._most <= packing.MOST_SHORT:
             return self.lane
@@ -169,23 +170,24 @@ class IntegerSynapses:
         return self._cuts
 
     def _reached(
-        self, steps: int, counts: NDArray[np.int64], window: tuple[tuple[int, int], tuple[int, int]]
+        self, steps: int, counts: NDArray[np.int64], *windows: tuple[tuple[int, int], tuple[int, int]]
     ) -> NDArray[np.int64]:
-        """Return what reaches each output through some rows and columns of its window [groups, T, P]."""
+        """Return what reaches each output through some rows and columns of its window [windows, groups, T, P]."""
         node = self.node
-        reach = np.empty((node.groups, steps, self.target.positions), np.int64)
+        reach = np.empty((len(windows), node.groups, steps, self.target.positions), np.int64)
         whole = ((0, node.window[0][0]), (0, node.window[0][1]))
-        rows, columns = (own if own != ALL else all_of for own, all_of in zip(window, whole, strict=True))
         size, maps = self._size(steps, 1, self.lane), node.groups * steps
-        arguments = size, counts.reshape(maps, -1), reach.reshape(maps, -1), rows, columns
-        self.context.workers.share(reach_of, maps * size.out_height, arguments, 8 * reach.size)
+        for window, own in zip(windows, reach, strict=True):
+            rows, columns = (part if part != ALL else all_of for part, all_of in zip(window, whole, strict=True))
+            arguments = size, counts.reshape(maps, -1), own.reshape(maps, -1), rows, columns
+            self.context.workers.post(reach_of, maps * size.out_height, arguments, 8 * own.size)
         return reach
 
     def _run_in_parts(self, packet: SpikeMap | IntegerMap, counts: NDArray[np.int64], sink: IntegerSink) -> None:
         """Run on octets, part of the window by part."""
         cuts, columns = self._parts(), self.node.window[0][1]
         windows = [(ALL, (a, b)) if self._joins else ((a, b), ALL) for a, b in pairwise(cuts)]
-        reach = np.concatenate([self._reached(packet.steps, counts, window).reshape(-1) for window in windows])
+        reach = self._reached(packet.steps, counts, *windows).reshape(-1)
         # what adds up in 32 bits is no fixed-point number: nothing is shifted
         sink = sink._replace(reach=reach, fraction=0)
         taps = np.array(cuts, np.int64) * (1 if self._joins else columns)
@@ -234,14 +236,11 @@ class IntegerSynapses:
         return RealMap(packet.start, packet.steps, out, target.channels, target.height, target.width)
 
     def _run(self, packet: Packet, added: NDArray[np.int32], out: NDArray[np.int32], neurons: IntegerNeurons) -> None:
-        none = np.empty(0, np.int64)
-        sink = IntegerSink(
-            self.factor, self.offset, none, self.fraction, added, out, padded(self.node.out_channels), neurons
-        )
+        channels, none = padded(self.node.out_channels), np.empty(0, np.int64)
+        sink = IntegerSink(self.factor, self.offset, none, self.fraction, added, out, channels, neurons)
         if isinstance(packet, RealMap):
             self._run_on_reals(packet, sink)
             return
-        assert not isinstance(packet, RealMap)
         self._check(packet)
         if self._windows and self._windows.takes(packet, neurons, self.context):
             self._windows.run(packet, self._size(packet.steps, 1, self.lane), sink, self.context)
@@ -265,10 +264,14 @@ class IntegerSynapses:
         """Whether positions have next to nothing in common, in a layer where they do not mix."""
         if not isinstance(packet, SpikeMap) or not is_flat(self.node) or self.node.groups > 1:
             return False
+        if self.node.in_channels < HIDDEN:
+            return False
         key = ("sparse", "")
         if key not in packet.lists:
+            counts = counted(packet, self.context)
+            self.context.workers.finish()
             places = packet.steps * packet.height * packet.width * packet.channels
-            packet.lists[key] = int(counted(packet, self.context).sum()) < SPARSE * places
+            packet.lists[key] = int(counts.sum()) < SPARSE * places
         return bool(packet.lists[key])
 
     def _run_on_octets(
@@ -289,7 +292,7 @@ class IntegerSynapses:
             words=self._tile_words(lane),
         )
         size, weights = self._size(packet.steps, 1, lane), self._packed[lane][1]
-        rows = len(lists.entries) * size.kernel_height * size.kernel_width // (2 * node.groups)
+        rows = len(lists.entries) // 4 * size.kernel_height * size.kernel_width // (2 * node.groups)
         wide = _empty()
         if cuts is None:
             jump = JOINED if self._joins else 1
@@ -388,6 +391,7 @@ class IntegerSynapses:
             joined=self.layout == "joined",
             groups=node.groups,
             planes=1,
+            by_bands=True,
         )
         return size
 

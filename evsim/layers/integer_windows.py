@@ -80,9 +80,12 @@ class ByteWindows:
         if neurons.words.size == 0 or neurons.kind > ALIKE:
             return False
         if isinstance(packet, IntegerMap):
+            context.workers.finish()
             return int(packet.values.max(initial=0)) <= np.iinfo(np.uint8).max
         places = packet.steps * packet.height * packet.width * packet.channels
-        return int(counted(packet, context).sum()) >= DENSE * places
+        counts = counted(packet, context)
+        context.workers.finish()
+        return int(counts.sum()) >= DENSE * places
 
     def run(self, packet: SpikeMap | IntegerMap, size: Size, sink: IntegerSink, context: Context) -> None:
         """Drive the sink's neurons; `size` says how the layer runs otherwise."""
