@@ -18,6 +18,7 @@ from evsim.engine import Simulator
 from evsim.errors import NetworkError, RecordingError
 from evsim.kernels import threads
 from evsim.kernels.threads import Workers
+from evsim.layers import octets
 from evsim.layers.context import Context
 from evsim.layers.integer_synapses import IntegerSynapses
 from evsim.layers.packing import inputs_within, largest_sum
@@ -272,6 +273,24 @@ def test_windows_of_few_inputs(data, seed, streaming, count, tau, spikes):
         v += (wanted[t] - v) * rate >> 15
         assert np.array_equal(fired[t] != 0, v >= 4 << 12), t
         v[v >= 4 << 12] = 0
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("inputs", [64, 300])
+@pytest.mark.parametrize("largest", [0, 1 << 24])
+def test_lists_with_and_without_room_for_all(monkeypatch, stride, inputs, largest):
+    """Sums are the same, whether spikes are counted before they are listed or there is room for all that could fire."""
+    monkeypatch.setattr(octets, "LARGEST", largest)
+    rng = np.random.default_rng(inputs + stride)
+    node = Conv2d("layer", ("x",), inputs, 130, (3, 3), (stride, stride), (1, 1), True, False)
+    weight = rng.integers(-9, 10, (3, 3, inputs, 130)).astype(np.int8)
+    layer = IntegerLayer(weight, rng.integers(1, 9, 130).astype(np.int32), _offsets(rng, 130))
+    source = Shape("spikes", inputs, 5, 19)
+    for rate in (0.0, 0.3, 1.0):
+        spikes = rng.random((3, source.positions, inputs)) < rate
+        wanted = currents(node, layer, spikes.reshape(3, 5, 19, inputs).astype(np.int64))
+        form = layer_of(node, layer, source, Workers(3))
+        assert np.array_equal(numbers(form.step(SpikeMap.from_dense(spikes, 5, 19))), wanted), rate
 
 
 @given(seeds)
