@@ -58,11 +58,13 @@ class EventQueue:
         self._heap: list[Event] = []
         self._number = 0
 
-    def push(self, rank: int, port: int, packet: Packet) -> None:
-        """Address a packet to an input of a stage."""
-        major, minor = (packet.start, rank) if self._by_time else (rank, packet.start)
-        heapq.heappush(self._heap, Event(major, minor, self._number, rank, port, packet))
-        self._number += 1
+    def send(self, readers: Sequence[tuple[int, int]], packet: Packet) -> None:
+        """Address a packet to inputs of stages, by rank and port."""
+        start = packet.start
+        for rank, port in readers:
+            major, minor = (start, rank) if self._by_time else (rank, start)
+            heapq.heappush(self._heap, Event(major, minor, self._number, rank, port, packet))
+            self._number += 1
 
     def pop(self) -> Event:
         """Return the next event."""
@@ -193,29 +195,29 @@ class Simulator:
         watched = self._watches(source)
         finish, held = self._context.workers.finish, 0
         looks = watched or timeline is not None or not all(getattr(each, "later", False) for each in observers)
-        for stage in self.stages:
-            stage.layer.reset()
+        steps = [(stage, len(stage.sources), stage.defers, self._readers[stage.name]) for stage in self.stages]
         for packet in packets:
-            self._send(queue, self.network.input.name, packet)
+            queue.send(self._readers[self.network.input.name], packet)
         packets.clear()
         for stage in self.stages:
+            stage.layer.reset()
             if isinstance(stage.layer, Delaying):
                 for packet in stage.layer.beginnings():
-                    self._send(queue, stage.name, packet)
+                    queue.send(self._readers[stage.name], packet)
         while queue:
             _, _, _, rank, port, packet = queue.pop()
-            stage = self.stages[rank]
+            stage, ports, defers, readers = steps[rank]
             inputs: tuple[Packet, ...] = (packet,)
-            if len(stage.sources) > 1:
-                ports = waiting.setdefault((rank, packet.start), {})
-                ports[port] = packet
-                if len(ports) < len(stage.sources):
+            if ports > 1:
+                arrived = waiting.setdefault((rank, packet.start), {})
+                arrived[port] = packet
+                if len(arrived) < ports:
                     continue
-                inputs = tuple(ports[port] for port in range(len(ports)))
-                del waiting[rank, packet.start], ports
+                inputs = tuple(arrived[port] for port in range(ports))
+                del waiting[rank, packet.start], arrived
             if timeline is not None:
                 timeline.begin()
-            if held > MOST_WAITING or not stage.defers:
+            if held > MOST_WAITING or not defers:
                 finish()
                 held = 0
             output = stage.step(inputs, self._context)
@@ -234,11 +236,11 @@ class Simulator:
                 observer.observe(stage, inputs, output)
             if output is None:
                 continue
-            if rank == len(self.stages) - 1:
+            if rank == len(steps) - 1:
                 assert isinstance(output, RealMap)
                 finish()
                 logits = self._read(output.values[0, 0, : output.channels])
-            self._send(queue, stage.name, output)
+            queue.send(readers, output)
         assert logits is not None
         return logits
 
@@ -279,7 +281,3 @@ class Simulator:
             for port, name in enumerate(stage.sources):
                 readers[name].append((rank, port))
         return readers
-
-    def _send(self, queue: EventQueue, name: str, packet: Packet) -> None:
-        for rank, port in self._readers[name]:
-            queue.push(rank, port, packet)

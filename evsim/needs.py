@@ -279,6 +279,8 @@ class _Measure:
                 reached = max(size.out_height * size.kernel[0], size.out_width * size.kernel[1])
                 shape = self.network.shapes[self.network.node(work.name).inputs[0]]
                 numbers = _words(shape) if shape.kind == "spikes" else padded(shape.channels)
+                if size.kernel == size.stride == (1, 1) and size.padding == (0, 0):
+                    numbers = 0
                 total += 8 * (size.tokens * (1 + numbers) + 2 * reached)
         for node in self.network.nodes:
             shape = self.network.shapes[node.name]

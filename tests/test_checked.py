@@ -52,8 +52,11 @@ def rows(sums, at, weights, base, index, stop):
 def quad(sums, at, weights, base, words, s):
     add_quad(sums, at, 0, 4, True, weights, base, words, s, 64)
 @kernel
-def quads(sums, at, weights, base, words, s):
-    add_quads(sums, at, 2, False, weights, base, words, s, 14, 64, 100_000, 3)
+def quads(sums, at, weights, base, words, s, both):
+    add_quads(sums, at, 2, False, weights, base, words, s, 14, both, 64, 100_000, 3)
+@kernel
+def places(sums, at, weights, base, words, p, both):
+    add_positions(sums, at, 2, False, weights, base, words, p, 2, both, 64, 100_000, 1)
 @kernel
 def neighbours(sums, at, weights, base, words, p, before, behind):
     add_window(sums, at, True, weights, base, words, p, 1, before, behind, 64)
@@ -79,11 +82,14 @@ def numbers(sums, at, counts, begin):
 def tally(counts, at, words, base):
     tally_bits(counts, at, words, base, word)
 @kernel
+def turned(words, columns):
+    transpose_words(words, columns)
+@kernel
 def scaled(sums, at, weights, base, values, start, stop):
     add_scaled_run(sums, at, weights, base, values, start, stop, 64)
 @kernel
-def lif(current, at, shift, shift_at, potential, potential_at):
-    lif_step(current, at, shift, shift_at, potential, potential_at, False, half, False, half, 64)
+def lif(current, at, shift, by, potential, own, words, to):
+    lif_steps(current, at, 64, shift, by, potential, own, 64, False, half, False, half, words, to, 2, 2, 64)
 @kernel
 def maps(out, out_at, sums, at, shift, shift_at, stream, stream_at, added):
     add_maps(out, out_at, sums, at, shift, shift_at, stream, stream_at, added, 64)
@@ -111,31 +117,37 @@ def given(values, at):
 
 a, b = reals(256), reals(256)
 out, masks, taps, whole = reals(128), np.ones(10, np.uint16), reals(48), np.zeros(64, np.int32)
-room = np.zeros(64, np.uint16)
+room, halves = np.zeros(64, np.uint16), np.zeros(4, np.uint32)
 RIGHT = [
     (rows, a, 192, b, 192, index, 8), (quad, a, 0, b, 192, first, 0),
-    (quads, reals(512), 0, b, 192, np.tile(first, 2), 0), (bits, a, 192, b, 192, word),
+    (quads, reals(512), 0, b, 192, np.tile(first, 2), 0, True), (bits, a, 192, b, 192, word),
     (put, a, 192, b, 192, word), (numbers, a, 224, counts, 32), (tally, counts, 0, words, 63),
-    (scaled, a, 192, b, 192, reals(8), 7, 8), (lif, a, 192, reals(64), 0, reals(64), 0),
+    (turned, words, words.copy()),
+    (scaled, a, 192, b, 192, reals(8), 7, 8), (lif, a, 128, reals(64), 0, reals(128), 0, halves, 0),
     (maps, a, 192, b, 192, reals(64), 0, reals(64), 0, True), (maps, a, 192, b, 192, reals(64), 0, reals(0), 0, False),
     (some, room, 0), (few, room, 59), (ahead, a, 100_000),
     (window, out, 0, masks, 0, taps, 0, reals(16), 0), (window, out, 0, reals(25), 0, taps, 0, reals(16), 0),
     (runs, a, 0, b, 192, reals(8), 4), (taken, whole, 0), (given, whole, 0), (others, whole, 0),
     (neighbours, a, 192, b, 128, first, 0, False, True), (neighbours, a, 0, b, 64, first[:2], 1, True, False),
-    (side, a, 128, b, 64, first[:4], 1), (times, a, 192, b, 192, whole, 63),
+    (side, a, 128, b, 64, first[:4], 1), (places, a, 128, b, 192, first[:4], 0, True),
+    (places, a, 128, b, 192, first[:3], 0, False), (times, a, 192, b, 192, whole, 63),
 ]
 WRONG = [
     (rows, a, 193, b, 192, index, 8), (rows, a, 192, b, 193, index, 8), (rows, a, -1, b, 0, index, 8),
     (rows, a, 192, b, 192, index, 9), (rows, a, 0, b, 0, np.full(8, 4, np.uint16), 8),
     (quad, a, 1, b, 0, quiet, 0), (quad, a, 0, b, 0, quiet, 1), (quad, a, 0, b, 193, first, 0),
-    (quad, a, 0, b, 192, second, 0), (quads, reals(511), 0, b, 0, np.tile(quiet, 2), 0),
-    (quads, reals(512), 0, b, 0, np.tile(quiet, 2)[:-1], 0), (quads, reals(512), 0, b, 192, np.tile(second, 2), 0),
+    (quad, a, 0, b, 192, second, 0), (quads, reals(511), 0, b, 0, np.tile(quiet, 2), 0, True),
+    (quads, reals(512), 0, b, 0, np.tile(quiet, 2)[:-1], 0, False),
+    (quads, reals(512), 0, b, 192, np.tile(second, 2), 0, False),
     (bits, a, 193, b, 192, word), (bits, a, 192, b, 193, word), (bits, a, 0, b, 0, np.uint64(16)),
     (put, a, 193, b, 192, word), (put, a, 192, b, 193, word), (numbers, a, 225, counts, 0), (numbers, a, 0, counts, 33),
-    (tally, counts, 1, words, 0), (tally, counts, 0, words, 64), (scaled, a, 193, b, 0, reals(8), 0, 1),
+    (tally, counts, 1, words, 0),
+    (turned, words[:63].copy(), words.copy()), (turned, words, words[1:].copy()), (tally, counts, 0, words, 64),
+    (scaled, a, 193, b, 0, reals(8), 0, 1),
     (scaled, a, 0, b, 193, reals(8), 0, 1), (scaled, a, 0, b, 0, reals(8), 8, 9),
-    (lif, a, 193, reals(64), 0, reals(64), 0), (lif, a, 0, reals(64), 1, reals(64), 0),
-    (lif, a, 0, reals(64), 0, reals(64), 1), (maps, a, 193, b, 0, reals(64), 0, reals(64), 0, True),
+    (lif, a, 129, reals(64), 0, reals(128), 0, halves, 0), (lif, a, 0, reals(64), 1, reals(128), 0, halves, 0),
+    (lif, a, 0, reals(64), 0, reals(128), 1, halves, 0), (lif, a, 0, reals(64), 0, reals(128), 0, halves, 1),
+    (maps, a, 193, b, 0, reals(64), 0, reals(64), 0, True),
     (maps, a, 0, b, 193, reals(64), 0, reals(64), 0, True), (maps, a, 0, b, 0, reals(64), 1, reals(64), 0, True),
     (maps, a, 0, b, 0, reals(64), 0, reals(64), 1, True), (some, room, 33 if COMPRESSES else 57), (few, room, 60),
     (window, out, 1, masks, 0, taps, 0, reals(16), 0), (window, out, 0, masks, 1, taps, 0, reals(16), 0),
@@ -148,7 +160,9 @@ WRONG = [
     (neighbours, a, 0, b, 192, second, 1, True, False), (side, a, 129, b, 0, first, 1),
     (side, a, 0, b, 0, first[:3], 1),
     (side, a, 0, b, 256, first, 1), (times, a, 193, b, 0, whole, 0), (times, a, 0, b, 193, whole, 0),
-    (times, a, 0, b, 0, whole, 64),
+    (times, a, 0, b, 0, whole, 64), (places, a, 129, b, 0, first, 0, True), (places, a, 0, b, 193, first, 0, True),
+    (places, a, 0, b, 192, second, 0, True), (places, a, 0, b, 0, first[:3], 0, True),
+    (places, a, 0, b, 0, first[:2], 0, False),
 ]
 for function, *arguments in RIGHT:
     function(*arguments)
@@ -164,7 +178,7 @@ for function, *arguments in WRONG:
 
 def test_every_intrinsic_is_checked(tmp_path):
     """At the last place of its arrays each intrinsic works; one element further, or before, it raises."""
-    assert run(INTRINSICS, tmp_path) == ["55"]
+    assert run(INTRINSICS, tmp_path) == ["63"]
 
 
 FIRING = """
@@ -180,7 +194,7 @@ except IndexError as error:
     print("caught")
 print(bin(int(words[0])).count("1"))
 """
-OFFSET = "current.load(at, piece, LONG(i))"
+OFFSET = "current.load(here, piece, LONG(j))"
 
 
 @pytest.mark.parametrize(("wrong", "outcome"), [(False, ["32"]), (True, ["caught", "32"])])
@@ -192,9 +206,9 @@ def test_an_offset_made_wrong_on_purpose_is_caught(wrong, outcome, tmp_path):
     (tmp_path / "evsim" / "__init__.py").touch()
     vector = tmp_path / "evsim" / "kernels" / "vector.py"
     text = vector.read_text(encoding="utf-8")
-    assert text.count(OFFSET) == 2  # of both kinds of steps
+    assert text.count(OFFSET) == 1
     if wrong:
-        vector.write_text(text.replace(OFFSET, OFFSET.replace("LONG(i)", "LONG(i + 1)")), encoding="utf-8")
+        vector.write_text(text.replace(OFFSET, OFFSET.replace("LONG(j)", "LONG(j + 1)")), encoding="utf-8")
     assert run(FIRING, tmp_path / "evsim", path=tmp_path) == outcome
 
 

@@ -317,7 +317,7 @@ def test_threshold_itself_fires(precision):
 
 
 @njit(error_model="numpy")
-def add_by_every_intrinsic(sums, rows, index, values, words, word, scale, lanes):
+def add_by_every_intrinsic(sums, rows, index, values, words, both, word, scale, lanes):
     """Add rows to eleven blocks of sums, block by block in another way."""
     end = len(index)
     add_rows(sums, 0, False, rows, 0, index, None, 0, end, lanes)
@@ -327,12 +327,16 @@ def add_by_every_intrinsic(sums, rows, index, values, words, word, scale, lanes)
     put_rows_of_bits(sums, 4 * lanes, rows, 0, word, scale, lanes)
     add_maps(sums, 5 * lanes, rows, 0, rows, lanes, sums, 5 * lanes, True, lanes)
     add_quad(sums, 6 * lanes, 0, 1, False, rows, 0, words, 0, lanes)
-    add_quads(sums, 7 * lanes, 1, False, rows, 0, words, 0, len(words), lanes, 0, 5)
+    add_quads(sums, 7 * lanes, 1, False, rows, 0, words, 0, len(words), both, lanes, 0, 5)
 
 
 @property_test
-@given(st.sampled_from([("int32", 64), ("int32", 32), ("int64", 32), ("float32", 64), ("float64", 32)]), seeds)
-def test_lanes_are_integers_as_well_as_floats(lanes_of, seed):
+@given(
+    st.sampled_from([("int32", 64), ("int32", 32), ("int64", 32), ("float32", 64), ("float64", 32)]),
+    st.booleans(),
+    seeds,
+)
+def test_lanes_are_integers_as_well_as_floats(lanes_of, both, seed):
     """Every intrinsic that adds rows adds and multiplies integers as NumPy does, and floats that hold integers."""
     dtype, lanes = lanes_of
     rng = np.random.default_rng(seed)
@@ -359,6 +363,6 @@ def test_lanes_are_integers_as_well_as_floats(lanes_of, seed):
         sums[10] + every + second + own[3],
     ])  # fmt: skip
     got = sums.reshape(-1)
-    add_by_every_intrinsic(got, rows.reshape(-1), index, values, words, word, 3, lanes)
+    add_by_every_intrinsic(got, rows.reshape(-1), index, values, words, both, word, 3, lanes)
     assert got.dtype == dtype
     assert (got.reshape(11, lanes) == want).all()

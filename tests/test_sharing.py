@@ -25,9 +25,10 @@ from evsim.counters import SynapseCounts, merged
 from evsim.energy import Options, charge, load_profile
 from evsim.errors import EvsimError, OptionError
 from evsim.geometry import Geometry
+from evsim.kernels.quads import ANY, ROOM
 from evsim.kernels.threads import Workers
 from evsim.layers.context import Context
-from evsim.layers.segments import segments
+from evsim.layers.segments import quads
 from evsim.sharedsums import ON_REQUEST
 from evsim.sharing import shared_sums
 from evsim.spikes import SpikeMap
@@ -99,13 +100,13 @@ def test_rows_by_hand():
     assert shared[:3, 0].tolist() == [4, 3, 2]
 
 
-def test_kernels_list_the_rows_that_are_counted():
+def test_kernels_add_the_rows_that_are_counted():
     """Of a layer over tokens, the weights that quads add are the rows that evsim's own kernel is given to add."""
     spikes = np.random.default_rng(2).random((3, 37, 150)) < 0.4
     packet = SpikeMap.from_dense(spikes, 37, 1)
-    lists = segments(packet, Context(np.dtype(np.float32), Workers(1), streaming=False), "flat quads")
+    parts = quads(packet, Context(np.dtype(np.float32), Workers(1), streaming=False), flat=True).parts
     size = Geometry("Linear", 150, 1, 37, 1, 37, 1)
-    assert shared_sums(packet.words, size)[0].sum() == len(lists.index)
+    assert shared_sums(packet.words, size)[0].sum() == np.bitwise_count(parts.reshape(-1, ROOM)[:, :ANY]).sum()
 
 
 def case_of(layer):

@@ -22,7 +22,7 @@ from evsim.kernels.counting import sum_integers
 from evsim.kernels.integers import add_spikes
 from evsim.kernels.neuron import fire_map
 from evsim.kernels.threads import Workers, available
-from evsim.kernels.together import CODE, INSIDE, OPEN, PAGES, way_in
+from evsim.kernels.together import CODE, CURRENT, PAGES, POSTED, way_in
 
 compiled = pytest.mark.skipif(config.DISABLE_JIT, reason="without the JIT one thread does all")
 
@@ -97,7 +97,7 @@ def test_a_fault_in_any_share_is_raised():
     for _ in range(50):
         with pytest.raises(ZeroDivisionError):
             workers.share(FAILING, 100, (0,))
-        assert workers._board[[OPEN, INSIDE]].tolist() == [0, 0]
+        assert workers._board[CURRENT] == workers._board[POSTED]
         assert workers._board[CODE] == 0
         assert (counted(workers, 100) == 1).all()
 
@@ -108,6 +108,20 @@ def FAILING(first, last, divisor):  # noqa: N802 - stands for a kernel
     for _ in range(first, last):
         if divisor == 0:
             raise ZeroDivisionError("no")
+
+
+@compiled
+def test_no_late_thread_takes_units_of_another_page():
+    """More threads than cores, that come whenever they run, on pages that are written again and again."""
+    workers, words = Workers(9), np.full((23, 1), ~np.uint64(0))
+    workers.small = 0
+    for _ in range(30):
+        with workers.later():
+            maps = [np.zeros(64 * 23, np.int32) for _ in range(10 * PAGES)]
+            for turn in range(3):
+                for values in maps:
+                    workers.post(add_spikes, 23 - turn, (words, 64, values))
+        assert all((values.reshape(23, 64).sum(axis=1) == [192] * 21 + [128, 64]).all() for values in maps)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
-from evsim.kernels.vector import POPCOUNTS, add_rows_of_bits, count_common, put_rows_of_bits, tally_bits, write_counts
+from evsim.kernels.vector import (
+    POPCOUNTS,
+    add_rows_of_bits,
+    count_common,
+    put_rows_of_bits,
+    tally_bits,
+    transpose_words,
+    write_counts,
+)
 
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
@@ -130,20 +138,8 @@ def attend(
 
 @kernel
 def transpose_bits(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> None:
-    """Write word c of `columns` [64]: its bit r is bit c of ``rows[r]`` [64]; quadrants swap, then their quadrants."""
-    for r in range(64):
-        columns[r] = rows[r]
-    mask = np.uint64(0xFFFFFFFF)
-    step = 32
-    while step > 0:
-        shift = np.uint64(step)
-        for begin in range(0, 64, 2 * step):
-            for r in range(begin, begin + step):
-                swapped = ((columns[r] >> shift) ^ columns[r + step]) & mask
-                columns[r] ^= swapped << shift
-                columns[r + step] ^= swapped
-        step //= 2
-        mask ^= mask << np.uint64(step)
+    """Write word c of `columns` [64]: its bit r is bit c of ``rows[r]`` [64]."""
+    transpose_words(rows, columns)
 
 
 @inner

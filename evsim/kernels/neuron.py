@@ -1,7 +1,7 @@
 """LIF neurons: membrane currents in, spikes as bits out.
 
 The membrane potential of a block of channels lives in 256 bytes: loaded, leaked towards the input, compared, reset and
-stored by `lif_step` with a handful of vector instructions; the comparison's mask is the spike word itself, so spikes
+stored by `lif_steps` with a handful of vector instructions; the comparison's mask is the spike word itself, so spikes
 are never written as numbers. All timesteps of a group of positions follow each other directly, so that potentials stay
 in the L1 cache. One position at a time would too, but maps of 2^n positions put all its timesteps in the same few
 lines of every cache.
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
-from evsim.kernels.vector import lif_step, neuron_step
+from evsim.kernels.vector import lif_steps, neuron_step
 
 LOW_HALF = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
@@ -34,7 +34,7 @@ class Neurons(NamedTuple):
     calls, else [threads * ROOM], working memory, and each call begins at rest. `leak` is tau where `divide`,
     else 1 / tau (exact for powers of two).
 
-    Other kinds than the one of `lif_step` have `thresholds` and `resets` [C] (else of size 0), and `leak` is what
+    Other kinds than the one of `lif_steps` have `thresholds` and `resets` [C] (else of size 0), and `leak` is what
     their potentials are multiplied by where it `decays`; `soft`: they are reset by subtraction.
     """
 
@@ -84,23 +84,26 @@ def fire(
     thresholds, resets = neurons.thresholds, neurons.resets
     others = thresholds.size > 0
     working = seat * ROOM  # the same for every unit, whatever its lanes: another seat may be at a half block
+    own_step = channels if neurons.kept else lanes
     for first in range(begin, end, GROUP):
+        count = min(GROUP, end - first)
+        own = first * channels + channel if neurons.kept else working
         for t in range(steps):
             rest = t == 0 and not neurons.kept
-            for p in range(first, min(first + GROUP, end)):
-                at = t * strides[0] + (p - begin) * strides[1]
-                own = p * channels + channel if neurons.kept else working + (p - first) * lanes
-                if others:
-                    bits = neuron_step(
-                        current, at, shift, channel, potential, own, rest, neurons.leak, neurons.decays,
-                        neurons.divide, thresholds, resets, neurons.soft, lanes,
-                    )  # fmt: skip
-                else:
-                    bits = lif_step(
-                        current, at, shift, channel, potential, own, rest, neurons.leak, neurons.divide,
-                        neurons.threshold, lanes,
-                    )  # fmt: skip
-                put_spikes(words, (t * positions + p) * halves + channel // 32, bits, lanes)
+            at = t * strides[0] + (first - begin) * strides[1]
+            word = (t * positions + first) * halves + channel // 32
+            if not others:
+                lif_steps(
+                    current, at, strides[1], shift, channel, potential, own, own_step, rest, neurons.leak,
+                    neurons.divide, neurons.threshold, words, word, halves, count, lanes,
+                )  # fmt: skip
+                continue
+            for p in range(count):
+                bits = neuron_step(
+                    current, at + p * strides[1], shift, channel, potential, own + p * own_step, rest, neurons.leak,
+                    neurons.decays, neurons.divide, thresholds, resets, neurons.soft, lanes,
+                )  # fmt: skip
+                put_spikes(words, word + p * halves, bits, lanes)
 
 
 @inner

@@ -67,11 +67,24 @@ def add_quad(
 
 def add_quads(
     sums: Reals, at: int, count: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], s: int, room: int,
-    lanes: int, _ahead: int, _pace: int,
+    _both: bool, lanes: int, _ahead: int, _pace: int,
 ) -> None:  # fmt: skip
     """Add the rows of quads that follow each other to the sums of all their positions."""
     for i in range(count):
         add_quad(sums, at + 4 * i * lanes, 0, 4, fresh, rows, base, words, s + i * room, lanes)
+
+
+def add_positions(
+    sums: Reals, at: int, count: int, fresh: bool, rows: Reals, base: int, words: NDArray[np.uint64], p: int, step: int,
+    both: bool, lanes: int, _ahead: int, _pace: int,
+) -> None:  # fmt: skip
+    """Add the rows that the words of positions name to their sums."""
+    for i in range(count):
+        total = _whole(sums[at + i * lanes : at + (i + 1) * lanes], lanes)
+        if fresh:
+            total[:] = 0.0
+        for j in range(1 + both):
+            add_rows_of_bits(total, 0, rows, base + 64 * j * lanes, words[p + i * step + j], lanes)
 
 
 def add_window(
@@ -195,28 +208,43 @@ def add_bits(values: NDArray[np.int32], at: int, word: np.uint64) -> None:
         values[at + bit] += 1
 
 
-def lif_step(
+def transpose_words(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> None:
+    """Transpose 64 x 64 bits."""
+    bits = (rows[:64, np.newaxis] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
+    columns[:64] = (bits.T << np.arange(64, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+
+
+def lif_steps(
     current: Reals,
     at: int,
+    along: int,
     shift: Reals,
     shift_at: int,
     potential: Reals,
     potential_at: int,
+    potential_along: int,
     rest: bool,
     leak: np.floating,
     divide: bool,
     threshold: np.floating,
+    words: NDArray[np.uint32],
+    word: int,
+    word_along: int,
+    count: int,
     lanes: int,
-) -> np.uint64:
-    """Advance `lanes` LIF neurons by one timestep and return their spikes as bits."""
-    v = _whole(potential[potential_at : potential_at + lanes], lanes)
-    if rest:
-        v[:] = 0.0
-    drive = (current[at : at + lanes] + shift[shift_at : shift_at + lanes]) - v
-    v += drive / leak if divide else drive * leak
-    fired = v >= threshold
-    v[fired] = 0.0
-    return np.uint64(int.from_bytes(np.packbits(fired, bitorder="little").tobytes(), "little"))
+) -> None:
+    """Advance `lanes` LIF neurons of each of some positions by one timestep and write their spikes as half words."""
+    for i in range(count):
+        here, own, to = at + i * along, potential_at + i * potential_along, word + i * word_along
+        v = _whole(potential[own : own + lanes], lanes)
+        if rest:
+            v[:] = 0.0
+        drive = (_whole(current[here : here + lanes], lanes) + shift[shift_at : shift_at + lanes]) - v
+        v += drive / leak if divide else drive * leak
+        fired = v >= threshold
+        v[fired] = 0.0
+        halves = np.packbits(fired.reshape(-1, 32), axis=1, bitorder="little").view("<u4")
+        words[to : to + lanes // 32] = halves.reshape(-1)
 
 
 def neuron_step(

@@ -115,9 +115,7 @@ def cut_quads(first: int, last: int, words: NDArray[np.uint64], width: int, part
 
 
 @inner
-def _cut(
-    a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, parts: NDArray[np.uint64], s: np.uint64
-) -> None:
+def _cut(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, parts: NDArray[np.uint64], s: np.uint64) -> None:
     """Cut a word of four positions into those of their lists: every second word of `parts` from s on."""
     left, right = a & b, c & d
     every = left & right
@@ -149,7 +147,7 @@ def gather_quads(size: Size, lists: Quads, scratch: NDArray[np.generic], unit: U
     taps = size.kernel_height * size.kernel_width
     tiles = -(-size.in_channels // size.tile)
     stride = size.stride_width
-    sparse = size.planes > 1  # high bits are rare
+    may_skip = size.planes > 1  # high bits are rare
     quads = -(-size.in_width // (QUAD * stride))
     _, lanes, begin, end, _ = unit
     span = (end - begin) * lanes
@@ -166,7 +164,7 @@ def gather_quads(size: Size, lists: Quads, scratch: NDArray[np.generic], unit: U
             turn = offset - shift * stride
             for tile in range(tiles):
                 row, ahead = rows_of(size, unit, tap, tile)
-                fresh = plane + tap + tile == 0
+                fresh, both = plane + tap + tile == 0, size.in_channels - tile * size.tile > 64
                 maps = ((tile * size.planes + plane) * size.groups + group) * size.steps
                 for y in range(begin // size.out_width, (end - 1) // size.out_width + 1):
                     left, right, source = run_of(size, unit, y, tap)
@@ -181,10 +179,10 @@ def gather_quads(size: Size, lists: Quads, scratch: NDArray[np.generic], unit: U
                     for t in range(size.steps):
                         s = ((line + t * size.in_height * stride) * quads + first) * ROOM
                         run = Run(at + t * span, s, last - first, low, high)
-                        if sparse:
-                            _add_some(parts, weights, scratch, run, fresh, row, lanes)
+                        if may_skip and not fresh and _few(parts, run):
+                            _add_some(parts, weights, scratch, run, row, lanes)
                         else:
-                            _add_run(parts, weights, scratch, run, fresh, row, lanes, ahead, pace)
+                            _add_run(parts, weights, scratch, run, fresh, row, both, lanes, ahead, pace)
                             ahead += (last - first + 1) * pace * line_size
 
 
@@ -209,6 +207,7 @@ def _add_run(
     run: Run,
     fresh: bool,
     row: int,
+    both: bool,
     lanes: int,
     ahead: int,
     pace: int,
@@ -224,26 +223,32 @@ def _add_run(
     step = QUAD * lanes
     if last > first:
         begin = s + first * ROOM
-        add_quads(sums, at + first * step, last - first, fresh, weights, row, parts, begin, ROOM, lanes, ahead, pace)
+        add_quads(
+            sums, at + first * step, last - first, fresh, weights, row, parts, begin, ROOM, both, lanes, ahead, pace
+        )
     if last <= more:
         add_quad(sums, at + more * step, 0, high, fresh, weights, row, parts, s + more * ROOM, lanes)
 
 
 @inner
+def _few(parts: NDArray[np.uint64], run: Run) -> bool:
+    """Return whether three of four quads of a run have no spike: then each of the others is worth a branch."""
+    count, s = 0, np.uint64(run.s + ANY)
+    for _ in range(run.more + 1):
+        count += int(parts[s] != ZERO)
+        s += np.uint64(ROOM)
+    return 4 * count <= run.more + 1
+
+
+@inner
 def _add_some(
-    parts: NDArray[np.uint64],
-    weights: NDArray[Any],
-    sums: NDArray[Any],
-    run: Run,
-    fresh: bool,
-    row: int,
-    lanes: int,
+    parts: NDArray[np.uint64], weights: NDArray[Any], sums: NDArray[Any], run: Run, row: int, lanes: int
 ) -> None:
     """Add up those quads of a run that have any spike."""
     at, s, more, low, high = run
     for i in range(more + 1):
-        if fresh or parts[np.uint64(s + ANY)] != ZERO:
+        if parts[np.uint64(s + ANY)] != ZERO:
             end = high if i == more else QUAD
-            add_quad(sums, at, low if i == 0 else 0, end, fresh, weights, row, parts, s, lanes)
+            add_quad(sums, at, low if i == 0 else 0, end, False, weights, row, parts, s, lanes)
         at += QUAD * lanes
         s += ROOM

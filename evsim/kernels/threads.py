@@ -15,7 +15,7 @@ from numba import config
 from numpy.typing import DTypeLike, NDArray
 
 from evsim.errors import OptionError
-from evsim.kernels.together import PAGES, PLACES, STOP, finish, stand_by, takes_seat, way_in
+from evsim.kernels.together import MANY, PAGES, PLACES, STOP, finish, make_room, stand_by, takes_seat, way_in
 
 CACHE_LINE = 64
 PARTS = 1
@@ -54,6 +54,7 @@ class Workers:
         self.threads = threads
         self.small = SMALL
         self._rooms: dict[str, NDArray[np.uint8]] = {}
+        self._views: dict[tuple[str, int, Any], NDArray[Any]] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -64,7 +65,9 @@ class Workers:
         self._board[:] = 0
         self._helpers: list[Helper] = []
         self._defers = False
-        self._waiting: list[tuple[Any, ...]] = []  # arguments of what stands on the board: it counts no references
+        self._written = self._unfinished = 0
+        # arguments of what stands on the board, by page: it counts no references
+        self._waiting: list[tuple[Any, ...]] = [()] * PAGES
 
     def share(
         self, kernel: Callable[..., Any], total: int, arguments: tuple[Any, ...], effort: float = math.inf
@@ -105,6 +108,8 @@ class Workers:
     def _write(self, kernel: Callable[..., Any], total: int, arguments: tuple[Any, ...], effort: float) -> None:
         if total < 1:
             return
+        if total >= MANY:
+            raise OverflowError(f"{total} units are more than threads can share")
         if config.DISABLE_JIT:
             kernel(0, total, *((0,) if takes_seat(kernel) else ()), *arguments)
             return
@@ -112,18 +117,22 @@ class Workers:
         if self.threads > 1 and total > 1 and effort >= self.small:
             shares = PARTS * self.threads
             self._call_all()
-        if len(self._waiting) == PAGES:
-            self.finish()
+        if self._unfinished >= PAGES:
+            make_room(self._board)
+        page = self._written % PAGES
         way_in(kernel)(self._board, total, shares, *arguments)
-        self._waiting.append(arguments)
+        self._waiting[page] = arguments
+        self._written += 1
+        self._unfinished += 1
 
     def finish(self) -> None:
         """Return when all that was posted is done."""
-        if self._waiting:
+        if self._unfinished:
             try:
                 finish(self._board)
             finally:
-                self._waiting.clear()
+                self._unfinished = 0
+                self._waiting[:] = [()] * PAGES
 
     def turn(self) -> threading.RLock:
         """Return what whoever uses these threads and their memory holds: callers from several threads take turns."""
@@ -144,11 +153,16 @@ class Workers:
 
         Its content is whatever was left there by the last call for the same use.
         """
-        wanted = self.threads * size * np.dtype(dtype).itemsize
-        memory = self._rooms.get(use)
-        if memory is None or memory.size < wanted:
-            memory = self._rooms[use] = aligned((wanted,), np.uint8)
-        return memory[:wanted].view(dtype)
+        key = use, size, dtype
+        room = self._views.get(key)
+        if room is None:
+            wanted = self.threads * size * np.dtype(dtype).itemsize
+            memory = self._rooms.get(use)
+            if memory is None or memory.size < wanted:
+                memory = self._rooms[use] = aligned((wanted,), np.uint8)
+                self._views = {known: view for known, view in self._views.items() if known[0] != use}
+            room = self._views[key] = memory[:wanted].view(dtype)
+        return room
 
 
 class Helper:

@@ -3,9 +3,10 @@
 The threads look at a *board*, a few words of memory, on which pages lie. Whoever has units to share writes on the next
 page what is to be called with which arguments, and goes on. All threads work off the pages, one after the other: of
 each they take ranges of its units until none is left, long ones first, shorter ones towards the end, so that all end at
-about the same time; who does the last unit turns the page. Whoever wants to see a result helps until no page is left.
-No thread has to come: one that sleeps, or that the system does not let run, is not waited for. The board is closed
-first and those who are inside are waited for then, so none sees pages that are written anew.
+about the same time; who does the last unit turns the page. Whoever wants to see a result, or needs a page that is not
+done yet, helps until that is so. No thread has to come: one that sleeps, or that the system does not let run, is not
+waited for. Units are taken together with the number of their page, so one that comes late finds none to take, and no
+harm is done if its page is written anew.
 
 Nothing of it touches Python: the interpreter's lock is not taken, and arguments are unpacked once. Those on a page hold
 their arrays' memory without counting references: whoever wrote it keeps the arrays until it is done. A kernel that can
@@ -29,19 +30,21 @@ from numba.extending import intrinsic
 from evsim.kernels.compiling import MachineCode, inner, kernel
 from evsim.kernels.emit import LONG, instructions
 
-OPEN, POSTED, STOP = range(3)
-"""Words of a board: whether there are pages; how many; whether to stop standing by. One thread alone writes them."""
+POSTED, STOP = range(2)
+"""Words of a board: how many pages were ever written; whether to stop standing by. One thread alone writes them."""
 
-CURRENT, INSIDE, CODE, FAULT = 8, 16, 24, 25
-"""The page that is worked off; how many threads are inside, on cache lines of their own, as all threads write there;
-what went wrong."""
+CURRENT, CODE, FAULT = 8, 16, 17
+"""How many pages are done, on a cache line of its own, as all threads write there; what went wrong."""
 
 TASK, TOTAL, SHARES, NEXT, FINISHED, ARGUMENTS = 0, 1, 2, 8, 9, 16
 """Words of a page: what is called, how many units there are, into how many parts what is left of them is cut; the next
-unit, how many are finished; the arguments."""
+unit behind the page's number, how many are finished; the arguments."""
 
-FIRST, PAGE, PAGES = 32, 256, 4
-"""Where the pages begin, the words of each, and how many there are."""
+UNITS, MANY = 32, 2**31 - 1
+"""Bits of a page's next unit, its number aside; and the most units that a page can have."""
+
+FIRST, PAGE, PAGES = 24, 256, 8
+"""Where the pages begin, the words of each, and how many there are, a power of two."""
 
 PLACES = FIRST + PAGES * PAGE
 
@@ -58,18 +61,6 @@ RESULT = ir.IntType(32)
 def look(builder, board, place):
     """Return a word of a board as it is now, whoever wrote it."""
     return _load(builder, board.place(place))
-
-
-@instructions()
-def put(builder, board, place, value):
-    """Write a word of a board, behind all that was written before."""
-    _store(builder, value, board.place(place))
-
-
-@instructions(types.int64)
-def advance(builder, board, place, amount):
-    """Add to a word of a board, at once; return what it was."""
-    return builder.atomic_rmw("add", board.place(place), amount, "seq_cst")
 
 
 @instructions()
@@ -90,10 +81,10 @@ def let_others_run(builder):
 
 @instructions()
 def run_page(builder, board, number, seat):
-    """Do what is left of a page, as the thread of that seat."""
-    page = builder.add(builder.mul(number, LONG(PAGE)), LONG(FIRST))
+    """Do what is left of the page of that number, as the thread of that seat."""
+    page = builder.add(builder.mul(builder.and_(number, LONG(PAGES - 1)), LONG(PAGE)), LONG(FIRST))
     task = builder.inttoptr(builder.load(board.hint(builder.add(page, LONG(TASK)))), _task_type().as_pointer())
-    builder.call(task, [board.hint(LONG(0)), board.hint(page), seat])
+    builder.call(task, [board.hint(LONG(0)), board.hint(page), number, seat])
 
 
 @intrinsic
@@ -109,14 +100,16 @@ def write_page(typingctx, board, function, total, shares, arguments):
             raise NotImplementedError(f"{function.dispatcher.py_func.__name__} takes more than fits on a page")
         task = _task(context, builder, function.dispatcher.overloads[takes], takes, packed.type)
         number = builder.load(_place(builder, start, POSTED))
-        page = builder.gep(start, [builder.add(builder.mul(number, LONG(PAGE)), LONG(FIRST))])
-        place = functools.partial(_place, builder, page)
+        page = builder.mul(builder.and_(number, LONG(PAGES - 1)), LONG(PAGE))
+        place = functools.partial(_place, builder, builder.gep(start, [builder.add(page, LONG(FIRST))]))
+        # behind this, who comes late to what the page was before takes nothing of it
+        _store(builder, builder.or_(_numbered(builder, number), LONG(MANY)), place(NEXT))
         builder.store(packed, builder.bitcast(place(ARGUMENTS), packed.type.as_pointer())).align = 8
-        words = {TASK: builder.ptrtoint(task, LONG), TOTAL: values[2], SHARES: values[3], NEXT: LONG(0)}
-        for word, value in (words | {FINISHED: LONG(0)}).items():
+        words = {TASK: builder.ptrtoint(task, LONG), TOTAL: values[2], SHARES: values[3], FINISHED: LONG(0)}
+        for word, value in words.items():
             builder.store(value, place(word))
+        _store(builder, _numbered(builder, number), place(NEXT))
         _store(builder, builder.add(number, LONG(1)), _place(builder, start, POSTED))
-        _store(builder, LONG(1), _place(builder, start, OPEN))
         return context.get_dummy_value()
 
     return types.void(board, function, types.int64, types.int64, arguments), codegen
@@ -166,7 +159,7 @@ def _task(context, builder, compiled, takes, kind):
     task = ir.Function(builder.module, _task_type(), builder.module.get_unique_name("task"))
     task.linkage = "internal"
     body = ir.IRBuilder(task.append_basic_block("entry"))
-    board, page, seat = task.args
+    board, page, number, seat = task.args
     place = functools.partial(_place, body, page)
     packed = body.load(body.bitcast(place(ARGUMENTS), kind.as_pointer()))
     packed.align = 8
@@ -174,20 +167,25 @@ def _task(context, builder, compiled, takes, kind):
     total, shares, following = body.load(place(TOTAL)), body.load(place(SHARES)), place(NEXT)
     finished, current = place(FINISHED), _place(body, board, CURRENT)
     fault, code = _place(body, board, FAULT), _place(body, board, CODE)
+    numbered = _numbered(body, number)
     callee = context.declare_function(builder.module, compiled.fndesc)
-    names = ("loop", "some", "mine", "call", "failed", "over", "turn", "end")
-    loop, some, mine, call, failed, over, turn, end = map(task.append_basic_block, names)
+    names = ("loop", "own", "some", "mine", "call", "failed", "over", "turn", "end")
+    loop, own, some, mine, call, failed, over, turn, end = map(task.append_basic_block, names)
     body.branch(loop)
 
     body.position_at_end(loop)
-    first = _load(body, following)
+    before = _load(body, following)
+    first = body.sub(before, numbered)
+    body.cbranch(body.icmp_unsigned("<", first, LONG(MANY)), own, end)
+
+    body.position_at_end(own)
     left = body.sub(total, first)
     body.cbranch(body.icmp_signed(">", left, LONG(0)), some, end)
 
     body.position_at_end(some)
     last = body.add(first, body.sdiv(body.add(left, body.sub(shares, LONG(1))), shares))
-    taken = body.extract_value(body.cmpxchg(following, first, last, "seq_cst", "seq_cst"), 1)
-    body.cbranch(taken, mine, loop)
+    taken = body.cmpxchg(following, before, body.add(numbered, last), "seq_cst", "seq_cst")
+    body.cbranch(body.extract_value(taken, 1), mine, loop)
 
     body.position_at_end(mine)
     body.cbranch(body.icmp_signed("==", _load(body, code), LONG(0)), call, over)
@@ -204,11 +202,11 @@ def _task(context, builder, compiled, takes, kind):
 
     body.position_at_end(over)
     units = body.sub(last, first)
-    before = body.atomic_rmw("add", finished, units, "seq_cst")
-    body.cbranch(body.icmp_signed("==", body.add(before, units), total), turn, loop)
+    others = body.atomic_rmw("add", finished, units, "seq_cst")
+    body.cbranch(body.icmp_signed("==", body.add(others, units), total), turn, loop)
 
     body.position_at_end(turn)
-    _store(body, body.add(_load(body, current), LONG(1)), current)
+    _store(body, body.add(number, LONG(1)), current)
     body.branch(end)
 
     body.position_at_end(end)
@@ -222,7 +220,12 @@ def passed_to(part, kinds):
 
 
 def _task_type():
-    return ir.FunctionType(ir.VoidType(), [LONG.as_pointer(), LONG.as_pointer(), LONG])
+    return ir.FunctionType(ir.VoidType(), [LONG.as_pointer(), LONG.as_pointer(), LONG, LONG])
+
+
+def _numbered(builder, number):
+    """Return the number of a page as it stands before its next unit."""
+    return builder.shl(builder.and_(number, LONG(MANY)), LONG(UNITS))
 
 
 def _place(builder, start, place):
@@ -243,23 +246,12 @@ def takes_seat(function):
 
 
 @inner
-def wait_for_all(board):
-    """Return once nobody is inside a closed board."""
-    looks = 0
-    while look(board, INSIDE) != 0:
-        breathe()
-        looks += 1
-        if looks % PATIENCE == 0:
-            let_others_run()
-
-
-@inner
-def work_off(board, seat):
-    """Help with the pages of a board, one after the other, until all are done."""
+def work_off(board, seat, last):
+    """Help with the pages of a board, one after the other, until those before number `last` are done."""
     looks = 0
     while True:
         number = look(board, CURRENT)
-        if number >= look(board, POSTED):
+        if number >= last:
             return
         run_page(board, number, seat)
         while look(board, CURRENT) == number:  # others are still at it
@@ -270,13 +262,15 @@ def work_off(board, seat):
 
 
 @kernel
+def make_room(board):
+    """Return when a page is free to be written on."""
+    work_off(board, 0, look(board, POSTED) - PAGES + 1)
+
+
+@kernel
 def finish(board):
-    """Return when all that stands on a board is done, and clear it."""
-    work_off(board, 0)
-    put(board, OPEN, 0)
-    wait_for_all(board)
-    put(board, CURRENT, 0)
-    put(board, POSTED, 0)
+    """Return when all that stands on a board is done."""
+    work_off(board, 0, look(board, POSTED))
     raise_fault(board)
 
 
@@ -284,16 +278,16 @@ def finish(board):
 def stand_by(board, seat, looks):
     """Help with whatever comes to a board; return after `looks` in vain."""
     idle = 0
+    turns = 0
     while idle < looks:
-        if look(board, OPEN) != 0 and look(board, CURRENT) < look(board, POSTED):
-            advance(board, INSIDE, 1)
-            if look(board, OPEN) != 0:
-                work_off(board, seat)
-                idle = 0
-            advance(board, INSIDE, -1)
+        number = look(board, CURRENT)
+        if number < look(board, POSTED):  # if nothing is left to take of it, others are still at it
+            run_page(board, number, seat)
+            idle = 0
         breathe()
         idle += 1
-        if idle % PATIENCE == 0:
+        turns += 1
+        if turns % PATIENCE == 0:
             if look(board, STOP) != 0:
                 return
             let_others_run()

@@ -143,6 +143,27 @@ def count_common(builder, counts, words, base, others, at, spans):
 
 
 @instructions()
+def transpose_words(builder, rows, columns):
+    """Write word c of `columns` [64]: its bit r is bit c of ``rows[r]`` [64].
+
+    Quadrants of bits swap, then those of each quadrant: all words at once, in six steps.
+    """
+    many = ir.VectorType(LONG, 64)
+    places = ir.VectorType(ir.IntType(32), 64)
+    words = rows.load(LONG(0), 64)
+    for step in (32, 16, 8, 4, 2, 1):
+        low = sum(1 << bit for bit in range(64) if not bit & step)
+        high = low << step
+        kept = [high if r & step else low for r in range(64)]
+        across = builder.shuffle_vector(words, words, ir.Constant(places, [r ^ step for r in range(64)]))
+        up = builder.shl(across, ir.Constant(many, [0 if r & step else step for r in range(64)]))
+        moved = builder.lshr(up, ir.Constant(many, [step if r & step else 0 for r in range(64)]))
+        other = ir.Constant(many, [low if r & step else high for r in range(64)])
+        words = builder.or_(builder.and_(words, ir.Constant(many, kept)), builder.and_(moved, other))
+    columns.store(LONG(0), words)
+
+
+@instructions()
 def tally_bits(builder, counts, at, words, base, word):
     """For every set bit n of `word`: ``counts[at + j] += bit j of words[base + n]``, j < 64.
 
@@ -170,39 +191,57 @@ def add_scaled_run(builder, sums, at, rows, base, values, start, stop, lanes):
     sums.by_lanes(lanes, block)
 
 
-@instructions(types.uint64, leak=LANE, threshold=LANE)
-def lif_step(builder, current, at, shift, shift_at, potential, potential_at, rest, leak, divide, threshold, lanes):
-    """One timestep of `lanes` LIF neurons; returns their spikes as bits of a uint64, lane 0 in bit 0.
+@instructions(leak=LANE, threshold=LANE)
+def lif_steps(
+    builder, current, at, along, shift, shift_at, potential, potential_at, potential_along, rest, leak, divide,
+    threshold, words, word, word_along, count, lanes,
+):  # fmt: skip
+    """One timestep of `lanes` LIF neurons of each of `count` positions; their spikes become half words, uint32.
 
     ``x = current + shift; v += (x - v) / leak`` where `divide`, else ``v += (x - v) * leak``; a spike where
     ``v >= threshold``; ``v = 0`` there. Where `rest`, v was 0 whatever stands in memory. `current`, `shift`,
-    `potential` 1-d of one float type; offsets in elements.
+    `potential` 1-d of one float type; offsets in elements, which for the next position are `along` larger; lane 0 is
+    bit 0 of ``words[word]``. No branch stands within the loop over positions.
     """
     piece = 64 // current.item  # lanes of 64 bytes: few enough for all that a step needs to stay in registers
-    bits = cgutils.alloca_once_value(builder, LONG(0))
     zeros, leak, threshold = current.zeros(piece), splat(builder, leak, piece), splat(builder, threshold, piece)
 
     def block(width):
-        def step(change):
-            spikes = LONG(0)
-            for i in range(width // piece):
-                x = builder.fadd(current.load(at, piece, LONG(i)), shift.load(shift_at, piece, LONG(i)))
-                v = builder.select(rest, zeros, potential.load(potential_at, piece, LONG(i)))
-                v = builder.fadd(v, change(builder.fsub(x, v), leak))
-                fires = builder.fcmp_ordered(">=", v, threshold)
-                potential.store(potential_at, builder.select(fires, zeros, v), LONG(i))
-                word = builder.zext(builder.bitcast(fires, ir.IntType(piece)), LONG)
-                spikes = builder.or_(spikes, builder.shl(word, LONG(i * piece)))
-            builder.store(spikes, bits)
+        def step(change, before):
+            def at_position(i, carried):
+                here = builder.add(at, builder.mul(i, along))
+                own = builder.add(potential_at, builder.mul(i, potential_along))
+                spikes = LONG(0)
+                for j in range(width // piece):
+                    x = builder.fadd(current.load(here, piece, LONG(j)), shift.load(shift_at, piece, LONG(j)))
+                    v = before(own, j)
+                    v = builder.fadd(v, change(builder.fsub(x, v), leak))
+                    fires = builder.fcmp_ordered(">=", v, threshold)
+                    potential.store(own, builder.select(fires, zeros, v), LONG(j))
+                    bits = builder.zext(builder.bitcast(fires, ir.IntType(piece)), LONG)
+                    spikes = builder.or_(spikes, builder.shl(bits, LONG(j * piece)))
+                to = builder.add(word, builder.mul(i, word_along))
+                for half in range(width // LANES):
+                    bits = builder.trunc(builder.lshr(spikes, LONG(half * LANES)), words.lane)
+                    builder.store(bits, words.place(builder.add(to, LONG(half))))
+                return carried
+
+            over_range(builder, LONG(0), LONG(0), count, at_position, unroll=False)
+
+        def either(change):
+            with builder.if_else(rest) as (resting, charged):
+                with resting:
+                    step(change, lambda _own, _j: zeros)
+                with charged:
+                    step(change, lambda own, j: potential.load(own, piece, LONG(j)))
 
         with builder.if_else(divide) as (by_division, by_product):
             with by_division:
-                step(builder.fdiv)
+                either(builder.fdiv)
             with by_product:
-                step(builder.fmul)
+                either(builder.fmul)
 
     current.by_lanes(lanes, block)
-    return builder.load(bits)
 
 
 @instructions(types.uint64, leak=LANE)
@@ -210,7 +249,7 @@ def neuron_step(
     builder, current, at, shift, shift_at, potential, potential_at, rest, leak, decays, divide, threshold, reset, soft,
     lanes,
 ):  # fmt: skip
-    """One timestep of `lanes` neurons of other kinds than `lif_step` knows; returns their spikes as its bits.
+    """One timestep of `lanes` neurons of other kinds than `lif_steps` knows; returns their spikes as its bits.
 
     ``x = current + shift``; where `decays`, ``v = v * leak + x``; else v as there. A spike where ``v >= threshold``, of
     each channel its own, as is `reset`: ``v -= reset`` there where `soft`, else ``v = 0``. `threshold` and `reset` lie
@@ -335,7 +374,7 @@ if config.DISABLE_JIT:
         add_rows_of_bits,
         add_scaled_run,
         count_common,
-        lif_step,
+        lif_steps,
         lowest_bit,
         neuron_step,
         popcount,
@@ -344,5 +383,6 @@ if config.DISABLE_JIT:
         put_few_bits,
         put_rows_of_bits,
         tally_bits,
+        transpose_words,
         write_counts,
     )

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from numba import config
 from numba.core import cgutils
 
-from evsim.kernels.emit import LONG, add_rows_of_words, choose, instructions, plus, splat, times
+from evsim.kernels.emit import LONG, add_rows_of_words, choose, instructions, over_bits, plus, row_of, splat, times
 from evsim.kernels.vector import LINE, ask_for
 
 
@@ -37,45 +37,60 @@ def add_quad(builder, sums, at, low, high, fresh, rows, base, words, s, lanes):
 
 
 @instructions()
-def add_quads(builder, sums, at, count, fresh, rows, base, words, s, room, lanes, ahead, pace):
+def add_quads(builder, sums, at, count, fresh, rows, base, words, s, room, both, lanes, ahead, pace):
     """Add rows to all positions of `count` quads, whose sums follow each other from `at` on, as `add_quad` does.
 
-    The words of one lie `room` words behind those of the one before. With each, ask for about `pace` cache lines of
-    `rows` from `ahead` on. Nothing else is decided within: what a processor has to foresee are the ends of lists alone.
+    The words of one lie `room` words behind those of the one before; unless `both`, each second one is 0. With each
+    quad, ask for about `pace` cache lines of `rows` from `ahead` on. Nothing else is decided within: what a processor
+    has to foresee are the ends of lists alone.
     """
-    line = LINE // rows.item
-
-    def ask(i, first, last):
-        for k in range(first, last):
-            at = builder.add(builder.mul(builder.mul(i, pace), LONG(line)), builder.add(ahead, LONG(k * line)))
-            ask_for(builder, rows, at)
 
     def block(width):
-        def run(begin):
+        def run(begin, count_of_words):
             with cgutils.for_range(builder, count) as loop:
                 i = loop.index
-                for first, last in ((0, 4), (4, 16)):
-                    with builder.if_then(builder.icmp_signed(">", pace, pace.type(first)), likely=False):
-                        ask(i, first, last)
+                _ask(builder, rows, ahead, pace, i, (4, 16))
                 here = builder.add(at, builder.mul(i, builder.mul(lanes, lanes.type(4))))
                 own = builder.add(s, builder.mul(i, room))
-                _add_quad(builder, sums, here, rows, base, words, own, lanes, width, lambda _: nullcontext(), begin)
+                within = lambda _: nullcontext()  # noqa: E731 - all positions count
+                _add_quad(builder, sums, here, rows, base, words, own, lanes, width, within, begin, count_of_words)
 
-        with builder.if_else(fresh) as (anew, further):
+        def further(count_of_words):
+            run(lambda target, shared: plus(builder, sums.read(target), shared), count_of_words)
+
+        with builder.if_else(fresh) as (anew, later):
             with anew:
-                run(lambda _, shared: shared)
-            with further:
-                run(lambda target, shared: plus(builder, sums.read(target), shared))
+                run(lambda _, shared: shared, 2)
+            with later, builder.if_else(both) as (two, one):
+                with two:
+                    further(2)
+                with one:
+                    further(1)
 
     sums.by_lanes(lanes, block)
 
 
-def _add_quad(builder, sums, at, rows, base, words, s, lanes, width, within, begin):
+def _ask(builder, rows, ahead, pace, i, steps):
+    """Ask for cache lines of `rows` with visit i: at least `pace` of them, as many as one of `steps`."""
+    line = LINE // rows.item
+    start = builder.add(ahead, builder.mul(builder.mul(i, pace), LONG(line)))
+    for first, last in zip((0, *steps), steps, strict=False):
+        with builder.if_then(builder.icmp_signed(">", pace, pace.type(first)), likely=False):
+            for k in range(first, last):
+                ask_for(builder, rows, builder.add(start, LONG(k * line)))
+
+
+def _add_quad(builder, sums, at, rows, base, words, s, lanes, width, within, begin, count_of_words=2):
     """Emit the additions of a quad; the sums of a position are ``begin(where they lie, what it shares)`` at first."""
 
+    def with_row(row, total):
+        return plus(builder, total, row_of(builder, sums, rows, base, width, row))
+
     def with_list(first, i):
-        pair = [words.element(builder.add(s, s.type(2 * i + j))) for j in (0, 1)]
-        return add_rows_of_words(builder, sums, rows, base, width, pair, first)
+        low, high = (words.element(builder.add(s, s.type(2 * i + j))) for j in (0, 1))
+        if count_of_words == 1:
+            return over_bits(builder, first, low, with_row)
+        return add_rows_of_words(builder, sums, rows, base, width, (low, high), first)
 
     every = with_list(sums.zeros(width), 0)
     for pair in (0, 1):
@@ -84,6 +99,36 @@ def _add_quad(builder, sums, at, rows, base, words, s, lanes, width, within, beg
             with within(position):
                 target = sums.pointer(builder.add(at, builder.mul(lanes, lanes.type(position))), width)
                 sums.write(target, with_list(begin(target, shared), 3 + position))
+
+
+@instructions()
+def add_positions(builder, sums, at, count, fresh, rows, base, words, p, step, both, lanes, ahead, pace):
+    """Add rows to the sums of `count` positions that follow each other from `at` on, of the bits of their words.
+
+    They are ``words[p]`` and, where `both`, the next one; those of the next position lie `step` words further on. Where
+    `fresh`, the sums start from zero whatever stands in memory. `ahead` and `pace` as in `add_quads`.
+    """
+    next_one = builder.zext(both, p.type)
+    mask = builder.sext(both, LONG)
+
+    def block(width):
+        def run(begin):
+            with cgutils.for_range(builder, count) as loop:
+                i = loop.index
+                _ask(builder, rows, ahead, pace, i, (1, 4, 16))
+                here = builder.add(p, builder.mul(i, step))
+                second = builder.and_(words.element(builder.add(here, next_one)), mask)
+                target = sums.pointer(builder.add(at, builder.mul(i, lanes)), width)
+                pair = words.element(here), second
+                sums.write(target, add_rows_of_words(builder, sums, rows, base, width, pair, begin(target)))
+
+        with builder.if_else(fresh) as (anew, further):
+            with anew:
+                run(lambda _: sums.zeros(width))
+            with further:
+                run(sums.read)
+
+    sums.by_lanes(lanes, block)
 
 
 @instructions()
@@ -148,4 +193,4 @@ def _of_window(builder, sums, rows, base, width, parts, channels, first):
 
 
 if config.DISABLE_JIT:
-    from evsim.kernels.plain import add_quad, add_quads, add_scaled, add_window, add_windows  # noqa: F401
+    from evsim.kernels.plain import add_positions, add_quad, add_quads, add_scaled, add_window, add_windows  # noqa: F401

@@ -19,6 +19,8 @@ from evsim.spikes import WORD, IntegerMap, Packet, RealMap, SpikeMap
 KINDS: dict[type[Packet], Kind] = {SpikeMap: "spikes", IntegerMap: "integers", RealMap: "real"}
 """What a packet of a type holds."""
 
+WORDS = np.dtype(np.uint64)
+
 
 def check_entry(
     name: str, shapes: tuple[Shape, ...], packets: tuple[Packet, ...], dtype: np.dtype[np.floating]
@@ -45,11 +47,37 @@ def check_entry(
         raise NetworkError(f"{name} was planned for {len(shapes)} packets, but got {len(packets)}: a fault of evsim")
     first = packets[0]
     for shape, packet in zip(shapes, packets, strict=True):
+        if fits(shape, packet, dtype) and (
+            packet is first or (packet.start, packet.steps) == (first.start, first.steps)
+        ):
+            continue
         fault = _fault(shape, packet, dtype)
         if not fault and (packet.start, packet.steps) != (first.start, first.steps):
             fault = f"timesteps {packet.start} to {packet.start + packet.steps} beside {first.start} to {first.steps}"
         if fault:
             raise NetworkError(f"{name} was planned for {shape}, but got {fault}: a fault of the layer before it")
+
+
+def fits(shape: Shape, packet: Packet, dtype: np.dtype[np.floating]) -> bool:
+    """Whether nothing is wrong with a packet, at the first look: what does not fit so, `_fault` looks at again."""
+    values: NDArray[np.generic]
+    if type(packet) is SpikeMap:
+        values, wanted, kind, width = packet.words, WORDS, "spikes", -(-shape.channels // WORD)
+    elif type(packet) is RealMap:
+        values, wanted, kind, width = packet.values, dtype, "real", padded(shape.channels)
+    else:
+        return False
+    return (
+        shape.kind == kind
+        and packet.channels == shape.channels
+        and packet.height == shape.height
+        and packet.width == shape.width
+        and values.shape == (packet.steps, shape.height * shape.width, width)
+        and values.dtype == wanted
+        and values.size > 0
+        and values.flags.c_contiguous
+        and values.flags.aligned
+    )
 
 
 def _fault(shape: Shape, packet: Packet, dtype: np.dtype[np.floating]) -> str:

@@ -75,8 +75,11 @@ class Membrane:
 
         self._weights = weights
         real = context.dtype.type
+        width = -(-shape.channels // 64)
+        self._words = shape.positions, width
+        # neurons write half words: where theirs fill whole ones, nothing is left to clear
+        self._new = np.empty if padded(shape.channels) == 64 * width else np.zeros
         self._constants = (
-            self._kept,
             context.streaming,
             real(self._leak),
             self._divide,
@@ -102,7 +105,8 @@ class Membrane:
 
     def reset(self) -> None:
         """Return all potentials to rest."""
-        self._kept[:] = 0.0
+        if self._kept.size:
+            self._kept[:] = 0.0
 
     def potentials(self) -> NDArray[np.floating]:
         """Return what neurons keep [P, C], where timesteps come one by one: a copy, for those who look on."""
@@ -111,11 +115,11 @@ class Membrane:
     def neurons(self, start: int, steps: int) -> tuple[SpikeMap, Neurons]:
         """Return a spike map for `steps` timesteps from `start` on, and the neurons that will fill it."""
         shape = self.shape
-        width = -(-shape.channels // 64)
-        # neurons write half words: where theirs fill whole ones, nothing is left to clear
-        make = np.empty if padded(shape.channels) == 64 * width else np.zeros
-        words = make((steps, shape.positions, width), np.uint64)
-        neurons = Neurons(words.reshape(-1).view(np.uint32), *self._constants)
+        words = self._new((steps, *self._words), np.uint64)
+        potential = self._kept
+        if not self.context.streaming:  # a group's for each thread
+            potential = self.context.workers.room("potentials", ROOM, self.context.dtype)
+        neurons = Neurons(words.reshape(-1).view(np.uint32), potential, *self._constants)
         return SpikeMap(start, words, shape.channels, shape.height, shape.width), neurons
 
 
@@ -128,14 +132,6 @@ def silent(context: Context) -> Neurons:
 def _sigmoid(w: float) -> float:
     """Return the logistic function of w, without overflow."""
     return 1.0 / (1.0 + math.exp(-w)) if w >= 0 else math.exp(w) / (1.0 + math.exp(w))
-
-
-def working(neurons: Neurons, context: Context) -> Neurons:
-    """Return the neurons with potentials to work in: the kept ones, or a group's for each thread."""
-    if neurons.kept:
-        return neurons
-    room = context.workers.room("potentials", ROOM, context.dtype)
-    return Neurons(neurons.words, room, *neurons[2:])
 
 
 class NeuronLayer:
@@ -169,7 +165,7 @@ class NeuronLayer:
             fire_map,
             positions,
             (
-                working(neurons, context), flat, currents.static, self._no_shift,
+                neurons, flat, currents.static, self._no_shift,
                 channels, context.block, currents.steps, positions,
             ),
             5 * currents.steps * positions * channels,

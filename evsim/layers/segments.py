@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.kernels.counting import spikes_per_position, sum_integers
+from evsim.kernels.frames import mark_events
 from evsim.kernels.integers import cut_planes
 from evsim.kernels.lists import TILE_WORDS, add_up, count_graded, count_segments, fill_graded, fill_segments
-from evsim.kernels.narrow import mark_events
 from evsim.kernels.quads import ROOM, cut_quads, quads_of
 from evsim.kernels.threads import aligned
 from evsim.layers.context import Context
@@ -95,9 +95,9 @@ def events(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
     """Return as bits which of the packet's values are not 0: words [ceil(N / 64)]; kept with it."""
     if EVENTS not in packet.lists:
         values = packet.values.reshape(-1)
-        words = np.empty(-(-values.size // WORD), np.uint64)
-        context.workers.share(mark_events, len(words), (values, words), 8 * len(words))
-        packet.lists[EVENTS] = words
+        marks = np.empty(-(-values.size // WORD), np.uint64)
+        context.workers.share(mark_events, len(marks), (values, marks), 8 * len(marks))
+        packet.lists[EVENTS] = marks
     words: NDArray[np.uint64] = packet.lists[EVENTS]
     return words
 

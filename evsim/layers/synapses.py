@@ -11,23 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.errors import NetworkError
+from evsim.kernels.frames import Events, synapses_of_events
 from evsim.kernels.lists import TILE_WORDS
-from evsim.kernels.narrow import (
-    MOST_CHANNELS,
-    WINDOW,
-    Events,
-    Words,
-    synapses_of_events,
-    synapses_of_windows,
-)
 from evsim.kernels.quads import Quads, synapses_of_quads
 from evsim.kernels.synapses import Lists, Sink, Size, synapses, synapses_of_reals, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
+from evsim.kernels.words import MOST_CHANNELS, WINDOW, Words, synapses_of_windows, synapses_of_words
 from evsim.layers.context import Context, remedy
-from evsim.layers.neurons import Membrane, silent, working
+from evsim.layers.neurons import Membrane, silent
 from evsim.layers.reals import as_real, total
-from evsim.layers.segments import Layout, events, quads, segments
+from evsim.layers.segments import Layout, by_group, events, quads, segments
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.spikes import WORD, IntegerMap, Packet, RealMap, SpikeMap
 
@@ -167,25 +161,27 @@ class Synapses:
         if isinstance(packet, RealMap):
             self._run_on_reals(packet, sink)
             return
-        node, context = self.node, self.context
+        node, context, layout = self.node, self.context, self.layout
         taps = math.prod(node.window[0])
-        if self.layout in ("quads", "flat quads"):
-            flat, stride = self.layout == "flat quads", node.window[1][1]
+        if layout == "quads" or layout == "flat quads":  # noqa: PLR1714 - the type checker narrows by this alone
+            flat, stride = layout == "flat quads", node.window[1][1]
             shared = quads(packet, context, flat=flat, groups=node.groups, stride=stride)
             size = self._size(packet.steps, 1, planes=shared.planes)
             arrays: Quads | Lists = Quads(shared.parts, self.weights)
             rows = len(shared.parts) * taps // node.groups  # as many as words, about
             self._share(synapses_of_quads, size, (arrays,), sink, rows)
             return
-        if self.layout == "windows":
+        if layout == "windows" or layout == "words":  # noqa: PLR1714 - as above
             assert isinstance(packet, SpikeMap)
-            words = packet.words.reshape(-1)
-            size = self._size(packet.steps, 1)
-            self._share(synapses_of_windows, size, (Words(words, self.weights),), sink, len(words) * taps)
+            if node.groups > 1:
+                context.workers.finish()
+            words = by_group(packet.words, node.groups).reshape(-1)
+            kernel = synapses_of_windows if layout == "windows" else synapses_of_words
+            self._share(kernel, self._size(packet.steps, 1), (Words(words, self.weights),), sink, len(words) * taps)
             return
-        if self.layout == "joined" and isinstance(packet, IntegerMap) and self._run_on_events(packet, sink):
+        if layout == "joined" and isinstance(packet, IntegerMap) and self._run_on_events(packet, sink):
             return
-        lists = segments(packet, context, self.layout, node.groups)
+        lists = segments(packet, context, layout, node.groups)
         size = self._size(packet.steps, 1, lists.tile, lists.planes)
         arrays = Lists(lists.index, lists.starts, lists.values, self.weights)
         rows = len(lists.index) * (1 if size.joined else taps) // node.groups
@@ -214,7 +210,6 @@ class Synapses:
         """Share a call's units among the threads, each with memory of its own; about `rows` weight rows are added."""
         context = self.context
         scratch = context.workers.room("sums", size.steps * size.band * size.block, context.dtype)
-        sink = Sink(sink.shift, sink.residual, sink.real, working(sink.neurons, context))
         context.workers.post(kernel, units(size), (size, *reads, scratch, sink), rows * size.out_channels)
 
     def _size(self, steps: int, repeats: int, tile: int = TILE_WORDS * 64, planes: int = 1) -> Size:
@@ -283,7 +278,7 @@ def is_flat(node: Conv2d | Linear) -> bool:
 
 def _layout(
     node: Conv2d | Linear, source: Shape, target: Shape, context: Context
-) -> Layout | Literal["quads", "flat quads", "windows"]:
+) -> Layout | Literal["quads", "flat quads", "windows", "words"]:
     """How the layer wants its input listed. It follows from the layer alone, never from data: results depend on it."""
     kernel, stride, padding = node.window
     if (
@@ -297,8 +292,10 @@ def _layout(
     shares = (
         source.kind != "real" and not few and context.dtype == np.float32 and stride[1] <= 2 and target.positions > 1
     )
-    if not shares or node.in_channels // node.groups > SHARED_CHANNELS:
+    if node.in_channels // node.groups > SHARED_CHANNELS:
         return "tiles"
+    if not shares:
+        return "words" if source.kind == "spikes" else "tiles"
     return "flat quads" if is_flat(node) else "quads"
 
 

@@ -34,10 +34,12 @@ REST = "between and counting"
 
 
 class Clocked:
-    """A running layer that takes the time of its steps, and nothing else as `Timeline` does."""
+    """A running layer that takes the time of its steps, calls and all, and nothing else as `Timeline` does."""
 
-    def __init__(self, layer) -> None:
-        self._layer, self.spent = layer, 0.0
+    defers = False
+
+    def __init__(self, layer, workers) -> None:
+        self._layer, self._workers, self.spent = layer, workers, 0.0
 
     def __getattr__(self, name):
         return getattr(self._layer, name)
@@ -51,6 +53,7 @@ class Clocked:
         """Step and take the time."""
         begin = time.perf_counter()
         output = self._layer.step(*packets)
+        self._workers.finish()
         self.spent += time.perf_counter() - begin
         return output
 
@@ -157,7 +160,7 @@ def main() -> None:
     simulators = {threads: Simulator(network, threads=threads) for threads in (1, 2)}
     for simulator in simulators.values():
         for stage in simulator.stages:
-            object.__setattr__(stage, "layer", Clocked(stage.layer))
+            object.__setattr__(stage, "layer", Clocked(stage.layer, stage.workers))
     times = measured(simulators, sample, options.rounds)
     parts = {cores: parts_of(simulators[1], cores) for cores in CORES}
     table: dict[str, list[float]] = {}

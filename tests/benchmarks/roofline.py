@@ -1,7 +1,7 @@
 """How many float32 accumulates one core can do: register adds whose operand comes from the L1 cache, nothing else.
 
-The rows added are named by the set bits of a word. A list of numbers would not do: loading one for each row costs a core
-with two loads of 512 bits a cycle a third of its rate.
+The rows added are named by the set bits of a word. A list of numbers would not do: loading one for each row costs a
+core with two loads of 512 bits a cycle a third of its rate.
 
 Run as ``python tests/benchmarks/roofline.py``.
 """

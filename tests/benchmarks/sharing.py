@@ -23,7 +23,7 @@ ROUNDS = 25
 
 
 def layer_times(rate: float, common: float) -> tuple[float, dict[str, float]]:
-    """Time a layer with lists of quads and of single positions, in turn; return rows per spike, and milliseconds."""
+    """Time a layer by quads and by single positions, in turn; return rows per spike, and milliseconds."""
     rng = np.random.default_rng(0)
     shape = (STEPS, SIDE * SIDE, INPUTS)
     always = rng.random(INPUTS) < rate * common
@@ -38,25 +38,19 @@ def layer_times(rate: float, common: float) -> tuple[float, dict[str, float]]:
     layer = Synapses(
         node, source, target, weights, Context(np.dtype(np.float32), Workers(1), False), LIF("lif", ("x",))
     )
-    times: dict[str, list[float]] = {"flat quads": [], "tiles": []}
-    rows = {}
+    times: dict[str, list[float]] = {"flat quads": [], "words": []}
     for _ in range(ROUNDS):
-        for layout, spent in times.items():
+        for layout, spent in reversed(times.items()):
             packet = SpikeMap.from_dense(spikes, SIDE, SIDE)
             layer.layout = layout
             layer.reset()
             begin = time.thread_time()
             layer.step(packet)
             spent.append(time.thread_time() - begin)
-            (lists,) = packet.lists.values()
-            rows[layout] = len(lists.index) if layout == "tiles" else _rows(lists.parts)
+    (shared,) = packet.lists.values()
+    rows = int(np.bitwise_count(shared.parts.reshape(-1, ROOM)[:, :ANY]).sum())
     best = {layout: 1e3 * min(spent) for layout, spent in times.items()}
-    return rows["flat quads"] / rows["tiles"], best
-
-
-def _rows(parts) -> int:
-    """Return the rows that the words of quads name."""
-    return int(np.bitwise_count(parts.reshape(-1, ROOM)[:, :ANY]).sum())
+    return rows / int(spikes.sum()), best
 
 
 def main() -> None:
@@ -65,7 +59,7 @@ def main() -> None:
     for rate in (0.02, 0.05, 0.13, 0.2, 0.33, 0.5):
         for common in (0.0, 0.3, 0.6):
             share, best = layer_times(rate, common)
-            shared, apart = best["flat quads"], best["tiles"]
+            shared, apart = best["flat quads"], best["words"]
             print(f"| {rate} | {common} | {share:.2f} | {shared:.2f} | {apart:.2f} | {apart / shared:.2f} |")
 
 
