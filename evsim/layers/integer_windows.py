@@ -22,11 +22,11 @@ from evsim.kernels.synapses import Size, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
 from evsim.layers.context import Context
-from evsim.layers.integer_neurons import WORD, widened, working
+from evsim.layers.integer_neurons import widened, working
 from evsim.layers.segments import counted
 from evsim.layers.synapses import GRAINS, JOINED_CHANNELS, is_flat
 from evsim.primitives import Conv2d, Linear, Shape
-from evsim.spikes import IntegerMap, RealMap, SpikeMap
+from evsim.spikes import WORD, IntegerMap, RealMap, SpikeMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,13 +40,13 @@ DENSE = 1 / 6
 OUTPUTS = 64
 
 
-def bordered(packet: RealMap, node: Conv2d, source: Shape) -> tuple[NDArray[np.int16], int]:
+def bordered(packet: RealMap, node: Conv2d | Linear, source: Shape) -> tuple[NDArray[np.int16], int]:
     """Return an image with a layer's padding around it, as one row of numbers; and how many make a line."""
-    steps, channels = len(packet.values), source.channels
-    line = (source.width + 2 * node.padding[1]) * channels
-    whole = steps * (source.height + 2 * node.padding[0]) * line
+    padding = node.window[2]
+    line = (source.width + 2 * padding[1]) * source.channels
+    whole = len(packet.values) * (source.height + 2 * padding[0]) * line
     numbers = np.zeros(whole + 1, np.int16)  # of an odd number of inputs, the last pair takes in one more
-    _put_inside(numbers[:whole], packet.values, node.padding, source)
+    _put_inside(numbers[:whole], packet.values, padding, source)
     return numbers, line
 
 
@@ -71,7 +71,7 @@ class ByteWindows:
         Its weights [kH, kW, C_in, C_out], int8.
     """
 
-    def __init__(self, node: Conv2d, source: Shape, weight: NDArray[np.int8]) -> None:
+    def __init__(self, node: Conv2d | Linear, source: Shape, weight: NDArray[np.int8]) -> None:
         self.node, self.source = node, source
         self.weights = window_quads(weight)
 
@@ -97,7 +97,7 @@ class ByteWindows:
         whole = size.steps * (size.in_height + 2 * size.pad_height) * line
         numbers = np.zeros(whole + SHORT_RUN, np.uint8)
         if isinstance(packet, IntegerMap):
-            _put_inside(numbers[:whole], packet.values, self.node.padding, self.source)
+            _put_inside(numbers[:whole], packet.values, self.node.window[2], self.source)
         else:
             borders = size.pad_height, size.pad_width
             arguments = packet.words.reshape(-1), packet.channels, packet.width, packet.height, numbers, borders
@@ -110,9 +110,9 @@ def byte_windows(
     node: Conv2d | Linear, source: Shape, target: Shape, weight: NDArray[np.signedinteger]
 ) -> ByteWindows | None:
     """Return how a layer runs on all of its inputs; None if it never does."""
-    if not TAKES_BYTES or not isinstance(node, Conv2d) or weight.dtype != np.int8 or node.groups > 1:
+    if not TAKES_BYTES or weight.dtype != np.int8 or node.groups > 1 or target.width < SIDE:
         return None
-    if node.dilation != (1, 1) or node.padding_after or is_flat(node) or target.width < SIDE:
+    if is_flat(node) or node.dilation != (1, 1) or node.padding_after:
         return None
     few = source.kind == "integers" and weight[..., 0].size <= FEW
     some = (
