@@ -61,6 +61,7 @@ def check_entry(
 def fits(shape: Shape, packet: Packet, dtype: np.dtype[np.floating]) -> bool:
     """Whether nothing is wrong with a packet, at the first look: what does not fit so, `_fault` looks at again."""
     values: NDArray[np.generic]
+    wanted: np.dtype[Any]
     if type(packet) is SpikeMap:
         values, wanted, kind, width = packet.words, WORDS, "spikes", -(-shape.channels // WORD)
     elif type(packet) is RealMap:
