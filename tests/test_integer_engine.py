@@ -17,11 +17,13 @@ from test_quantizing import quantized
 from evsim.engine import Simulator
 from evsim.errors import NetworkError, RecordingError
 from evsim.kernels import threads
+from evsim.kernels.byte_windows import TAKES_BYTES
 from evsim.kernels.threads import Workers
 from evsim.layers import octets
 from evsim.layers.context import Context
 from evsim.layers.integer_synapses import IntegerSynapses
 from evsim.layers.packing import inputs_within, largest_sum
+from evsim.layers.synapses import is_flat
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.quantized import IntegerLayer, Quantization
 from evsim.spikes import IntegerMap, RealMap, SpikeMap
@@ -262,6 +264,8 @@ def test_windows_of_few_inputs(data, seed, streaming, count, tau, spikes):
     form = layer_of(node, layer, source, Workers(count), streaming=streaming, neurons=neurons)
     if form is None:
         return
+    multiplies = TAKES_BYTES and form.target.width >= 8 and not is_flat(node)
+    assert (form._windows is not None) == multiplies
     most = 1 if spikes else data.draw(st.sampled_from([1, 3, 255, 256]))  # beyond a byte they are listed
     values = _inputs_of(rng, source, steps, most, data.draw(st.sampled_from([0.0, 0.02, 0.2, 0.5])))
     wanted = currents(node, layer, values.reshape(steps, *size, channels))
