@@ -56,10 +56,12 @@ def sums_of_lists(first, last, seat, size, lists, scratch, sink):  # noqa: ARG00
 def sums_of_octets(first, last, seat, size, lists, weights, cuts, wide, scratch, sink):  # noqa: ARG001
     """Do the additions of `integer_synapses_of_octets` alone, of windows in one part."""
     scratch = scratch_of(size, scratch, seat)
+    before = -2 * size.block
     while first < last:
         unit = unit_of(size, first, last, seat)
         first = after(size, first, unit)
-        gather_octets(size, lists, weights, scratch, unit, cuts[0], cuts[1])
+        gather_octets(size, lists, weights, scratch, unit, before, cuts[0], cuts[1])
+        before = unit.channel
 
 
 @kernel
@@ -91,7 +93,8 @@ KINDS = {
     "attention_operations": "counting", "spikes_per_position": "counting", "weigh_spikes": "counting",
     "weigh_values": "counting", "weigh_integers": "counting", "sum_integers": "counting", "spikes_per_head": "counting",
     "pool_words": "pools", "pool_numbers": "pools",
-    "integer_synapses_of_image": "first convolution, head",
+    "integer_synapses_of_image": "first convolution, head", "spread_bits": "lists",
+    "integer_synapses_of_bytes": "products of bytes, neurons behind",
 }  # fmt: skip
 BEHIND = "neurons, stream behind sums"
 
