@@ -18,10 +18,7 @@ from evsim.kernels.synapses import Sink, Size, after, drain, scratch_of, unit_of
 from evsim.kernels.vector import lowest_bit
 from evsim.kernels.windows import nonzero_at
 from evsim.kernels.word_rows import add_scaled
-from evsim.kernels.words import WINDOW
-
-TURNED = 5
-"""Taps that the weights of a window row are packed for where lists of taps are joined: 0 1 2 0 1."""
+from evsim.kernels.words import TURNED, WINDOW
 
 ONE, ZERO = np.uint64(1), np.uint64(0)
 
@@ -56,18 +53,19 @@ def synapses_of_events(
     while first < last:
         unit = unit_of(size, first, last, seat)
         first = after(size, first, unit)
-        scratch[: size.steps * (unit.end - unit.begin) * unit.lanes] = 0.0
-        _scatter(size, reads, scratch, unit)
+        scatter(size, reads, scratch, unit)
         drain(size, sink, scratch, unit)
 
 
 @inner
-def _scatter(size: Size, reads: Events, scratch: NDArray[np.floating], unit: Unit) -> None:
+def scatter(size: Size, reads: Events, scratch: NDArray[Any], unit: Unit) -> None:
+    """Add a unit's events to its sums [steps, end - begin, lanes], which begin at 0."""
     values, words, weights = reads
     channel, lanes, begin, end, _ = unit
     width = size.in_width
     line = width * size.in_channels
     span = (end - begin) * lanes
+    scratch[: size.steps * span] = 0
     for t in range(size.steps):
         for y in range(begin // width, (end - 1) // width + 1):
             at = t * span + (y * width - begin) * lanes

@@ -130,32 +130,3 @@ def integer_step(
     v[fired] = (v - resets[channel : channel + 64])[fired] if soft else 0
     potential[own : own + 64] = v.astype(np.int32)
     return np.uint64(int.from_bytes(np.packbits(fired, bitorder="little").tobytes(), "little"))
-
-
-def fire_windows(
-    inputs: NDArray[np.uint8], start: int, line: int, step: int, rows: int, quads: int, weights: Ints, base: int,
-    factor: Ints, offset: Ints, channel: int, potential: Ints, own: int, apart: int, rest: bool, kind: int, rate: int,
-    threshold: int, words: NDArray[np.uint16], word: int, further: int, skip: int,
-) -> None:  # fmt: skip
-    """Advance 32 neurons of one threshold at each of eight positions by the sums of their windows."""
-    thresholds = np.full(64, threshold, np.int32)
-    for i in range(skip, 8):
-        total = np.zeros(32, np.int64)
-        for r in range(rows):
-            for k in range(4 * quads):
-                here = base + (r * quads + k // 4) * 128 + k % 4
-                total += int(inputs[start + i * step + r * line + k]) * weights[here : here + 128 : 4].astype(np.int64)
-        current, v = np.zeros(64, np.int32), np.zeros(64, np.int32)
-        current[:32] = (total * factor[channel : channel + 32] + offset[channel : channel + 32]).astype(np.int32)
-        place = own + i * apart
-        v[:32] = potential[place : place + 32]
-        bits = integer_step(current, 0, v, 0, rest, kind, rate, thresholds, thresholds, 0, False)
-        potential[place : place + 32] = v[:32]
-        for k in range(2):
-            words[word + i * further + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
-
-
-def put_bytes(out: NDArray[np.uint8], at: int, word: np.uint64, offset: int) -> None:
-    """Write 16 bits of a word as bytes."""
-    for k in range(16):
-        out[at + k] = int(word) >> offset + k & 1

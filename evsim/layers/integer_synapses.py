@@ -30,10 +30,10 @@ from evsim.kernels.window_sums import reach_of
 from evsim.layers import packing
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
-from evsim.layers.integer_windows import bordered, byte_windows
+from evsim.layers.integer_windows import bordered, without_lists
 from evsim.layers.octets import WORDS, octets
 from evsim.layers.reals import as_real, total
-from evsim.layers.segments import Layout, counted, segments
+from evsim.layers.segments import Layout, counted, is_sparse, segments
 from evsim.layers.synapses import GRAINS, is_flat
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.quantized import IntegerLayer
@@ -51,8 +51,8 @@ ALL = (0, 0)
 INTEGER_SUMS_BYTES = 230_000
 """Partial sums of one band, which wait in the L2 cache; less of them, and tiles of weights are of too little use."""
 
-SPARSE, HIDDEN = 0.05, 1024
-"""Rate below which neighbours have next to nothing in common; inputs from which on, as in MLPs, that is looked at."""
+HIDDEN = 1024
+"""Inputs from which on, as in MLPs, it is looked at whether neighbours have next to nothing in common."""
 
 
 class IntegerSynapses:
@@ -93,6 +93,7 @@ class IntegerSynapses:
     ) -> None:
         self.node, self.source, self.target, self.context, self.fraction = node, source, target, context, fraction
         weight = layer.weight
+        self._small = weight.dtype == np.int8
         self._largest, self._most = packing.largest_sum(weight), max(int(weight.max()), -int(weight.min()))
         self.layout = packing.layout_of(node, source, target)
         self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
@@ -101,7 +102,6 @@ class IntegerSynapses:
         self.lane = np.dtype(packing.lane_of(source, weight.dtype, self._largest, of_image))
         same = node.dilation == (1, 1) and not node.padding_after
         self._of_image = self._of_image and same and self.lane.itemsize == 4 and target.width >= TOGETHER
-        self._windows = byte_windows(node, source, target, weight)
         self._packed: dict[np.dtype[Any], tuple[int, NDArray[np.signedinteger]]] = {}
         self._inputs: int | None = None
         self._cuts: tuple[int, ...] | None = None
@@ -158,15 +158,8 @@ class IntegerSynapses:
         The sums of each part fit into 16 bits whatever fires; () if there are no such parts.
         """
         if self._cuts is None:
-            self._cuts = ()
-            if self.layout == "octets" and isinstance(self.node, Conv2d):
-                weight = self._weight()
-                pieces = weight.swapaxes(0, 1) if self._joins else weight
-                for parts in range(2, len(pieces) + 1):
-                    cuts = tuple(len(pieces) * i // parts for i in range(parts + 1))
-                    if all(packing.largest_sum(pieces[a:b]) <= packing.MOST_SHORT for a, b in pairwise(cuts)):
-                        self._cuts = cuts
-                        break
+            cut = self.layout == "octets" and isinstance(self.node, Conv2d)
+            self._cuts = packing.cuts_within(self._weight(), packing.MOST_SHORT, self._joins) if cut else ()
         return self._cuts
 
     def _reached(
@@ -242,9 +235,6 @@ class IntegerSynapses:
             self._run_on_reals(packet, sink)
             return
         self._check(packet)
-        if self._windows and self._windows.takes(packet, neurons, self.context):
-            self._windows.run(packet, self._size(packet.steps, 1, self.lane), sink, self.context)
-            return
         node = self.node
         counts = counted(packet, self.context, node.groups)
         reach = counts if is_flat(node) else self._reached(packet.steps, counts, (ALL, ALL))
@@ -255,6 +245,8 @@ class IntegerSynapses:
         if lane not in self._packed:
             self._pack(lane, self._weight())
         sink = sink._replace(reach=reach.reshape(-1))
+        if self.layout == "joined" and self._run_without_lists(packet, sink, lane):
+            return
         if self.layout != "octets" or self._is_sparse(packet):
             self._run_on_lists(packet, sink, lane)
         else:
@@ -262,17 +254,9 @@ class IntegerSynapses:
 
     def _is_sparse(self, packet: SpikeMap | IntegerMap) -> bool:
         """Whether positions have next to nothing in common, in a layer where they do not mix."""
-        if not isinstance(packet, SpikeMap) or not is_flat(self.node) or self.node.groups > 1:
-            return False
-        if self.node.in_channels < HIDDEN:
-            return False
-        key = ("sparse", "")
-        if key not in packet.lists:
-            counts = counted(packet, self.context)
-            self.context.workers.finish()
-            places = packet.steps * packet.height * packet.width * packet.channels
-            packet.lists[key] = int(counts.sum()) < SPARSE * places
-        return bool(packet.lists[key])
+        node = self.node
+        hidden = is_flat(node) and node.groups == 1 and node.in_channels >= HIDDEN
+        return hidden and isinstance(packet, SpikeMap) and is_sparse(packet, self.context)
 
     def _run_on_octets(
         self,
@@ -304,6 +288,22 @@ class IntegerSynapses:
     def _tile_words(self, lane: np.dtype[Any]) -> int:
         """Return the words of a tile whose weights, for a block of outputs, half fill the L1 cache."""
         return max(1, min(WORDS, TILE_BYTES // (64 * self._packed[lane][0] * lane.itemsize // 2)))
+
+    def _run_without_lists(self, packet: SpikeMap | IntegerMap, sink: IntegerSink, lane: np.dtype[Any]) -> bool:
+        """Run on the bits of spikes, or on integers one by one; return False where lists are to be made."""
+        direct = without_lists(packet, self.context)
+        if direct is None:
+            return False
+        kernel, reads, active = direct
+        self.context.workers.finish()
+        if isinstance(packet, IntegerMap) and self._small and int(sink.reach.max()) * self._most <= packing.MOST_SHORT:
+            lane = np.dtype(np.int16)
+            if lane not in self._packed:
+                self._pack(lane, self._weight())
+        size = self._size(packet.steps, 1, lane)
+        rows = active * size.kernel_height * size.kernel_width
+        self._share(kernel, size, (reads(self._packed[lane][1]),), lane, sink, rows)
+        return True
 
     def _run_on_lists(self, packet: SpikeMap | IntegerMap, sink: IntegerSink, lane: np.dtype[Any]) -> None:
         node = self.node

@@ -22,6 +22,9 @@ SPARSE = 0.06
 
 SPARSEST = 4
 
+NOTHING_SHARED = 0.05
+"""Rate below which neighbours have next to nothing in common."""
+
 EVENTS = "events", ""
 """Under which the bits of `events` are kept."""
 
@@ -123,6 +126,17 @@ def counted(packet: SpikeMap | IntegerMap, context: Context, groups: int = 1) ->
         packet.lists[key] = Segments(np.empty(0, np.uint16), starts, 0)
     lists: Segments = packet.lists[key]
     return lists.starts.reshape(groups, packet.steps, -1)
+
+
+def is_sparse(packet: SpikeMap, context: Context) -> bool:
+    """Whether the packet's positions have next to nothing in common; kept with it."""
+    key = ("sparse", "")
+    if key not in packet.lists:
+        counts = counted(packet, context)
+        context.workers.finish()
+        places = packet.steps * packet.height * packet.width * packet.channels
+        packet.lists[key] = int(counts.sum()) < NOTHING_SHARED * places
+    return bool(packet.lists[key])
 
 
 def _quads(
