@@ -151,6 +151,46 @@ def fire_pairs(
 
 
 @instructions()
+def fire_sums(
+    builder, sums, at, count, apart, factor, offset, channel, potential, own, along, rest, kind, rate, threshold, words,
+    word, further,
+):  # fmt: skip
+    """One timestep of 32 neurons of kind `HALVES` or `ALIKE` at each of `count` positions, on sums that are 0 then.
+
+    `sums` int16 or int32, of which each output has its own: those of a position lie `apart` behind those of the one
+    before it, its potentials `along`, and its spikes (`words` uint16) `further`. Currents are those of `put_currents`.
+    """
+    pieces = range(2)
+    scale, shift = ([array.load(channel, PIECE, LONG(j)) for j in pieces] for array in (factor, offset))
+    threshold = splat(builder, builder.trunc(threshold, ir.IntType(32)), PIECE)
+
+    def step(charge, at_rest):
+        with cgutils.for_range(builder, count) as loop:
+            here = builder.add(at, builder.mul(loop.index, apart))
+            where = builder.add(own, builder.mul(loop.index, along))
+            to = builder.add(word, builder.mul(loop.index, further))
+            totals = [sums.load(here, PIECE, LONG(j)) for j in pieces]
+            if sums.item < potential.item:
+                totals = [builder.sext(total, potential.vector(PIECE)) for total in totals]
+            for j, total in enumerate(totals):
+                x = plus(builder, times(builder, total, scale[j]), shift[j])
+                v = charge(None if at_rest else potential.load(where, PIECE, LONG(j)), x)
+                fires = builder.icmp_signed(">=", v, threshold)
+                potential.store(where, builder.select(fires, _many(0), v), LONG(j))
+                builder.store(builder.bitcast(fires, ir.IntType(PIECE)), words.place(builder.add(to, LONG(j))))
+                sums.store(here, sums.zeros(PIECE), LONG(j))
+
+    def both(charge):
+        with builder.if_else(rest) as (first, later):
+            with first:
+                step(charge, True)
+            with later:
+                step(charge, False)
+
+    charges_alike(builder, kind, rate, both)
+
+
+@instructions()
 def widen_pairs(builder, wide, to, sums, at, bias, fresh, lanes):
     """``wide[to:] += A``, or ``= A`` where `fresh`: sums of pairs as `put_currents` takes them, to int32."""
 
@@ -307,6 +347,7 @@ if config.DISABLE_JIT:
     from evsim.kernels.plain_fixed import (  # noqa: F401 - they take the place of the intrinsics above
         fire_pairs,
         fire_static,
+        fire_sums,
         integer_step,
         multiply_window,
         put_currents,

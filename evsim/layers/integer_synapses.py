@@ -30,7 +30,7 @@ from evsim.kernels.window_sums import reach_of
 from evsim.layers import packing
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
-from evsim.layers.integer_windows import bordered, without_lists
+from evsim.layers.integer_windows import FewInputs, bordered, without_lists
 from evsim.layers.octets import WORDS, octets
 from evsim.layers.reals import as_real, total
 from evsim.layers.segments import Layout, counted, is_sparse, segments
@@ -93,9 +93,9 @@ class IntegerSynapses:
     ) -> None:
         self.node, self.source, self.target, self.context, self.fraction = node, source, target, context, fraction
         weight = layer.weight
-        self._small = weight.dtype == np.int8
         self._largest, self._most = packing.largest_sum(weight), max(int(weight.max()), -int(weight.min()))
         self.layout = packing.layout_of(node, source, target)
+        self._few = FewInputs(node, weight, self._largest) if self.layout == "joined" else None
         self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
         rows, inputs = node.window[0][0], node.in_channels // node.groups
         self._joins = self.layout == "octets" and (rows, node.dilation[0]) == (JOINED, 1) and inputs <= JOINED_INPUTS
@@ -235,6 +235,9 @@ class IntegerSynapses:
             self._run_on_reals(packet, sink)
             return
         self._check(packet)
+        size, pairs = self._size(packet.steps, 1, self.lane), self._packed[self.lane][1]
+        if self._few and self._few.fire(packet, size, pairs, sink, self.context):
+            return
         node = self.node
         counts = counted(packet, self.context, node.groups)
         reach = counts if is_flat(node) else self._reached(packet.steps, counts, (ALL, ALL))
@@ -295,11 +298,6 @@ class IntegerSynapses:
         if direct is None:
             return False
         kernel, reads, active = direct
-        self.context.workers.finish()
-        if isinstance(packet, IntegerMap) and self._small and int(sink.reach.max()) * self._most <= packing.MOST_SHORT:
-            lane = np.dtype(np.int16)
-            if lane not in self._packed:
-                self._pack(lane, self._weight())
         size = self._size(packet.steps, 1, lane)
         rows = active * size.kernel_height * size.kernel_width
         self._share(kernel, size, (reads(self._packed[lane][1]),), lane, sink, rows)
