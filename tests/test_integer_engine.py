@@ -247,7 +247,7 @@ def _packet_of(values, source, start):
 @many
 @given(st.data(), seeds, st.booleans(), st.sampled_from([1, 3]), st.sampled_from([1.0, 1.5, 2.0]), st.booleans())
 def test_windows_of_few_inputs(data, seed, streaming, count, tau, spikes):
-    """Counts of events, and spikes of few channels, drive neurons as plain NumPy does, however many are not 0."""
+    """Counts of events, and spikes of few channels, add up and drive neurons as in plain NumPy, however dense."""
     rng = np.random.default_rng(seed)
     channels = data.draw(st.sampled_from([1, 16, 32, 33, 48])) if spikes else data.draw(st.integers(1, 5))
     outputs, steps = data.draw(st.integers(1, 200)), data.draw(st.integers(1, 4))
@@ -259,6 +259,7 @@ def test_windows_of_few_inputs(data, seed, streaming, count, tau, spikes):
     dtype = data.draw(st.sampled_from([np.int8, np.int8, np.int16]))
     most_weight = 127 if dtype == np.int8 else 3000  # currents stay in 32 bits
     weight = rng.integers(-most_weight, most_weight + 1, (*kernel, channels, outputs)).astype(dtype)
+    weight = np.abs(weight) if data.draw(st.booleans()) else weight  # sums as great as they get
     layer = IntegerLayer(weight, rng.integers(1, 9, outputs).astype(np.int32), _offsets(rng, outputs))
     size = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 40))
     source = Shape("spikes" if spikes else "integers", channels, *size)
@@ -269,6 +270,8 @@ def test_windows_of_few_inputs(data, seed, streaming, count, tau, spikes):
     most = 1 if spikes else data.draw(st.sampled_from([1, 3, 255, 256]))
     values = _inputs_of(rng, source, steps, most, data.draw(st.sampled_from([0.0, 0.02, 0.2, 0.5])))
     wanted = currents(node, layer, values.reshape(steps, *size, channels))
+    alone = layer_of(node, layer, source, Workers(count))
+    assert np.array_equal(numbers(alone.step(_packet_of(values, source, 0))), wanted)
     apart = steps if streaming else 1
     outs = [form.step(_packet_of(part, source, t)) for t, part in enumerate(np.split(values, apart))]
     fired = np.concatenate([numbers(out) for out in outs])
