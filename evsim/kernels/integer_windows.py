@@ -12,6 +12,7 @@ each has one end to be foreseen in place of three.
 from __future__ import annotations
 
 import numpy as np
+from numba import config
 from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
@@ -21,7 +22,7 @@ from evsim.kernels.integer_synapses import IntegerSink, drain_pairs
 from evsim.kernels.neuron import GROUP
 from evsim.kernels.octet_lists import put_half_bits
 from evsim.kernels.synapses import Size, after, scratch_of, unit_of
-from evsim.kernels.vector import add_rows, popcount
+from evsim.kernels.vector import COMPRESSES, add_rows, popcount
 from evsim.kernels.words import TURNED, WINDOW, Words, gather_windows
 
 CHANNELS = 32
@@ -30,6 +31,9 @@ CHANNELS = 32
 WORD = 64
 
 HALF = np.uint64(WORD // 2)
+
+LISTS_WINDOWS = COMPRESSES or bool(config.DISABLE_JIT)
+"""Whether the CPU lists bits faster than it goes through them."""
 
 
 @kernel
@@ -81,7 +85,7 @@ def fire_windows(
     index: NDArray[np.uint16],
     sink: IntegerSink,
 ) -> None:
-    """As `integer_synapses_of_windows`, where neurons of kind `HALVES` or `ALIKE` are driven.
+    """As `integer_synapses_of_windows`, where neurons of kind `HALVES` or `ALIKE` are driven and `LISTS_WINDOWS`.
 
     scratch [threads * block]; index [threads * (inputs of a window + 64)].
     """
@@ -117,9 +121,9 @@ def fire_windows(
 
 
 @inner
-def _list_window(size: Size, words: NDArray[np.uint64], index: NDArray[np.uint16], t: int, y: int, x: int) -> int:
+def _list_window(size: Size, words: NDArray[np.uint64], index: NDArray[np.uint16], t: int, y: int, x: int) -> np.int64:
     """List the rows of weights that the window of an output adds; return how many."""
-    channels, count = size.in_channels, 0
+    channels, count = size.in_channels, np.int64(0)
     for ky in range(size.kernel_height):
         source_y = y * size.stride_height - size.pad_height + ky
         if source_y < 0 or source_y >= size.in_height:

@@ -86,26 +86,15 @@ def put_octet_bits(builder, index, at, roomy, word, offset):
 def put_half_bits(builder, index, at, word, offset):
     """Write the numbers of a word's low 32 bits that are set, plus `offset`, to ``index[at:]``, uint16.
 
-    Up to 32 entries are touched, whatever the word.
+    Up to 32 entries are touched, whatever the word. For CPUs with AVX-512 VBMI2 alone.
     """
     half = WORD // 2
-    if COMPRESSES:
-        many, mask = ir.VectorType(SHORT, half), ir.VectorType(BIT, half)
-        kind = ir.FunctionType(many, [many, many, mask])
-        compress = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.mask.compress.v32i16")
-        numbers = builder.add(ir.Constant(many, list(range(half))), splat(builder, builder.trunc(offset, SHORT), half))
-        bits = builder.bitcast(builder.trunc(word, ir.IntType(half)), mask)
-        index.store(at, builder.call(compress, [numbers, numbers, bits]))
-        return
-    place = cgutils.alloca_once_value(builder, at)
-
-    def put(n, total):
-        here = builder.load(place)
-        builder.store(builder.trunc(builder.add(n, offset), SHORT), index.place(here))
-        builder.store(builder.add(here, LONG(1)), place)
-        return total
-
-    over_bits(builder, LONG(0), builder.and_(word, LONG(2**half - 1)), put)
+    many, mask = ir.VectorType(SHORT, half), ir.VectorType(BIT, half)
+    kind = ir.FunctionType(many, [many, many, mask])
+    compress = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.mask.compress.v32i16")
+    numbers = builder.add(ir.Constant(many, list(range(half))), splat(builder, builder.trunc(offset, SHORT), half))
+    bits = builder.bitcast(builder.trunc(word, ir.IntType(half)), mask)
+    index.store(at, builder.call(compress, [numbers, numbers, bits]))
 
 
 def _put_all(builder, index, at, word, offset):

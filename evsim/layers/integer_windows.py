@@ -13,6 +13,7 @@ from evsim.kernels.fixed import ALIKE
 from evsim.kernels.frames import Events
 from evsim.kernels.integer_synapses import IntegerSink
 from evsim.kernels.integer_windows import (
+    LISTS_WINDOWS,
     fire_events,
     fire_windows,
     integer_synapses_of_events,
@@ -75,7 +76,7 @@ class FewInputs:
         if isinstance(packet, IntegerMap):
             return self._fire_on_events(packet, size, sink, context)
         lane = np.dtype(f"i{2 * pairs.itemsize}")
-        if self._largest > np.iinfo(lane).max:
+        if not LISTS_WINDOWS or self._largest > np.iinfo(lane).max:
             return False
         words, workers = packet.words.reshape(-1), context.workers
         scratch = workers.room("sums", size.block, lane)

@@ -118,6 +118,7 @@ KINDS = {
     "weigh_values": "counting", "weigh_integers": "counting", "sum_integers": "counting", "spikes_per_head": "counting",
     "pool_words": "pools", "pool_numbers": "pools",
     "integer_synapses_of_image": "first convolution, head", "mark_events": "lists",
+    "fire_events": "windows of few channels, neurons behind", "fire_windows": "windows of few channels, neurons behind",
 }  # fmt: skip
 BEHIND = "neurons, stream behind sums"
 
