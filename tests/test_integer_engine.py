@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import fixed_twin
 import naive
 import numpy as np
@@ -16,6 +18,7 @@ from evsim.engine import Simulator
 from evsim.errors import NetworkError, RecordingError
 from evsim.kernels import threads
 from evsim.kernels.threads import Workers
+from evsim.layers import octets
 from evsim.layers.context import Context
 from evsim.layers.integer_synapses import IntegerSynapses
 from evsim.layers.packing import inputs_within, largest_sum
@@ -228,6 +231,73 @@ def test_the_convolution_of_an_image(seed, rows, columns, stride, padding, count
         v += (wanted - v) >> 1
         assert np.array_equal(out[t] != 0, v >= 8 << 12), t
         v[v >= 8 << 12] = 0
+
+
+def _inputs_of(rng, source, steps, most, rate):
+    values = rng.integers(1, most + 1, (steps, source.positions, source.channels))
+    return values * (rng.random(values.shape) < rate)
+
+
+def _packet_of(values, source, start):
+    if source.kind == "spikes":
+        return SpikeMap.from_dense(values > 0, source.height, source.width, start)
+    return IntegerMap(start, values.astype(np.int32), source.height, source.width)
+
+
+@many
+@given(st.data(), seeds, st.booleans(), st.sampled_from([1, 3]), st.sampled_from([1.0, 1.5, 2.0]), st.booleans())
+def test_windows_of_few_inputs(data, seed, streaming, count, tau, spikes):
+    """Counts of events, and spikes of few channels, add up and drive neurons as in plain NumPy, however dense."""
+    rng = np.random.default_rng(seed)
+    channels = data.draw(st.sampled_from([1, 16, 32, 33, 48])) if spikes else data.draw(st.integers(1, 5))
+    outputs, steps = data.draw(st.integers(1, 200)), data.draw(st.integers(1, 4))
+    kernel, stride = (data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))), data.draw(st.integers(1, 3))
+    padding = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))
+    if kernel[1] == 3 and data.draw(st.booleans()):
+        stride, padding = 1, (padding[0], 1)
+    node = Conv2d("layer", ("x",), channels, outputs, kernel, (stride, stride), padding, True, False)
+    dtype = data.draw(st.sampled_from([np.int8, np.int8, np.int16]))
+    most_weight = 127 if dtype == np.int8 else 3000  # currents stay in 32 bits
+    weight = rng.integers(-most_weight, most_weight + 1, (*kernel, channels, outputs)).astype(dtype)
+    weight = np.abs(weight) if data.draw(st.booleans()) else weight  # sums as great as they get
+    layer = IntegerLayer(weight, rng.integers(1, 9, outputs).astype(np.int32), _offsets(rng, outputs))
+    size = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 40))
+    source = Shape("spikes" if spikes else "integers", channels, *size)
+    neurons = LIF("lif", ("layer",), tau=tau, v_threshold=4.0)
+    form = layer_of(node, layer, source, Workers(count), streaming=streaming, neurons=neurons)
+    if form is None:
+        return
+    most = 1 if spikes else data.draw(st.sampled_from([1, 3, 255, 256]))
+    values = _inputs_of(rng, source, steps, most, data.draw(st.sampled_from([0.0, 0.02, 0.2, 0.5])))
+    wanted = currents(node, layer, values.reshape(steps, *size, channels))
+    alone = layer_of(node, layer, source, Workers(count))
+    assert np.array_equal(numbers(alone.step(_packet_of(values, source, 0))), wanted)
+    apart = steps if streaming else 1
+    outs = [form.step(_packet_of(part, source, t)) for t, part in enumerate(np.split(values, apart))]
+    fired = np.concatenate([numbers(out) for out in outs])
+    rate, v = math.ceil(2**15 / tau), np.zeros(wanted.shape[1:], np.int64)
+    for t in range(steps):
+        v += (wanted[t] - v) * rate >> 15
+        assert np.array_equal(fired[t] != 0, v >= 4 << 12), t
+        v[v >= 4 << 12] = 0
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("inputs", [64, 300])
+@pytest.mark.parametrize("largest", [0, 1 << 24])
+def test_lists_with_and_without_room_for_all(monkeypatch, stride, inputs, largest):
+    """Sums are the same, whether spikes are counted before they are listed or there is room for all that could fire."""
+    monkeypatch.setattr(octets, "LARGEST", largest)
+    rng = np.random.default_rng(inputs + stride)
+    node = Conv2d("layer", ("x",), inputs, 130, (3, 3), (stride, stride), (1, 1), True, False)
+    weight = rng.integers(-9, 10, (3, 3, inputs, 130)).astype(np.int8)
+    layer = IntegerLayer(weight, rng.integers(1, 9, 130).astype(np.int32), _offsets(rng, 130))
+    source = Shape("spikes", inputs, 5, 19)
+    for rate in (0.0, 0.3, 1.0):
+        spikes = rng.random((3, source.positions, inputs)) < rate
+        wanted = currents(node, layer, spikes.reshape(3, 5, 19, inputs).astype(np.int64))
+        form = layer_of(node, layer, source, Workers(3))
+        assert np.array_equal(numbers(form.step(SpikeMap.from_dense(spikes, 5, 19))), wanted), rate
 
 
 @given(seeds)

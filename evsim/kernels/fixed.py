@@ -27,9 +27,9 @@ PIECE = 16
 WORD = 64
 """Neurons that are stepped at once: as many as a word of spikes has bits."""
 
-HALVES, DRAWN, DECAYS = 0, 1, 2
-"""How neurons charge: ``v += (x - v) >> 1`` (they reset to 0 and have one threshold); ``v += (x - v) * rate >> 15``; or
-``v = (v * rate >> 15) + x``."""
+HALVES, ALIKE, DRAWN, DECAYS = 0, 1, 2, 3
+"""How neurons charge: ``v += (x - v) >> 1``; ``v += (x - v) * rate >> 15``, of ALIKE and DRAWN; or
+``v = (v * rate >> 15) + x``. HALVES and ALIKE reset to 0 and have one threshold."""
 
 RATE_BITS = 15
 
@@ -56,6 +56,30 @@ def _apart(builder, sums, at, half, bias, i):
     if sums.item == 4:
         return alone, second
     return builder.sext(alone, wide), builder.sext(second, wide)
+
+
+def _share(builder, value, rate):
+    """Return ``value * rate >> 15``, as if the product had more than 32 bits: high and low bits apart."""
+    high = builder.ashr(value, _many(RATE_BITS))
+    low = builder.and_(value, _many((1 << RATE_BITS) - 1))
+    return plus(builder, times(builder, high, rate), builder.lshr(times(builder, low, rate), _many(RATE_BITS)))
+
+
+def charges_alike(builder, kind, rate, step):
+    """Emit ``step(charge)`` for neurons of kind `HALVES` and `ALIKE`, which reset to 0 and have one threshold.
+
+    ``charge(v, x)`` is the potential that a current x makes of v, before a spike; of rest, where v is None.
+    """
+    rate = splat(builder, builder.trunc(rate, ir.IntType(32)) if rate.type.width > 32 else rate, PIECE)
+
+    def towards(part):
+        return lambda v, x: part(x) if v is None else plus(builder, v, part(builder.sub(x, v)))
+
+    with builder.if_else(builder.icmp_signed("==", kind, kind.type(HALVES))) as (halves, others):
+        with halves:
+            step(towards(lambda value: builder.ashr(value, _many(1))))
+        with others:
+            step(towards(lambda value: _share(builder, value, rate)))
 
 
 def _current(builder, total, factor, offset, place):
@@ -92,38 +116,78 @@ def put_currents(
 
 
 @instructions()
-def halve_pairs(
-    builder, sums, at, bias, factor, offset, channel, potential, own, rest, threshold, words, word, lanes
+def fire_pairs(
+    builder, sums, at, bias, factor, offset, channel, potential, own, rest, kind, rate, threshold, words, word, lanes
 ):  # fmt: skip
-    """One timestep of a block's neurons of kind `HALVES` on sums of pairs, from the sums to the bits of spikes.
+    """One timestep of a block's neurons of kind `HALVES` or `ALIKE` on sums of pairs, from the sums to bits of spikes.
 
     Currents are those of `put_currents`. `words` uint16: the spikes of 16 neurons each, from ``words[word]`` on.
     """
     threshold = splat(builder, builder.trunc(threshold, ir.IntType(32)), PIECE)
 
     def block(width):
-        def step(at_rest):
+        def step(charge, at_rest):
             for i in range(0, width // 2, PIECE):
                 totals = _apart(builder, sums, at, width // 2, bias, i)
                 for total, here in zip(totals, (i, width // 2 + i), strict=True):
                     place, where = builder.add(channel, LONG(here)), builder.add(own, LONG(here))
                     x = _current(builder, total, factor, offset, place)
-                    v = builder.ashr(x, _many(1))
-                    if not at_rest:
-                        old = potential.load(where, PIECE)
-                        v = plus(builder, old, builder.ashr(builder.sub(x, old), _many(1)))
+                    v = charge(None if at_rest else potential.load(where, PIECE), x)
                     fires = builder.icmp_signed(">=", v, threshold)
                     potential.store(where, builder.select(fires, _many(0), v))
                     bits = builder.bitcast(fires, ir.IntType(PIECE))
                     builder.store(bits, words.place(builder.add(word, LONG(here // PIECE))))
 
-        with builder.if_else(rest) as (first, later):
-            with first:
-                step(True)
-            with later:
-                step(False)
+        def both(charge):
+            with builder.if_else(rest) as (first, later):
+                with first:
+                    step(charge, True)
+                with later:
+                    step(charge, False)
+
+        charges_alike(builder, kind, rate, both)
 
     sums.by_lanes(lanes, block)
+
+
+@instructions()
+def fire_sums(
+    builder, sums, at, count, apart, factor, offset, channel, potential, own, along, rest, kind, rate, threshold, words,
+    word, further,
+):  # fmt: skip
+    """One timestep of 32 neurons of kind `HALVES` or `ALIKE` at each of `count` positions, on sums that are 0 then.
+
+    `sums` int16 or int32, of which each output has its own: those of a position lie `apart` behind those of the one
+    before it, its potentials `along`, and its spikes (`words` uint16) `further`. Currents are those of `put_currents`.
+    """
+    pieces = range(2)
+    scale, shift = ([array.load(channel, PIECE, LONG(j)) for j in pieces] for array in (factor, offset))
+    threshold = splat(builder, builder.trunc(threshold, ir.IntType(32)), PIECE)
+
+    def step(charge, at_rest):
+        with cgutils.for_range(builder, count) as loop:
+            here = builder.add(at, builder.mul(loop.index, apart))
+            where = builder.add(own, builder.mul(loop.index, along))
+            to = builder.add(word, builder.mul(loop.index, further))
+            totals = [sums.load(here, PIECE, LONG(j)) for j in pieces]
+            if sums.item < potential.item:
+                totals = [builder.sext(total, potential.vector(PIECE)) for total in totals]
+            for j, total in enumerate(totals):
+                x = plus(builder, times(builder, total, scale[j]), shift[j])
+                v = charge(None if at_rest else potential.load(where, PIECE, LONG(j)), x)
+                fires = builder.icmp_signed(">=", v, threshold)
+                potential.store(where, builder.select(fires, _many(0), v), LONG(j))
+                builder.store(builder.bitcast(fires, ir.IntType(PIECE)), words.place(builder.add(to, LONG(j))))
+                sums.store(here, sums.zeros(PIECE), LONG(j))
+
+    def both(charge):
+        with builder.if_else(rest) as (first, later):
+            with first:
+                step(charge, True)
+            with later:
+                step(charge, False)
+
+    charges_alike(builder, kind, rate, both)
 
 
 @instructions()
@@ -217,8 +281,8 @@ def multiply_window(builder, sums, at, weights, base, inputs, start, row, rows, 
 
 
 @instructions()
-def halve_static(builder, current, at, threshold, words, word, step, steps):
-    """All timesteps of 64 neurons of kind `HALVES` at rest, whose current stays the same.
+def fire_static(builder, current, at, kind, rate, threshold, words, word, step, steps):
+    """All timesteps of 64 neurons of kind `HALVES` or `ALIKE` at rest, whose current stays the same.
 
     `words` uint16: the spikes of 16 neurons each; those of a timestep lie `step` behind those of the one before it.
     """
@@ -226,14 +290,17 @@ def halve_static(builder, current, at, threshold, words, word, step, steps):
     currents = [current.load(at, PIECE, LONG(i)) for i in pieces]
     threshold = splat(builder, builder.trunc(threshold, ir.IntType(32)), PIECE)
     potentials = [cgutils.alloca_once_value(builder, _many(0)) for _ in pieces]
-    with cgutils.for_range_slice(builder, steps.type(0), steps, steps.type(1), steps.type) as (t, _):
-        here = builder.add(word, builder.mul(t, step))
-        for i in pieces:
-            old = builder.load(potentials[i])
-            v = plus(builder, old, builder.ashr(builder.sub(currents[i], old), _many(1)))
-            fires = builder.icmp_signed(">=", v, threshold)
-            builder.store(builder.select(fires, _many(0), v), potentials[i])
-            builder.store(builder.bitcast(fires, ir.IntType(PIECE)), words.place(builder.add(here, LONG(i))))
+
+    def all_steps(charge):
+        with cgutils.for_range_slice(builder, steps.type(0), steps, steps.type(1), steps.type) as (t, _):
+            here = builder.add(word, builder.mul(t, step))
+            for i in pieces:
+                v = charge(builder.load(potentials[i]), currents[i])
+                fires = builder.icmp_signed(">=", v, threshold)
+                builder.store(builder.select(fires, _many(0), v), potentials[i])
+                builder.store(builder.bitcast(fires, ir.IntType(PIECE)), words.place(builder.add(here, LONG(i))))
+
+    charges_alike(builder, kind, rate, all_steps)
 
 
 @instructions(types.uint64)
@@ -248,19 +315,7 @@ def integer_step(
     """
     bits = cgutils.alloca_once_value(builder, LONG(0))
     zeros = _many(0)
-    wide = ir.VectorType(LONG, PIECE)
-    factor = splat(builder, builder.sext(rate, LONG) if rate.type.width < 64 else rate, PIECE)
-
-    def scaled(value):
-        product = builder.mul(builder.sext(value, wide), factor)
-        shifted = builder.ashr(product, ir.Constant(wide, [RATE_BITS] * PIECE))
-        return builder.trunc(shifted, zeros.type)
-
-    def apart(v, x):
-        """Return x - v as 64 bits, times the rate."""
-        product = builder.mul(builder.sub(builder.sext(x, wide), builder.sext(v, wide)), factor)
-        shifted = builder.ashr(product, ir.Constant(wide, [RATE_BITS] * PIECE))
-        return builder.trunc(shifted, zeros.type)
+    factor = splat(builder, builder.trunc(rate, ir.IntType(32)) if rate.type.width > 32 else rate, PIECE)
 
     def step(charge, resets_to):
         spikes = LONG(0)
@@ -282,16 +337,17 @@ def integer_step(
             step(lambda v, x: plus(builder, v, builder.ashr(builder.sub(x, v), _many(1))), lambda _v, _i: zeros)
         with others, builder.if_else(builder.icmp_signed("==", kind, kind.type(DECAYS))) as (decays, drawn):
             with decays:
-                step(lambda v, x: plus(builder, scaled(v), x), left)
+                step(lambda v, x: plus(builder, _share(builder, v, factor), x), left)
             with drawn:
-                step(lambda v, x: plus(builder, v, apart(v, x)), left)
+                step(lambda v, x: plus(builder, v, _share(builder, builder.sub(x, v), factor)), left)
     return builder.load(bits)
 
 
 if config.DISABLE_JIT:
     from evsim.kernels.plain_fixed import (  # noqa: F401 - they take the place of the intrinsics above
-        halve_pairs,
-        halve_static,
+        fire_pairs,
+        fire_static,
+        fire_sums,
         integer_step,
         multiply_window,
         put_currents,

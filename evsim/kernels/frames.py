@@ -18,10 +18,7 @@ from evsim.kernels.synapses import Sink, Size, after, drain, scratch_of, unit_of
 from evsim.kernels.vector import lowest_bit
 from evsim.kernels.windows import nonzero_at
 from evsim.kernels.word_rows import add_scaled
-from evsim.kernels.words import WINDOW
-
-TURNED = 5
-"""Taps that the weights of a window row are packed for where lists of taps are joined: 0 1 2 0 1."""
+from evsim.kernels.words import TURNED, WINDOW
 
 ONE, ZERO = np.uint64(1), np.uint64(0)
 
@@ -56,39 +53,48 @@ def synapses_of_events(
     while first < last:
         unit = unit_of(size, first, last, seat)
         first = after(size, first, unit)
-        scratch[: size.steps * (unit.end - unit.begin) * unit.lanes] = 0.0
-        _scatter(size, reads, scratch, unit)
+        scatter(size, reads, scratch, unit)
         drain(size, sink, scratch, unit)
 
 
 @inner
-def _scatter(size: Size, reads: Events, scratch: NDArray[np.floating], unit: Unit) -> None:
-    values, words, weights = reads
-    channel, lanes, begin, end, _ = unit
+def scatter(size: Size, reads: Events, scratch: NDArray[Any], unit: Unit) -> None:
+    """Add a unit's events to its sums [steps, end - begin, lanes], which begin at 0."""
+    _, lanes, begin, end, _ = unit
     width = size.in_width
-    line = width * size.in_channels
     span = (end - begin) * lanes
+    scratch[: size.steps * span] = 0
     for t in range(size.steps):
         for y in range(begin // width, (end - 1) // width + 1):
             at = t * span + (y * width - begin) * lanes
-            left, right = max(0, begin - y * width), min(width, end - y * width)
-            for ky in range(size.kernel_height):
-                source_y = y * size.stride_height - size.pad_height + ky
-                if source_y < 0 or source_y >= size.in_height:
-                    continue
-                row = (channel * size.kernel_height + lanes * ky) * TURNED * size.in_channels
-                start = (t * size.in_height + source_y) * line
-                for w in range(start // 64, (start + line - 1) // 64 + 1):
-                    word = words[np.uint64(w)]
-                    if 64 * w < start:
-                        word &= ~ZERO << np.uint64(start - 64 * w)
-                    if 64 * w + 64 > start + line:
-                        word &= ~(~ZERO << np.uint64(start + line - 64 * w))
-                    while word != ZERO:
-                        i = 64 * w + int(lowest_bit(word))
-                        word &= word - ONE
-                        x = (i - start) // size.in_channels
-                        own = row + (i - start - x * size.in_channels) * lanes
-                        for kx in range(max(0, x + 2 - right), min(WINDOW, x + 2 - left)):
-                            tap = own + kx * size.in_channels * lanes
-                            add_scaled(scratch, at + (x + 1 - kx) * lanes, weights, tap, values, i, lanes)
+            scatter_line(size, reads, scratch, unit, t, y, at, max(0, begin - y * width), min(width, end - y * width))
+
+
+@inner
+def scatter_line(
+    size: Size, reads: Events, scratch: NDArray[Any], unit: Unit, t: int, y: int, at: int, left: int, right: int
+) -> None:
+    """Add a timestep's events to the sums of columns ``left .. right - 1`` of line y, whose column 0 lies at `at`."""
+    values, words, weights = reads
+    channel, lanes, _, _, _ = unit
+    line = size.in_width * size.in_channels
+    for ky in range(size.kernel_height):
+        source_y = y * size.stride_height - size.pad_height + ky
+        if source_y < 0 or source_y >= size.in_height:
+            continue
+        row = (channel * size.kernel_height + lanes * ky) * TURNED * size.in_channels
+        start = (t * size.in_height + source_y) * line
+        for w in range(start // 64, (start + line - 1) // 64 + 1):
+            word = words[np.uint64(w)]
+            if 64 * w < start:
+                word &= ~ZERO << np.uint64(start - 64 * w)
+            if 64 * w + 64 > start + line:
+                word &= ~(~ZERO << np.uint64(start + line - 64 * w))
+            while word != ZERO:
+                i = 64 * w + int(lowest_bit(word))
+                word &= word - ONE
+                x = (i - start) // size.in_channels
+                own = row + (i - start - x * size.in_channels) * lanes
+                for kx in range(max(0, x + 2 - right), min(WINDOW, x + 2 - left)):
+                    tap = own + kx * size.in_channels * lanes
+                    add_scaled(scratch, at + (x + 1 - kx) * lanes, weights, tap, values, i, lanes)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from evsim.kernels.compiling import inner, kernel
 from evsim.kernels.fixed import (
-    HALVES,
+    ALIKE,
     PIECE,
-    halve_pairs,
-    halve_static,
+    fire_pairs,
+    fire_static,
     integer_step,
     multiply_window,
     put_currents,
@@ -29,7 +29,7 @@ from evsim.kernels.fixed import (
     widen_pairs,
 )
 from evsim.kernels.neuron import GROUP, Unit, put_spikes
-from evsim.kernels.octets import Octets, gather_octets
+from evsim.kernels.octets import Octets, ask_for, gather_octets
 from evsim.kernels.synapses import Lists, Size, after, gather, group_of, multiply, scratch_of, unit_of
 
 WORD = 64
@@ -41,10 +41,9 @@ TOGETHER = 4
 class IntegerNeurons(NamedTuple):
     """Neurons of a map, and where their spikes go. Without neurons `words` has size 0.
 
-    words [T * P * W * 2] uint32: the two halves of each word of a spike map; halves
-    uint16: the same memory. potential int32: [P * C] where `kept` over
-    calls, else [16 * block], working memory of each thread, and each call begins at rest; C padded to 64. `kind` and
-    `rate` as `evsim.kernels.fixed` has them; thresholds, resets [C] int32, `soft`: reset by subtraction.
+    words [T * P * W * 2] uint32: the two halves of each word of a spike map; halves uint16: the same memory. potential
+    int32: [P * C] where `kept` over calls, else working memory of each thread, and each call begins at rest; C padded
+    to 64. `kind`, `rate` as in `evsim.kernels.fixed`; thresholds, resets [C] int32, `soft`: reset by subtraction.
     """
 
     words: NDArray[np.uint32]
@@ -82,9 +81,15 @@ def integer_synapses(
 ) -> None:
     """Run units ``first .. last - 1`` on lists of active channels, as `evsim.kernels.synapses.synapses`."""
     scratch = scratch_of(size, scratch, seat)
+    taps, before = size.kernel_height * size.kernel_width, -2 * size.block
     while first < last:
         unit = unit_of(size, first, last, seat)
         first = after(size, first, unit)
+        if not size.joined and unit.channel != before and unit.channel != before + size.block:
+            ask_for(
+                lists.weights, unit.channel * taps * size.in_channels, unit.lanes * min(size.tile, size.in_channels)
+            )
+        before = unit.channel
         gather(size, lists, scratch, unit)
         drain_pairs(size, sink, scratch, unit)
 
@@ -108,20 +113,21 @@ def integer_synapses_of_octets(
     the sink for each part. The parts add up in `wide` then, as large as `scratch`, else of size 0.
     """
     scratch = scratch_of(size, scratch, seat)
-    parts = cuts.size - 1
+    parts, before = cuts.size - 1, -2 * size.block
     if parts > 1:
         wide = scratch_of(size, wide, seat)
     while first < last:
         unit = unit_of(size, first, last, seat)
         first = after(size, first, unit)
         for part in range(parts):
-            gather_octets(size, lists, weights, scratch, unit, cuts[part], cuts[part + 1])
+            gather_octets(size, lists, weights, scratch, unit, before, cuts[part], cuts[part + 1])
             if parts > 1:
                 _widen(size, sink.reach, scratch, wide, unit, part)
         if parts > 1:
             drain_products(size, sink, wide, unit)
         else:
             drain_pairs(size, sink, scratch, unit)
+        before = unit.channel
 
 
 @inner
@@ -237,18 +243,17 @@ def drain_pairs(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinteger
             rest = t == 0 and not neurons.kept
             for p in range(start, min(start + GROUP, end)):
                 at = (t * (end - begin) + p - begin) * lanes
-                if neurons.kind == HALVES:
-                    own = p * wide + channel if neurons.kept else working + (p - start) * lanes
+                n = bias * reach[counted + t * positions + p]
+                own = p * wide + channel if neurons.kept else working + (p - start) * lanes
+                if neurons.kind <= ALIKE:
                     word = ((t * positions + p) * wide + channel) // PIECE
-                    halve_pairs(
-                        scratch, at, bias * reach[counted + t * positions + p], factor, offset, channel, potential, own,
-                        rest, threshold, halves, word, lanes,
+                    fire_pairs(
+                        scratch, at, n, factor, offset, channel, potential, own, rest, neurons.kind, neurons.rate,
+                        threshold, halves, word, lanes,
                     )  # fmt: skip
                     continue
-                n = bias * reach[counted + t * positions + p]
                 put_currents(current, 0, scratch, at, n, factor, offset, channel, residual, 0, False, lanes)
-                own = p * size.out_channels + channel if neurons.kept else working + (p - start) * lanes
-                fire_block(neurons, words, potential, current, 0, t, own, size.out_channels, unit, t * positions + p)
+                fire_block(neurons, words, potential, current, 0, t, own, wide, unit, t * positions + p)
 
 
 @inner
@@ -271,7 +276,7 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
     words, potential, halves, threshold = neurons.words, neurons.potential, neurons.halves, neurons.thresholds[0]
     wide = size.out_channels
     working = seat * GROUP * size.block
-    still = neurons.kind == HALVES and size.steps == 1 and not neurons.kept
+    still = neurons.kind <= ALIKE and size.steps == 1 and not neurons.kept
     step = positions * wide // PIECE
     for start in range(begin, end, GROUP):
         stop = min(start + GROUP, end)
@@ -282,7 +287,10 @@ def drain_products(size: Size, sink: IntegerSink, scratch: NDArray[np.signedinte
                 put_products(current, own_current, scratch, at, fraction, factor, offset, channel, lanes)
                 for i in range(0, lanes if still else 0, WORD):
                     word = (p * wide + channel + i) // PIECE
-                    halve_static(current, own_current + i, np.int64(threshold), halves, word, step, size.repeats)
+                    fire_static(
+                        current, own_current + i, neurons.kind, neurons.rate, np.int64(threshold), halves, word, step,
+                        size.repeats,
+                    )  # fmt: skip
             for repeat in range(0 if still else size.repeats):
                 for p in range(start, stop):
                     own = p * wide + channel if neurons.kept else working + (p - start) * lanes
@@ -360,41 +368,3 @@ def fire_integers(
                         channel, neurons.soft,
                     )  # fmt: skip
                     put_spikes(words, word + channel // 32, bits, WORD)
-
-
-@kernel
-def reach_of(
-    first: int,
-    last: int,
-    size: Size,
-    counts: NDArray[np.int64],
-    reach: NDArray[np.int64],
-    rows: tuple[int, int],
-    columns: tuple[int, int],
-) -> None:
-    """Add up over each output's window what its inputs count: counts [groups * T, P], reach [groups * T, P'].
-
-    Lines ``first .. last - 1`` of all maps; of the window, those `rows` and `columns`, from the first to before the
-    last.
-    """
-    count = columns[1] - columns[0]
-    for line in range(first, last):
-        y = line % size.out_height
-        own, sums = counts[line // size.out_height], reach[line // size.out_height]
-        to = y * size.out_width
-        sums[to : to + size.out_width] = 0
-        for tap in range((rows[1] - rows[0]) * count):
-            down = (rows[0] + tap // count) * size.dilation_height
-            row = y * size.stride_height - size.pad_height + down
-            if row < 0 or row >= size.in_height:
-                continue
-            shift = (columns[0] + tap % count) * size.dilation_width - size.pad_width
-            left = max(0, -(shift // size.stride_width))
-            right = min(size.out_width, (size.in_width - 1 - shift) // size.stride_width + 1)
-            source = row * size.in_width + shift
-            if size.stride_width == 1:  # vectors
-                for x in range(left, right):
-                    sums[to + x] += own[source + x]
-                continue
-            for x in range(left, right):
-                sums[to + x] += own[source + x * size.stride_width]

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import config
 from numba.core import cgutils
 
-from evsim.kernels.emit import BIT, LONG, choose, instructions, over_bits, over_range, plus, row_of, splat
+from evsim.kernels.emit import BIT, LONG, SHORT, choose, instructions, over_bits, over_range, plus, row_of, splat
 from evsim.kernels.vector import COMPRESSES
 
 OCTET = ir.IntType(8)
@@ -82,6 +82,21 @@ def put_octet_bits(builder, index, at, roomy, word, offset):
             over_bits(builder, LONG(0), word, put)
 
 
+@instructions()
+def put_half_bits(builder, index, at, word, offset):
+    """Write the numbers of a word's low 32 bits that are set, plus `offset`, to ``index[at:]``, uint16.
+
+    Up to 32 entries are touched, whatever the word. For CPUs with AVX-512 VBMI2 alone.
+    """
+    half = WORD // 2
+    many, mask = ir.VectorType(SHORT, half), ir.VectorType(BIT, half)
+    kind = ir.FunctionType(many, [many, many, mask])
+    compress = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.mask.compress.v32i16")
+    numbers = builder.add(ir.Constant(many, list(range(half))), splat(builder, builder.trunc(offset, SHORT), half))
+    bits = builder.bitcast(builder.trunc(word, ir.IntType(half)), mask)
+    index.store(at, builder.call(compress, [numbers, numbers, bits]))
+
+
 def _put_all(builder, index, at, word, offset):
     """Write as `put_octet_bits` where there is room: a CPU with AVX-512 VBMI2 compresses the numbers 0 .. 63."""
     base = builder.trunc(offset, OCTET)
@@ -117,4 +132,4 @@ OCTETS = _octets()
 
 
 if config.DISABLE_JIT:
-    from evsim.kernels.plain_fixed import add_octet, put_octet_bits  # noqa: F401
+    from evsim.kernels.plain_fixed import add_octet, put_half_bits, put_octet_bits  # noqa: F401

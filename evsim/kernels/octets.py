@@ -155,18 +155,27 @@ def _cut(words: NDArray[np.uint64], row: int, x: int, w: int, parts: NDArray[np.
 
 
 @inner
+def ask_for(weights: NDArray[np.signedinteger], start: int, count: int) -> None:
+    """Ask for weights that come from afar, all at once: rows in the order of lists would come one by one."""
+    for at in range(start, start + count, line_of(weights)):
+        prefetch(weights, at)
+
+
+@inner
 def gather_octets(
     size: Size,
     lists: Octets,
     weights: NDArray[np.signedinteger],
     scratch: NDArray[np.signedinteger],
     unit: Unit,
+    before: int,
     first_tap: int,
     last_tap: int,
 ) -> None:
     """Sum up a unit [steps, end - begin, lanes] of pairs from lists of octets.
 
-    Of the window, taps ``first_tap .. last_tap - 1``: columns where its rows are joined, else row by row.
+    Of the window, taps ``first_tap .. last_tap - 1``: columns where its rows are joined, else row by row. `before` is
+    the first channel of the unit that the thread did before; far below 0 if it did none.
     """
     entries, starts, tile, line, planes, joined = lists
     channel, lanes, begin, end, _ = unit
@@ -176,13 +185,15 @@ def gather_octets(
     span = (end - begin) * lanes
     step = line_of(weights)
     pace = 0  # past a block's first band, weights are in the L2 cache; there they come from afar: ask for the next tile
-    if begin == 0:
+    if before != channel:
         pace = OCTET * (tile * lanes // step) // (size.steps * (end - begin)) + 1
     group = group_of(size, unit)
     jump = JOINED if joined else 1
     taps = size.kernel_height // jump * size.kernel_width
     block = tile * JOINED_ROWS if joined else tile
     in_rows = tiles * block if joined else size.in_channels
+    if first_tap == 0 and before != channel and before + size.block != channel:  # nobody has asked for the first tile
+        ask_for(weights, channel * taps * in_rows, lanes * min(block, in_rows))
     for plane in range(planes):
         if plane > 0:
             for k in range(size.steps * span):

@@ -111,14 +111,15 @@ def add_windows(
 
 def add_scaled(sums: Reals, at: int, rows: Reals, base: int, values: NDArray[np.int32], i: int, lanes: int) -> None:
     """Add a row times an integer."""
-    _whole(sums[at : at + lanes], lanes)[:] += sums.dtype.type(values[i]) * _whole(rows[base : base + lanes], lanes)
+    row = _row(_whole(rows[base : base + lanes], lanes), sums)
+    _whole(sums[at : at + lanes], lanes)[:] += values[i : i + 1].astype(sums.dtype) * row
 
 
 def add_rows_of_bits(sums: Reals, at: int, rows: Reals, base: int, word: np.uint64, lanes: int) -> None:
     """Add the rows whose numbers are the set bits of a word."""
     for bit in _bits(word):
         row = base + bit * lanes
-        sums[at : at + lanes] += _whole(rows[row : row + lanes], lanes)
+        sums[at : at + lanes] += _row(_whole(rows[row : row + lanes], lanes), sums)
 
 
 def put_rows_of_bits(

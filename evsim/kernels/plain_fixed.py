@@ -34,6 +34,12 @@ def put_octet_bits(index: NDArray[np.uint8], at: int, roomy: bool, word: np.uint
     index[at : at + len(bits)] = np.array(bits, np.uint8) + np.uint8(offset)
 
 
+def put_half_bits(index: NDArray[np.uint16], at: int, word: np.uint64, offset: int) -> None:
+    """Write the numbers of the low 32 bits that are set; none behind them."""
+    bits = [bit + offset for bit in range(32) if int(word) >> bit & 1]
+    index[at : at + len(bits)] = np.array(bits, np.uint16)
+
+
 def put_currents(
     out: Ints, out_at: int, sums: Ints, at: int, bias: int, factor: Ints, offset: Ints, channel: int, stream: Ints,
     stream_at: int, added: bool, lanes: int,
@@ -51,18 +57,35 @@ def put_currents(
     out[out_at : out_at + lanes] = x.astype(np.int32)
 
 
-def halve_pairs(
+def fire_pairs(
     sums: Ints, at: int, bias: int, factor: Ints, offset: Ints, channel: int, potential: Ints, own: int, rest: bool,
-    threshold: int, words: NDArray[np.uint16], word: int, lanes: int,
+    kind: int, rate: int, threshold: int, words: NDArray[np.uint16], word: int, lanes: int,
 ) -> None:  # fmt: skip
-    """Advance a block's neurons of tau = 2 on sums of pairs, and store their spikes, 16 at a time."""
+    """Advance a block's neurons of one threshold on sums of pairs, and store their spikes, 16 at a time."""
     current = np.empty(lanes, np.int32)
     put_currents(current, 0, sums, at, bias, factor, offset, channel, current, 0, False, lanes)
     thresholds = np.full(64, threshold, np.int32)
     for i in range(0, lanes, 64):
-        bits = integer_step(current, i, potential, own + i, rest, 0, 0, thresholds, thresholds, 0, False)
+        bits = integer_step(current, i, potential, own + i, rest, kind, rate, thresholds, thresholds, 0, False)
         for k in range(4):
             words[word + i // 16 + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
+
+
+def fire_sums(
+    sums: Ints, at: int, count: int, apart: int, factor: Ints, offset: Ints, channel: int, potential: Ints, own: int,
+    along: int, rest: bool, kind: int, rate: int, threshold: int, words: NDArray[np.uint16], word: int, further: int,
+) -> None:  # fmt: skip
+    """Advance 32 neurons of one threshold at each of some positions by their sums, which are 0 then."""
+    thresholds, outputs = np.full(64, threshold, np.int32), slice(channel, channel + 32)
+    for i in range(count):
+        total, v = sums[at + i * apart :][:32], potential[own + i * along :][:32]
+        current, potentials = np.zeros(64, np.int32), np.zeros(64, np.int32)
+        current[:32] = (total.astype(np.int64) * factor[outputs] + offset[outputs]).astype(np.int32)
+        potentials[:32] = v
+        bits = integer_step(current, 0, potentials, 0, rest, kind, rate, thresholds, thresholds, 0, False)
+        v[:], total[:] = potentials[:32], 0
+        for k in range(2):
+            words[word + i * further + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
 
 
 def multiply_window(
@@ -78,13 +101,21 @@ def multiply_window(
         sums[at + 64 * i : at + 64 * i + 64] = total
 
 
-def halve_static(
-    current: Ints, at: int, threshold: int, words: NDArray[np.uint16], word: int, step: int, steps: int
+def fire_static(
+    current: Ints,
+    at: int,
+    kind: int,
+    rate: int,
+    threshold: int,
+    words: NDArray[np.uint16],
+    word: int,
+    step: int,
+    steps: int,
 ) -> None:
-    """Advance 64 neurons of tau = 2 by all timesteps of a current that stays the same."""
+    """Advance 64 neurons of one threshold by all timesteps of a current that stays the same."""
     potential, thresholds = np.zeros(64, np.int32), np.full(64, threshold, np.int32)
     for t in range(steps):
-        bits = integer_step(current, at, potential, 0, t == 0, 0, 0, thresholds, thresholds, 0, False)
+        bits = integer_step(current, at, potential, 0, t == 0, kind, rate, thresholds, thresholds, 0, False)
         for k in range(4):
             words[word + t * step + k] = np.uint16(int(bits) >> 16 * k & 0xFFFF)
 
@@ -114,7 +145,7 @@ def integer_step(
     x = current[at : at + 64].astype(np.int64)
     if kind == 0:
         v = v + ((x - v) >> 1)
-    elif kind == 1:
+    elif kind < 3:
         v = v + ((x - v) * int(rate) >> 15)
     else:
         v = (v * int(rate) >> 15) + x

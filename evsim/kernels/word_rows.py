@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
+from llvmlite import ir
 from numba import config
 from numba.core import cgutils
 
@@ -143,7 +144,7 @@ def add_window(builder, sums, at, fresh, rows, base, words, p, channels, before,
 
     The word before it in `words`, if there is one `before`, names rows from `base` on, its own those behind the first
     `channels`, the one behind it, if there is one `behind`, those behind `channels` more. No word has a bit beyond
-    `channels`, 32 at most. Where `fresh`, the sums start from zero whatever stands in memory.
+    `channels`, 32 at most, of integers 64. Where `fresh`, the sums start from zero whatever stands in memory.
     """
 
     def block(width):
@@ -182,20 +183,43 @@ def add_windows(builder, sums, at, count, fresh, rows, base, words, p, channels,
 
 @instructions()
 def add_scaled(builder, sums, at, rows, base, values, i, lanes):
-    """``sums[at : at + lanes] += values[i] * rows[base : base + lanes]``, of integers that become floats; not fused."""
+    """``sums[at : at + lanes] += values[i] * rows[base : base + lanes]``, of integers in the sums' type; not fused."""
+
+    def number():
+        value = values.element(i)
+        if not isinstance(sums.lane, ir.IntType):
+            return builder.sitofp(value, sums.lane)
+        return builder.trunc(value, sums.lane) if sums.item < values.item else value
 
     def block(width):
-        factor = splat(builder, builder.sitofp(values.element(i), sums.lane), width)
+        factor = splat(builder, number(), width)
         target = sums.pointer(at, width)
-        sums.write(target, plus(builder, sums.read(target), times(builder, factor, rows.load(base, width))))
+        row = row_of(builder, sums, rows, base, width, None)
+        sums.write(target, plus(builder, sums.read(target), times(builder, factor, row)))
 
     sums.by_lanes(lanes, block)
 
 
 def _of_window(builder, sums, rows, base, width, parts, channels, first):
     before, here, behind = parts
-    pair = builder.or_(before, builder.shl(here, channels)), behind
-    return add_rows_of_words(builder, sums, rows, base, width, pair, first, builder.shl(channels, LONG(1)))
+    two = builder.shl(channels, LONG(1))
+
+    def few():
+        pair = builder.or_(before, builder.shl(here, channels)), behind
+        return add_rows_of_words(builder, sums, rows, base, width, pair, first, two)
+
+    def more():
+        total = add_rows_of_words(builder, sums, rows, base, width, (before, here), first, channels)
+        return over_bits(
+            builder,
+            total,
+            behind,
+            lambda n, so_far: plus(builder, so_far, row_of(builder, sums, rows, base, width, builder.add(two, n))),
+        )
+
+    if rows.item == sums.item:  # floats have no words of more channels
+        return few()
+    return choose(builder, builder.icmp_signed("<=", channels, channels.type(32)), few, more)
 
 
 if config.DISABLE_JIT:

@@ -36,6 +36,9 @@ from evsim.kernels.word_rows import add_positions, add_window, add_windows
 WINDOW = 3
 """Columns of a window row."""
 
+TURNED = 5
+"""Taps that the weights of a window row are packed for where lists of taps are joined: 0 1 2 0 1."""
+
 MOST_CHANNELS = 32
 """Channels whose spikes at two positions fit a word."""
 
@@ -101,19 +104,21 @@ def synapses_of_windows(
     while first < last:
         unit = unit_of(size, first, last, seat)
         first = after(size, first, unit)
-        _gather_windows(size, reads, scratch, unit)
+        gather_windows(size, reads, scratch, unit)
         drain(size, sink, scratch, unit)
 
 
 @inner
-def _gather_windows(size: Size, reads: Words, scratch: NDArray[np.floating], unit: Unit) -> None:
+def gather_windows(size: Size, reads: Words, scratch: NDArray[Any], unit: Unit) -> None:
+    """Sum up a unit's windows [steps, end - begin, lanes]; of weights that are `joined`, the first three taps."""
     words, weights = reads
     channel, lanes, begin, end, _ = unit
     width, channels = size.in_width, size.in_channels
     in_positions = size.in_height * width
     span = (end - begin) * lanes
+    taps = TURNED if size.joined else WINDOW
     for ky in range(size.kernel_height):
-        row = (channel * size.kernel_height + lanes * ky) * WINDOW * channels
+        row = (channel * size.kernel_height + lanes * ky) * taps * channels
         fresh = ky == 0
         for y in range(begin // width, (end - 1) // width + 1):
             source_y = y * size.stride_height - size.pad_height + ky

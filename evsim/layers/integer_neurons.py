@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.kernels.fixed import DECAYS, DRAWN, HALVES
+from evsim.kernels.fixed import ALIKE, DECAYS, DRAWN, HALVES
 from evsim.kernels.integer_synapses import WORD, IntegerNeurons, fire_integers
 from evsim.layers.context import Context
 from evsim.layers.reals import as_real
@@ -35,8 +35,10 @@ class IntegerMembrane:
     def __init__(self, node: LIF, shape: Shape, context: Context, weights: Weights) -> None:
         self.node, self.shape, self.context = node, shape, context
         self._rate = rate_of(node, weights)
-        halves = node.decay_input and self._rate == HALF and not node.soft_reset and not node.channels
-        self._kind = HALVES if halves else DRAWN if node.decay_input else DECAYS
+        self._kind = DECAYS
+        if node.decay_input:
+            alike = not node.soft_reset and not node.channels
+            self._kind = DRAWN if not alike else HALVES if self._rate == HALF else ALIKE
         most = np.iinfo(np.int32).max
         self._resets = np.full(widened(shape.channels), most, np.int32)
         self._resets[: shape.channels] = threshold_of(node, weights, context.fraction)
@@ -114,5 +116,5 @@ class IntegerNeuronLayer:
         group = max(1, AT_ONCE // wide)
         own = working(neurons, group * wide, self.context)
         arguments = own, flat, currents.static, channels, currents.steps, positions, group
-        self.context.workers.post(fire_integers, positions, arguments, 5 * currents.steps * positions * channels)
+        self.context.workers.post(fire_integers, positions, arguments, 2 * currents.steps * positions * channels)
         return spikes

@@ -19,7 +19,6 @@ from evsim.kernels.integer_synapses import (
     integer_synapses_of_image,
     integer_synapses_of_octets,
     integer_synapses_of_reals,
-    reach_of,
 )
 from evsim.kernels.lists import TILE_WORDS
 from evsim.kernels.neuron import GROUP
@@ -27,12 +26,14 @@ from evsim.kernels.octets import JOINED, OCTET
 from evsim.kernels.synapses import Lists, Size, units
 from evsim.kernels.threads import aligned
 from evsim.kernels.vector import padded
+from evsim.kernels.window_sums import reach_of
 from evsim.layers import packing
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import IntegerMembrane, IntegerNeuronLayer, silent, widened, working
+from evsim.layers.integer_windows import FewInputs, bordered, without_lists
 from evsim.layers.octets import WORDS, octets
 from evsim.layers.reals import as_real, total
-from evsim.layers.segments import Layout, counted, segments
+from evsim.layers.segments import Layout, counted, is_sparse, segments
 from evsim.layers.synapses import GRAINS, is_flat
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.quantized import IntegerLayer
@@ -47,11 +48,11 @@ JOINED_INPUTS = 64
 ALL = (0, 0)
 """All rows of a window, or all columns."""
 
-INTEGER_SUMS_BYTES = 420_000
-"""Partial sums of one band, which wait in the L2 cache."""
+INTEGER_SUMS_BYTES = 230_000
+"""Partial sums of one band, which wait in the L2 cache; less of them, and tiles of weights are of too little use."""
 
-SPARSE = 0.05
-"""Rate below which neighbours have next to nothing in common."""
+HIDDEN = 1024
+"""Inputs from which on, as in MLPs, it is looked at whether neighbours have next to nothing in common."""
 
 
 class IntegerSynapses:
@@ -94,6 +95,7 @@ class IntegerSynapses:
         weight = layer.weight
         self._largest, self._most = packing.largest_sum(weight), max(int(weight.max()), -int(weight.min()))
         self.layout = packing.layout_of(node, source, target)
+        self._few = FewInputs(node, weight, self._largest) if self.layout == "joined" else None
         self._of_image = of_image and source.kind == "real" and node.groups == 1 and isinstance(node, Conv2d)
         rows, inputs = node.window[0][0], node.in_channels // node.groups
         self._joins = self.layout == "octets" and (rows, node.dilation[0]) == (JOINED, 1) and inputs <= JOINED_INPUTS
@@ -136,6 +138,7 @@ class IntegerSynapses:
         """
         if self.lane.itemsize > 2 or self._largest <= packing.MOST_SHORT:
             return self.lane
+        self.context.workers.finish()
         reached = int(reach.max(initial=0))
         if reached * self._most <= packing.MOST_SHORT:
             return self.lane
@@ -155,35 +158,29 @@ class IntegerSynapses:
         The sums of each part fit into 16 bits whatever fires; () if there are no such parts.
         """
         if self._cuts is None:
-            self._cuts = ()
-            if self.layout == "octets" and isinstance(self.node, Conv2d):
-                weight = self._weight()
-                pieces = weight.swapaxes(0, 1) if self._joins else weight
-                for parts in range(2, len(pieces) + 1):
-                    cuts = tuple(len(pieces) * i // parts for i in range(parts + 1))
-                    if all(packing.largest_sum(pieces[a:b]) <= packing.MOST_SHORT for a, b in pairwise(cuts)):
-                        self._cuts = cuts
-                        break
+            cut = self.layout == "octets" and isinstance(self.node, Conv2d)
+            self._cuts = packing.cuts_within(self._weight(), packing.MOST_SHORT, self._joins) if cut else ()
         return self._cuts
 
     def _reached(
-        self, steps: int, counts: NDArray[np.int64], window: tuple[tuple[int, int], tuple[int, int]]
+        self, steps: int, counts: NDArray[np.int64], *windows: tuple[tuple[int, int], tuple[int, int]]
     ) -> NDArray[np.int64]:
-        """Return what reaches each output through some rows and columns of its window [groups, T, P]."""
+        """Return what reaches each output through some rows and columns of its window [windows, groups, T, P]."""
         node = self.node
-        reach = np.empty((node.groups, steps, self.target.positions), np.int64)
+        reach = np.empty((len(windows), node.groups, steps, self.target.positions), np.int64)
         whole = ((0, node.window[0][0]), (0, node.window[0][1]))
-        rows, columns = (own if own != ALL else all_of for own, all_of in zip(window, whole, strict=True))
         size, maps = self._size(steps, 1, self.lane), node.groups * steps
-        arguments = size, counts.reshape(maps, -1), reach.reshape(maps, -1), rows, columns
-        self.context.workers.share(reach_of, maps * size.out_height, arguments, 8 * reach.size)
+        for window, own in zip(windows, reach, strict=True):
+            rows, columns = (part if part != ALL else all_of for part, all_of in zip(window, whole, strict=True))
+            arguments = size, counts.reshape(maps, -1), own.reshape(maps, -1), rows, columns
+            self.context.workers.post(reach_of, maps * size.out_height, arguments, 8 * own.size)
         return reach
 
     def _run_in_parts(self, packet: SpikeMap | IntegerMap, counts: NDArray[np.int64], sink: IntegerSink) -> None:
         """Run on octets, part of the window by part."""
         cuts, columns = self._parts(), self.node.window[0][1]
         windows = [(ALL, (a, b)) if self._joins else ((a, b), ALL) for a, b in pairwise(cuts)]
-        reach = np.concatenate([self._reached(packet.steps, counts, window).reshape(-1) for window in windows])
+        reach = self._reached(packet.steps, counts, *windows).reshape(-1)
         # what adds up in 32 bits is no fixed-point number: nothing is shifted
         sink = sink._replace(reach=reach, fraction=0)
         taps = np.array(cuts, np.int64) * (1 if self._joins else columns)
@@ -232,15 +229,15 @@ class IntegerSynapses:
         return RealMap(packet.start, packet.steps, out, target.channels, target.height, target.width)
 
     def _run(self, packet: Packet, added: NDArray[np.int32], out: NDArray[np.int32], neurons: IntegerNeurons) -> None:
-        none = np.empty(0, np.int64)
-        sink = IntegerSink(
-            self.factor, self.offset, none, self.fraction, added, out, padded(self.node.out_channels), neurons
-        )
+        channels, none = padded(self.node.out_channels), np.empty(0, np.int64)
+        sink = IntegerSink(self.factor, self.offset, none, self.fraction, added, out, channels, neurons)
         if isinstance(packet, RealMap):
             self._run_on_reals(packet, sink)
             return
-        assert not isinstance(packet, RealMap)
         self._check(packet)
+        size, pairs = self._size(packet.steps, 1, self.lane), self._packed[self.lane][1]
+        if self._few and self._few.fire(packet, size, pairs, sink, self.context):
+            return
         node = self.node
         counts = counted(packet, self.context, node.groups)
         reach = counts if is_flat(node) else self._reached(packet.steps, counts, (ALL, ALL))
@@ -251,6 +248,8 @@ class IntegerSynapses:
         if lane not in self._packed:
             self._pack(lane, self._weight())
         sink = sink._replace(reach=reach.reshape(-1))
+        if self.layout == "joined" and self._run_without_lists(packet, sink, lane):
+            return
         if self.layout != "octets" or self._is_sparse(packet):
             self._run_on_lists(packet, sink, lane)
         else:
@@ -258,13 +257,9 @@ class IntegerSynapses:
 
     def _is_sparse(self, packet: SpikeMap | IntegerMap) -> bool:
         """Whether positions have next to nothing in common, in a layer where they do not mix."""
-        if not isinstance(packet, SpikeMap) or not is_flat(self.node) or self.node.groups > 1:
-            return False
-        key = ("sparse", "")
-        if key not in packet.lists:
-            places = packet.steps * packet.height * packet.width * packet.channels
-            packet.lists[key] = int(counted(packet, self.context).sum()) < SPARSE * places
-        return bool(packet.lists[key])
+        node = self.node
+        hidden = is_flat(node) and node.groups == 1 and node.in_channels >= HIDDEN
+        return hidden and isinstance(packet, SpikeMap) and is_sparse(packet, self.context)
 
     def _run_on_octets(
         self,
@@ -284,7 +279,7 @@ class IntegerSynapses:
             words=self._tile_words(lane),
         )
         size, weights = self._size(packet.steps, 1, lane), self._packed[lane][1]
-        rows = len(lists.entries) * size.kernel_height * size.kernel_width // (2 * node.groups)
+        rows = len(lists.entries) // 4 * size.kernel_height * size.kernel_width // (2 * node.groups)
         wide = _empty()
         if cuts is None:
             jump = JOINED if self._joins else 1
@@ -296,6 +291,17 @@ class IntegerSynapses:
     def _tile_words(self, lane: np.dtype[Any]) -> int:
         """Return the words of a tile whose weights, for a block of outputs, half fill the L1 cache."""
         return max(1, min(WORDS, TILE_BYTES // (64 * self._packed[lane][0] * lane.itemsize // 2)))
+
+    def _run_without_lists(self, packet: SpikeMap | IntegerMap, sink: IntegerSink, lane: np.dtype[Any]) -> bool:
+        """Run on the bits of spikes, or on integers one by one; return False where lists are to be made."""
+        direct = without_lists(packet, self.context)
+        if direct is None:
+            return False
+        kernel, reads, active = direct
+        size = self._size(packet.steps, 1, lane)
+        rows = active * size.kernel_height * size.kernel_width
+        self._share(kernel, size, (reads(self._packed[lane][1]),), lane, sink, rows)
+        return True
 
     def _run_on_lists(self, packet: SpikeMap | IntegerMap, sink: IntegerSink, lane: np.dtype[Any]) -> None:
         node = self.node
@@ -325,25 +331,13 @@ class IntegerSynapses:
         weights = self._packed[self.lane][1]
         rows = packet.values.size * size.kernel_height * size.kernel_width
         if self._of_image:
-            image, line = self._bordered(packet)
+            image, line = bordered(packet, self.node, self.source)
             self._share(integer_synapses_of_image, size, (image, line, weights), self.lane, sink, rows)
             return
         values = np.ascontiguousarray(packet.values[..., : size.in_channels]).reshape(-1)
         if self.lane.itemsize == 8:
             values = values.astype(np.int64)
         self._share(integer_synapses_of_reals, size, (values, weights), self.lane, sink, rows)
-
-    def _bordered(self, packet: RealMap) -> tuple[NDArray[np.int16], int]:
-        """Return an image with the layer's padding around it, as one row of numbers; and how many make a line."""
-        node, (steps, channels) = self.node, (len(packet.values), self.source.channels)
-        (height, width), (rows, columns) = (self.source.height, self.source.width), node.window[2]
-        line = (width + 2 * columns) * channels
-        whole = steps * (height + 2 * rows) * line
-        numbers = np.zeros(whole + 1, np.int16)  # of an odd number of inputs, the last pair takes in one more
-        image = numbers[:whole].reshape(steps, height + 2 * rows, width + 2 * columns, channels)
-        inside = packet.values[..., :channels].reshape(steps, height, width, channels)
-        image[:, rows : rows + height, columns : columns + width] = inside
-        return numbers, line
 
     def _share(
         self,
@@ -395,6 +389,7 @@ class IntegerSynapses:
             joined=self.layout == "joined",
             groups=node.groups,
             planes=1,
+            by_bands=True,
         )
         return size
 

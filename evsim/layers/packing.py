@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +61,16 @@ def largest_sum(weight: NDArray[np.signedinteger]) -> int:
     positive = np.maximum(rows, 0).sum(axis=0, dtype=np.int64)
     negative = np.minimum(rows, 0).sum(axis=0, dtype=np.int64)
     return int(max(positive.max(), -negative.min()))
+
+
+def cuts_within(weight: NDArray[np.signedinteger], most: int, by_columns: bool) -> tuple[int, ...]:
+    """Return at which rows of a window, or columns, to cut it so that no part sums up beyond `most`; () if none do."""
+    pieces = weight.swapaxes(0, 1) if by_columns else weight
+    for parts in range(2, len(pieces) + 1):
+        cuts = tuple(len(pieces) * i // parts for i in range(parts + 1))
+        if all(largest_sum(pieces[a:b]) <= most for a, b in pairwise(cuts)):
+            return cuts
+    return ()
 
 
 def inputs_within(weight: NDArray[np.signedinteger], most: int) -> int:

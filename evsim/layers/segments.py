@@ -22,6 +22,9 @@ SPARSE = 0.06
 
 SPARSEST = 4
 
+NOTHING_SHARED = 0.05
+"""Rate below which neighbours have next to nothing in common."""
+
 EVENTS = "events", ""
 """Under which the bits of `events` are kept."""
 
@@ -103,22 +106,37 @@ def events(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
 
 
 def counted(packet: SpikeMap | IntegerMap, context: Context, groups: int = 1) -> NDArray[np.int64]:
-    """Return the sum of each position's values [groups, T, P], of spikes their number; kept with the packet."""
+    """Return the sum of each position's values [groups, T, P], of spikes their number; kept with the packet.
+
+    It is there for kernels that are posted later; who looks at it otherwise calls `Workers.finish` first.
+    """
     key = ("counts", str(groups))
     if key not in packet.lists:
-        context.workers.finish()
         if isinstance(packet, SpikeMap):
+            if groups > 1:
+                context.workers.finish()
             words = by_group(packet.words, groups)
             sums = np.empty(len(words), np.int64)
-            context.workers.share(spikes_per_position, len(words), (words, sums), 20 * words.size)
+            context.workers.post(spikes_per_position, len(words), (words, sums), 20 * words.size)
         else:
             values = packet.values.reshape(-1, packet.channels)
             sums = np.empty(len(values), np.int64)
-            context.workers.share(sum_integers, len(values), (values, sums), values.size)
+            context.workers.post(sum_integers, len(values), (values, sums), values.size)
         starts = sums.reshape(-1)
         packet.lists[key] = Segments(np.empty(0, np.uint16), starts, 0)
     lists: Segments = packet.lists[key]
     return lists.starts.reshape(groups, packet.steps, -1)
+
+
+def is_sparse(packet: SpikeMap, context: Context) -> bool:
+    """Whether the packet's positions have next to nothing in common; kept with it."""
+    key = ("sparse", "")
+    if key not in packet.lists:
+        counts = counted(packet, context)
+        context.workers.finish()
+        places = packet.steps * packet.height * packet.width * packet.channels
+        packet.lists[key] = int(counts.sum()) < NOTHING_SHARED * places
+    return bool(packet.lists[key])
 
 
 def _quads(

@@ -23,10 +23,12 @@ from workloads import WORKLOADS, prepare
 from evsim import modelfile, observers, tallies
 from evsim.engine import Simulator
 from evsim.kernels.compiling import kernel
+from evsim.kernels.frames import scatter
 from evsim.kernels.octets import gather_octets
 from evsim.kernels.quads import gather_quads
 from evsim.kernels.synapses import after, gather, multiply, scratch_of, unit_of
 from evsim.kernels.threads import Workers
+from evsim.kernels.words import gather_windows
 from evsim.layers import octets as octets_module
 from evsim.layers import segments as segments_module
 from evsim.observers import Counter
@@ -56,10 +58,32 @@ def sums_of_lists(first, last, seat, size, lists, scratch, sink):  # noqa: ARG00
 def sums_of_octets(first, last, seat, size, lists, weights, cuts, wide, scratch, sink):  # noqa: ARG001
     """Do the additions of `integer_synapses_of_octets` alone, of windows in one part."""
     scratch = scratch_of(size, scratch, seat)
+    before = -2 * size.block
     while first < last:
         unit = unit_of(size, first, last, seat)
         first = after(size, first, unit)
-        gather_octets(size, lists, weights, scratch, unit, cuts[0], cuts[1])
+        gather_octets(size, lists, weights, scratch, unit, before, cuts[0], cuts[1])
+        before = unit.channel
+
+
+@kernel
+def sums_of_windows(first, last, seat, size, reads, scratch, sink):  # noqa: ARG001
+    """Do the additions of `integer_synapses_of_windows` alone."""
+    scratch = scratch_of(size, scratch, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
+        gather_windows(size, reads, scratch, unit)
+
+
+@kernel
+def sums_of_events(first, last, seat, size, reads, scratch, sink):  # noqa: ARG001
+    """Do the additions of `integer_synapses_of_events` alone."""
+    scratch = scratch_of(size, scratch, seat)
+    while first < last:
+        unit = unit_of(size, first, last, seat)
+        first = after(size, first, unit)
+        scatter(size, reads, scratch, unit)
 
 
 @kernel
@@ -76,6 +100,8 @@ SUMS = {
     "synapses_of_quads": (sums_of_quads, "additions"),
     "synapses": (sums_of_lists, "additions"),
     "integer_synapses": (sums_of_lists, "additions"),
+    "integer_synapses_of_windows": (sums_of_windows, "additions"),
+    "integer_synapses_of_events": (sums_of_events, "additions"),
     "integer_synapses_of_octets": (sums_of_octets, "additions"),
     "synapses_of_reals": (sums_of_reals, "first convolution, head"),
     "integer_synapses_of_reals": (sums_of_reals, "first convolution, head"),
@@ -91,7 +117,8 @@ KINDS = {
     "attention_operations": "counting", "spikes_per_position": "counting", "weigh_spikes": "counting",
     "weigh_values": "counting", "weigh_integers": "counting", "sum_integers": "counting", "spikes_per_head": "counting",
     "pool_words": "pools", "pool_numbers": "pools",
-    "integer_synapses_of_image": "first convolution, head",
+    "integer_synapses_of_image": "first convolution, head", "mark_events": "lists",
+    "fire_events": "windows of few channels, neurons behind", "fire_windows": "windows of few channels, neurons behind",
 }  # fmt: skip
 BEHIND = "neurons, stream behind sums"
 
