@@ -71,7 +71,7 @@ def network_report(network: Network, *, layers: bool = False) -> Report:
         )
         table = Table(SECTIONS, sections, "", ("total", len(rows), "", parameters, macs), bar=PER_TIMESTEP, bar_drop=2)
     spec = network.spec
-    size = f"{count(parameters)} parameters, {count(macs)} dense MACs per timestep"
+    size = f"{count(parameters)} parameters, {count(macs)} dense MACs per timestep{_attention(network)}"
     headline = (
         f"{network.name} ({network.family}, {network.variant}): {network.classes} classes, {size}",
         f"input: {spec.kind} [{spec.channels}, {spec.height}, {spec.width}], {spec.timesteps} timesteps, "
@@ -84,6 +84,13 @@ def network_report(network: Network, *, layers: bool = False) -> Report:
         *([_integers(network.quantization)] if network.quantization else []),
     )
     return Report(headline, (table, "\n".join(facts(network))))
+
+
+def _attention(network: Network) -> str:
+    """Return what attention adds to the dense MACs of the table, whose layers have weights."""
+    rows = (work.row for work in workload(network).values())
+    macs = sum(row.dense_macs for row in rows if row and not row.synaptic)
+    return f" (and {count(macs)} of attention)" if macs else ""
 
 
 def _integers(quantization: Quantization) -> str:
