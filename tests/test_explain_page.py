@@ -172,7 +172,8 @@ def test_without_the_extra_a_page_is_one_line(tmp_path, monkeypatch):
     """What to install is said before the run."""
     monkeypatch.setattr(drawing, "installed", lambda: False)
     line = refused("explain", "model.h5", "--input", "a.npy", "--neuron", "lif", "--html", tmp_path / "a.html")
-    assert "pip install vl-convert-python" in line
+    assert "pip install 'evsim[report]'" in line
+    assert "--report" not in line, "an extra is no option"
 
 
 def test_tables_of_a_life_take_the_forms_of_all(tmp_path):

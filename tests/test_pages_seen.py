@@ -16,6 +16,7 @@ from evsim.explain.life import explain
 from evsim.explain.page import life_page
 from evsim.report.page import NARROW, WIDE
 from evsim.report.runpage import run_page
+from evsim.spikesfile import Attention
 
 pytestmark = pytest.mark.skipif(not DRAWN, reason=NO_EXTRA)
 seen = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -98,6 +99,26 @@ def test_attention_maps_are_named_once():
     drawn = texts(demo_run().plot.attention().svg(WIDE))
     assert drawn.count("block.0.attn") == drawn.count("block.1.attn") == 1
     assert drawn.count("head 7") == 2
+
+
+def test_attention_heads_stand_in_order_of_their_numbers():
+    """Heads are numbers: 2 stands before 10."""
+    where = Attention("a.ssa", "q", "k", 12, 1, 2, "last")
+    train = np.ones((2, 24, 2), bool)
+    drawn = texts(spikes.attention({"q": train, "k": train}, [where], "m").svg(WIDE))
+    assert [text for text in drawn if text.startswith("head ")] == [f"head {h}" for h in range(12)]
+
+
+def test_page_says_which_layers_and_neurons_its_raster_leaves_out():
+    """Words and summary say how many of the layers, neurons and timesteps are drawn."""
+    run = demo_run()
+    page, layers_of_it = run_page(run), len(run.spikes)
+    assert f"{spikes.MOST_LAYERS} of the {layers_of_it} layers are shown" in page
+    names = [row["layer"] for row in run.plot.raster().rows]
+    every = sum(run.spikes[name][0].size for name in set(names))
+    assert f"of {every:,} neurons, evenly spaced, of {spikes.MOST_LAYERS} of {layers_of_it} layers" in page
+    few = {"lif": np.ones((4, 10), bool)}
+    assert "over 4 timesteps: all 10 neurons of 1 layer fired 40 times" in spikes.raster(few, "m").summary
 
 
 @seen

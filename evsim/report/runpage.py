@@ -131,7 +131,11 @@ def _tiles(run: Run, document: Mapping[str, Any]) -> list[Tile]:
         Tile(_answer(run), "Prediction", _class(run)),
         Tile(joules(mine), "Energy, exact", f"{counts.sops:,} SOPs, {counts.macs:,} MACs"),
         Tile(joules(theirs), "Energy, paper", f"the exact energy is {mine / theirs:.1%} of this" if theirs else ""),
-        Tile(f"{dense / done:.1f} ×" if done else "none", "Fewer operations than dense", f"{dense:,} dense MACs, attention included"),
+        Tile(
+            f"{dense / done:.1f} ×" if done else "none",
+            "Fewer operations than dense",
+            f"{dense:,} dense MACs, attention included",
+        ),
     ]
 
 
@@ -181,7 +185,7 @@ def _spikes(run: Run, title: str) -> list[Section]:
         return []
     rasters = Section(
         "Spikes",
-        "Each panel is a layer: a row for a neuron, a column for a timestep t, from 0.",
+        _panels(run),
         spikes.raster(run.spikes, title),
     )
     heads = [each for each in attentions(run.network) if {each.q, each.k} <= run.spikes.keys()]
@@ -193,6 +197,16 @@ def _spikes(run: Run, title: str) -> list[Section]:
     )
     chart = spikes.attention(run.spikes, heads, title, whole(run.sample, run.network.spec))
     return [rasters, Section("Where attention looks", text, chart)]
+
+
+def _panels(run: Run) -> str:
+    """Return what the panels of the raster are; the summary below it counts them."""
+    layers, most = len(run.spikes), spikes.MOST_LAYERS
+    left = f" {most} of the {layers} layers are shown, evenly spaced." if layers > most else ""
+    return (
+        f"Each panel is a layer: a row for a neuron, at most {spikes.MOST_NEURONS} of a layer, evenly spaced; a column "
+        f"for a timestep t, from 0.{left}"
+    )
 
 
 def _assumptions(run: Run, document: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
