@@ -166,7 +166,7 @@ def test_values_are_the_reference_counts(name, runs):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_totals_are_the_sums_of_the_rows(name, runs):
-    """Totals sum the rows; dense MACs leave attention out or not, as they say; energy is what the prices make of the counts."""
+    """Totals sum the rows, dense MACs with and without attention; energy is what the prices make of the counts."""
     run = runs[name]
     rows, totals, profile = run["layers"], run["totals"], run["profile"]
     for key in ("sops", "macs"):

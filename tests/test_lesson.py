@@ -210,7 +210,7 @@ def draw(browser):
 
 
 def nothing_is_read(browser):
-    """An empty pad has no answer, no logits, and nothing of the old digit in the steps that follow it."""
+    """Expect no answer, no logits, and nothing of the old digit in the steps that follow it."""
     assert text_of(browser, "answer") == "–"
     assert text_of(browser, "logits") == ""
     shown = "[...document.querySelectorAll('section')].filter(s => s.querySelector('.waits')?.offsetHeight)"

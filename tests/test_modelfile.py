@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shown import tables
 
-from evsim import modelfile
+from evsim import demo, modelfile
 from evsim.converters import convert, load_model
 from evsim.errors import EvsimError, ModelFileError
 from evsim.inputspec import InputSpec
@@ -272,6 +272,21 @@ def test_info_does_not_advise_to_overwrite_a_foreign_file(tmp_path):
     text = refused("info", tmp_path / "notes.txt")
     assert "is no model.h5" in text
     assert f"evsim convert CHECKPOINT {tmp_path}" not in text
+
+
+def test_a_recording_in_the_place_of_the_model_is_named(stored):
+    """Model and input the other way round: the line says which file is which."""
+    recording = next(iter(demo.recordings().values()))
+    text = refused("run", recording, "--input", stored)
+    assert f"{recording} is a recording (aedat2), not a model; give the model in its place" in text
+
+
+def test_a_cut_model_says_how_much_of_it_is_there(stored, tmp_path):
+    """A file cut short is called so, in numbers of bytes, not in words of libhdf5's."""
+    whole = stored.read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    text = refused("info", tmp_path / "cut.h5")
+    assert f"cut.h5 is a damaged HDF5 file: {len(whole) // 2} of its {len(whole)} bytes are there; make it again" in text
 
 
 def test_a_model_is_not_converted_again(stored, tmp_path):

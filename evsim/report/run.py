@@ -89,7 +89,8 @@ def demo_report(runs: Mapping[str, Run], *, layers: bool = False) -> Report:
     """
     rows = tuple(
         (digit, run.label(run.prediction) or str(run.prediction), run.counts.sops, run.counts.macs,
-         (run.counts.sops + run.counts.macs) / run.counts.dense_macs_with_attention, run.exact().energy_mj, run.paper().energy_mj)
+         (run.counts.sops + run.counts.macs) / run.counts.dense_macs_with_attention,
+         run.exact().energy_mj, run.paper().energy_mj)
         for digit, run in runs.items()
     )  # fmt: skip
     tones: tuple[Tone, ...] = tuple("good" if row[0] == row[1] else "bad" for row in rows)
