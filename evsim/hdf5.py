@@ -343,7 +343,9 @@ class File:
 
     def _damaged(self, what: str) -> NoReturn:
         if cut := CUT.search(what):
-            raise self._error(f"{self.path} is a damaged HDF5 file: {cut[1]} of its {cut[2]} bytes are there; {self._remedy}")
+            raise self._error(
+                f"{self.path} is a damaged HDF5 file: {cut[1]} of its {cut[2]} bytes are there; {self._remedy}"
+            )
         raise self._error(f"{self.path} is a damaged HDF5 file ({printable(what)}); {self._remedy}")
 
     def _too_large(self, name: str, size: int) -> NoReturn:

@@ -200,7 +200,7 @@ def test_a_narrow_terminal_loses_columns(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     shown = evsim("explain", model.name, "--input", recording.name, "--neuron", NEURON).out
     assert max(map(len, shown.partition("additions, by")[0].splitlines())) <= 60
-    assert "too narrow for:" in shown
+    assert "columns left out:" in shown
 
 
 @drawn

@@ -286,7 +286,9 @@ def test_a_cut_model_says_how_much_of_it_is_there(stored, tmp_path):
     whole = stored.read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
     text = refused("info", tmp_path / "cut.h5")
-    assert f"cut.h5 is a damaged HDF5 file: {len(whole) // 2} of its {len(whole)} bytes are there; make it again" in text
+    assert (
+        f"cut.h5 is a damaged HDF5 file: {len(whole) // 2} of its {len(whole)} bytes are there; make it again" in text
+    )
 
 
 def test_a_model_is_not_converted_again(stored, tmp_path):
@@ -311,14 +313,16 @@ def test_info_shows_the_layer_table(stored):
     assert (outcome.code, outcome.err) == (0, "")
     (table,) = tables(outcome.out)
     rows = {row["layer"]: list(row.values()) for row in table}
-    assert rows["patch_embed.proj1_conv"][1:] == ["Conv2d", "real [4, 24, 24]", "80", "41472"]
+    assert rows["patch_embed.proj1_conv"][1:] == ["Conv2d", "3 x 3 / 1", "real [4, 24, 24]", "80", "41472"]
     assert rows["block.0.attn.ssa"][1] == "SpikingSelfAttention"
     expected = json.loads((CHECKPOINT.parent / "exact_counts.json").read_text())
     dense = sum(layer["dense_macs_with_padding"] for name, layer in expected.items() if not name.endswith(".ssa"))
     timesteps, head = 3, expected["head"]["dense_macs_with_padding"]
     assert rows["total"][-1] == str((dense - head) // timesteps + head)
     parameters = json.loads((CHECKPOINT.parent / "paper_tool.json").read_text())["params"]
-    assert rows["total"][3] == str(parameters)
+    assert rows["total"][4] == str(parameters)
+    (pool,) = {row["kernel/stride"] for row in table if row["kind"] == "MaxPool"}
+    assert pool == "3 x 3 / 2"
     (sections,) = tables(evsim("info", stored, "--format", "csv").out)
     assert len(sections) < len(table)
     assert sections[-1]["parameters"] == str(parameters)

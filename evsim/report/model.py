@@ -17,8 +17,8 @@ MOST_SECTIONS = 20
 """Sections up to which each block is one; beyond, blocks of a stage are."""
 
 NODES = (
-    Column("layer"), Column("kind", drop=2), Column("output", drop=3), Column("parameters", "count"),
-    Column(PER_TIMESTEP, "count"),
+    Column("layer"), Column("kind", drop=2), Column("kernel/stride", drop=4), Column("output", drop=3),
+    Column("parameters", "count", drop=5), Column(PER_TIMESTEP, "count"),
 )  # fmt: skip
 
 SECTIONS = (
@@ -49,13 +49,15 @@ def network_report(network: Network, *, layers: bool = False) -> Report:
         shape = str(network.shapes[node.name])
         rows.append((node.name, type(node).__name__, shape, work.parameters, dense))
     parameters, macs = sum(row[3] for row in rows), sum(row[4] for row in rows)
-    total = ("total", "", "", parameters, macs)
     if layers:
         table = Table(
             NODES,
-            tuple((*row[:3], row[3] or None, row[4] or None) for row in rows),
+            tuple(
+                (*row[:2], node.window_told or None, row[2], row[3] or None, row[4] or None)
+                for node, row in zip(network.nodes, rows, strict=True)
+            ),
             "",
-            total,
+            ("total", "", None, "", parameters, macs),
             bar=PER_TIMESTEP,
             bar_drop=1,
         )

@@ -192,8 +192,8 @@ def _spikes(run: Run, title: str) -> list[Section]:
     if not heads or max(each.height * each.width for each in heads) > spikes.MOST_CELLS:
         return [rasters]
     text = (
-        "Who is looked at, head by head, over the input: the darker a token, the more spikes its key shares with the "
-        "queries of all tokens. Each map has its own scale."
+        "A map for each head, over the input: the darker a place (a token), the more spikes its key has in common "
+        "with the queries of all tokens, so the more the head looks at it. Each map has its own scale."
     )
     chart = spikes.attention(run.spikes, heads, title, whole(run.sample, run.network.spec))
     return [rasters, Section("Where attention looks", text, chart)]
