@@ -226,6 +226,10 @@ def test_sparse_bars_are_seen_on_a_phone(file, tmp_path):
         browser.open(file, "state.outcome")
         widths = "[...document.querySelectorAll('#bars .bar')].map(e => e.offsetWidth / $('bars').offsetWidth)"
         assert min(browser.evaluate(widths)) > 0.95
+        over = "[...document.querySelectorAll('#bars tbody tr:not(.group)')].some(row => row.querySelector('.bar i')"
+        over += ".getBoundingClientRect().top < row.querySelector('code').getBoundingClientRect().bottom)"
+        assert not browser.evaluate(over), "a bar lies below its name"
+        assert browser.evaluate("$('bars').offsetWidth <= $('bars').parentElement.clientWidth")
         browser.click('[name="machine"][value="dense"]')
         assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
