@@ -64,8 +64,8 @@ def raster(spikes: Mapping[str, NDArray[np.bool_]], title: str, layers: Sequence
     which = f"all {len(spikes)} layers" if len(names) == len(spikes) else f"{len(names)} of {len(spikes)} layers"
     which = "1 layer" if len(spikes) == 1 else which
     longest = max(len(spikes[name]) for name in names)
-    steps = f"{total} timesteps" if total == longest else f"the first {total} of {longest} timesteps"
-    summary = f"Spikes of {title} over {steps}: {shown} of {which} fired {fired:,} times."
+    during = f"{total} timesteps" if total == longest else f"the first {total} of {longest} timesteps"
+    summary = f"Spikes of {title} over {during}: {shown} of {which} fired {fired:,} times."
     return Chart("raster", "Spikes", summary, tuple(rows), lambda look: _raster(look, names, total))
 
 
