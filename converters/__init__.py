@@ -16,8 +16,10 @@ from evsim.converters.parts import Builder, Weights
 from evsim.converters.registry import BUILT_IN, families_of_others, find_family, find_preset
 from evsim.converters.renames import fitted, unknown
 from evsim.converters.table import Match, learned_constants
-from evsim.errors import CheckpointError, NetworkError, OptionError, PluginError
+from evsim.errors import CheckpointError, ModelFileError, NetworkError, OptionError, PluginError
+from evsim.events import format_of
 from evsim.files import check_input
+from evsim.hdf5 import is_hdf5
 from evsim.modelfile import ForeignFileError, is_model, load
 from evsim.network import Network, Origin
 from evsim.sizes import parsed_size
@@ -133,6 +135,13 @@ def _load(path: Path) -> Conversion:
             return Conversion(load(path), ())
         except ForeignFileError:
             pass  # a state_dict, perhaps
+        except ModelFileError as error:
+            kind = "" if is_hdf5(path) else format_of(path)
+            if not kind:
+                raise
+            raise ModelFileError(
+                f"{path} is a recording ({kind}), not a model; give the model in its place, and this as the input"
+            ) from error
     try:
         conversion = convert(path)
     except OptionError as error:

@@ -13,12 +13,17 @@ from evsim.converters.checkpoint import Checkpoint, Values, of_tensors
 from evsim.converters.choose import EMA, check_name, renamed
 from evsim.converters.family import Family
 from evsim.converters.keymap import read_map, rewritten
-from evsim.converters.registry import families_of_others, known_families
+from evsim.converters.registry import families_of_others
 from evsim.converters.table import Shapes
 from evsim.converters.values import shown
 from evsim.errors import CheckpointError, OptionError, PluginError
 
 MOST_SHOWN = 6
+SHOWN_KEYS = 4
+
+LEAST_THERE = 0.5
+"""Share of a family's kinds of keys whose ends are there, from which on it is named: one key alone misleads."""
+
 DEEPEST_PREFIX = 6
 
 BESIDE = re.compile(r"(n_averaged$|\w*(loss|criterion)\w*\.)", re.IGNORECASE)
@@ -74,23 +79,25 @@ def mapped(checkpoint: Checkpoint, keys: str) -> Checkpoint:
 
 
 def unknown(checkpoint: Checkpoint, families: Families) -> CheckpointError:
-    """Return the error for keys of no family: the nearest, what of it is there and what is not, and the way out."""
+    """Return the error for keys of no family: the ways out, and the nearest family where much of it is there."""
     keys = list(checkpoint.shapes)
-    some = ", ".join(keys[:4])
-    known = ", ".join(known_families())
-    text = f"{checkpoint.path}: its keys ({some}, ...) are of no family that evsim knows ({known}); "
+    some = ", ".join(keys[:SHOWN_KEYS]) + (", ..." if len(keys) > SHOWN_KEYS else "")
+    text = (
+        f"{checkpoint.path}: its keys ({some}) are of no family that evsim knows (evsim families lists them); trace "
+        "the model's own code: evsim convert `from_torch=own.py:factory` OUT.h5; or, if it is a known family under "
+        "other names, map them by `keys=map.toml`"
+    )
     near = nearest(checkpoint.shapes, families)
     if near is None:
-        return CheckpointError(text + "give a model.h5 or a checkpoint of one of these")
+        return CheckpointError(text)
     name, there, missing, other = near
-    if there:
-        text += f"nearest is {name}, of which {len(there)} kinds of keys are there ({_some(there)})"
-        text += f" and {len(missing)} are missing ({_some(missing)})" if missing else ""
-        text += f", while {len(other)} are not its own ({_some(other)})" if other else ""
-    else:
-        text += f"nearest is {name}, of whose {len(missing)} kinds of keys none is there"
-    ways = "if they are its modules under other names, map them by `keys=map.toml`; a model of other code can be traced"
-    return CheckpointError(f"{text}; {ways}: `from_torch=own.py:factory`")
+    ends, number = {_end(_kind(key)) for key in keys}, len(there) + len(missing)
+    if sum(_end(kind) in ends for kind in (*there, *missing)) < LEAST_THERE * number:
+        return CheckpointError(text)
+    text += f"; nearest is {name}: of its {number} kinds of keys {len(there)} are there ({_some(there)})"
+    text += f", {len(missing)} are missing ({_some(missing)})" if missing else ""
+    text += f"; {len(other)} are not its own ({_some(other)})" if other else ""
+    return CheckpointError(text)
 
 
 def nearest(shapes: Shapes, families: Families) -> tuple[str, list[str], list[str], list[str]] | None:

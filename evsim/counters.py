@@ -315,6 +315,11 @@ class Counts:
         """Dense multiply-accumulates of conv and linear layers, attention left out."""
         return sum(layer.dense_macs for layer in self.layers if isinstance(layer, SynapseCounts))
 
+    @property
+    def dense_macs_with_attention(self) -> int:
+        """Dense multiply-accumulates of all layers: what SOPs and MACs together are compared with."""
+        return sum(layer.dense_macs for layer in self.layers)
+
 
 def merged(parts: Sequence[Counts]) -> Counts:
     """Return the counts of several samples of one network as one: sums, and maxima where a count is a maximum.

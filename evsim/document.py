@@ -68,6 +68,7 @@ def counted(counts: Counts, profile: Profile | None = None, nonspike: NonSpike =
             "sops": counts.sops,
             "macs": counts.macs,
             "dense_macs": counts.dense_macs,
+            "dense_macs_with_attention": counts.dense_macs_with_attention,
             "energy_mj": charge(counts, "exact", profile).energy_mj,
             "paper": {**_paper_totals(counts, profile, nonspike), "nonspike": nonspike},
             "paper_by_nonspike": {setting: _paper_totals(counts, profile, setting) for setting in get_args(NonSpike)},

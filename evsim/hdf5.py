@@ -8,6 +8,7 @@ file as they are (not compressed) are read from there directly; others come as m
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import weakref
@@ -34,6 +35,9 @@ MOST_COMPRESSED = 1100
 
 LARGEST_WHOLE = 256 << 20
 """Bytes, beside four times the file's own, that all that is read as a whole may take."""
+
+CUT = re.compile(r"truncated file: eof = (\d+).*stored_eof = (\d+)")
+"""How libhdf5 says that a file has fewer bytes than it should."""
 
 PATIENCE = 30.0
 """Seconds, beside one for every megabyte, after which an answer is no longer waited for."""
@@ -338,6 +342,10 @@ class File:
         )
 
     def _damaged(self, what: str) -> NoReturn:
+        if cut := CUT.search(what):
+            raise self._error(
+                f"{self.path} is a damaged HDF5 file: {cut[1]} of its {cut[2]} bytes are there; {self._remedy}"
+            )
         raise self._error(f"{self.path} is a damaged HDF5 file ({printable(what)}); {self._remedy}")
 
     def _too_large(self, name: str, size: int) -> NoReturn:

@@ -209,6 +209,12 @@ def test_demo_predicts_the_bundled_digits():
     for digit in demo.recordings():
         assert any(line.split()[:2] == [digit, digit] for line in outcome.out.splitlines())
     assert f"{len(demo.recordings())} of {len(demo.recordings())} digits recognised" in outcome.out
+    rows, sections = tables(evsim("demo", "--format", "csv").out)
+    first, total = rows[0], sections[-1]
+    share = (int(first["SOPs"]) + int(first["MACs"])) / int(total["dense MACs"])
+    assert f"{three(1 / share)} times fewer" in outcome.out.splitlines()[0]
+    (told,) = (value for name, value in first.items() if name.startswith("of dense MACs"))
+    assert float(told) == pytest.approx(share), "headline, column and table divide by one number"
     assert outcome.out.count("patch_embed") == 1, "one table of where it goes"
     bundled = [demo.model_path(), *demo.recordings().values()]
     assert sum(path.stat().st_size for path in bundled) < 3_000_000

@@ -17,7 +17,7 @@ from pygments.token import Generic
 
 SESSION = """$ evsim run model.h5 --format latex
 % needs siunitx
-(too narrow for: paper SOPs; --wide shows all)
+(columns left out: paper SOPs; --wide shows all)
 # a heading of Markdown
 $ cp a b
 """

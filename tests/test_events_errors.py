@@ -42,7 +42,8 @@ def test_truncated(name, tmp_path):
         read(path)
     recording = read(path, ReadOptions(allow_truncated=True))
     assert recording.t.tolist() == FOUR[0]
-    assert any("the file is truncated: after 4 whole events" in note for note in recording.notes)
+    said = "the file is truncated: after 4 whole events this is left out: 1 bytes of another"
+    assert any(said in note for note in recording.notes)
 
 
 @pytest.mark.parametrize(("cut", "whole"), [(1, 3), (8, 3), (15, 2), (30, 2), (60, 2), (90, 1)])
@@ -61,8 +62,8 @@ def test_truncated_aedat4(name, tmp_path):
     """AEDAT 4 cut within a packet is an error, as is one cut within its header."""
     content = (files.OWN / name).read_bytes()
     half = write(tmp_path, "half.aedat4", content[: len(content) // 2])
-    with pytest.raises(RecordingError, match="truncated: 0 whole events, then a damaged packet"):
-        read(half)
+    with pytest.raises(RecordingError, match=r"truncated: 0 whole events, then a damaged packet; copy it again$"):
+        read(half)  # nothing is there for `allow_truncated` to read
     assert len(read(half, ReadOptions(allow_truncated=True))) == 0
     with pytest.raises(RecordingError, match="damaged AEDAT 4"):
         read(write(tmp_path, "head.aedat4", content[:200]))

@@ -316,7 +316,7 @@ def test_the_command_tells_a_life(demonstrated):
     assert outcome.out.startswith(f"{place}\n")
     assert "give the engine's sums and potentials to the last bit" in outcome.out
     assert "  input:" in outcome.out.partition("strongest way down")[2]
-    assert "reach: whom the spike" in outcome.out
+    assert "reach: how many neurons the spike" in outcome.out
     assert max(map(len, outcome.out.partition("additions, by")[0].splitlines()[2:])) <= 100
     asked = evsim("explain", model, "--input", recording, "--neuron", place, "--json", "-")
     document = json.loads(asked.out)

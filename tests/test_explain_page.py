@@ -172,7 +172,8 @@ def test_without_the_extra_a_page_is_one_line(tmp_path, monkeypatch):
     """What to install is said before the run."""
     monkeypatch.setattr(drawing, "installed", lambda: False)
     line = refused("explain", "model.h5", "--input", "a.npy", "--neuron", "lif", "--html", tmp_path / "a.html")
-    assert "pip install vl-convert-python" in line
+    assert "pip install 'evsim[report]'" in line
+    assert "--report" not in line, "an extra is no option"
 
 
 def test_tables_of_a_life_take_the_forms_of_all(tmp_path):
@@ -199,7 +200,7 @@ def test_a_narrow_terminal_loses_columns(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     shown = evsim("explain", model.name, "--input", recording.name, "--neuron", NEURON).out
     assert max(map(len, shown.partition("additions, by")[0].splitlines())) <= 60
-    assert "too narrow for:" in shown
+    assert "columns left out:" in shown
 
 
 @drawn

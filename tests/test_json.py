@@ -54,6 +54,7 @@ TOTALS = {
     "sops": [INT],
     "macs": [INT],
     "dense_macs": [INT],
+    "dense_macs_with_attention": [INT],
     "energy_mj": [FLOAT],
     "paper": [dict],
     "paper_by_nonspike": [dict],
@@ -165,7 +166,7 @@ def test_values_are_the_reference_counts(name, runs):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_totals_are_the_sums_of_the_rows(name, runs):
-    """Totals sum the rows; dense MACs leave attention out; energy is what the prices make of the counts."""
+    """Totals sum the rows, dense MACs with and without attention; energy is what the prices make of the counts."""
     run = runs[name]
     rows, totals, profile = run["layers"], run["totals"], run["profile"]
     for key in ("sops", "macs"):
@@ -174,6 +175,7 @@ def test_totals_are_the_sums_of_the_rows(name, runs):
             assert row[key] == sum(row["per_timestep"][key])
             assert len(row["per_timestep"][key]) == run["model"]["timesteps"]
     assert totals["dense_macs"] == sum(row["dense_macs"] for row in rows if row["kind"] in ("conv", "linear"))
+    assert totals["dense_macs_with_attention"] == sum(row["dense_macs"] for row in rows)
     for row in [*rows, totals]:
         expected = (row["sops"] * profile["e_ac_pj"] + row["macs"] * profile["e_mac_pj"]) * 1e-9
         assert row["energy_mj"] == pytest.approx(expected, rel=1e-12)

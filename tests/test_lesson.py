@@ -203,9 +203,35 @@ def draw(browser):
     assert not browser.evaluate("document.querySelector('#picks input:checked')")
     browser.click("#clear")
     assert browser.evaluate("state.greys") is None
+    nothing_is_read(browser)
     browser.evaluate("document.getElementById('pad').focus()")
     browser.press(*["ArrowUp"] * 12, " ", *["ArrowDown"] * 24, " ")
     browser.wait("state.greys && document.getElementById('answer').textContent === '1'")
+
+
+def nothing_is_read(browser):
+    """Expect no answer, no logits, and nothing of the old digit in the steps that follow it."""
+    assert text_of(browser, "answer") == "–"
+    assert text_of(browser, "logits") == ""
+    shown = "[...document.querySelectorAll('section')].filter(s => s.querySelector('.waits')?.offsetHeight)"
+    assert browser.evaluate(f"{shown}.map(s => s.id)") == ["see", "layers", "spike", "costs"]
+    assert browser.evaluate(f"{shown}.every(s => [...s.children].filter(e => e.offsetHeight).length === 2)")
+    assert browser.evaluate("$('rate-chart').childElementCount") == 1
+
+
+@needs_browser
+def test_sparse_bars_are_seen_on_a_phone(file, tmp_path):
+    """At 390 px a dense bar has the width of the table, so that a sparse one is more than a sliver."""
+    with Browser(tmp_path, 390, 900, touch=True) as browser:
+        browser.open(file, "state.outcome")
+        widths = "[...document.querySelectorAll('#bars .bar')].map(e => e.offsetWidth / $('bars').offsetWidth)"
+        assert min(browser.evaluate(widths)) > 0.95
+        over = "[...document.querySelectorAll('#bars tbody tr:not(.group)')].some(row => row.querySelector('.bar i')"
+        over += ".getBoundingClientRect().top < row.querySelector('code').getBoundingClientRect().bottom)"
+        assert not browser.evaluate(over), "a bar lies below its name"
+        assert browser.evaluate("$('bars').offsetWidth <= $('bars').parentElement.clientWidth")
+        browser.click('[name="machine"][value="dense"]')
+        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @needs_browser

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shown import tables
 
-from evsim import modelfile
+from evsim import demo, modelfile
 from evsim.converters import convert, load_model
 from evsim.errors import EvsimError, ModelFileError
 from evsim.inputspec import InputSpec
@@ -274,6 +274,23 @@ def test_info_does_not_advise_to_overwrite_a_foreign_file(tmp_path):
     assert f"evsim convert CHECKPOINT {tmp_path}" not in text
 
 
+def test_a_recording_in_the_place_of_the_model_is_named(stored):
+    """Model and input the other way round: the line says which file is which."""
+    recording = next(iter(demo.recordings().values()))
+    text = refused("run", recording, "--input", stored)
+    assert f"{recording} is a recording (aedat2), not a model; give the model in its place" in text
+
+
+def test_a_cut_model_says_how_much_of_it_is_there(stored, tmp_path):
+    """A file cut short is called so, in numbers of bytes, not in words of libhdf5's."""
+    whole = stored.read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    text = refused("info", tmp_path / "cut.h5")
+    assert (
+        f"cut.h5 is a damaged HDF5 file: {len(whole) // 2} of its {len(whole)} bytes are there; make it again" in text
+    )
+
+
 def test_a_model_is_not_converted_again(stored, tmp_path):
     """`evsim convert model.h5 out.h5` says that there is nothing to convert."""
     text = refused("convert", stored, tmp_path / "out.h5")
@@ -296,14 +313,16 @@ def test_info_shows_the_layer_table(stored):
     assert (outcome.code, outcome.err) == (0, "")
     (table,) = tables(outcome.out)
     rows = {row["layer"]: list(row.values()) for row in table}
-    assert rows["patch_embed.proj1_conv"][1:] == ["Conv2d", "real [4, 24, 24]", "80", "41472"]
+    assert rows["patch_embed.proj1_conv"][1:] == ["Conv2d", "3 x 3 / 1", "real [4, 24, 24]", "80", "41472"]
     assert rows["block.0.attn.ssa"][1] == "SpikingSelfAttention"
     expected = json.loads((CHECKPOINT.parent / "exact_counts.json").read_text())
     dense = sum(layer["dense_macs_with_padding"] for name, layer in expected.items() if not name.endswith(".ssa"))
     timesteps, head = 3, expected["head"]["dense_macs_with_padding"]
     assert rows["total"][-1] == str((dense - head) // timesteps + head)
     parameters = json.loads((CHECKPOINT.parent / "paper_tool.json").read_text())["params"]
-    assert rows["total"][3] == str(parameters)
+    assert rows["total"][4] == str(parameters)
+    (pool,) = {row["kernel/stride"] for row in table if row["kind"] == "MaxPool"}
+    assert pool == "3 x 3 / 2"
     (sections,) = tables(evsim("info", stored, "--format", "csv").out)
     assert len(sections) < len(table)
     assert sections[-1]["parameters"] == str(parameters)

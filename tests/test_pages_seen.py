@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
 from charted import DRAWN, NO_EXTRA, demo_run
 
-from evsim import api
+from evsim import api, demo
 from evsim.charts import layers, spikes, time
+from evsim.charts.theme import MUTED
 from evsim.explain.address import parse
 from evsim.explain.life import explain
 from evsim.explain.page import life_page
 from evsim.report.page import NARROW, WIDE
 from evsim.report.runpage import run_page
+from evsim.spikesfile import Attention
 
 pytestmark = pytest.mark.skipif(not DRAWN, reason=NO_EXTRA)
 seen = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -100,6 +103,26 @@ def test_attention_maps_are_named_once():
     assert drawn.count("head 7") == 2
 
 
+def test_attention_heads_stand_in_order_of_their_numbers():
+    """Heads are numbers: 2 stands before 10."""
+    where = Attention("a.ssa", "q", "k", 12, 1, 2, "last")
+    train = np.ones((2, 24, 2), bool)
+    drawn = texts(spikes.attention({"q": train, "k": train}, [where], "m").svg(WIDE))
+    assert [text for text in drawn if text.startswith("head ")] == [f"head {h}" for h in range(12)]
+
+
+def test_page_says_which_layers_and_neurons_its_raster_leaves_out():
+    """Words and summary say how many of the layers, neurons and timesteps are drawn."""
+    run = demo_run()
+    page, layers_of_it = run_page(run), len(run.spikes)
+    assert f"{spikes.MOST_LAYERS} of the {layers_of_it} layers are shown" in page
+    names = [row["layer"] for row in run.plot.raster().rows]
+    every = sum(run.spikes[name][0].size for name in set(names))
+    assert f"of {every:,} neurons, evenly spaced, of {spikes.MOST_LAYERS} of {layers_of_it} layers" in page
+    few = {"lif": np.ones((4, 10), bool)}
+    assert "over 4 timesteps: all 10 neurons of 1 layer fired 40 times" in spikes.raster(few, "m").summary
+
+
 @seen
 @pytest.mark.parametrize("dark", [False, True])
 def test_reasons_are_read_on_a_phone(tmp_path, dark):
@@ -134,3 +157,54 @@ def test_additions_are_read_on_a_phone(tmp_path):
         shown = browser.evaluate(fits)
         assert shown
         assert all(shown)
+
+
+def test_energies_have_three_digits():
+    """1.9 stands beside 17.7 and 99.4 as 1.90: a digit that is 0 is a digit; a point at the end is none."""
+    shown = [layers.joules(mj) for mj in (1.9e-3, 17.7e-3, 100e-3, 2.0, 0.0, 1e-9)]
+    assert shown == ["1.90 µJ", "17.7 µJ", "100 µJ", "2.00 mJ", "0 mJ", "1.00 pJ"]
+
+
+def test_labels_of_energies_do_not_touch():
+    """Lines of the chart of energies are as far apart as its letters are tall, or more."""
+    rows = [row("a", 10, 100), row("b", 20, 100)]
+    for look in (WIDE, NARROW):
+        svg = layers.energy(rows, "m").svg(look)
+        told = rf'<text[^>]*translate\([\d.]+,([\d.]+)\)"[^>]*fill="{MUTED}">[\d.]+ pJ<'  # those of the axis are black
+        lines = sorted(float(place) for place in re.findall(told, svg))
+        assert len(lines) == 4
+        assert min(b - a for a, b in pairwise(lines)) >= look.letters
+
+
+def test_prediction_says_that_classes_are_left_out():
+    """Of ten classes eight are drawn, which the chart says; of three all are, which needs no word."""
+    assert "The 8 greatest of 10 are drawn." in run_page(demo_run())
+    assert "drawn" not in time.logits({"logits": [1.0, 2.0, 3.0]}, (), "m").summary
+
+
+@seen
+@pytest.mark.parametrize("width", [390, 1280])
+def test_names_break_only_where_room_lacks(tmp_path, width):
+    """A name in a table is one line on a screen; a title breaks behind a part of the name; tables show they scroll."""
+    network = api.load(demo.model_path())
+    watched = explain(
+        network,
+        api.read(next(iter(demo.recordings().values())), network),
+        parse("block.0.attn.proj_lif:3@1,4", network),
+    )
+    page = tmp_path / "neuron.html"
+    page.write_text(life_page(watched))
+    with Browser(tmp_path, width, 900, touch=width < 600) as browser:
+        browser.open(page, "document.readyState === 'complete'")
+        assert "@<wbr>1,4" in browser.evaluate("document.querySelector('h1').innerHTML")
+        lines = (
+            "[...document.querySelectorAll('tbody th')].filter(e => e.offsetWidth).map(e => { const r = "
+            "document.createRange(); r.selectNodeContents(e); "
+            "return new Set([...r.getClientRects()].map(b => b.top)).size })"
+        )
+        assert width < 600 or set(browser.evaluate(lines)) == {1}
+        shades = browser.evaluate(
+            "getComputedStyle(document.querySelector('.scroll:not(:has(.cards))')).backgroundImage"
+        )
+        assert shades.count("gradient") == 4
+        browser.shot(tmp_path / "page.png")

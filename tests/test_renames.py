@@ -75,17 +75,19 @@ def test_the_command_takes_a_map(variation, tmp_path):
 
 
 def test_an_unknown_family_shows_the_nearest_and_the_way_out(variation, tmp_path):
-    """The message names the nearest family, which of its kinds of keys are there, which are not, and --keys."""
+    """The message says what to do; then, where enough of a family is there, what of it is and what is not."""
     text = refused("convert", variation, tmp_path / "m.h5", "--heads", 2, "--timesteps", 3)
     assert "nearest is spikingformer" in text
     assert "head.weight" in text
     assert "are missing (patch_embed.proj_conv.weight" in text
     assert "are not its own (stem.proj_conv.weight" in text
-    assert "--keys map.toml" in text
+    ways = text.index("evsim convert --from-torch own.py:factory OUT.h5"), text.index("--keys map.toml")
+    assert max(ways) < text.index("nearest is"), "what to do comes before what was seen"
     foreign = write_checkpoint(tmp_path / "f.pth", as_tensors({"fc.kernel": np.zeros((2, 2), np.float32)}))
     text = refused("convert", foreign, tmp_path / "m.h5")
-    assert "none is there; if" in text
     assert "--from-torch own.py:factory" in text
+    assert "nearest" not in text
+    assert len(text.replace(str(foreign), "")) < 330
 
 
 @pytest.mark.parametrize("folder", sorted(GOLDEN.iterdir()), ids=lambda path: path.name)

@@ -48,7 +48,7 @@ def test_no_line_is_wider_than_the_terminal(width):
     text = drawn(TABLE, View(width=width))
     assert max(map(len, text.splitlines())) <= width
     flat = " ".join(text.split())
-    left = re.search(r"\(too narrow for: (.*?); `wide=True` shows all\)", flat)
+    left = re.search(r"\(columns left out: (.*?); `wide=True` shows all\)", flat)
     names = left[1].split(", ") if left else []
     order = [column.name for column in sorted(COLUMNS, key=lambda column: column.drop) if column.drop]
     assert names == order[: len(names)]
@@ -239,8 +239,8 @@ def test_colours_die_where_nobody_wants_them():
     assert "\x1b" not in on_terminal(80, *words, NO_COLOR="1")
     assert "\x1b" not in on_terminal(80, *words, TERM="dumb")
     assert "\x1b" not in evsim(*words).out
-    assert "too narrow" in on_terminal(60, *words)
-    assert "too narrow" not in on_terminal(60, *words, "--wide")
+    assert "columns left out" in on_terminal(60, *words)
+    assert "columns left out" not in on_terminal(60, *words, "--wide")
 
 
 def test_an_encoding_without_blocks_gets_plain_signs():

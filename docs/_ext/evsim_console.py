@@ -1,6 +1,6 @@
 """Colours of a console block: ``$ `` begins a command, all else is output.
 
-Pygments' own lexer takes a line ``(too narrow for: ...)`` for the prompt of a virtual environment, and ``%`` or ``#``
+Pygments' own lexer takes a line ``(columns left out: ...)`` for the prompt of a virtual environment, and ``%`` or ``#``
 for that of other shells.
 """
 

@@ -20,7 +20,8 @@ def card(run: Run) -> str:
     """Return what ran, what it answered, and what that took."""
     counts, name = run.counts, run.label(run.prediction)
     operations = counts.sops + counts.macs
-    less = f" ({counts.dense_macs / operations:.1f} × fewer than dense)" if operations else ""
+    dense = counts.dense_macs_with_attention * counts.samples
+    less = f" ({dense / operations:.1f} × fewer than dense)" if operations else ""
     source = run.sample.path or f"{run.sample.kind} {list(run.sample.values.shape)}"
     answer = f"class {run.prediction}" + ("" if name is None else f" ({name})")
     lines = [

@@ -17,7 +17,10 @@ from evsim.errors import OptionError
 VERSION = "6.1"
 """Of Vega-Lite, as vl-convert 1.8 and later have it."""
 
-MISSING = "charts need vl-convert (the extra `report`), which is not installed: pip install vl-convert-python"
+MISSING = (
+    "charts need the extra report, which is not installed: pip install 'evsim[report]', or vl-convert-python, which is "
+    "all of it"
+)
 
 LABEL = re.compile(r' aria-label="([^"]*)"')
 REST = re.compile(r' (?:aria-[a-z]+|role)="[^"]*"')

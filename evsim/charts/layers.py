@@ -65,14 +65,13 @@ def energy(layers: Sequence[Layer], title: str) -> Chart:
         f"The greatest is {top['layer']} ({top['view']}), {joules(top['energy_mj'])}."
     )
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
-    longest = max(len(row["layer"]) for row in rows)
     return Chart(
         "energy", f"Energy per {unit}", summary, tuple(rows),
-        lambda look: _energy(look, kinds, top["energy_mj"], longest),
+        lambda look: _energy(look, kinds, top["energy_mj"]),
     )  # fmt: skip
 
 
-def _energy(look: Look, kinds: Sequence[str], greatest: float, longest: int) -> Mapping[str, Any]:
+def _energy(look: Look, kinds: Sequence[str], greatest: float) -> Mapping[str, Any]:
     room = 1 + 6 * look.letters / look.width  # for the number at the end of the longest bar
     top = room * greatest or 1.0
     side = {"field": "layer", "type": "nominal", "sort": None, "title": None}
@@ -85,7 +84,7 @@ def _energy(look: Look, kinds: Sequence[str], greatest: float, longest: int) -> 
     offset = {"field": "view", "sort": [EXACT, PAPER]}
     return {
         "width": look.width,
-        "height": {"step": round(look.letters * (0.82 if longest <= look.letters_of_label else 1.1), 1),
+        "height": {"step": round(look.letters * 1.15, 1),
                    "for": "offset"},
         "autosize": {"type": "fit-x", "contains": "padding"},
         "transform": [
@@ -326,7 +325,9 @@ def joules(mj: float) -> str:
     value = abs(mj)
     for unit, size in (("mJ", 1.0), ("µJ", 1e-3), ("nJ", 1e-6), ("pJ", 1e-9)):
         if value >= size or unit == "pJ":
-            return "0 mJ" if not value else f"{mj / size:.3g} {unit}" if value < 1000 * size else f"{mj:,.0f} mJ"
+            if value >= 1000 * size:
+                return f"{mj:,.0f} mJ"
+            return f"{f'{mj / size:#.3g}'.rstrip('.')} {unit}" if value else "0 mJ"
     raise AssertionError
 
 

@@ -59,10 +59,13 @@ def raster(spikes: Mapping[str, NDArray[np.bool_]], title: str, layers: Sequence
     fired = len(rows)
     rows += [{"layer": name, "row": None, "neuron": None, "timestep": None, "drawn": None} for name in names
              if name not in {row["layer"] for row in rows}]  # fmt: skip
-    summary = (
-        f"Spikes of {title} over {total} timesteps: {number} neurons of {len(names)} layers, evenly spaced in each, "
-        f"fired {fired:,} times."
-    )
+    every = sum(len(spikes[name].reshape(len(spikes[name]), -1)[0]) for name in names)
+    shown = f"all {number:,} neurons" if number == every else f"{number:,} of {every:,} neurons, evenly spaced,"
+    which = f"all {len(spikes)} layers" if len(names) == len(spikes) else f"{len(names)} of {len(spikes)} layers"
+    which = "1 layer" if len(spikes) == 1 else which
+    longest = max(len(spikes[name]) for name in names)
+    during = f"{total} timesteps" if total == longest else f"the first {total} of {longest} timesteps"
+    summary = f"Spikes of {title} over {during}: {shown} of {which} fired {fired:,} times."
     return Chart("raster", "Spikes", summary, tuple(rows), lambda look: _raster(look, names, total))
 
 
@@ -211,7 +214,7 @@ def _heads(look: Look, where: Attention, picture: str) -> Mapping[str, Any]:
         "transform": [{"filter": {"field": "attention", "equal": where.name}},
                       {"calculate": described, "as": "described"}],
         "facet": {
-            "field": "panel", "type": "nominal", "sort": None,
+            "field": "panel", "type": "nominal", "sort": [f"head {h}" for h in range(where.heads)],
             "header": {"title": None, "labelFontSize": round(look.letters * 0.8, 2), "labelLimit": width,
                        "labelFontWeight": "normal", "labelColor": MUTED, "labelPadding": 2, "labelAnchor": "start"},
         },

@@ -34,7 +34,8 @@ def logits(prediction: Mapping[str, Any], labels: Sequence[str], title: str) -> 
     leading = sorted(range(len(values)), key=lambda i: -values[i])[:MOST_LOGITS]
     rows = [{"class": labels[i] if labels else f"class {i}", "index": i, "logit": values[i]} for i in leading]
     second = f", ahead of {rows[1]['class']} ({rows[1]['logit']:.3f})" if len(rows) > 1 else ""
-    summary = f"Greatest logits of {title}: {rows[0]['class']} ({rows[0]['logit']:.3f}){second}."
+    left = f" The {len(rows)} greatest of {len(values):,} are drawn." if len(rows) < len(values) else ""
+    summary = f"Greatest logits of {title}: {rows[0]['class']} ({rows[0]['logit']:.3f}){second}.{left}"
     return Chart("logits", "Logits", summary, tuple(rows), _logits)
 
 

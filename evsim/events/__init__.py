@@ -27,6 +27,7 @@ from evsim.events.options import ReadOptions
 from evsim.events.reading import collect
 from evsim.events.types import Recording, Stream
 from evsim.files import check_input
+from evsim.manual import page
 
 FORMATS: tuple[ModuleType, ...] = (
     aedat2, aedat3, aedat4, aedat1, npz, arrays, hdf5, mat, es, evt, dat, text, atis,
@@ -37,7 +38,17 @@ FORMATS: tuple[ModuleType, ...] = (
 PARTIAL = ("time_unit", "camera", "columns")
 """Options that a reader must name in its TAKES; with others they are refused."""
 
-__all__ = ["FORMATS", "ReadOptions", "Recording", "Stream", "format_table", "head_of", "open_stream", "read"]
+__all__ = [
+    "FORMATS",
+    "ReadOptions",
+    "Recording",
+    "Stream",
+    "format_of",
+    "format_table",
+    "head_of",
+    "open_stream",
+    "read",
+]
 
 HEAD = 4096
 """Bytes of a file that tell its format."""
@@ -82,6 +93,15 @@ def open_stream(path: str | Path, options: ReadOptions | None = None) -> Stream:
     return stream
 
 
+def format_of(path: str | Path) -> str:
+    """Return the name of a recording's format, as its first bytes tell it; "" of what is no recording."""
+    try:
+        head = head_of(path)
+    except RecordingError:
+        return ""
+    return next((reader.NAME for reader in FORMATS if reader.recognises(head)), "")
+
+
 def _reader(path: Path, head: bytes) -> ModuleType:
     """Return the reader of a file, by its content, or by its suffix where the format has no mark."""
     for reader in FORMATS:
@@ -102,7 +122,7 @@ def _reader(path: Path, head: bytes) -> ModuleType:
         if suffix in reader.SUFFIXES:
             raise RecordingError(
                 f"{path} has the suffix of {reader.NAME} but does not begin like it (it begins with {head[:12]!r}); "
-                "it is damaged or misnamed"
+                f"it is damaged or misnamed: copy it again, or name it by what it is ({page('recordings')})"
             )
     known = ", ".join(f"{reader.NAME} ({', '.join(reader.SUFFIXES or reader.USUAL)})" for reader in FORMATS)
     raise RecordingError(f"{path} is of no format that evsim reads: {known}; and .npy, PNG and JPEG for image models")

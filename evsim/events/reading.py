@@ -174,12 +174,14 @@ class Reading:
         self.count += len(kept.t)
 
     def _truncated(self, cut: str) -> None:
+        if not self._options.allow_truncated and not self.seen:  # nothing is there to be read all the same
+            raise RecordingError(f"{self._stream.path} is truncated: 0 whole events, then {cut}; copy it again")
         if not self._options.allow_truncated:
             raise RecordingError(
                 f"{self._stream.path} is truncated: {self.seen} whole events, then {cut}; "
                 "copy it again, or read those by `allow_truncated=True`"
             )
-        self.notes.append(f"the file is truncated: after {self.seen} whole events, {cut} was left out")
+        self.notes.append(f"the file is truncated: after {self.seen} whole events this is left out: {cut}")
 
     def finished(self) -> tuple[Size, tuple[str, ...]]:
         """Return sensor size and notes, once all pieces have been gone through."""

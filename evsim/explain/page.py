@@ -79,8 +79,8 @@ ARRIVALS = (
 )
 ADDITIONS = "Each input that was not 0, and what it added: its value times its weight. The strongest come first."
 WHY = (
-    "Each line is a spike or an input value, and what it added to the potential of the line that holds it, after what "
-    "leaked since. Open a line to see its own causes."
+    "Each line is a spike or an input value, and what is left of what it added to the potential of the neuron above "
+    "it, after the leak. Open a line to see its own causes."
 )
 REACHES = "The layers that read its spikes, how many of their sums a spike is added to, and the strongest weights."
 COSTS = (
@@ -98,8 +98,8 @@ def _name(life: Life, t: int | None = None) -> str:
 
 def _rule(life: Life) -> str:
     return (
-        f"Rule: {life.cell.rule}. A line rises or falls by the current of a timestep to the dot, which is held against "
-        "the threshold; a dashed fall is the reset. Orange dots are spikes."
+        f"Rule: {life.cell.rule}. A line rises or falls by the current of a timestep to the dot, which is compared "
+        "with the threshold; a dashed fall is the reset. Orange dots are spikes."
     )
 
 
@@ -246,8 +246,8 @@ def _reaches(life: Life) -> str:
 
 def _moved(life: Life) -> str:
     return (
-        f"Whom the spike at t = {life.focus} can move, layer after layer: a bound, all to whom a way leads; and how "
-        "many of these fired then."
+        f"How many neurons the spike at t = {life.focus} can move, layer after layer: at most these, as each of them "
+        "is counted to which any way leads; and how many of them fired then."
     )
 
 

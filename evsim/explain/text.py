@@ -72,7 +72,7 @@ def head(life: Life) -> Iterator[str]:
 
 
 def plot(life: Life, width: int = WIDTH) -> list[str]:
-    """Return v(t) as bars, the potential that is held against the threshold; ``*`` over each spike.
+    """Return v(t) as bars, the potential that is compared with the threshold; ``*`` over each spike.
 
     Where there are more timesteps than columns, a column shows the highest of several.
     """
@@ -134,7 +134,7 @@ def _row(step: Step, kinds: Sequence[str]) -> tuple[Value, ...]:
 
 def _key(life: Life) -> str:
     key = (
-        "v is held against the threshold, kept is what is left of it",
+        "v is compared with the threshold, kept is what is left of it",
         "read: energy of the sums it read; sent: of the sums its spikes go into",
     )
     return "\n".join((*key, exactness(life)))
@@ -227,7 +227,7 @@ def why_report(life: Life, root: Cause, way: Sequence[Cause]) -> str:
     fired = "fired" if life.at(place.t).emitted else "did not fire; its potential was highest,"
     lines = [
         f"why: {name} {fired} at v = {root.push:.4f}",
-        "each line: what it added to the potential of the line above, less what leaked",
+        "each line: what is left, after the leak, of what it added to the line above",
     ]
     lines += drawn(root, "  ")
     lines += ["", "the strongest way down, of each spike its strongest cause:"]
@@ -250,5 +250,5 @@ def reach_table(waves: Sequence[Wave], t: int) -> Table:
         Column("layer of neurons"), Column("layers on", "whole", drop=1), Column("t", "whole"),
         Column("can be moved", "whole"), Column("fired then", "whole"),
     )  # fmt: skip
-    title = f"reach: whom the spike at t = {t} can move (an upper bound), and who fired then"
+    title = f"reach: how many neurons the spike at t = {t} can move at most, how many fired"
     return Table(columns, tuple((w.layer, w.depth, w.t, w.neurons, w.fired) for w in waves), title)

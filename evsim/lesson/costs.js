@@ -39,7 +39,7 @@ function showCosts() {
   body.forEach((row, i) => {
     const place = placeOf(rows[i].layer.name);
     if (!i || place !== placeOf(rows[i - 1].layer.name))
-      groups.push(element("tr", {}, element("th", { colspan: 5, scope: "colgroup" }, element("b", {}, place))));
+      groups.push(element("tr", { class: "group" }, element("th", { colspan: 5, scope: "colgroup" }, element("b", {}, place))));
     groups.push(row);
   });
   const heads = ["Layer", "", "Operations", "Kind", "Energy"];

@@ -68,7 +68,9 @@ const Pad = (() => {
     }
     pad.setAttribute(
       "aria-label",
-      strokes.length ? `Your drawing, ${counted(strokes.length, "stroke")}` : "Drawing pad with the picked digit",
+      strokes.length
+        ? `Your drawing, ${counted(strokes.length, "stroke")}`
+        : `Drawing pad${state.greys ? " with the picked digit" : ", empty"}`,
     );
   }
 
@@ -134,14 +136,13 @@ const Pad = (() => {
   });
   $("clear").addEventListener("click", () => {
     strokes = [];
-    state.greys = null;
     unpick();
-    show();
+    presentNothing();
   });
   $("undo").addEventListener("click", () => {
     strokes.pop();
     if (strokes.length) finish();
-    else state.greys = null;
+    else if (!document.querySelector("#picks input:checked")) presentNothing();
     show();
   });
 

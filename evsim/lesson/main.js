@@ -3,6 +3,7 @@
 
 /** Run a digit [64 greys]; `digit` is what is known of a picked one. */
 function present(greys, digit = null) {
+  document.querySelector("main").classList.remove("empty"); // first, as drawings measure their room
   const { events, frames } = Camera.record(greys, network.timesteps);
   Object.assign(state, { greys, digit, events, frames, outcome: Engine.run(network, frames) });
   state.outcome.counts = frames;
@@ -13,6 +14,19 @@ function present(greys, digit = null) {
   showFrames();
   showCosts();
   showMoment();
+  Rate.show();
+}
+
+/** Nothing is on the pad: nothing is read, and the steps that follow a digit wait for one. */
+function presentNothing() {
+  play(false);
+  Object.assign(state, { greys: null, digit: null, outcome: null });
+  document.querySelector("main").classList.add("empty");
+  $("answer").textContent = "–";
+  $("answer-note").textContent = "Draw a digit, or pick one.";
+  $("logits").replaceChildren();
+  $("logits").setAttribute("aria-label", "No logits: the pad is empty");
+  Pad.show();
   Rate.show();
 }
 
@@ -70,12 +84,12 @@ $("run-check").addEventListener("click", checkAll);
 
 /** Colours and sizes follow the device. */
 function redraw() {
-  if (!state.outcome) return;
   showPicksAgain();
   Pad.show();
+  Rate.show();
+  if (!state.outcome) return;
   showFrames();
   showMoment();
-  Rate.show();
 }
 
 function showPicksAgain() {

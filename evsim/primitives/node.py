@@ -50,6 +50,11 @@ class Shape:
         return f"{self.kind} [{self.channels}, {self.height}, {self.width}]"
 
 
+def told_window(kernel: tuple[int, int], stride: tuple[int, int]) -> str:
+    """Return a kernel and its stride, e.g. ``3 x 3 / 2``."""
+    return f"{kernel[0]} x {kernel[1]} / {stride[0]}" + (f" x {stride[1]}" if stride[0] != stride[1] else "")
+
+
 @dataclass(frozen=True)
 class Node:
     """What all primitives share: the PyTorch module's `name` and the names of the nodes that feed it."""
@@ -58,6 +63,12 @@ class Node:
     inputs: tuple[str, ...]
     arity: ClassVar[int] = 1
     once: ClassVar[bool] = False
+
+    @property
+    def window_told(self) -> str:
+        """Kernel and stride of what moves over a map, rows before columns; "" of all others."""
+        return ""
+
     """Whether it emits once, after the last timestep, and not at each."""
     later: ClassVar[tuple[str, ...]] = ()
     """Fields that schema 1 of model.h5 does not know: they are written where they differ from their defaults."""

@@ -7,7 +7,7 @@ from math import gcd
 from typing import ClassVar
 
 from evsim.errors import NetworkError
-from evsim.primitives.node import Node, Shape
+from evsim.primitives.node import Node, Shape, told_window
 
 Axis = tuple[int, int, int]
 """Kernel, stride and padding along one axis."""
@@ -28,6 +28,12 @@ class _Window(Node):
         rows = (self.kernel, self.stride, self.padding)
         kernel, stride, padding = self.columns or rows
         return rows, (kernel, stride, padding)
+
+    @property
+    def window_told(self) -> str:
+        """Kernel and stride in words."""
+        (rows, down, _), (columns, right, _) = self.axes
+        return told_window((rows, columns), (down, right))
 
     def _pooled(self, source: Shape) -> Shape:
         """Return the smaller map, of the source's kind."""

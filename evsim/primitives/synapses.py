@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from evsim.errors import NetworkError
-from evsim.primitives.node import Node, Shape
+from evsim.primitives.node import Node, Shape, told_window
 
 Pair = tuple[int, int]
 Window = tuple[Pair, Pair, Pair]
@@ -37,6 +37,11 @@ class Conv2d(Node):
     dilation: tuple[int, int] = (1, 1)
     padding_after: tuple[int, ...] = ()
     later: ClassVar[tuple[str, ...]] = ("groups", "repeated", "dilation", "padding_after")
+
+    @property
+    def window_told(self) -> str:
+        """Kernel and stride in words."""
+        return told_window(self.kernel, self.stride)
 
     @property
     def window(self) -> Window:

@@ -134,6 +134,10 @@ def skipped_note(comparison: Comparison) -> tuple[str, ...]:
     return (f"skipped {files} of no known format: {names}{more}",)
 
 
+DENSE = "dense MACs: of the layers with weights; attention's are left out"
+"""What the column of a sweep holds, which is less than what a run's operations are compared with."""
+
+
 def sweep_report(rows: Sequence[SweepRow]) -> Report:
     """Return a sweep as a table."""
     graded = any(row.paper_events_mj != row.paper_mj for row in rows)
@@ -153,7 +157,7 @@ def sweep_report(rows: Sequence[SweepRow]) -> Report:
     )  # fmt: skip
     cheapest = min(rows, key=lambda row: row.exact_mj)
     headline = f"{len(rows)} sizes; {cheapest.model} needs least: {energy(cheapest.exact_mj)}"
-    return Report((headline,), (Table(columns, table, bar="exact", bar_drop=2),))
+    return Report((headline,), (Table(columns, table, bar="exact", bar_drop=2), DENSE))
 
 
 def sweep_warnings(rows: Sequence[SweepRow]) -> list[str]:

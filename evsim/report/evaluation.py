@@ -93,7 +93,7 @@ def _accuracy(outcome: Evaluation) -> list[str]:
 
 def _cost(outcome: Evaluation) -> str:
     sops, macs, exact, _ = (outcome.summaries[name][-1].mean for name in FIGURES)
-    dense = sum(layer.dense_macs for layer in outcome.audit.layout.first.layers)
+    dense = outcome.audit.layout.first.dense_macs_with_attention
     mine = sops + macs
     fewer = f", {significant(dense / mine)} times fewer operations than dense" if mine and mine <= dense else ""
     return f"{count(sops)} SOPs and {energy(exact)} per sample{fewer}"

@@ -17,8 +17,8 @@ MOST_SECTIONS = 20
 """Sections up to which each block is one; beyond, blocks of a stage are."""
 
 NODES = (
-    Column("layer"), Column("kind", drop=2), Column("output", drop=3), Column("parameters", "count"),
-    Column(PER_TIMESTEP, "count"),
+    Column("layer"), Column("kind", drop=2), Column("kernel/stride", drop=4), Column("output", drop=3),
+    Column("parameters", "count", drop=5), Column(PER_TIMESTEP, "count"),
 )  # fmt: skip
 
 SECTIONS = (
@@ -49,13 +49,15 @@ def network_report(network: Network, *, layers: bool = False) -> Report:
         shape = str(network.shapes[node.name])
         rows.append((node.name, type(node).__name__, shape, work.parameters, dense))
     parameters, macs = sum(row[3] for row in rows), sum(row[4] for row in rows)
-    total = ("total", "", "", parameters, macs)
     if layers:
         table = Table(
             NODES,
-            tuple((*row[:3], row[3] or None, row[4] or None) for row in rows),
+            tuple(
+                (*row[:2], node.window_told or None, row[2], row[3] or None, row[4] or None)
+                for node, row in zip(network.nodes, rows, strict=True)
+            ),
             "",
-            total,
+            ("total", "", None, "", parameters, macs),
             bar=PER_TIMESTEP,
             bar_drop=1,
         )
@@ -71,7 +73,7 @@ def network_report(network: Network, *, layers: bool = False) -> Report:
         )
         table = Table(SECTIONS, sections, "", ("total", len(rows), "", parameters, macs), bar=PER_TIMESTEP, bar_drop=2)
     spec = network.spec
-    size = f"{count(parameters)} parameters, {count(macs)} dense MACs per timestep"
+    size = f"{count(parameters)} parameters, {count(macs)} dense MACs per timestep{_attention(network)}"
     headline = (
         f"{network.name} ({network.family}, {network.variant}): {network.classes} classes, {size}",
         f"input: {spec.kind} [{spec.channels}, {spec.height}, {spec.width}], {spec.timesteps} timesteps, "
@@ -84,6 +86,13 @@ def network_report(network: Network, *, layers: bool = False) -> Report:
         *([_integers(network.quantization)] if network.quantization else []),
     )
     return Report(headline, (table, "\n".join(facts(network))))
+
+
+def _attention(network: Network) -> str:
+    """Return what attention adds to the dense MACs of the table, whose layers have weights."""
+    rows = (work.row for work in workload(network).values())
+    macs = sum(row.dense_macs for row in rows if row and not row.synaptic)
+    return f" (and {count(macs)} of attention)" if macs else ""
 
 
 def _integers(quantization: Quantization) -> str:

@@ -32,6 +32,8 @@ ROLES = {
 BREAKS = re.compile(r"[._:@](?=\w)")
 """Behind what the name of a neuron goes on in a second line, where a column is narrow."""
 
+BREAK = r"\g<0><wbr>"
+
 WHOLE = 1e5
 """Numbers from here on are shown without decimals."""
 
@@ -98,7 +100,7 @@ def html(page: Page) -> str:
         '<meta name="color-scheme" content="light dark">',
         f'<title>{escape(page.title)}</title>\n<link rel="icon" href="data:,">',
         f"<style>{style}</style>\n</head>\n<body>",
-        f"<header><h1>{escape(page.title)}</h1><p>{escape(page.lead)}</p></header>",
+        f"<header><h1>{_breaking(page.title)}</h1><p>{escape(page.lead)}</p></header>",
         f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>',
         f'<dl class="tiles">{"".join(map(_tile, page.tiles))}</dl>',
         *sections,
@@ -219,10 +221,14 @@ def _cell(value: object, name: str, *, first: bool) -> str:
     else:
         text, number = "" if value is None else escape(str(value)), False
     if first and not number:
-        broken = BREAKS.sub(r"\g<0><wbr>", text)
-        return f'<th scope="row">{broken}</th>'
+        return f'<th scope="row">{BREAKS.sub(BREAK, text)}</th>'
     told = f' data-name="{name}"' if name else ""
     return f'<td class="n"{told}>{text}</td>' if number else f"<td{told}>{text}</td>"
+
+
+def _breaking(name: str) -> str:
+    """Return a text whose names of neurons go on in a second line behind a part of theirs, not within a number."""
+    return BREAKS.sub(BREAK, escape(name))
 
 
 def _anchor(title: str) -> str:

@@ -89,7 +89,8 @@ def demo_report(runs: Mapping[str, Run], *, layers: bool = False) -> Report:
     """
     rows = tuple(
         (digit, run.label(run.prediction) or str(run.prediction), run.counts.sops, run.counts.macs,
-         (run.counts.sops + run.counts.macs) / run.counts.dense_macs, run.exact().energy_mj, run.paper().energy_mj)
+         (run.counts.sops + run.counts.macs) / run.counts.dense_macs_with_attention,
+         run.exact().energy_mj, run.paper().energy_mj)
         for digit, run in runs.items()
     )  # fmt: skip
     tones: tuple[Tone, ...] = tuple("good" if row[0] == row[1] else "bad" for row in rows)
@@ -125,7 +126,7 @@ def headline(run: Run, exact_mj: float) -> tuple[str, ...]:
 
 def fewer(counts: Counts) -> str:
     """Return how many times fewer operations there were than a dense implementation has, attention included."""
-    dense = sum(layer.dense_macs for layer in counts.layers) * counts.samples
+    dense = counts.dense_macs_with_attention * counts.samples
     mine = counts.sops + counts.macs
     if not mine:
         return "no operations at all"
@@ -213,7 +214,7 @@ def _layers(run: Run, profile: Profile, nonspike: NonSpike) -> Table:
         "bad" if layer.name in hidden else "quiet" if isinstance(layer, NeuronCounts) else "" for layer in counts.layers
     )
     acs, _ = paper.totals(counts, nonspike)
-    dense = sum(layer.dense_macs for layer in counts.layers)
+    dense = counts.dense_macs_with_attention
     total = (
         "total", None, None, None, dense, counts.sops, counts.macs, acs, run.exact(profile).energy_mj,
         run.paper(profile, nonspike).energy_mj,

@@ -125,13 +125,17 @@ def _class(run: Run) -> str:
 def _tiles(run: Run, document: Mapping[str, Any]) -> list[Tile]:
     counts, totals = run.counts, document["totals"]
     done = totals["sops"] + totals["macs"]
-    dense = sum(layer["dense_macs"] for layer in document["layers"])
+    dense = totals["dense_macs_with_attention"]
     mine, theirs = totals["energy_mj"], totals["paper"]["energy_mj"]
     return [
         Tile(_answer(run), "Prediction", _class(run)),
         Tile(joules(mine), "Energy, exact", f"{counts.sops:,} SOPs, {counts.macs:,} MACs"),
         Tile(joules(theirs), "Energy, paper", f"the exact energy is {mine / theirs:.1%} of this" if theirs else ""),
-        Tile(f"{dense / done:.1f} ×" if done else "none", "Fewer operations than dense", f"{dense:,} dense MACs"),
+        Tile(
+            f"{dense / done:.1f} ×" if done else "none",
+            "Fewer operations than dense",
+            f"{dense:,} dense MACs, attention included",
+        ),
     ]
 
 
@@ -181,18 +185,28 @@ def _spikes(run: Run, title: str) -> list[Section]:
         return []
     rasters = Section(
         "Spikes",
-        "Each panel is a layer: a row for a neuron, a column for a timestep t, from 0.",
+        _panels(run),
         spikes.raster(run.spikes, title),
     )
     heads = [each for each in attentions(run.network) if {each.q, each.k} <= run.spikes.keys()]
     if not heads or max(each.height * each.width for each in heads) > spikes.MOST_CELLS:
         return [rasters]
     text = (
-        "Who is looked at, head by head, over the input: the darker a token, the more spikes its key shares with the "
-        "queries of all tokens. Each map has its own scale."
+        "A map for each head, over the input: the darker a place (a token), the more spikes its key has in common "
+        "with the queries of all tokens, so the more the head looks at it. Each map has its own scale."
     )
     chart = spikes.attention(run.spikes, heads, title, whole(run.sample, run.network.spec))
     return [rasters, Section("Where attention looks", text, chart)]
+
+
+def _panels(run: Run) -> str:
+    """Return what the panels of the raster are; the summary below it counts them."""
+    layers, most = len(run.spikes), spikes.MOST_LAYERS
+    left = f" {most} of the {layers} layers are shown, evenly spaced." if layers > most else ""
+    return (
+        f"Each panel is a layer: a row for a neuron, at most {spikes.MOST_NEURONS} of a layer, evenly spaced; a column "
+        f"for a timestep t, from 0.{left}"
+    )
 
 
 def _assumptions(run: Run, document: Mapping[str, Any], notes: Sequence[str]) -> list[str]:

@@ -100,7 +100,7 @@ def drawn(table: Table, view: View) -> str:
     if table.title:
         lines = [_lines(table.title, view.width), *lines]
     if left_out:
-        lines.append(_lines(f"(too narrow for: {', '.join(left_out)}; `wide=True` shows all)", view.width))
+        lines.append(_lines(f"(columns left out: {', '.join(left_out)}; `wide=True` shows all)", view.width))
     return "\n".join(lines)
 
 
