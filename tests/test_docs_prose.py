@@ -58,3 +58,9 @@ def test_links_carry_titles(page):
 def test_the_wheel_is_this_one(page):
     """The wheel that a page installs has the version of this evsim."""
     assert set(WHEEL.findall((ROOT / page).read_text(encoding="utf-8"))) <= {__version__}
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_nothing_is_held_against_anything(page):
+    """Readers took it for a reproach: two things are compared, one is checked against another."""
+    assert "held against" not in BLOCK.sub("", (ROOT / page).read_text(encoding="utf-8"))
