@@ -64,6 +64,7 @@ copybutton_copy_empty_lines = False
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["tables.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

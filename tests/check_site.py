@@ -17,8 +17,9 @@ from browser import CHROMIUM, Browser
 SITE = Path(__file__).resolve().parents[1] / "build" / "site"
 KINDS = {
     390: ("index.html", "reference/commands/run.html", "reference/python.html", "audit.html", "performance.html",
-          "howto/your-nir-graph.html"),
-    1280: ("index.html", "published-numbers.html", "search.html", "howto/your-nir-graph.html", "howto/your-family.html",
+          "howto/your-nir-graph.html", "scale.html", "energy-models.html"),
+    1280: ("index.html", "performance.html", "scale.html", "energy-models.html", "published-numbers.html",
+           "search.html", "howto/your-nir-graph.html", "howto/your-family.html",
            "tutorials/1-one-spike-to-one-joule.html", "tutorials/2-when-sparse-is-cheap.html"),
 }  # fmt: skip
 """Pages of each kind, by the width at which they are looked at."""
@@ -36,6 +37,7 @@ QUESTIONS = {
     "NIR": "howto/your-nir-graph.html",
     "add a model family": "howto/your-family.html",
     "dataset": "howto/your-data-set.html",
+    "how do I use my own dataset": "howto/your-data-set.html",
     "my own data set": "howto/your-data-set.html",
     "resume an interrupted evaluation": "howto/your-data-set.html",
     "slurm": "howto/on-slurm.html",
@@ -46,6 +48,7 @@ QUESTIONS = {
     "LaTeX table": "howto/figures-for-a-paper.html",
     "quantize int8 accuracy": "quantization.html",
     "why is exact lower than paper": "counting.html",
+    "why is my energy different from the paper": "counting.html#where-the-two-differ",
     "is my network spike-driven": "audit.html",
     "what can a malicious pickle do": "security.html",
     "how fast is evsim": "performance.html",
@@ -77,6 +80,12 @@ COLOURS = """
 })()
 """.replace("LEAST", str(LEAST))
 """Which elements of a page, by tag and class, are too faint."""
+TABLES = """
+JSON.stringify([...document.querySelectorAll(".content table.docutils")]
+  .filter((t) => t.scrollWidth > t.clientWidth + 1)
+  .map((t) => [t.innerText.trim().split(/\\s+/).slice(0, 4).join(" "), t.parentElement.classList.contains("goes-on")]))
+"""
+"""Tables wider than their place, by their first words, and whether a mark says that they go on."""
 FETCHED = re.compile(
     r"""(?:src|data-src)=["']https?:|<link[^>]+href=["']https?:|url\(["']?https?:|@import ["']?https?:"""
 )
@@ -102,7 +111,7 @@ def fetched() -> list[tuple[Path, re.Match[str]]]:
 
 
 def looked_at(width: int) -> list[str]:
-    """Return which pages are wider than a window, or fail in it: dark on a phone, light on a desk."""
+    """Return which pages or tables are wider than a window, or fail in it: dark on a phone, light on a desk."""
     faults = []
     for page in KINDS[width]:
         with (
@@ -112,6 +121,11 @@ def looked_at(width: int) -> list[str]:
             browser.open(SITE / page, "document.readyState == 'complete'")
             if (wide := browser.evaluate("document.documentElement.scrollWidth")) > width:
                 faults.append(f"{page}: {wide} pixels wide in a window of {width}")
+            for table, told in json.loads(browser.evaluate(TABLES)):
+                if width >= 1280:
+                    faults.append(f"{page}: the table of {table!r} is cut on a desk")
+                elif not told:
+                    faults.append(f"{page}: the table of {table!r} is cut, and nothing says so")
             faults += [f"{page}: {error.get('text')}" for error in browser.errors]
             faint = json.loads(browser.evaluate(COLOURS))
             faults += [f"{page}: {what} has a contrast of {contrast}" for what, contrast in faint.items()]

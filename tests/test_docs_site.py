@@ -11,6 +11,7 @@ pytest.importorskip("sphinx", reason="the extra docs is absent")
 sys.path.append(str(ROOT / "docs" / "_ext"))
 
 from docutils import nodes
+from evsim_commands import plain
 from evsim_console import Console
 from evsim_search import _text, _words
 from pygments.token import Generic
@@ -39,3 +40,9 @@ def test_hidden_words_are_searched_and_not_shown():
         nodes.raw("", "<!-- is: 1 -->", format="html"),
     ]
     assert (_text(parts).strip(), _words(parts)) == ("A page of memory.", "out of memory, MemoryError")
+
+
+def test_code_in_a_help_text_stays_code():
+    """What stands in backticks is code on the page too; marks of Markdown elsewhere are letters."""
+    assert plain("`make docs` makes a *site*; --html one_page") == "`make docs` makes a \\*site\\*; `--html` one\\_page"
+    assert plain("`--wide` and a lone `") == "`--wide` and a lone \\`"

@@ -73,6 +73,10 @@ class Recorder:
 
 def plain(text: str) -> str:
     """Return a text so that Markdown shows it as it is."""
+    return "".join(part if part.startswith("`") else _escaped(part) for part in re.split(r"(`[^`]+`)", text) if part)
+
+
+def _escaped(text: str) -> str:
     escaped = re.sub(r"([\\`*_<>\[\]{}|#$~])", r"\\\1", text)
     return re.sub(r"(?<![\w-])(--\w[\w-]*)", r"`\1`", escaped)
 

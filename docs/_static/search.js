@@ -43,7 +43,8 @@ document.addEventListener("DOMContentLoaded", () => {
       add(own, TITLE);
       if (own !== title) add(title.slice(0, -own.length), PAGE);
       add(also, WORDS);
-      names.push(new Set([own, ...also.split(", ")].map((name) => words(name).join(" "))));
+      const asked = also.split(", ").map((question) => [...termsOf(question)].join(" "));
+      names.push(new Set([words(own).join(" "), ...asked]));
       counts.forEach((count, word) => {
         if (!holders.has(word)) holders.set(word, new Map());
         holders.get(word).set(number, count);
