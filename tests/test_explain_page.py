@@ -172,7 +172,7 @@ def test_without_the_extra_a_page_is_one_line(tmp_path, monkeypatch):
     """What to install is said before the run."""
     monkeypatch.setattr(drawing, "installed", lambda: False)
     line = refused("explain", "model.h5", "--input", "a.npy", "--neuron", "lif", "--html", tmp_path / "a.html")
-    assert "pip install 'evsim[report]'" in line
+    assert "pip install vl-convert-python" in line
     assert "--report" not in line, "an extra is no option"
 
 

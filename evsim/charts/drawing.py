@@ -18,8 +18,7 @@ VERSION = "6.1"
 """Of Vega-Lite, as vl-convert 1.8 and later have it."""
 
 MISSING = (
-    "charts need the extra report, which is not installed: pip install 'evsim[report]', or vl-convert-python, which is "
-    "all of it"
+    "charts need vl-convert, which is not installed (evsim's extra report brings it): pip install vl-convert-python"
 )
 
 LABEL = re.compile(r' aria-label="([^"]*)"')
