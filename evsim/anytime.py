@@ -81,10 +81,11 @@ class Anytime:
                 macs += layer.macs
         sops, macs = np.cumsum(sops), np.cumsum(macs)
         entries = {work.name: (work, row) for work, row in rows(self._simulator.network) if work.name in behind}
-        for t in range(steps - 1):
-            given[t], more = self._answer(tail, entries, t)
-            sops[t] += more[0]
-            macs[t] += more[1]
+        with self._simulator.context.workers.turn():  # its layers are the simulator's own
+            for t in range(steps - 1):
+                given[t], more = self._answer(tail, entries, t)
+                sops[t] += more[0]
+                macs[t] += more[1]
         sops[-1] += last[0]
         macs[-1] += last[1]
         return Answers(given, sops, macs)

@@ -194,6 +194,7 @@ class Simulator:
         packets = list(self._intake.packets(source))
         watched = self._watches(source)
         finish, held = self._context.workers.finish, 0
+        finish()  # layers forget what a run that was cut short, or one around this one, still works on
         looks = watched or timeline is not None or not all(getattr(each, "later", False) for each in observers)
         steps = [(stage, len(stage.sources), stage.defers, self._readers[stage.name]) for stage in self.stages]
         for packet in packets:

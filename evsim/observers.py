@@ -115,7 +115,7 @@ class Counter:
         """Count the steps seen since the last time: many at once, while the code that counts is in the cache."""
         if not self._pending:
             return
-        workers = self._pending[0][1].workers
+        workers = self._pending[-1][1].workers  # runs before the last one are over
         sums: dict[tuple[int, int], Sums] = {}
         with workers.later():
             for when, stage, spikes, fired in self._pending:

@@ -10,19 +10,22 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from numba import config, njit
 
-from evsim import api, demo
+import evsim.kernels.threads as threads_module
+from evsim import api, demo, observers
 from evsim.document import document
 from evsim.engine import Simulator
 from evsim.kernels.counting import sum_integers
 from evsim.kernels.integers import add_spikes
 from evsim.kernels.neuron import fire_map
-from evsim.kernels.threads import Workers, available
+from evsim.kernels.threads import Workers, available, dismiss
 from evsim.kernels.together import CODE, CURRENT, PAGES, POSTED, way_in
+from evsim.observers import Counter
 
 compiled = pytest.mark.skipif(config.DISABLE_JIT, reason="without the JIT one thread does all")
 
@@ -192,6 +195,148 @@ def test_an_observer_sees_values(threads, schedule):
         api.simulate(network, sample, threads=threads, schedule=schedule, observers=[observer])
     assert now.seen == [total_of(packet) for packet in later.seen]
     assert any(now.seen)
+
+
+@contextmanager
+def interrupted(monkeypatch, name, stands_in):
+    """Let Ctrl-C come where something of `threads` is called."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # noqa: PT012 - what raises is whatever runs inside
+        patch.setattr(threads_module, name, stands_in)
+        yield
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def _post(workers):
+    """Post a call that adds 1 to each of its numbers; return these."""
+    values = np.zeros(64 * 50, np.int32)
+    workers.post(add_spikes, 50, (np.full((50, 1), ~np.uint64(0)), 64, values))
+    return values
+
+
+@compiled
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupt_while_waiting_drops_no_call(monkeypatch, threads):
+    """What is not done yet keeps its arrays, and is done before anything else begins."""
+    workers, posted = Workers(threads), []
+    with interrupted(monkeypatch, "finish", _interrupt), workers.later():
+        posted.append(_post(workers))
+    assert any(values is posted[0] for arguments in workers._waiting for values in arguments)
+    with workers.later():
+        assert (posted[0] == 1).all()
+    assert not any(workers._waiting)
+
+
+@compiled
+def test_an_interrupt_behind_a_call_that_was_written_drops_no_call(monkeypatch):
+    """From the moment it stands on the board, somebody waits for it, and the board is never written over."""
+    workers, posted = Workers(1), []
+
+    def written(kernel):
+        way = way_in(kernel)
+
+        def write(*arguments):
+            way(*arguments)
+            raise KeyboardInterrupt
+
+        return write
+
+    with workers.later():
+        with interrupted(monkeypatch, "way_in", written):
+            _post(workers)
+        posted += [_post(workers) for _ in range(2 * PAGES)]
+        assert workers._board[POSTED] == 2 * PAGES + 1
+    assert workers._board[CURRENT] == workers._board[POSTED]
+    assert all((values == 1).all() for values in posted)
+    with interrupted(monkeypatch, "way_in", written), workers.later():
+        posted.append(_post(workers))
+    assert workers._board[CURRENT] == workers._board[POSTED]
+
+
+@compiled
+def test_a_thread_that_cannot_be_started_leaves_no_seat_taken_twice(monkeypatch):
+    """Two threads of one seat would work in one memory; what was started before stays, and is used."""
+    before, workers, starts = len(helpers()), Workers(3), []
+
+    def start(thread, start=threading.Thread.start):
+        starts.append(thread)
+        if len(starts) == 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start"):
+        counted(workers, 100)
+    assert (counted(workers, 100) == 1).all()
+    names = sorted(thread.name for thread in starts[:1] + starts[2:])
+    assert names == ["evsim-1", "evsim-2"]
+    del workers
+    gc.collect()
+    assert len(helpers()) == before
+
+
+@compiled
+def test_a_thread_whose_wake_was_interrupted_ends():
+    """Its bell was not rung: the end of its workers does not wait for it in vain."""
+    workers = Workers(2)
+    assert (counted(workers, 100) == 1).all()
+    assert asleep(workers)
+    workers._helpers[0].sleeps = False  # Ctrl-C came between the two lines of `wake`
+    end = threading.Thread(target=dismiss, args=(workers._board, workers._helpers, workers._waiting), daemon=True)
+    end.start()
+    end.join(20)
+    assert not end.is_alive()
+
+
+@compiled
+def test_calls_of_another_thread_do_not_wait_on_this_ones_board():
+    """Who posts while another thread's calls wait gets a turn when these are done, and finds its result at once."""
+    workers, sums = Workers(2), []
+    with workers.later():
+        other = threading.Thread(target=lambda: sums.append(int(_post(workers).sum())))
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+        assert workers._board[POSTED] == 0
+        own = _post(workers)
+    other.join(20)
+    assert sums == [64 * 50]
+    assert (own == 1).all()
+
+
+def test_a_counter_of_runs_of_two_simulators_counts_what_is_there(monkeypatch):
+    """It waits for the threads of the run that goes on, not of the one before."""
+    network = api.load(demo.model_path())
+    sample = api.read(next(iter(demo.recordings().values())), network).values
+    one, other = (Simulator(network, schedule="time", threads=1) for _ in range(2))
+
+    def counts(*simulators):
+        counter = Counter(network, one.timesteps)
+        for simulator in simulators:
+            simulator.run(sample, [counter])
+        return [layer.sops.tolist() for layer in counter.counts().layers]
+
+    expected = counts(one, one)
+    for together in range(5, 60, 6):
+        monkeypatch.setattr(observers, "TOGETHER", together)
+        assert counts(one, other) == expected
+
+
+def test_answers_before_the_last_timestep_take_their_turn():
+    """Runs of several threads on one simulator, each with what it would have answered earlier."""
+    network = api.load(demo.model_path())
+    samples = [api.read(path, network) for path in list(demo.recordings().values())[:2]]
+    simulator = Simulator(network, threads=2)
+
+    def answers(sample):
+        given = api.run_on(simulator, sample, anytime=True).answers
+        return given.logits.tobytes(), given.sops.tobytes(), given.macs.tobytes()
+
+    expected = [answers(sample) for sample in samples]
+    with ThreadPoolExecutor(4) as callers:
+        assert list(callers.map(answers, samples * 8)) == expected * 8
 
 
 def _forked(workers, queue):

@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,20 @@ from numba import config
 from numpy.typing import DTypeLike, NDArray
 
 from evsim.errors import OptionError
-from evsim.kernels.together import MANY, PAGES, PLACES, STOP, finish, make_room, stand_by, takes_seat, way_in
+from evsim.kernels.together import (
+    CODE,
+    CURRENT,
+    MANY,
+    PAGES,
+    PLACES,
+    POSTED,
+    STOP,
+    finish,
+    make_room,
+    stand_by,
+    takes_seat,
+    way_in,
+)
 
 CACHE_LINE = 64
 PARTS = 1
@@ -64,8 +77,8 @@ class Workers:
         self._board = aligned((PLACES,), np.int64)
         self._board[:] = 0
         self._helpers: list[Helper] = []
-        self._defers = False
-        self._written = self._unfinished = 0
+        self._owner = 0  # the thread whose calls wait, if any do
+        self._unfinished = 0
         # arguments of what stands on the board, by page: it counts no references
         self._waiting: list[tuple[Any, ...]] = [()] * PAGES
 
@@ -89,7 +102,7 @@ class Workers:
         Calls are done in the order in which they were posted. Threads that stand by begin at once, while Python goes
         on; a thread alone does all of them in `finish`, and finds Python's own code in the caches until then.
         """
-        if not self._defers:
+        if self._owner != threading.get_ident():
             self.share(kernel, total, arguments, effort)
         else:
             self._write(kernel, total, arguments, effort)
@@ -98,11 +111,14 @@ class Workers:
     def later(self) -> Iterator[None]:
         """Let calls that are posted wait while this context is open; nobody else gets a turn."""
         with self.turn():
-            before, self._defers = self._defers, True
+            before, self._owner = self._owner, threading.get_ident()
             try:
+                if before != self._owner:
+                    with suppress(Exception):  # of calls that Ctrl-C left: nobody wants to know
+                        self.finish()
                 yield
             finally:
-                self._defers = before
+                self._owner = before
                 self.finish()
 
     def _write(self, kernel: Callable[..., Any], total: int, arguments: tuple[Any, ...], effort: float) -> None:
@@ -119,20 +135,23 @@ class Workers:
             self._call_all()
         if self._unfinished >= PAGES:
             make_room(self._board)
-        page = self._written % PAGES
-        way_in(kernel)(self._board, total, shares, *arguments)
-        self._waiting[page] = arguments
-        self._written += 1
+        # kept before it is written: Ctrl-C comes between any two lines
+        self._waiting[self._board.item(POSTED) % PAGES] = arguments
         self._unfinished += 1
+        way_in(kernel)(self._board, total, shares, *arguments)
 
     def finish(self) -> None:
         """Return when all that was posted is done."""
-        if self._unfinished:
+        if not self._unfinished:
+            return
+        with self.turn():
+            board = self._board
             try:
-                finish(self._board)
-            finally:
-                self._unfinished = 0
-                self._waiting[:] = [()] * PAGES
+                finish(board)
+            finally:  # after Ctrl-C, some may not be done
+                if board[CURRENT] == board[POSTED] and not board[CODE]:
+                    self._unfinished = 0
+                    self._waiting[:] = [()] * PAGES
 
     def turn(self) -> threading.RLock:
         """Return what whoever uses these threads and their memory holds: callers from several threads take turns."""
@@ -142,8 +161,9 @@ class Workers:
 
     def _call_all(self) -> None:
         if not self._helpers:
-            self._helpers = [Helper(self._board, seat) for seat in range(1, self.threads)]
             weakref.finalize(self, dismiss, self._board, self._helpers, self._waiting)
+        while len(self._helpers) < self.threads - 1:  # one that cannot be started leaves those before it
+            self._helpers.append(Helper(self._board, 1 + len(self._helpers)))
         for helper in self._helpers:
             if helper.sleeps:
                 helper.wake()
@@ -166,7 +186,7 @@ class Workers:
 
 
 class Helper:
-    """A thread that stands by at a board.
+    """A thread that stands by at a board, from when it is first woken.
 
     Attributes
     ----------
@@ -175,34 +195,36 @@ class Helper:
     """
 
     def __init__(self, board: NDArray[np.int64], seat: int) -> None:
-        self.sleeps = False
+        self.sleeps = True
         self._bell = threading.Lock()
         self._bell.acquire()
         self.thread = threading.Thread(target=self._help, args=(board, seat), name=f"evsim-{seat}", daemon=True)
         self.thread.start()
 
     def _help(self, board: NDArray[np.int64], seat: int) -> None:
-        while not board[STOP]:
-            stand_by(board, seat, LOOKS)
+        while True:
+            self._bell.acquire()
             if board[STOP]:
                 return
+            stand_by(board, seat, LOOKS)
             self.sleeps = True
-            if board[STOP]:  # it may have been set before anyone could see that this thread sleeps
-                return
-            self._bell.acquire()
 
     def wake(self) -> None:
         """Wake it from its sleep."""
         self.sleeps = False
         self._bell.release()
 
+    def dismiss(self) -> None:
+        """Let it see that it is to end, whatever it does; it alone takes the bell."""
+        if self._bell.locked():
+            self._bell.release()
+
 
 def dismiss(board: NDArray[np.int64], helpers: list[Helper], waiting: list[tuple[Any, ...]]) -> None:
     """End the threads at a board; what they still work on is kept until then."""
     board[STOP] = 1
     for helper in helpers:
-        if helper.sleeps:
-            helper.wake()
+        helper.dismiss()
     for helper in helpers:
         if helper.thread is not threading.current_thread():
             helper.thread.join()
