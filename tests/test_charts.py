@@ -311,7 +311,7 @@ def test_without_the_extra_one_line_says_what_to_install(run, monkeypatch, tmp_p
     """Where vl-convert is missing, drawing says so before any work; numbers and descriptions need it not."""
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "vl_convert" else find(name))
-    with pytest.raises(OptionError, match="extra report .*pip install vl-convert-python"):
+    with pytest.raises(OptionError, match=r"extra report .*pip install vl-convert-python"):
         run.plot.energy().save(tmp_path / "a.svg")
     run.plot.energy().save(tmp_path / "a.csv")
     assert len((tmp_path / "a.csv").read_text().splitlines()) == len(run.plot.energy().rows) + 1

@@ -76,7 +76,7 @@ def contest(workload: Workload, threads: int, rounds: int) -> dict:
     different = flips(network, sample)
     simulator = Simulator(network, threads=threads)
     for stage in simulator.stages:
-        object.__setattr__(stage, "layer", Clocked(stage.layer, clock))
+        object.__setattr__(stage, "layer", Clocked(stage.layer, stage.workers, clock))
     eager, x = Eager(network, now=clock), torch.from_numpy(sample)
     eager.clock = {}
     times: dict[str, list[float]] = {"evsim": [], "eager": []}
