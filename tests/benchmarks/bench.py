@@ -178,7 +178,7 @@ def accepted(workload: Workload) -> tuple[list[str], dict[str, int]]:
 
 
 def peak(workload: Workload, model: Path) -> float:
-    """Return the most MB of memory that `evsim run` held; the first of two runs may have to compile, which takes more."""
+    """Return the most MB of memory that `evsim run` held; the first of two runs may compile, which takes more."""
     return round(min(timed(EVSIM, "run", str(model), "--input", str(workload.sample))[1] for _ in range(2)), 1)
 
 
