@@ -136,8 +136,8 @@ def _load(path: Path) -> Conversion:
         except ForeignFileError:
             pass  # a state_dict, perhaps
         except ModelFileError as error:
-            kind = "" if is_hdf5(path) else format_of(path)
-            if not kind:
+            kind = format_of(path)  # none of what cannot be read
+            if not kind or is_hdf5(path):
                 raise
             raise ModelFileError(
                 f"{path} is a recording ({kind}), not a model; give the model in its place, and this as the input"

@@ -155,7 +155,7 @@ def test_a_page_is_one_session():
     text = page(
         "<!-- setup: echo 7 > seven.txt -->",
         "'''csv file=table.csv\na,b\n'''",
-        "'''console\n$ cat seven.txt table.csv\n7\na,b\n$ evsim info nothing.h5\nevsim: nothing.h5: ...\n'''",
+        "'''console\n$ cat seven.txt table.csv\n7\na,b\n$ evsim info nothing.h5\nevsim: nothing.h5 ...\n'''",
         "'''python\nx = 3\nprint(\"x is\", x)\nprint(\"more\")\n'''",
         "'''output\nmore\n'''",
         "Three <!-- no setup --> is 3.0,<!-- is: x --> or 10 and 2.6.<!-- is: x * 3 + 1, 2.55 ± 3% -->",
