@@ -62,6 +62,11 @@ class Geometry:
         return self.in_height * self.in_width
 
     @property
+    def pointwise(self) -> bool:
+        """Whether every position reaches one position of the output: all as many outputs."""
+        return self.kernel == self.stride == (1, 1) and self.padding == (0, 0)
+
+    @property
     def out_positions(self) -> int:
         """Positions of the output map."""
         return self.out_height * self.out_width

@@ -276,8 +276,7 @@ class _Measure:
             if row.kind in ("conv", "linear"):
                 reached = max(size.out_height * size.kernel[0], size.out_width * size.kernel[1])
                 shape = self.network.shapes[self.network.node(work.name).inputs[0]]
-                alike = size.kernel == size.stride == (1, 1) and size.padding == (0, 0)
-                numbers = 0 if alike else _words(shape) if shape.kind == "spikes" else padded(shape.channels)
+                numbers = 0 if size.pointwise else _words(shape) if shape.kind == "spikes" else padded(shape.channels)
                 total += 8 * (size.tokens * (1 + numbers) + 2 * reached)
         for node in self.network.nodes:
             shape = self.network.shapes[node.name]

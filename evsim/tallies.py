@@ -37,9 +37,7 @@ class SynapsesTally:
     def reach(self, width: int) -> Ints:
         """Return how many outputs each number reaches, of `width` at each position of a map; `ALIKE` if all as many."""
         size = self.geometry
-        if size.kernel == size.stride == (1, 1) and size.padding == (0, 0):
-            return ALIKE
-        return wide_reach(size, width)
+        return ALIKE if size.pointwise else wide_reach(size, width)
 
     def gather(self, when: slice, spikes: Ints, reached: Ints) -> None:
         """Count input spikes [T], and the outputs that they reach in all."""

@@ -61,7 +61,7 @@ def test_events_one_by_one_are_those_of_lists(height, width, inputs, rate, preci
     outcomes = []
     with pytest.MonkeyPatch.context() as patch:
         for few, band in ((0.0, 10**6), (1.0, 10**6), (1.0, positions)):
-            patch.setattr("evsim.layers.synapses.FEW_EVENTS", few)
+            patch.setattr("evsim.layers.segments.FEW_EVENTS", few)
             patch.setattr("evsim.layers.synapses.SUMS_BYTES", band * 512)
             patch.setattr("evsim.layers.synapses.LINE_BYTES", band)
             layer = layer_of("integers", height, width, inputs, outputs, precision, np.random.default_rng(seed))

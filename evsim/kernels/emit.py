@@ -220,6 +220,15 @@ def choose(builder, condition, yes, no):
     return _phi(builder, (first, from_yes), (second, from_no))
 
 
+def either(builder, condition, emit):
+    """Emit ``emit(True)`` for where `condition` holds, and ``emit(False)`` for where it does not."""
+    with builder.if_else(condition) as (then, otherwise):
+        with then:
+            emit(True)
+        with otherwise:
+            emit(False)
+
+
 def _phi(builder, *incoming):
     """Return the value of the block that control came from."""
     phi = builder.phi(incoming[0][0].type)

@@ -14,6 +14,7 @@ from numba.core import cgutils
 from evsim.kernels.emit import (
     LONG,
     SHORT,
+    either,
     instructions,
     plus,
     splat,
@@ -138,14 +139,7 @@ def fire_pairs(
                     bits = builder.bitcast(fires, ir.IntType(PIECE))
                     builder.store(bits, words.place(builder.add(word, LONG(here // PIECE))))
 
-        def both(charge):
-            with builder.if_else(rest) as (first, later):
-                with first:
-                    step(charge, True)
-                with later:
-                    step(charge, False)
-
-        charges_alike(builder, kind, rate, both)
+        charges_alike(builder, kind, rate, lambda charge: either(builder, rest, lambda at_rest: step(charge, at_rest)))
 
     sums.by_lanes(lanes, block)
 
@@ -180,14 +174,7 @@ def fire_sums(
                 builder.store(builder.bitcast(fires, ir.IntType(PIECE)), words.place(builder.add(to, LONG(j))))
                 sums.store(here, sums.zeros(PIECE), LONG(j))
 
-    def both(charge):
-        with builder.if_else(rest) as (first, later):
-            with first:
-                step(charge, True)
-            with later:
-                step(charge, False)
-
-    charges_alike(builder, kind, rate, both)
+    charges_alike(builder, kind, rate, lambda charge: either(builder, rest, lambda at_rest: step(charge, at_rest)))
 
 
 @instructions()
@@ -202,11 +189,7 @@ def widen_pairs(builder, wide, to, sums, at, bias, fresh, lanes):
                     place = builder.add(to, LONG(here))
                     wide.store(place, total if begins else plus(builder, wide.load(place, PIECE), total))
 
-        with builder.if_else(fresh) as (first, later):
-            with first:
-                all_of(True)
-            with later:
-                all_of(False)
+        either(builder, fresh, all_of)
 
     sums.by_lanes(lanes, block)
 

@@ -26,8 +26,8 @@ from evsim.kernels.words import WINDOW, Words
 from evsim.layers.context import Context
 from evsim.layers.integer_neurons import working
 from evsim.layers.packing import laid_out
-from evsim.layers.segments import events
-from evsim.layers.synapses import FEW_EVENTS, GRAINS
+from evsim.layers.segments import few_events
+from evsim.layers.synapses import GRAINS
 from evsim.primitives import Conv2d, Linear, Shape
 from evsim.spikes import WORD, IntegerMap, RealMap, SpikeMap
 
@@ -119,10 +119,3 @@ def without_lists(
         return integer_synapses_of_windows, partial(Words, words), len(words)
     found = few_events(packet, context)
     return found and (integer_synapses_of_events, partial(Events, packet.values.reshape(-1), found[0]), found[1])
-
-
-def few_events(packet: IntegerMap, context: Context) -> tuple[NDArray[np.uint64], int] | None:
-    """Return which integers are not 0, and how many; None where these are not few."""
-    marks = events(packet, context)
-    count = int(np.bitwise_count(marks).sum())
-    return (marks, count) if count <= FEW_EVENTS * packet.values.size else None

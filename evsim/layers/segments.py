@@ -25,6 +25,9 @@ SPARSEST = 4
 NOTHING_SHARED = 0.05
 """Rate below which neighbours have next to nothing in common."""
 
+FEW_EVENTS = 0.2
+"""Share of integers that are not 0 up to which they are taken one by one."""
+
 EVENTS = "events", ""
 """Under which the bits of `events` are kept."""
 
@@ -103,6 +106,13 @@ def events(packet: IntegerMap, context: Context) -> NDArray[np.uint64]:
         packet.lists[EVENTS] = marks
     words: NDArray[np.uint64] = packet.lists[EVENTS]
     return words
+
+
+def few_events(packet: IntegerMap, context: Context) -> tuple[NDArray[np.uint64], int] | None:
+    """Return which of the packet's values are not 0, as `events` does, and how many; None where these are not few."""
+    marks = events(packet, context)
+    count = int(np.bitwise_count(marks).sum())
+    return (marks, count) if count <= FEW_EVENTS * packet.values.size else None
 
 
 def counted(packet: SpikeMap | IntegerMap, context: Context, groups: int = 1) -> NDArray[np.int64]:

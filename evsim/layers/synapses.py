@@ -21,7 +21,7 @@ from evsim.kernels.words import MOST_CHANNELS, WINDOW, Words, synapses_of_window
 from evsim.layers.context import Context, remedy
 from evsim.layers.neurons import Membrane, silent
 from evsim.layers.reals import as_real, total
-from evsim.layers.segments import Layout, by_group, events, quads, segments
+from evsim.layers.segments import Layout, by_group, few_events, quads, segments
 from evsim.primitives import LIF, Conv2d, Linear, Shape
 from evsim.spikes import WORD, IntegerMap, Packet, RealMap, SpikeMap
 
@@ -36,9 +36,6 @@ NEAR_BYTES = 2_000_000
 
 LINE_BYTES = 600_000
 """Partial sums of a line of the map up to which bands are whole lines: only its ends are cut apart then."""
-
-FEW_EVENTS = 0.2
-"""Share of integers that are not 0 up to which they are taken one by one."""
 
 GRAINS = 2
 """Units per thread, at least. More of them end at the same time, but each brings its tiles of weights anew."""
@@ -189,10 +186,10 @@ class Synapses:
 
     def _run_on_events(self, packet: IntegerMap, sink: Sink) -> bool:
         """Run on integers one by one if few of them are not 0; return whether that is so."""
-        words = events(packet, self.context)
-        count = int(np.bitwise_count(words).sum())
-        if count > FEW_EVENTS * packet.values.size:
+        found = few_events(packet, self.context)
+        if found is None:
             return False
+        words, count = found
         size = self._size(packet.steps, 1)
         reads = Events(packet.values.reshape(-1), words, self.weights)
         self._share(synapses_of_events, size, (reads,), sink, count * size.kernel_height * size.kernel_width)

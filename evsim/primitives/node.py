@@ -63,15 +63,14 @@ class Node:
     inputs: tuple[str, ...]
     arity: ClassVar[int] = 1
     once: ClassVar[bool] = False
+    """Whether it emits once, after the last timestep, and not at each."""
+    later: ClassVar[tuple[str, ...]] = ()
+    """Fields that schema 1 of model.h5 does not know: they are written where they differ from their defaults."""
 
     @property
     def window_told(self) -> str:
         """Kernel and stride of what moves over a map, rows before columns; "" of all others."""
         return ""
-
-    """Whether it emits once, after the last timestep, and not at each."""
-    later: ClassVar[tuple[str, ...]] = ()
-    """Fields that schema 1 of model.h5 does not know: they are written where they differ from their defaults."""
 
     def infer(self, sources: tuple[Shape, ...]) -> Shape:
         """Return the output's shape, given the shapes of the sources.

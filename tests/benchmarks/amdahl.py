@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
+from clocked import Clocked
 from roofline import roofline
 from workloads import WORKLOADS, prepare
 
@@ -31,31 +32,6 @@ from evsim.timeline import Timeline
 
 CORES = (2, 4, 8, 16, 64)
 REST = "between and counting"
-
-
-class Clocked:
-    """A running layer that takes the time of its steps, calls and all, and nothing else as `Timeline` does."""
-
-    defers = False
-
-    def __init__(self, layer, workers) -> None:
-        self._layer, self._workers, self.spent = layer, workers, 0.0
-
-    def __getattr__(self, name):
-        return getattr(self._layer, name)
-
-    def reset(self) -> None:
-        """Begin a new sample."""
-        self.spent = 0.0
-        self._layer.reset()
-
-    def step(self, *packets):
-        """Step and take the time."""
-        begin = time.perf_counter()
-        output = self._layer.step(*packets)
-        self._workers.finish()
-        self.spent += time.perf_counter() - begin
-        return output
 
 
 def measured(simulators: Mapping[int, Simulator], sample, rounds: int) -> dict[int, dict[str, float]]:

@@ -16,6 +16,7 @@ import time
 import families
 import numpy as np
 import torch
+from clocked import Clocked
 from roofline import roofline
 from workloads import WORKLOADS, Workload, prepare, reference
 
@@ -23,29 +24,6 @@ from evsim import modelfile
 from evsim.engine import Simulator
 from evsim.network import Conv2d, Linear
 from evsim.observers import Counter, SpikeRecorder
-
-
-class Clocked:
-    """A running layer whose steps are timed by a clock, to the end of the calls that wait.
-
-    `spent` is the time of the last run in seconds.
-    """
-
-    def __init__(self, layer, workers, clock=time.perf_counter):
-        self._layer, self._workers, self._clock, self.spent = layer, workers, clock, 0.0
-
-    def reset(self):
-        """Begin a new sample."""
-        self.spent = 0.0
-        self._layer.reset()
-
-    def step(self, *packets):
-        """Step and take the time."""
-        begin = self._clock()
-        output = self._layer.step(*packets)
-        self._workers.finish()
-        self.spent += self._clock() - begin
-        return output
 
 
 def row_of(name: str) -> str:

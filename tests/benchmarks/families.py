@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import torch
+from clocked import Clocked
 from eager import Eager
 from roofline import roofline
 from workloads import Workload, prepare
@@ -67,8 +68,6 @@ def kind_of(network: Network, node: Node) -> str:
 
 def contest(workload: Workload, threads: int, rounds: int) -> dict:
     """Run the contest; return what bench.json holds of it."""
-    from contest import Clocked
-
     prepare(workload)
     torch.set_num_threads(threads)
     clock = time.thread_time if threads == 1 else time.perf_counter
